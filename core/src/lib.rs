@@ -1,0 +1,65 @@
+//! # weir-core: the contracts between sources, the runtime and targets
+//!
+//! What every connector needs and nothing else. No driver, no SQL client and no job file lives here.
+//!
+//! ```text
+//!            schema(), splits()                       target(), plan(), prepare(), commit()
+//!   source ──────── Reader                                        Writer ──────── target
+//!                     │ read(split)                       open(split) │
+//!                     ▼                                               ▼
+//!                BatchSender ══▶ limits, conversion, channel ══▶ TaskWriter
+//!                     │ reject(row)                         refused rows │
+//!                     └───────────────▶ quarantine ◀──────────────────────┘
+//! ```
+//!
+//! A [`Reader`] offers its columns in one or more *representations* and cuts its tables into [`Split`]s. The
+//! [`Writer`] says for each column which representation it takes. Every split then becomes one task: a pure function
+//! of serialisable input, run on two threads joined by a [`channel`], ending in a [`Receipt`]. All receipts together
+//! are committed once.
+//!
+//! # Extending
+//!
+//! A connector is a crate that implements [`Reader`] or [`Writer`], declares its parameters as one struct with `serde`
+//! and `schemars`, and submits a [`ReaderPlugin`] or [`WriterPlugin`]:
+//!
+//! ```ignore
+//! weir_core::inventory::submit! {
+//!     weir_core::ReaderPlugin { name: "kv", open: |parameter, context| …, …}
+//! }
+//! ```
+//!
+//! The crate must be linked (`use my_connector as _;`), or nothing is registered. `examples/connector-kv` is a whole one.
+
+mod batch;
+mod catalog;
+pub mod channel;
+pub mod config;
+mod context;
+mod dirty;
+mod error;
+pub mod field;
+mod reader;
+mod registry;
+mod schema;
+mod secret;
+mod split;
+mod writer;
+
+pub use batch::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, batch_bytes, slice_rows};
+pub use catalog::{Catalog, TableInfo};
+pub use channel::{BatchReceiver, BatchSender};
+pub use config::{Fault, Faults};
+pub use context::{ConnectorContext, Form};
+pub use dirty::{Bisect, DirtyRow, Refusal, bisect, row_values};
+pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use reader::{Check, CheckOutcome, ReadColumn, ReadRequest, Reader, Snapshot, SnapshotGuard, SplitRequest};
+pub use registry::{Parameters, ReaderPlugin, WriterPlugin, readers, writers};
+pub use schema::{SourceColumn, SourceSchema, SourceTable, TargetColumn, TargetSchema};
+pub use secret::Secret;
+pub use split::{Receipt, Split};
+pub use writer::{
+    Committed, Finished, MappedColumn, OnEmpty, OnTypeLoss, PlannedColumn, TaskId, TaskWriter, WriteMode, WritePlan,
+    WriteRequest, Writer, Written,
+};
+
+pub use inventory;

@@ -1,0 +1,149 @@
+//! The source's side of the contract.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{BatchSender, Result, SourceSchema, Split};
+
+/// A source as one job sees it: one logical table, made of one or more tables, files or queries with equal columns.
+///
+/// A reader is opened without connecting, from parameters that were validated against its schema.
+///
+/// **Threads.** `schema`, `splits`, `snapshot` and `check` are called on the job's control runtime, `read` on the
+/// current-thread runtime of a task, many tasks at once. A connection belongs to the runtime that opened it, so
+/// `read` opens its own and keeps none across calls.
+///
+/// **Cancellation.** Every wait ends within a second of [`ConnectorContext::cancel`](crate::ConnectorContext), with
+/// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled); a statement still running on the server is cancelled there.
+#[async_trait]
+pub trait Reader: Send + Sync {
+    /// The columns and the tables behind them.
+    ///
+    /// # Errors
+    /// A table or listed file that does not exist, tables whose columns differ, columns that cannot be read.
+    async fn schema(&self) -> Result<SourceSchema>;
+
+    /// Cuts the source into splits that together cover every row exactly once, whatever the collation, the skew or
+    /// the NULLs of the key; an empty source gives one split or none. Each is bounded by `request.max_bytes` where the
+    /// source can be cut at all.
+    async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>>;
+
+    /// Reads one split into `output`, in batches whose columns are exactly `request.columns`, each within
+    /// [`MAX_BATCH_ROWS`](crate::MAX_BATCH_ROWS) and [`MAX_BATCH_BYTES`](crate::MAX_BATCH_BYTES).
+    ///
+    /// A row that cannot be decoded goes to [`BatchSender::reject`], with what could be read of it; the rows around it
+    /// are sent. An error of `send` or `reject` is passed on at once. Returning `Ok` says that the split was read to
+    /// its end.
+    async fn read(&self, split: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()>;
+
+    /// Looks at connection, credentials, privileges and the objects named by the job, without reading data.
+    async fn check(&self) -> Vec<Check>;
+
+    /// The ability to let all splits of all tables see one moment.
+    fn snapshot(&self) -> Option<&dyn Snapshot> {
+        None
+    }
+}
+
+/// The ability to show every split the same moment of the source.
+#[async_trait]
+pub trait Snapshot: Send + Sync {
+    /// Begins a snapshot that lasts until the guard is dropped. Called before [`Reader::splits`], on the control
+    /// runtime; the guard's token goes into [`ReadRequest::snapshot`] of every task.
+    async fn begin(&self) -> Result<SnapshotGuard>;
+}
+
+/// A snapshot that is held open.
+pub struct SnapshotGuard {
+    /// What `read` needs to join it; serialisable, so that another machine can.
+    pub token: Value,
+    /// For the plan and the report: `exported snapshot 00000003-1`.
+    pub description: String,
+    /// Whatever keeps it alive: the exporting connection.
+    pub hold: Box<dyn std::any::Any + Send + Sync>,
+}
+
+/// What to plan splits for.
+#[derive(Debug, Clone)]
+pub struct SplitRequest {
+    /// How many channels will read at once. DataX cuts each table into `ceil(channels ÷ tables)` pieces where the job
+    /// has a `splitPk`; automatic splits aim at a few times as many, for balance.
+    pub channels: usize,
+    /// About the most bytes a split should hold, for each split is one transaction at the target.
+    pub max_bytes: u64,
+    /// The snapshot that is held, if any.
+    pub snapshot: Option<Value>,
+    /// The most rows wanted in total (`--limit`): splitting is not worth it for a few.
+    pub limit: Option<u64>,
+}
+
+/// Which columns to read and in which form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadRequest {
+    /// The columns to deliver, in this order; a column may come twice, or not at all.
+    pub columns: Vec<ReadColumn>,
+    /// The snapshot to join, if one is held.
+    pub snapshot: Option<Value>,
+    /// Stop after about this many rows (`--limit`); the runtime cuts off the rest.
+    pub limit: Option<u64>,
+}
+
+impl ReadRequest {
+    /// The schema of the batches to send.
+    pub fn arrow_schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.columns.iter().map(|c| c.field.clone()).collect::<Vec<_>>()))
+    }
+}
+
+/// A column to deliver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadColumn {
+    /// Its index in [`SourceSchema::columns`].
+    pub index: usize,
+    /// The chosen one of its representations.
+    pub field: Field,
+}
+
+/// One line of `weir check`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    /// What was looked at: `connect`, `login`, `SELECT on shop.orders`.
+    pub what: String,
+    /// How it went.
+    pub outcome: CheckOutcome,
+    /// What was found, and for a fault what to do.
+    pub detail: String,
+}
+
+impl Check {
+    /// A line that found everything in order.
+    pub fn ok(what: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { what: what.into(), outcome: CheckOutcome::Ok, detail: detail.into() }
+    }
+
+    /// A line that found a fault.
+    pub fn fault(what: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { what: what.into(), outcome: CheckOutcome::Fault, detail: detail.into() }
+    }
+
+    /// A line that found something worth knowing that stops no run.
+    pub fn warning(what: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { what: what.into(), outcome: CheckOutcome::Warning, detail: detail.into() }
+    }
+}
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckOutcome {
+    /// In order.
+    Ok,
+    /// Works, with a drawback.
+    Warning,
+    /// A run would fail.
+    Fault,
+}

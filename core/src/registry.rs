@@ -1,0 +1,73 @@
+//! Which connectors are linked into this program.
+
+use std::sync::Arc;
+
+use schemars::Schema;
+use serde_json::Value;
+
+use crate::{Catalog, ConnectorContext, Faults, Reader, Writer};
+
+/// A connector's parameters: an object that was validated against the plugin's schema, with lenient numbers and
+/// booleans made strict, empty values removed, and secret references resolved.
+pub type Parameters = Value;
+
+/// A reader that this program knows. Submitted once by its crate:
+/// `weir_core::inventory::submit! { ReaderPlugin { … } }`.
+pub struct ReaderPlugin {
+    /// The plain name, also the name of the crate's folder: `mysql`.
+    pub name: &'static str,
+    /// DataX's names for it: `mysqlreader`. A DataWorks `stepType` is one of these without `reader`.
+    pub aliases: &'static [&'static str],
+    /// What it reads, in a sentence.
+    pub summary: &'static str,
+    /// The JSON schema of its parameters.
+    pub schema: fn() -> Schema,
+    /// Parameters that other tools know and we do not follow: accepted with one warning that gives the reason.
+    pub ignored: &'static [(&'static str, &'static str)],
+    /// Parameters that would change the result if they were ignored: refused with the reason.
+    pub refused: &'static [(&'static str, &'static str)],
+    /// Opens it. Connects to nothing; checks rules across parameters.
+    pub open: fn(&Parameters, &ConnectorContext) -> Result<Arc<dyn Reader>, Faults>,
+    /// Opens the catalogue of the system that `parameters` name (a table is not needed), where there is one.
+    pub catalog: Option<fn(&Parameters, &ConnectorContext) -> Result<Arc<dyn Catalog>, Faults>>,
+    /// The parameters for a bare location of `weir copy` (URL or path, perhaps a table), if it is one of this system's.
+    /// A location is claimed by one connector at most.
+    pub recognise: fn(location: &str, table: Option<&str>) -> Option<Value>,
+}
+
+/// A writer that this program knows, see [`ReaderPlugin`].
+pub struct WriterPlugin {
+    /// The plain name, also the name of the crate's folder.
+    pub name: &'static str,
+    /// DataX's names for it: `mysqlwriter`.
+    pub aliases: &'static [&'static str],
+    /// What it writes, in a sentence.
+    pub summary: &'static str,
+    /// The JSON schema of its parameters.
+    pub schema: fn() -> Schema,
+    /// Accepted with one warning.
+    pub ignored: &'static [(&'static str, &'static str)],
+    /// Refused with the reason.
+    pub refused: &'static [(&'static str, &'static str)],
+    /// Opens it. Connects to nothing; checks rules across parameters.
+    pub open: fn(&Parameters, &ConnectorContext) -> Result<Arc<dyn Writer>, Faults>,
+    /// The parameters for a bare location, see [`ReaderPlugin::recognise`].
+    pub recognise: fn(location: &str, table: Option<&str>) -> Option<Value>,
+}
+
+inventory::collect!(ReaderPlugin);
+inventory::collect!(WriterPlugin);
+
+/// All linked readers, in name order.
+pub fn readers() -> Vec<&'static ReaderPlugin> {
+    let mut all: Vec<_> = inventory::iter::<ReaderPlugin>.into_iter().collect();
+    all.sort_by_key(|plugin| plugin.name);
+    all
+}
+
+/// All linked writers, in name order.
+pub fn writers() -> Vec<&'static WriterPlugin> {
+    let mut all: Vec<_> = inventory::iter::<WriterPlugin>.into_iter().collect();
+    all.sort_by_key(|plugin| plugin.name);
+    all
+}

@@ -1,0 +1,290 @@
+//! The target's side of the contract.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use crate::{Check, DirtyRow, Receipt, Result, TargetSchema};
+
+/// A target as one job sees it: one table, folder or stream.
+///
+/// The life of a job: `target` → `plan` → `prepare`, then per task `open` → `write`* → `finish`, then `commit` with all
+/// receipts, or `abort`. Nothing is visible before `commit`, except in the append modes whose plan says so.
+///
+/// **Threads.** As for [`Reader`](crate::Reader): tasks run on runtimes of their own, everything else on the control
+/// runtime. A connection belongs to the runtime that opened it.
+///
+/// **Crashes.** `prepare`, `commit` and `abort` may be called again, from another process, with the same plan; each
+/// must notice what has happened already. All DDL happens in `prepare`, for MySQL commits at DDL.
+#[async_trait]
+pub trait Writer: Send + Sync {
+    /// What is there now. Reads only.
+    async fn target(&self) -> Result<TargetSchema>;
+
+    /// Decides everything a run will do, and does nothing: which representation each column takes, what is created,
+    /// how rows are published. The result is serialisable and goes to every task.
+    ///
+    /// # Errors
+    /// [`Schema`](crate::ErrorKind::Schema) for columns that cannot be written, all of them named in one message.
+    async fn plan(&self, request: &WriteRequest) -> Result<WritePlan>;
+
+    /// Creates the table when missing, runs preSql, makes staging: whatever has to be there before the first task.
+    async fn prepare(&self, plan: &WritePlan) -> Result<()>;
+
+    /// Begins one task.
+    async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>>;
+
+    /// Publishes every split that has a receipt, at once, then runs postSql. Safe to call again.
+    async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed>;
+
+    /// Takes back what `prepare` and finished tasks left behind and is not published. A failure here leaves litter,
+    /// never wrong data.
+    async fn abort(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<()>;
+
+    /// Looks at connection, credentials, privileges and the objects named by the job, without writing data.
+    async fn check(&self) -> Vec<Check>;
+
+    /// The most tasks the target takes at once; `None` for any number (SQLite: 1).
+    fn max_channels(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// One task's way into the target. Dropping it without `finish` undoes what it wrote.
+#[async_trait]
+pub trait TaskWriter: Send {
+    /// Writes a batch whose columns are exactly [`WritePlan::input_schema`]. Rows that the target refuses are returned
+    /// in `refused` and the rest of the batch is written; an error means that the task failed.
+    async fn write(&mut self, batch: &RecordBatch) -> Result<Written>;
+
+    /// Makes the split durable: the rows are staged or committed when this returns. Called once, after the last batch,
+    /// also when there was none.
+    async fn finish(self: Box<Self>) -> Result<Finished>;
+}
+
+/// What became of one batch.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Rows the target refused, see [`DirtyRow::of_batch`].
+    pub refused: Vec<DirtyRow>,
+}
+
+/// What became of one task.
+#[derive(Debug)]
+pub struct Finished {
+    /// For `commit`.
+    pub receipt: Receipt,
+    /// Rows that were refused only at the end.
+    pub refused: Vec<DirtyRow>,
+}
+
+/// What became of the job.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+pub struct Committed {
+    /// Rows now at the target from this job, where they differ from the receipts' sum (an upsert of equal keys).
+    pub rows: Option<u64>,
+    /// What happened, for the log: `published 3 files as version 4`.
+    pub description: String,
+    /// What went wrong after the data was published (postSql): the job fails, the data stays.
+    pub warnings: Vec<String>,
+}
+
+/// Names one attempt at one split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskId {
+    /// New for each run, kept by a resume.
+    pub run_id: String,
+    /// The split.
+    pub split: u32,
+    /// The source table of the split.
+    pub table: String,
+    /// From 1.
+    pub attempt: u32,
+}
+
+/// What the runtime asks a writer to plan for.
+#[derive(Debug, Clone)]
+pub struct WriteRequest {
+    /// New for each run; names staging objects.
+    pub run_id: String,
+    /// The columns to write, in the order of the batches.
+    pub columns: Vec<MappedColumn>,
+    /// The source, for comments and names of staging.
+    pub source: String,
+    /// What to do with a column that could only be written with a loss in every value.
+    pub on_type_loss: OnTypeLoss,
+    /// How many splits the job has, where it is known already.
+    pub splits: Option<usize>,
+}
+
+/// A column that the job maps onto the target.
+#[derive(Debug, Clone)]
+pub struct MappedColumn {
+    /// The target column's name.
+    pub name: String,
+    /// The forms in which the values can come, best first; never empty. Native forms are left out where a transformer
+    /// or a constant touches the column.
+    pub offers: Vec<Field>,
+    /// The source's type text, for messages.
+    pub source_type: String,
+    /// Whether NULLs may come.
+    pub nullable: bool,
+    /// The position in the source's key, from 1, for a table to be created.
+    pub key: Option<u32>,
+    /// The source's comment, for a table to be created.
+    pub comment: Option<String>,
+}
+
+/// Everything a run will do at the target, decided beforehand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WritePlan {
+    /// New for each run.
+    pub run_id: String,
+    /// The target as reports show it.
+    pub table: String,
+    /// The mode.
+    pub mode: WriteMode,
+    /// The columns, in the order of the batches.
+    pub columns: Vec<PlannedColumn>,
+    /// Whether the run creates the target.
+    pub creates: bool,
+    /// The statements `prepare` will run, in order, for a person to read; secrets never stand in them.
+    pub statements: Vec<String>,
+    /// How rows become visible, in a sentence: `each split commits by itself`, `staged, then published in one
+    /// transaction`.
+    pub method: String,
+    /// The key columns of an upsert.
+    pub keys: Vec<String>,
+    /// What a user should know before a run.
+    pub warnings: Vec<String>,
+    /// The writer's own words; never a secret.
+    pub state: Value,
+}
+
+impl WritePlan {
+    /// The schema of the batches a task will be given.
+    pub fn input_schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.columns.iter().map(|c| c.input.clone()).collect::<Vec<_>>()))
+    }
+}
+
+/// A column as the writer wants it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedColumn {
+    /// The target column's name.
+    pub name: String,
+    /// The target's own type text, present or to be created.
+    pub native_type: String,
+    /// The form in which the writer wants the values. When it is none of the offers, the runtime converts: each value
+    /// exactly, and one that does not fit is a dirty row.
+    pub input: Field,
+    /// What a user should know of this column before a run.
+    pub warning: Option<String>,
+}
+
+impl PlannedColumn {
+    /// Takes the first offer that `accepts`; else asks the runtime to convert into `fallback`.
+    pub fn choose(column: &MappedColumn, accepts: impl Fn(&Field) -> bool, fallback: Field) -> Field {
+        let field = column.offers.iter().find(|f| accepts(f)).cloned().unwrap_or(fallback);
+        field.with_name(&column.name).with_nullable(true)
+    }
+}
+
+/// How rows meet what the target holds already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteMode {
+    /// Add rows (`insert`).
+    Append,
+    /// Replace the whole table, or one partition.
+    Overwrite,
+    /// Update rows with an equal key, insert the others (`update`).
+    Upsert,
+    /// MySQL's REPLACE: a row with any equal unique key is deleted first, unlisted columns fall to their defaults.
+    Replace,
+    /// Skip and count rows whose key exists (`insert ignore`).
+    Ignore,
+}
+
+impl WriteMode {
+    /// The mode's name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Overwrite => "overwrite",
+            Self::Upsert => "upsert",
+            Self::Replace => "replace",
+            Self::Ignore => "ignore",
+        }
+    }
+
+    /// Understands our names and DataX's, in any case and spacing.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase().as_str() {
+            "append" | "insert" | "insert into" => Some(Self::Append),
+            "overwrite" | "insert overwrite" => Some(Self::Overwrite),
+            "upsert" | "update" | "on duplicate key update" => Some(Self::Upsert),
+            "replace" | "replace into" => Some(Self::Replace),
+            "ignore" | "insert ignore" | "insert ignore into" => Some(Self::Ignore),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for WriteMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "`{text}` is no write mode: use append (insert), overwrite, upsert (update), replace or ignore (insert ignore)"
+            ))
+        })
+    }
+}
+
+impl JsonSchema for WriteMode {
+    fn schema_name() -> Cow<'static, str> {
+        "WriteMode".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
+        // Free text with examples: DataX jobs spell the modes in many ways, and `parse` names the known ones.
+        json_schema!({ "type": "string", "examples": ["append", "overwrite", "upsert", "replace", "ignore"] })
+    }
+}
+
+/// What an overwrite does when the source turns out to be empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum OnEmpty {
+    /// Empty the target too, with a warning.
+    #[default]
+    Overwrite,
+    /// Leave the target as it is, with a warning.
+    Keep,
+    /// Fail the job.
+    Error,
+}
+
+/// What to do with a conversion that would alter every value of a column unseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum OnTypeLoss {
+    /// Refuse it when planning.
+    #[default]
+    Error,
+    /// Do it.
+    Cast,
+}

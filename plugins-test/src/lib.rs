@@ -1,0 +1,1 @@
+//! The conformance library and private servers for tests.

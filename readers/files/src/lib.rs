@@ -1,0 +1,1 @@
+//! Reads CSV, JSON lines, Parquet and Arrow IPC files.

@@ -1,0 +1,1 @@
+//! Reads Delta Lake tables.

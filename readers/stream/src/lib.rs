@@ -1,0 +1,1 @@
+//! Reads random and constant rows.

@@ -1,0 +1,1 @@
+//! Job file to plan, tasks, channels, commit and report.

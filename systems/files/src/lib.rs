@@ -1,0 +1,1 @@
+//! Files: formats, compression, object stores.

@@ -1,0 +1,1 @@
+//! The MySQL wire family: connection, catalog, types, LOAD DATA.

@@ -1,0 +1,1 @@
+//! PostgreSQL: connection, catalog, types, COPY binary.

@@ -1,0 +1,308 @@
+//! The parameters that every relational reader and writer has, with DataX's names.
+//!
+//! A connector nests them with `#[serde(flatten)]` beside its own. `flatten` and `deny_unknown_fields` exclude each
+//! other, which costs nothing here: the runtime validates against the schema first and finds unknown keys there.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use weir_core::config::OneOrMany;
+use weir_core::{Faults, Form, OnEmpty, Secret, WriteMode};
+
+use crate::statements::trimmed;
+use crate::tables;
+
+/// Parameters of a relational reader.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct ReaderConfig {
+    /// Where the database is: the system's own URL or a `jdbc:` URL. SQLite: the file's path.
+    #[serde(alias = "jdbcUrl", alias = "path")]
+    pub url: Option<String>,
+    /// The login name; may stand in the URL instead.
+    #[serde(alias = "user")]
+    pub username: Option<String>,
+    /// The password. Write it as `${env:NAME}` or `${file:PATH}`.
+    pub password: Option<Secret>,
+    /// The table, or several with the same columns; `t_[00-31]` stands for a range of them.
+    pub table: OneOrMany<String>,
+    /// Statements to read instead of tables, one split each.
+    pub query_sql: OneOrMany<String>,
+    /// Several databases with the same tables (shards), DataX's way: each has `jdbcUrl` and `table` or `querySql`.
+    pub connection: OneOrMany<ReaderConnection>,
+    /// The columns in order; `*` or none for all. What names no column is an SQL expression or constant.
+    pub column: OneOrMany<String>,
+    /// A condition for the rows to read, without the word WHERE.
+    #[serde(rename = "where")]
+    pub condition: Option<String>,
+    /// The column to split by; by default the reader chooses.
+    pub split_pk: Option<String>,
+    /// Statements for every session, run after connecting.
+    pub session: OneOrMany<String>,
+}
+
+/// One database of several.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct ReaderConnection {
+    /// The URL; of several the first that answers is used.
+    #[serde(alias = "url")]
+    pub jdbc_url: OneOrMany<String>,
+    /// The login name, where it differs from the common one.
+    pub username: Option<String>,
+    /// The password, where it differs from the common one.
+    pub password: Option<Secret>,
+    /// The tables.
+    pub table: OneOrMany<String>,
+    /// Statements instead of tables.
+    pub query_sql: OneOrMany<String>,
+}
+
+/// Parameters of a relational writer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct WriterConfig {
+    /// Where the database is: the system's own URL or a `jdbc:` URL. SQLite: the file's path.
+    #[serde(alias = "jdbcUrl", alias = "path")]
+    pub url: Option<String>,
+    /// The login name; may stand in the URL instead.
+    #[serde(alias = "user")]
+    pub username: Option<String>,
+    /// The password. Write it as `${env:NAME}` or `${file:PATH}`.
+    pub password: Option<Secret>,
+    /// The table.
+    pub table: OneOrMany<String>,
+    /// DataX's way to give URL and table.
+    pub connection: OneOrMany<WriterConnection>,
+    /// The columns to write, in order; `*` or none for all.
+    pub column: OneOrMany<String>,
+    /// append (insert), overwrite, upsert (update); MySQL also replace and ignore (insert ignore).
+    pub write_mode: Option<WriteMode>,
+    /// The key columns of an upsert; by default the primary key.
+    pub key: OneOrMany<String>,
+    /// Whether to create the table when it is missing. On under the plain names, off under DataX's.
+    pub create_table: Option<bool>,
+    /// What an overwrite does when the source is empty: overwrite, keep or error.
+    pub on_empty: OnEmpty,
+    /// Statements before the load; `@table` stands for the table.
+    pub pre_sql: OneOrMany<String>,
+    /// Statements after the load is published.
+    pub post_sql: OneOrMany<String>,
+    /// Statements for every session, run after connecting.
+    pub session: OneOrMany<String>,
+    /// The most rows to send at once.
+    #[schemars(range(min = 1))]
+    pub batch_size: Option<u64>,
+    /// The most bytes to send at once.
+    #[schemars(range(min = 1))]
+    pub batch_byte_size: Option<u64>,
+}
+
+/// URL and table, DataX's way.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct WriterConnection {
+    /// The URL; of several the first that answers is used.
+    #[serde(alias = "url")]
+    pub jdbc_url: OneOrMany<String>,
+    /// The login name, where it differs from the common one.
+    pub username: Option<String>,
+    /// The password, where it differs from the common one.
+    pub password: Option<Secret>,
+    /// The table.
+    pub table: OneOrMany<String>,
+}
+
+/// What one source of a reader is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Object {
+    /// A table, as the job wrote it (already expanded).
+    Table(String),
+    /// A statement, without trailing semicolons.
+    Query(String),
+}
+
+/// One table or statement, and where it is.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// URLs of the same database; the first that answers is used.
+    pub urls: Vec<String>,
+    /// The login name beside the URL.
+    pub username: Option<String>,
+    /// The password beside the URL.
+    pub password: Option<Secret>,
+    /// The table or statement.
+    pub object: Object,
+}
+
+/// The one table of a writer, and where it is.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// URLs of the same database; the first that answers is used.
+    pub urls: Vec<String>,
+    /// The login name beside the URL.
+    pub username: Option<String>,
+    /// The password beside the URL.
+    pub password: Option<Secret>,
+    /// The table as the job wrote it.
+    pub table: String,
+}
+
+impl ReaderConfig {
+    /// All tables or statements of all databases, in order.
+    ///
+    /// # Errors
+    /// No URL, no table, tables and statements together, or parameters that do not apply to statements; every fault
+    /// with its pointer.
+    pub fn sources(&self) -> Result<Vec<Source>, Faults> {
+        let mut faults = Faults::default();
+        let mut sources = Vec::new();
+        let whole = ReaderConnection {
+            jdbc_url: self.url.iter().cloned().collect::<Vec<_>>().into(),
+            username: None,
+            password: None,
+            table: self.table.clone(),
+            query_sql: self.query_sql.clone(),
+        };
+        let connections: Vec<(String, ReaderConnection)> = if self.connection.is_empty() {
+            vec![(String::new(), whole)]
+        } else {
+            let list = matches!(self.connection, OneOrMany::Many(_));
+            let pointer = |i: usize| if list { format!("/connection/{i}") } else { "/connection".into() };
+            let entries = self.connection.as_slice().iter().enumerate();
+            // What a connection does not say itself, the parameters beside `connection` may say for all of them.
+            entries
+                .map(|(i, c)| {
+                    let mut c = c.clone();
+                    if c.jdbc_url.is_empty() {
+                        c.jdbc_url = whole.jdbc_url.clone();
+                    }
+                    if c.table.is_empty() && c.query_sql.is_empty() {
+                        c.table = whole.table.clone();
+                        c.query_sql = whole.query_sql.clone();
+                    }
+                    (pointer(i), c)
+                })
+                .collect()
+        };
+        for (pointer, connection) in &connections {
+            if connection.jdbc_url.is_empty() {
+                faults.add(pointer, "no `url`: say where the database is (or name a `datasource`)");
+            }
+            match (connection.table.is_empty(), connection.query_sql.is_empty()) {
+                (true, true) => faults.add(pointer, "no `table`: name a table, or give a `querySql`"),
+                (false, false) => {
+                    faults.add(pointer, "`table` and `querySql` exclude each other: remove one of them");
+                }
+                _ => {}
+            }
+            let tables = match tables::expand(connection.table.as_slice(), &format!("{pointer}/table")) {
+                Ok(tables) => tables,
+                Err(more) => {
+                    faults.0.extend(more.0);
+                    continue;
+                }
+            };
+            let queries = connection.query_sql.as_slice().iter().map(|q| Object::Query(trimmed(q).to_owned()));
+            for object in tables.into_iter().map(Object::Table).chain(queries) {
+                sources.push(Source {
+                    urls: connection.jdbc_url.as_slice().to_vec(),
+                    username: connection.username.clone().or_else(|| self.username.clone()),
+                    password: connection.password.clone().or_else(|| self.password.clone()),
+                    object,
+                });
+            }
+        }
+        faults.or(sources)
+    }
+
+    /// The job's `where` without trailing semicolons; it does not apply to statements.
+    pub fn filter(&self) -> Option<&str> {
+        self.condition.as_deref().map(trimmed).filter(|c| !c.is_empty())
+    }
+}
+
+impl WriterConfig {
+    /// The one table to write.
+    ///
+    /// # Errors
+    /// No URL, no table, or several of them.
+    pub fn destination(&self) -> Result<Destination, Faults> {
+        let mut faults = Faults::default();
+        let connections = self.connection.as_slice();
+        if connections.len() > 1 {
+            faults.add("/connection", "a job writes to one database: keep one entry, and make a job for each other");
+        }
+        let connection = connections.first().cloned().unwrap_or_default();
+        let at = if connections.is_empty() { "" } else { "/connection/0" };
+        let mut urls = connection.jdbc_url.as_slice().to_vec();
+        if urls.is_empty() {
+            urls.extend(self.url.clone());
+        }
+        if urls.is_empty() {
+            faults.add(at, "no `url`: say where the database is (or name a `datasource`)");
+        }
+        let entries = if connection.table.is_empty() { &self.table } else { &connection.table };
+        let tables = tables::expand(entries.as_slice(), &format!("{at}/table"))?;
+        match tables.len() {
+            0 => faults.add(at, "no `table`: name the table to write"),
+            1 => {}
+            n => faults.add(format!("{at}/table"), format!("{n} tables: a writer has one; make a job for each")),
+        }
+        faults.or(())?;
+        Ok(Destination {
+            urls,
+            username: connection.username.or_else(|| self.username.clone()),
+            password: connection.password.or_else(|| self.password.clone()),
+            table: tables.into_iter().next().unwrap_or_default(),
+        })
+    }
+
+    /// Whether a missing table is created: as the job says, else by whose name the writer was called.
+    pub fn creates(&self, form: Form) -> bool {
+        self.create_table.unwrap_or(form == Form::Native)
+    }
+
+    /// The write mode; append by default.
+    pub fn mode(&self) -> WriteMode {
+        self.write_mode.unwrap_or(WriteMode::Append)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn reader(value: serde_json::Value) -> ReaderConfig {
+        weir_core::config::parse(&value).unwrap()
+    }
+
+    #[test]
+    fn shards_and_the_short_form_give_the_same_kind_of_list() {
+        let short = reader(json!({"url": "mysql://h/d", "table": "t_[0-1]", "where": "a > 1;"}));
+        assert_eq!(short.sources().unwrap().len(), 2);
+        assert_eq!(short.filter(), Some("a > 1"));
+        let long = reader(json!({"username": "u", "password": "p", "connection": [
+            {"jdbcUrl": ["jdbc:mysql://a/d", "jdbc:mysql://b/d"], "table": ["x", "y"]},
+            {"jdbcUrl": "jdbc:mysql://c/d", "querySql": ["select 1;"]}]}));
+        let sources = long.sources().unwrap();
+        assert_eq!(sources.len(), 3);
+        assert_eq!(sources[0].urls.len(), 2);
+        assert_eq!(sources[2].object, Object::Query("select 1".into()));
+        assert_eq!(sources[2].username.as_deref(), Some("u"));
+        assert!(!format!("{long:?}").contains("\"p\""));
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let faults = reader(json!({"connection": [{"table": "a", "querySql": "select 1"}, {}]})).sources().unwrap_err();
+        assert_eq!(faults.0.len(), 4, "{faults}");
+        let writer: WriterConfig = weir_core::config::parse(&json!({"table": ["a", "b"]})).unwrap();
+        assert_eq!(writer.destination().unwrap_err().0.len(), 2);
+    }
+}

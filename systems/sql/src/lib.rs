@@ -1,0 +1,16 @@
+//! # weir-sql: what the relational connectors share
+//!
+//! Parameters with DataX's names, names and their quoting, column lists, table lists, key ranges and statements that
+//! read the same in every dialect. It talks to no server: a system's crate brings connection, catalogue and types.
+
+pub mod columns;
+pub mod config;
+pub mod names;
+pub mod ranges;
+pub mod statements;
+pub mod tables;
+
+pub use columns::{Selected, resolve_source_columns, resolve_target_columns};
+pub use config::{Object, ReaderConfig, Source, WriterConfig};
+pub use names::{Quoting, TableName, find_name};
+pub use ranges::{KeyRange, integer_boundaries, key_ranges};

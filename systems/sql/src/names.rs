@@ -1,0 +1,207 @@
+//! Identifiers: how a job writes them, how a system quotes them, how they are found in a catalogue.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use weir_core::config::nearest;
+use weir_core::{Error, ErrorKind, Result};
+
+/// A system's quotation marks for identifiers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quoting {
+    /// The opening mark.
+    pub open: char,
+    /// The closing mark; written twice inside a name.
+    pub close: char,
+}
+
+impl Quoting {
+    /// `"name"`: the SQL standard, PostgreSQL, SQLite.
+    pub const DOUBLE: Self = Self { open: '"', close: '"' };
+    /// `` `name` ``: MySQL.
+    pub const BACKTICK: Self = Self { open: '`', close: '`' };
+    /// `[name]`: SQL Server.
+    pub const BRACKET: Self = Self { open: '[', close: ']' };
+
+    /// The identifier, always quoted.
+    pub fn quote(self, name: &str) -> String {
+        let mut text = String::with_capacity(name.len() + 2);
+        text.push(self.open);
+        for c in name.chars() {
+            text.push(c);
+            if c == self.close {
+                text.push(c);
+            }
+        }
+        text.push(self.close);
+        text
+    }
+
+    /// A comma-separated list of quoted identifiers.
+    pub fn quote_all<T: AsRef<str>>(self, names: impl IntoIterator<Item = T>) -> String {
+        names.into_iter().map(|n| self.quote(n.as_ref())).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Splits `a."b.c".d` at its unquoted dots and takes the quotation marks off. `None` when a mark is not closed, a
+    /// part is empty, or text follows a closing mark.
+    pub fn parts(self, text: &str) -> Option<Vec<String>> {
+        let mut parts = Vec::new();
+        let mut rest = text.trim();
+        loop {
+            let part;
+            if let Some(quoted) = rest.strip_prefix(self.open) {
+                let mut name = String::new();
+                let mut chars = quoted.char_indices();
+                let end = loop {
+                    let (at, c) = chars.next()?;
+                    if c != self.close {
+                        name.push(c);
+                    } else if quoted[at + c.len_utf8()..].starts_with(self.close) {
+                        name.push(c);
+                        chars.next();
+                    } else {
+                        break at + c.len_utf8();
+                    }
+                };
+                part = name;
+                rest = &quoted[end..];
+            } else {
+                let end = rest.find('.').unwrap_or(rest.len());
+                part = rest[..end].trim().to_owned();
+                rest = &rest[end..];
+            }
+            if part.is_empty() {
+                return None;
+            }
+            parts.push(part);
+            match rest.strip_prefix('.') {
+                Some(next) => rest = next,
+                None if rest.is_empty() => return Some(parts),
+                None => return None,
+            }
+        }
+    }
+
+    /// The single identifier that `text` is, unquoted; a dot in it is part of the name.
+    pub fn unquote(self, text: &str) -> String {
+        let text = text.trim();
+        match self.parts(text) {
+            Some(parts) if parts.len() == 1 => parts.into_iter().next().unwrap_or_default(),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+/// A table as a job names it: a schema (in MySQL: a database), or the session's current one, and a name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TableName {
+    /// The schema; `None` for the session's current one.
+    pub schema: Option<String>,
+    /// The table's own name.
+    pub name: String,
+}
+
+impl TableName {
+    /// A table of the session's current schema.
+    pub fn bare(name: impl Into<String>) -> Self {
+        Self { schema: None, name: name.into() }
+    }
+
+    /// Reads a job's `table` entry.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) for anything but `name` or `schema.name`, quoted or not.
+    pub fn parse(text: &str, quoting: Quoting) -> Result<Self> {
+        match quoting.parts(text).as_deref() {
+            Some([name]) => Ok(Self::bare(name)),
+            Some([schema, name]) => Ok(Self { schema: Some(schema.clone()), name: name.clone() }),
+            _ => Err(Error::config(format!(
+                "`{text}` is no table name: write name or schema.name, and put a part that contains a dot between {}{}",
+                quoting.open, quoting.close
+            ))),
+        }
+    }
+
+    /// The name as generated SQL writes it.
+    pub fn quoted(&self, quoting: Quoting) -> String {
+        match &self.schema {
+            Some(schema) => format!("{}.{}", quoting.quote(schema), quoting.quote(&self.name)),
+            None => quoting.quote(&self.name),
+        }
+    }
+
+    /// A table of the same schema.
+    pub fn sibling(&self, name: impl Into<String>) -> Self {
+        Self { schema: self.schema.clone(), name: name.into() }
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// Finds `wanted` among `names`: exactly, else case-insensitively if only one name matches so.
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound) with the nearest name, or [`Config`](ErrorKind::Config) when several names differ
+/// only in case. `what` is the kind of thing, `column` or `table`.
+pub fn find_name<'a>(what: &'static str, wanted: &str, names: impl Iterator<Item = &'a str> + Clone) -> Result<usize> {
+    if let Some(index) = names.clone().position(|n| n == wanted) {
+        return Ok(index);
+    }
+    let lower = wanted.to_lowercase();
+    let mut matches = names.clone().enumerate().filter(|(_, n)| n.to_lowercase() == lower);
+    match (matches.next(), matches.next()) {
+        (Some((index, _)), None) => Ok(index),
+        (Some((_, a)), Some((_, b))) => Err(Error::config(format!(
+            "{what} `{wanted}` is ambiguous: `{a}` and `{b}` differ only in case; write one of them exactly"
+        ))),
+        _ => {
+            let hint = match nearest(wanted, names.clone()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    let shown: Vec<_> = names.clone().take(20).collect();
+                    let more = if names.count() > shown.len() { ", …" } else { "" };
+                    if shown.is_empty() {
+                        "there are none".into()
+                    } else {
+                        format!("there are: {}{more}", shown.join(", "))
+                    }
+                }
+            };
+            Err(Error::new(ErrorKind::NotFound, format!("no such {what}: `{wanted}`; {hint}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_names_are_read_in_the_systems_own_style() {
+        let name = |t: &str| TableName::parse(t, Quoting::DOUBLE).map(|t| (t.schema, t.name)).ok();
+        assert_eq!(name("orders"), Some((None, "orders".into())));
+        assert_eq!(name("shop.orders"), Some((Some("shop".into()), "orders".into())));
+        assert_eq!(name(r#""a.b"."c ""d""""#), Some((Some("a.b".into()), "c \"d\"".into())));
+        assert_eq!(name("a.b.c"), None);
+        assert_eq!(name("\"open"), None);
+        assert_eq!(TableName::parse("`x`.`y`", Quoting::BACKTICK).unwrap().quoted(Quoting::BACKTICK), "`x`.`y`");
+        assert_eq!(Quoting::BRACKET.quote("a]b"), "[a]]b]");
+    }
+
+    #[test]
+    fn names_match_exactly_or_without_case_when_unique() {
+        let names = ["Id", "name", "NAME", "total"];
+        let find = |w| find_name("column", w, names.iter().copied());
+        assert_eq!(find("NAME").unwrap(), 2);
+        assert_eq!(find("id").unwrap(), 0);
+        assert!(find("Name").unwrap_err().message().contains("ambiguous"));
+        assert!(find("totl").unwrap_err().message().contains("did you mean `total`"));
+    }
+}

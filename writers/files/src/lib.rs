@@ -1,0 +1,1 @@
+//! Writes CSV, JSON lines, Parquet and Arrow IPC files.

@@ -1,0 +1,1 @@
+//! Counts or prints the rows it is given.
