@@ -1,0 +1,32 @@
+//! The private servers answer, keep tests apart and speak their defaults.
+#![cfg(feature = "servers")]
+
+use weir_plugins_test::servers;
+
+#[tokio::test]
+async fn postgresql_gives_each_test_a_database() {
+    let server = servers::postgresql().await;
+    let (a, b) = (server.fresh_database("A b").await, server.fresh_database("A b").await);
+    a.execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1), (NULL)").await;
+    assert_eq!(a.query("SELECT n, 'é' FROM t ORDER BY n").await[1], [None, Some("é".into())]);
+    assert_eq!(b.value("SELECT count(*) FROM pg_class WHERE relname = 't'").await, "0");
+    assert!(b.try_execute("SELECT * FROM t").await.is_err());
+}
+
+#[tokio::test]
+async fn mariadb_is_mariadb() {
+    let database = servers::mariadb().await.fresh_database("shop").await;
+    database.execute("CREATE TABLE `t` (n int); INSERT INTO t VALUES (7), (NULL)").await;
+    assert_eq!(database.query("SELECT n, '😀' FROM t ORDER BY n").await[0], [None, Some("😀".into())]);
+    assert!(database.value("SELECT version()").await.contains("MariaDB"));
+}
+
+#[tokio::test]
+async fn mysql_is_the_real_one_with_its_defaults() {
+    let database = servers::mysql().await.fresh_database("shop").await;
+    assert!(database.value("SELECT version()").await.starts_with('9'));
+    let settings = database.query("SELECT @@local_infile, @@log_bin, @@secure_file_priv").await;
+    assert_eq!(settings[0], ["0", "1", "NULL"].map(|v| Some(v.to_owned())));
+    let plugin = "SELECT plugin FROM mysql.user WHERE user = 'weir'";
+    assert_eq!(database.value(plugin).await, "caching_sha2_password");
+}
