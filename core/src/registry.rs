@@ -1,4 +1,22 @@
 //! Which connectors are linked into this program.
+//!
+//! # The schema of the parameters
+//!
+//! It is derived with `schemars` from the configuration struct, and the runtime validates against it before a connector
+//! sees anything. Serde knows two things that `schemars` cannot see, so they are said twice, as extensions:
+//!
+//! ```ignore
+//! /// Where the database is.
+//! #[serde(alias = "jdbcUrl")]
+//! #[schemars(extend("x-aliases" = ["jdbcUrl"]))]   // another name of the key; it is renamed to the main one
+//! pub url: Option<String>,
+//!
+//! /// The text that stands for NULL.
+//! #[schemars(extend("x-keep-empty" = true))]       // here `""` is a value of its own and does not mean absent
+//! pub null_format: Option<String>,
+//! ```
+//!
+//! A key without `x-aliases` is unknown under its alias, however serde would read it.
 
 use std::sync::Arc;
 

@@ -18,9 +18,11 @@ use crate::tables;
 pub struct ReaderConfig {
     /// Where the database is: the system's own URL or a `jdbc:` URL. SQLite: the file's path.
     #[serde(alias = "jdbcUrl", alias = "path")]
+    #[schemars(extend("x-aliases" = ["jdbcUrl", "path"]))]
     pub url: Option<String>,
     /// The login name; may stand in the URL instead.
     #[serde(alias = "user")]
+    #[schemars(extend("x-aliases" = ["user"]))]
     pub username: Option<String>,
     /// The password. Write it as `${env:NAME}` or `${file:PATH}`.
     pub password: Option<Secret>,
@@ -48,6 +50,7 @@ pub struct ReaderConfig {
 pub struct ReaderConnection {
     /// The URL; of several the first that answers is used.
     #[serde(alias = "url")]
+    #[schemars(extend("x-aliases" = ["url"]))]
     pub jdbc_url: OneOrMany<String>,
     /// The login name, where it differs from the common one.
     pub username: Option<String>,
@@ -66,9 +69,11 @@ pub struct ReaderConnection {
 pub struct WriterConfig {
     /// Where the database is: the system's own URL or a `jdbc:` URL. SQLite: the file's path.
     #[serde(alias = "jdbcUrl", alias = "path")]
+    #[schemars(extend("x-aliases" = ["jdbcUrl", "path"]))]
     pub url: Option<String>,
     /// The login name; may stand in the URL instead.
     #[serde(alias = "user")]
+    #[schemars(extend("x-aliases" = ["user"]))]
     pub username: Option<String>,
     /// The password. Write it as `${env:NAME}` or `${file:PATH}`.
     pub password: Option<Secret>,
@@ -107,6 +112,7 @@ pub struct WriterConfig {
 pub struct WriterConnection {
     /// The URL; of several the first that answers is used.
     #[serde(alias = "url")]
+    #[schemars(extend("x-aliases" = ["url"]))]
     pub jdbc_url: OneOrMany<String>,
     /// The login name, where it differs from the common one.
     pub username: Option<String>,
