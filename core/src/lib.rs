@@ -44,6 +44,7 @@ mod schema;
 mod secret;
 mod split;
 mod writer;
+pub mod zone;
 
 pub use batch::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, batch_bytes, slice_rows};
 pub use catalog::{Catalog, TableInfo};

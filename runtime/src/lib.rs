@@ -1,1 +1,49 @@
-//! Job file to plan, tasks, channels, commit and report.
+//! # weir-runtime: from a job file to rows at the target
+//!
+//! ```text
+//!   job file ─▶ job::load ─▶ Job ─▶ plan ─▶ EntryPlan ─┬─▶ prepare ─▶ tasks ─▶ commit ─▶ Report
+//!                                                      │              │
+//!                                                      │   reader thread ══ channel ══ writer thread
+//!                                                      └─▶ `weir plan` stops here
+//! ```
+//!
+//! The runtime names no connector: it finds them in the registry of weir-core, so a program links the ones it wants.
+//! It keeps no global state, prints nothing and never ends the process; what happens goes to an [`Observer`].
+//!
+//! ```no_run
+//! # async fn demo() -> weir_core::Result<()> {
+//! use weir_runtime::{LoadOptions, RunOptions, job};
+//!
+//! let job = job::load_file("shop.json".as_ref(), &LoadOptions::default())?;
+//! let report = weir_runtime::run(&job, RunOptions::default()).await;
+//! assert_eq!(report.exit_code(), 0);
+//! # Ok(())
+//! # }
+//! ```
+
+mod check;
+mod dirty;
+mod entry;
+pub mod job;
+mod limit;
+pub mod mapping;
+mod observer;
+mod options;
+mod pipeline;
+mod plan;
+mod progress;
+mod report;
+mod run;
+mod sender;
+mod task;
+pub mod transform;
+
+pub use check::{EndCheck, check};
+pub use dirty::QuarantineRow;
+pub use job::{Endpoint, Entry, ErrorLimit, Job, LoadOptions, Setting};
+pub use observer::{Counts, Event, Observer, Silent, TableProgress};
+pub use options::{Quarantine, RunOptions, default_state_dir};
+pub use plan::{ColumnPlan, EntryPlan, Plan, plan};
+pub use report::{ErrorReport, Report, Status, TableReport};
+pub use run::run;
+pub use task::{Outcome, TaskContext, TaskSpec, run_task};

@@ -1,0 +1,303 @@
+//! Dirty rows of a run: counted against the job's limit, kept in the quarantine file.
+//!
+//! Each attempt at a split writes a part of its own, synced before the split is finished at the target; the part of an
+//! attempt that is tried again is dropped. When the run ends the parts become one file.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde::{Deserialize, Serialize};
+use weir_core::{DirtyRow, Error, ErrorKind, Result, ResultExt};
+
+use crate::job::ErrorLimit;
+use crate::observer::{Event, Observer};
+use crate::progress::Counters;
+
+/// One line of a quarantine file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QuarantineRow {
+    /// The run.
+    pub run_id: String,
+    /// The source table.
+    pub source: String,
+    /// The target table.
+    pub target: String,
+    /// The split.
+    pub split: u32,
+    /// Who refused it: `reader`, `transform`, `convert` or `writer`.
+    pub side: Side,
+    /// The column at fault, where it is known.
+    pub column: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// The values by column name, as text.
+    pub values: serde_json::Map<String, serde_json::Value>,
+    /// The source's types by column name.
+    pub types: BTreeMap<String, String>,
+}
+
+/// Who refused a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// It could not be decoded.
+    Reader,
+    /// A transformer could not be applied.
+    Transform,
+    /// A value does not fit the target's type.
+    Convert,
+    /// The target refused it.
+    Writer,
+}
+
+/// The dirty rows of a whole job.
+pub struct DirtyRows {
+    run_id: String,
+    limit: ErrorLimit,
+    count: AtomicU64,
+    file: Option<PathBuf>,
+    parts: Mutex<BTreeMap<(usize, u32), Part>>,
+    observer: Arc<dyn Observer>,
+}
+
+/// The last attempt at a split.
+struct Part {
+    counters: Arc<Counters>,
+    file: Option<PathBuf>,
+}
+
+impl DirtyRows {
+    /// For a run; `file` is where the rows are to end, `None` to keep none.
+    pub fn new(run_id: &str, limit: ErrorLimit, file: Option<PathBuf>, observer: Arc<dyn Observer>) -> Arc<Self> {
+        Arc::new(Self {
+            run_id: run_id.to_owned(),
+            limit,
+            count: AtomicU64::new(0),
+            file,
+            parts: Mutex::default(),
+            observer,
+        })
+    }
+
+    /// All dirty rows so far.
+    pub fn count(&self) -> u64 {
+        self.count.load(Relaxed)
+    }
+
+    fn parts(&self) -> MutexGuard<'_, BTreeMap<(usize, u32), Part>> {
+        self.parts.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    /// The part of one attempt; an earlier attempt at the same split is forgotten with its rows.
+    pub fn part(self: &Arc<Self>, origin: Origin, counters: Arc<Counters>) -> Arc<DirtyPart> {
+        let part = Part { counters: counters.clone(), file: None };
+        if let Some(earlier) = self.parts().insert((origin.entry, origin.split), part) {
+            self.count.fetch_sub(earlier.counters.rows_dirty.load(Relaxed), Relaxed);
+            if let Some(file) = earlier.file {
+                // Left behind it is litter: the joined file takes only the parts that are known.
+                let _ = fs::remove_file(file);
+            }
+        }
+        Arc::new(DirtyPart { rows: self.clone(), origin, counters, file: Mutex::new(None) })
+    }
+
+    /// Checks the percentage, when all rows of an entry are read and none is published.
+    ///
+    /// # Errors
+    /// [`DirtyLimit`](ErrorKind::DirtyLimit), with the setting that would let the run pass.
+    pub fn check_percentage(&self, dirty: u64, read: u64) -> Result<()> {
+        let Some(most) = self.limit.percentage.filter(|_| self.limit.record.is_none()) else { return Ok(()) };
+        let share = if read == 0 { 0.0 } else { dirty as f64 / read as f64 };
+        if share <= most {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::DirtyLimit,
+            format!(
+                "{dirty} of {read} rows are dirty ({share:.4}), more than errorLimit.percentage {most} allows; \
+                 set \"errorLimit\": {{\"percentage\": {:.4}}} to let the run pass",
+                (share * 10_000.0).ceil() / 10_000.0
+            ),
+        ))
+    }
+
+    /// Joins the parts into the quarantine file; `None` when there is nothing to keep.
+    pub fn close(&self) -> Result<Option<PathBuf>> {
+        let parts: Vec<_> = std::mem::take(&mut *self.parts()).into_values().filter_map(|part| part.file).collect();
+        let Some(file) = self.file.as_ref().filter(|_| !parts.is_empty()) else { return Ok(None) };
+        let mut joined = create_private(file)?;
+        for part in &parts {
+            std::io::copy(&mut File::open(part).context("file", part.display())?, &mut joined)
+                .context("file", file.display())?;
+        }
+        joined.sync_all().context("file", file.display())?;
+        for part in &parts {
+            // A part left behind is litter, not harm: its rows are in the joined file.
+            let _ = fs::remove_file(part);
+        }
+        Ok(Some(file.clone()))
+    }
+}
+
+/// Where the rows of one attempt come from and go to.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The entry's index in the job.
+    pub entry: usize,
+    /// The source table.
+    pub source: String,
+    /// The target table.
+    pub target: String,
+    /// The split.
+    pub split: u32,
+    /// From 1.
+    pub attempt: u32,
+    /// The source's types by column name.
+    pub types: Arc<BTreeMap<String, String>>,
+}
+
+/// The dirty rows of one attempt at one split.
+pub struct DirtyPart {
+    rows: Arc<DirtyRows>,
+    origin: Origin,
+    counters: Arc<Counters>,
+    file: Mutex<Option<BufWriter<File>>>,
+}
+
+impl DirtyPart {
+    /// Counts and keeps a row.
+    ///
+    /// # Errors
+    /// [`DirtyLimit`](ErrorKind::DirtyLimit) when that is one too many, with the row and the setting that would let
+    /// the run pass; [`Io`](ErrorKind::Io) when it cannot be kept.
+    pub fn add(&self, side: Side, row: DirtyRow) -> Result<()> {
+        self.rows.observer.event(&Event::Dirty { table: &self.origin.source, row: &row });
+        self.counters.rows_dirty.fetch_add(1, Relaxed);
+        let count = self.rows.count.fetch_add(1, Relaxed) + 1;
+        let limit = self.rows.limit.record;
+        let over = limit.filter(|most| count > *most).map(|most| {
+            let of_column = row.column.as_ref().map_or_else(String::new, |c| format!("column {c}: "));
+            let error = Error::new(
+                ErrorKind::DirtyLimit,
+                format!(
+                    "{count} dirty row{} where errorLimit.record allows {most}; the last: {of_column}{}; \
+                     mend the data, or set \"errorLimit\": {{\"record\": N}} (or --error-limit N; \"unlimited\" for any \
+                     number) to let the run pass",
+                    if count == 1 { "" } else { "s" },
+                    row.reason
+                ),
+            )
+            .with("table", &self.origin.source)
+            .with("split", self.origin.split);
+            match &row.column {
+                Some(column) => error.with("column", column),
+                None => error,
+            }
+        });
+        self.keep(side, row)?;
+        over.map_or(Ok(()), Err)
+    }
+
+    fn keep(&self, side: Side, row: DirtyRow) -> Result<()> {
+        let Some(file) = &self.rows.file else { return Ok(()) };
+        let line = QuarantineRow {
+            run_id: self.rows.run_id.clone(),
+            source: self.origin.source.clone(),
+            target: self.origin.target.clone(),
+            split: self.origin.split,
+            side,
+            column: row.column,
+            reason: row.reason,
+            values: row.values,
+            types: self.origin.types.as_ref().clone(),
+        };
+        let mut part = self.file.lock().unwrap_or_else(|poison| poison.into_inner());
+        if part.is_none() {
+            let mut path = file.clone().into_os_string();
+            path.push(format!(".{}-{}-{}.part", self.origin.entry, self.origin.split, self.origin.attempt));
+            let path = PathBuf::from(path);
+            *part = Some(BufWriter::new(create_private(&path)?));
+            if let Some(known) = self.rows.parts().get_mut(&(self.origin.entry, self.origin.split)) {
+                known.file = Some(path);
+            }
+        }
+        if let Some(writer) = part.as_mut() {
+            let quarantine = || format!("{}", file.display());
+            serde_json::to_writer(&mut *writer, &line).map_err(std::io::Error::from).context("file", quarantine())?;
+            writer.write_all(b"\n").context("file", quarantine())?;
+        }
+        Ok(())
+    }
+
+    /// Makes the part durable; called before the split is finished at the target.
+    pub fn sync(&self) -> Result<()> {
+        let mut part = self.file.lock().unwrap_or_else(|poison| poison.into_inner());
+        if let Some(writer) = part.as_mut() {
+            writer.flush().and_then(|()| writer.get_ref().sync_data()).context("split", self.origin.split)?;
+        }
+        Ok(())
+    }
+}
+
+/// Creates a file that only its owner may read: quarantined rows are the user's data.
+fn create_private(path: &Path) -> Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).context("folder", folder.display())?;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).context("file", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observer::Silent;
+
+    fn row(reason: &str) -> DirtyRow {
+        DirtyRow { values: serde_json::Map::new(), column: Some("c".into()), reason: reason.into() }
+    }
+
+    fn origin(split: u32, attempt: u32) -> Origin {
+        let (source, target) = ("s".into(), "t".into());
+        Origin { entry: 0, source, target, split, attempt, types: Arc::default() }
+    }
+
+    #[test]
+    fn the_row_over_the_limit_fails_and_is_kept_and_a_retried_attempt_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("q/run.jsonl");
+        let limit = ErrorLimit { record: Some(1), percentage: None };
+        let rows = DirtyRows::new("run", limit, Some(file.clone()), Arc::new(Silent));
+        let first = rows.part(origin(0, 1), Arc::default());
+        first.add(Side::Reader, row("forgotten")).unwrap();
+        let second = rows.part(origin(0, 2), Arc::default());
+        second.add(Side::Reader, row("kept")).unwrap();
+        let error = second.add(Side::Writer, row("too many")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DirtyLimit);
+        second.sync().unwrap();
+        assert_eq!(rows.close().unwrap(), Some(file.clone()));
+        let kept = fs::read_to_string(&file).unwrap();
+        let reasons: Vec<_> =
+            kept.lines().map(|l| serde_json::from_str::<QuarantineRow>(l).unwrap().reason).collect();
+        assert_eq!(reasons, ["kept", "too many"]);
+        assert_eq!(fs::read_dir(folder.path().join("q")).unwrap().count(), 1);
+        #[cfg(unix)]
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_percentage_alone_is_checked_at_the_end() {
+        let limit = ErrorLimit { record: None, percentage: Some(0.1) };
+        let rows = DirtyRows::new("run", limit, None, Arc::new(Silent));
+        assert!(rows.check_percentage(10, 100).is_ok());
+        assert!(rows.check_percentage(11, 100).is_err());
+        assert!(rows.check_percentage(0, 0).is_ok());
+    }
+}

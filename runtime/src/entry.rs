@@ -1,0 +1,230 @@
+//! One entry of a job, planned: source, target, mapping, conversions and the writer's decisions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::Field;
+use weir_core::convert::{Conversion, ConvertOptions, Formats, Loss};
+use weir_core::field::same_representation;
+use weir_core::{
+    ConnectorContext, Error, ErrorKind, Faults, Form, MappedColumn, ReadColumn, ReadRequest, Reader, Result,
+    SourceColumn, SourceSchema, TargetSchema, WritePlan, WriteRequest, Writer,
+};
+
+use crate::job::{Endpoint, Entry, Job};
+use crate::mapping::{MappedSource, Mapping, map};
+use crate::pipeline::{From, PipelineSpec, constant_field};
+use crate::transform::Transformers;
+
+/// An entry whose every decision is taken, and which has done nothing yet.
+pub struct PlannedEntry {
+    /// The source.
+    pub reader: Arc<dyn Reader>,
+    /// The target.
+    pub writer: Arc<dyn Writer>,
+    /// The source's columns and tables.
+    pub source: SourceSchema,
+    /// The target before the run.
+    pub target: TargetSchema,
+    /// The recipe between the two.
+    pub pipeline: PipelineSpec,
+    /// The writer's decisions.
+    pub plan: WritePlan,
+    /// For each written column: the source's name and type, and what the conversion may lose.
+    pub columns: Vec<PlannedSource>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Where a written column comes from, for the plan.
+pub struct PlannedSource {
+    /// The source column's name, or the constant.
+    pub name: String,
+    /// The source's type text.
+    pub native_type: String,
+    /// In which form it is read.
+    pub field: Field,
+    /// What the conversion into the writer's form may lose.
+    pub loss: Loss,
+}
+
+/// Opens both ends of an entry and plans it.
+///
+/// # Errors
+/// Everything that is wrong between this source and this target, before anything is written.
+pub async fn plan_entry(job: &Job, entry: &Entry, run_id: &str, context: &ConnectorContext) -> Result<PlannedEntry> {
+    let of = |endpoint: &Endpoint| ConnectorContext { form: endpoint.form, ..context.clone() };
+    let reader = entry.reader.open_reader(&of(&entry.reader))?;
+    let writer = entry.writer.open_writer(&of(&entry.writer))?;
+    let source = context.until_cancelled(reader.schema()).await?;
+    let target = context.until_cancelled(writer.target()).await?;
+    let form = match (entry.reader.form, entry.writer.form) {
+        (Form::Native, Form::Native) => Form::Native,
+        _ => Form::DataX,
+    };
+    let mapping = map(&source, &target, form, &entry.mapping)?;
+    let convert = ConvertOptions {
+        time_zone: context.time_zone,
+        formats: Formats::from_job(&job.setting.column_formats)?,
+        on_type_loss: entry.on_type_loss,
+    };
+    let transformers = compile_transformers(entry, &source)?;
+    let offers = offers(&source, &mapping, transformers.as_ref());
+    let request = WriteRequest {
+        run_id: run_id.to_owned(),
+        columns: offers.clone(),
+        source: source.tables.first().map(|t| t.name.clone()).unwrap_or_default(),
+        on_type_loss: entry.on_type_loss,
+        splits: None,
+    };
+    let plan = context.until_cancelled(writer.plan(&request)).await?;
+    if plan.columns.len() != offers.len() {
+        return Err(Error::internal("the writer planned another number of columns than it was asked for"));
+    }
+    let mut warnings: Vec<String> =
+        source.warnings.iter().chain(&mapping.warnings).chain(&plan.warnings).cloned().collect();
+    let (pipeline, columns) = choose(entry, &source, &mapping, transformers.as_ref(), &offers, &plan, convert)?;
+    for (from, to) in columns.iter().zip(&plan.columns) {
+        if let Some(warning) = &to.warning {
+            warnings.push(format!("column {}: {warning}", to.name));
+        }
+        match &from.loss {
+            Loss::None => {}
+            Loss::PerValue => warnings.push(format!(
+                "column {}: {} from the source becomes {} at the target; a value that does not fit is a dirty row",
+                to.name, from.native_type, to.native_type
+            )),
+            Loss::Every(what) => warnings.push(format!("column {}: {what} (onTypeLoss: cast)", to.name)),
+        }
+    }
+    Ok(PlannedEntry { reader, writer, source, target, pipeline, plan, columns, warnings })
+}
+
+fn compile_transformers(entry: &Entry, source: &SourceSchema) -> Result<Option<Transformers>> {
+    if entry.transformers.is_empty() {
+        return Ok(None);
+    }
+    let fields: Vec<Field> = source.columns.iter().map(|c| c.canonical().clone()).collect();
+    Ok(Some(Transformers::plan(&entry.transformers, &fields)?))
+}
+
+/// The forms in which each mapped column can come.
+fn offers(source: &SourceSchema, mapping: &Mapping, transformers: Option<&Transformers>) -> Vec<MappedColumn> {
+    let of = |mapped: &crate::mapping::Mapped| match &mapped.source {
+        MappedSource::Constant(text) => MappedColumn {
+            name: mapped.target.clone(),
+            offers: vec![constant_field(&mapped.target)],
+            source_type: format!("constant '{text}'"),
+            nullable: false,
+            key: None,
+            comment: None,
+        },
+        MappedSource::Column(index) => {
+            let column = &source.columns[*index];
+            let touched = transformers.filter(|t| t.touches(*index));
+            MappedColumn {
+                name: mapped.target.clone(),
+                offers: match touched {
+                    Some(transformers) => vec![transformers.output_fields()[*index].clone()],
+                    None => column.representations.clone(),
+                },
+                source_type: column.native_type.clone(),
+                nullable: column.nullable || touched.is_some(),
+                key: column.key,
+                comment: column.comment.clone(),
+            }
+        }
+    };
+    mapping.columns.iter().map(of).collect()
+}
+
+/// Picks for every written column the form in which it is read, and fixes the recipe.
+fn choose(
+    entry: &Entry,
+    source: &SourceSchema,
+    mapping: &Mapping,
+    transformers: Option<&Transformers>,
+    offers: &[MappedColumn],
+    plan: &WritePlan,
+    convert: ConvertOptions,
+) -> Result<(PipelineSpec, Vec<PlannedSource>)> {
+    let mut faults = Faults::default();
+    let mut read: Vec<ReadColumn> = Vec::new();
+    if transformers.is_some() {
+        // Transformers count columns as the reader has them, so all of them are read, each once.
+        let fields = source.columns.iter().map(|c| c.canonical().clone()).enumerate();
+        read.extend(fields.map(|(index, field)| ReadColumn { index, field }));
+    }
+    let mut columns = Vec::with_capacity(plan.columns.len());
+    let mut shown = Vec::with_capacity(plan.columns.len());
+    for ((mapped, offer), planned) in mapping.columns.iter().zip(offers).zip(&plan.columns) {
+        let candidates: Vec<&Field> = match &mapped.source {
+            MappedSource::Column(index) if transformers.is_some_and(|t| !t.touches(*index)) => {
+                vec![&read[*index].field]
+            }
+            MappedSource::Column(index) => order(&source.columns[*index], &offer.offers),
+            MappedSource::Constant(_) => offer.offers.iter().collect(),
+        };
+        let (field, loss) = match convertible(&candidates, &planned.input, &convert) {
+            Ok(found) => found,
+            Err(error) => {
+                let (name, from, to) = (&planned.name, &offer.source_type, &planned.native_type);
+                faults.add("", format!("column {name}: {from} cannot become {to}: {}", error.message()));
+                continue;
+            }
+        };
+        let (from, name) = match &mapped.source {
+            MappedSource::Constant(text) => (From::Constant(text.clone()), format!("'{text}'")),
+            MappedSource::Column(index) => {
+                let at = if transformers.is_some() {
+                    *index
+                } else {
+                    let known = read.iter().position(|c| c.index == *index && same_representation(&c.field, &field));
+                    known.unwrap_or_else(|| {
+                        read.push(ReadColumn { index: *index, field: field.clone() });
+                        read.len() - 1
+                    })
+                };
+                (From::Column(at), source.columns[*index].name.clone())
+            }
+        };
+        columns.push(from);
+        shown.push(PlannedSource { name, native_type: offer.source_type.clone(), field, loss });
+    }
+    if !faults.0.is_empty() {
+        let text: Vec<_> = faults.0.into_iter().map(|f| f.message).collect();
+        return Err(Error::new(ErrorKind::Schema, text.join("\n")).with("table", &plan.table));
+    }
+    let read = ReadRequest { columns: read, snapshot: None, limit: None };
+    Ok((PipelineSpec { read, transformers: entry.transformers.clone(), columns, convert }, shown))
+}
+
+/// The canonical form first, then the others: only it has a meaning that every conversion knows.
+fn order<'a>(column: &'a SourceColumn, offers: &'a [Field]) -> Vec<&'a Field> {
+    let canonical = column.canonical();
+    let mut ordered: Vec<&Field> = offers.iter().filter(|f| same_representation(f, canonical)).collect();
+    ordered.extend(offers.iter().filter(|f| !same_representation(f, canonical)));
+    ordered
+}
+
+/// The first form that is the wanted one, else the first that can be converted into it.
+fn convertible(candidates: &[&Field], wanted: &Field, convert: &ConvertOptions) -> Result<(Field, Loss)> {
+    if let Some(same) = candidates.iter().find(|f| same_representation(f, wanted)) {
+        return Ok(((*same).clone(), Loss::None));
+    }
+    let mut first = None;
+    for field in candidates {
+        match Conversion::plan(field, wanted, convert) {
+            Ok(conversion) => return Ok(((*field).clone(), conversion.loss().clone())),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    Err(first.unwrap_or_else(|| Error::internal("a column has no representation")))
+}
+
+impl PlannedEntry {
+    /// The source's types by column name, for the quarantine.
+    pub fn types(&self) -> BTreeMap<String, String> {
+        self.source.columns.iter().map(|c| (c.name.clone(), c.native_type.clone())).collect()
+    }
+}

@@ -1,0 +1,109 @@
+//! The job's budget of rows and bytes per second, shared by all its channels.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// The longest burst: what one send may spend at once.
+const BURST: Duration = Duration::from_millis(100);
+
+/// Rows and bytes per second for a whole job.
+#[derive(Debug, Default)]
+pub struct Limiter {
+    rows: Option<Bucket>,
+    bytes: Option<Bucket>,
+}
+
+/// A token bucket that starts empty and holds no more than [`BURST`]'s worth, kept as the moment up to which its tokens
+/// are promised: each claim moves that moment on, so waiting late is made up for and the rate stays exact.
+#[derive(Debug)]
+struct Bucket {
+    per_second: f64,
+    promised: Mutex<Option<Instant>>,
+}
+
+impl Bucket {
+    fn new(per_second: u64) -> Self {
+        Self { per_second: per_second.max(1) as f64, promised: Mutex::new(None) }
+    }
+
+    /// The moment at which `amount` may go.
+    fn claim(&self, amount: u64, now: Instant) -> Instant {
+        let mut promised = self.promised.lock().unwrap_or_else(|poison| poison.into_inner());
+        // An idle bucket may make up for a late wake-up, not for an idle minute.
+        let oldest = now.checked_sub(BURST).unwrap_or(now);
+        let from = promised.map_or(now, |at| at.max(oldest));
+        let until = from + Duration::from_secs_f64(amount as f64 / self.per_second);
+        *promised = Some(until);
+        until
+    }
+
+    fn burst(&self) -> u64 {
+        ((self.per_second * BURST.as_secs_f64()) as u64).max(1)
+    }
+}
+
+impl Limiter {
+    /// A budget; `None` for no limit.
+    pub fn new(rows_per_second: Option<u64>, bytes_per_second: Option<u64>) -> Self {
+        Self { rows: rows_per_second.map(Bucket::new), bytes: bytes_per_second.map(Bucket::new) }
+    }
+
+    /// How many rows of a batch may go at once; `None` for all of them.
+    pub fn slice(&self, rows: usize, bytes: usize) -> Option<usize> {
+        let by_rows = self.rows.as_ref().map(|b| b.burst());
+        // Rows of about equal width; a single row wider than the burst goes alone and is waited for.
+        let by_bytes = self.bytes.as_ref().map(|b| b.burst() * rows as u64 / (bytes as u64).max(1));
+        let most = by_rows.into_iter().chain(by_bytes).min()?.max(1);
+        (most < rows as u64).then_some(most as usize)
+    }
+
+    /// Waits until `rows` rows of `bytes` bytes fit the budget.
+    pub async fn acquire(&self, rows: usize, bytes: usize) {
+        let now = Instant::now();
+        let by_rows = self.rows.as_ref().map(|b| b.claim(rows as u64, now));
+        let by_bytes = self.bytes.as_ref().map(|b| b.claim(bytes as u64, now));
+        if let Some(moment) = by_rows.max(by_bytes).filter(|moment| *moment > now) {
+            sleep_until(moment).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[tokio::test(start_paused = true)]
+    async fn four_channels_share_one_budget_from_the_first_second_on() {
+        let limiter = Arc::new(Limiter::new(Some(10_000), None));
+        let start = Instant::now();
+        let channels: Vec<_> = (0..4)
+            .map(|_| {
+                let limiter = limiter.clone();
+                tokio::spawn(async move {
+                    let mut left = 25_000usize;
+                    while left > 0 {
+                        let rows = limiter.slice(left, left * 8).unwrap_or(left);
+                        limiter.acquire(rows, rows * 8).await;
+                        left -= rows;
+                    }
+                })
+            })
+            .collect();
+        for channel in channels {
+            channel.await.unwrap();
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        assert!((9.7..=10.3).contains(&seconds), "{seconds}");
+    }
+
+    #[test]
+    fn a_wide_row_goes_alone() {
+        let limiter = Limiter::new(None, Some(1000));
+        assert_eq!(limiter.slice(10, 1_000_000), Some(1));
+        assert_eq!(limiter.slice(10, 50), None);
+        assert_eq!(Limiter::default().slice(10, 50), None);
+    }
+}

@@ -1,0 +1,66 @@
+//! What a caller decides about a run beside the job.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use etcetera::BaseStrategy;
+use tokio_util::sync::CancellationToken;
+
+use crate::job::ErrorLimit;
+use crate::observer::{Observer, Silent};
+
+/// Options of one run. The default runs the job as it stands, watched by nobody.
+#[derive(Clone)]
+pub struct RunOptions {
+    /// Names the run; by default new and unique.
+    pub run_id: Option<String>,
+    /// Is told what happens.
+    pub observer: Arc<dyn Observer>,
+    /// Stops the run when it fires.
+    pub cancel: CancellationToken,
+    /// Where runs keep what outlives them; by default [`default_state_dir`].
+    pub state_dir: Option<PathBuf>,
+    /// Where dirty rows are kept.
+    pub quarantine: Quarantine,
+    /// Stop each entry after this many rows.
+    pub limit: Option<u64>,
+    /// Replaces the job's own error limit.
+    pub error_limit: Option<ErrorLimit>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            run_id: None,
+            observer: Arc::new(Silent),
+            cancel: CancellationToken::new(),
+            state_dir: None,
+            quarantine: Quarantine::default(),
+            limit: None,
+            error_limit: None,
+        }
+    }
+}
+
+/// Where dirty rows are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Quarantine {
+    /// In `quarantine/RUN_ID.jsonl` of the state folder.
+    #[default]
+    StateDir,
+    /// In this file.
+    Path(PathBuf),
+    /// Nowhere: they are counted and shown to the observer only.
+    Off,
+}
+
+/// `WEIR_STATE_DIR`, else the user's state folder (`$XDG_STATE_HOME/weir`), else `.weir` here.
+pub fn default_state_dir() -> PathBuf {
+    if let Some(folder) = std::env::var_os("WEIR_STATE_DIR").filter(|v| !v.is_empty()) {
+        return folder.into();
+    }
+    etcetera::choose_base_strategy()
+        .ok()
+        .and_then(|strategy| strategy.state_dir())
+        .map_or_else(|| PathBuf::from(".weir"), |folder| folder.join("weir"))
+}

@@ -1,0 +1,158 @@
+//! What happens to a batch between the reader and the channel: transformers, then one conversion a column.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use serde::{Deserialize, Serialize};
+use weir_core::convert::{Conversion, ConvertOptions};
+use weir_core::{DirtyRow, Error, ReadRequest, Result, ResultExt, WritePlan};
+
+use crate::dirty::Side;
+use crate::transform::{TransformerSpec, Transformers};
+
+/// The serialisable recipe of a [`Pipeline`], fixed when the entry is planned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PipelineSpec {
+    /// What the reader delivers.
+    pub read: ReadRequest,
+    /// Applied to the reader's columns, in order.
+    pub transformers: Vec<TransformerSpec>,
+    /// Where each of the writer's columns comes from.
+    pub columns: Vec<From>,
+    /// How values are converted.
+    pub convert: ConvertOptions,
+}
+
+/// Where one of the writer's columns comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum From {
+    /// A column of the (transformed) batch, by index.
+    Column(usize),
+    /// The same text in every row.
+    Constant(String),
+}
+
+/// Turns the reader's batches into the writer's.
+pub struct Pipeline {
+    transformers: Option<Transformers>,
+    columns: Vec<Source>,
+    schema: SchemaRef,
+}
+
+enum Source {
+    Column(usize, Conversion),
+    /// One converted value, repeated for each batch.
+    Constant(ArrayRef),
+}
+
+/// What became of a batch.
+pub struct Moved {
+    /// The rows that go on, with the writer's columns.
+    pub batch: RecordBatch,
+    /// The rows that do not, and who refused them.
+    pub dirty: Vec<(Side, DirtyRow)>,
+    /// Rows that a filter dropped.
+    pub filtered: u64,
+}
+
+impl Pipeline {
+    /// Compiles a recipe for a writer.
+    ///
+    /// # Errors
+    /// A conversion that is impossible: planning has already found those, so here they mean a changed plan.
+    pub fn new(spec: &PipelineSpec, plan: &WritePlan) -> Result<Self> {
+        let read: Vec<Field> = spec.read.columns.iter().map(|c| c.field.clone()).collect();
+        let transformers = match spec.transformers.is_empty() {
+            true => None,
+            false => Some(Transformers::plan(&spec.transformers, &read)?),
+        };
+        let fields = transformers.as_ref().map_or(read.as_slice(), |t| t.output_fields());
+        let columns = spec
+            .columns
+            .iter()
+            .zip(&plan.columns)
+            .map(|(from, planned)| match from {
+                From::Column(index) => {
+                    let field = fields.get(*index).ok_or_else(|| Error::internal("a plan names a column too many"))?;
+                    let conversion = Conversion::plan(field, &planned.input, &spec.convert);
+                    Ok(Source::Column(*index, conversion.context("column", &planned.name)?))
+                }
+                From::Constant(text) => constant(text, &planned.input, &spec.convert)
+                    .context("column", &planned.name)
+                    .map(Source::Constant),
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { transformers, columns, schema: plan.input_schema() })
+    }
+
+    /// Turns one batch into the writer's form.
+    ///
+    /// # Errors
+    /// Faults of Weir only: what is wrong with a row makes it dirty.
+    pub fn apply(&self, batch: RecordBatch) -> Result<Moved> {
+        let mut dirty = Vec::new();
+        let mut filtered = 0;
+        let batch = match &self.transformers {
+            None => batch,
+            Some(transformers) => {
+                let transformed = transformers.apply(&batch)?;
+                dirty.extend(transformed.dirty.into_iter().map(|row| (Side::Transform, row)));
+                filtered = transformed.filtered;
+                transformed.batch
+            }
+        };
+        let mut faults: BTreeMap<usize, (String, String)> = BTreeMap::new();
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for (source, field) in self.columns.iter().zip(self.schema.fields()) {
+            columns.push(match source {
+                Source::Constant(value) => repeat(value, batch.num_rows())?,
+                Source::Column(index, conversion) => {
+                    let converted = conversion.apply(batch.column(*index))?;
+                    for fault in converted.faults {
+                        faults.entry(fault.row).or_insert_with(|| (field.name().clone(), fault.reason));
+                    }
+                    converted.column
+                }
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let mut moved = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        if !faults.is_empty() {
+            let keep: BooleanArray = (0..batch.num_rows()).map(|row| Some(!faults.contains_key(&row))).collect();
+            moved = filter_record_batch(&moved, &keep)?;
+            dirty.extend(faults.into_iter().map(|(row, (column, reason))| {
+                // The values as the source gave them: what did not fit is what one wants to see.
+                (Side::Convert, DirtyRow::of_batch(&batch, row, Some(column), reason))
+            }));
+        }
+        Ok(Moved { batch: moved, dirty, filtered })
+    }
+}
+
+/// A constant of a mapping as one value of the writer's type.
+fn constant(text: &str, input: &Field, options: &ConvertOptions) -> Result<ArrayRef> {
+    let field = Field::new(input.name(), DataType::Utf8, true);
+    let column: ArrayRef = Arc::new(StringArray::from(vec![text]));
+    let converted = Conversion::plan(&field, input, options)?.apply(&column)?;
+    match converted.faults.into_iter().next() {
+        Some(fault) => Err(Error::config(format!("the constant `{text}` does not fit: {}", fault.reason))),
+        None => Ok(converted.column),
+    }
+}
+
+fn repeat(value: &ArrayRef, rows: usize) -> Result<ArrayRef> {
+    if value.is_null(0) {
+        return Ok(arrow::array::new_null_array(value.data_type(), rows));
+    }
+    let indices = arrow::array::UInt32Array::from(vec![0u32; rows]);
+    Ok(arrow::compute::take(value, &indices, None)?)
+}
+
+/// The one text that a mapping's constant is offered to the writer as.
+pub fn constant_field(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, false)
+}

@@ -1,0 +1,286 @@
+//! `weir plan`: everything a run would do, without doing it.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::runtime::Handle;
+use weir_core::convert::Loss;
+use weir_core::field::type_text;
+use weir_core::{ConnectorContext, Error, Reader, Result, SnapshotGuard, Split, SplitRequest};
+
+use crate::entry::{PlannedEntry, plan_entry};
+use crate::job::{Endpoint, Job, Setting};
+use crate::options::RunOptions;
+
+/// About the most bytes of a split: each is one transaction at the target, and one step of a resume.
+const MAX_SPLIT_BYTES: u64 = 1 << 30;
+
+/// What a run of a job would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// The job's name.
+    pub job: String,
+    /// The scheduled time, RFC 3339.
+    pub at: String,
+    /// The time zone and where it came from.
+    pub time_zone: String,
+    /// Channels: the job's ceiling, or what was chosen.
+    pub channels: usize,
+    /// Whether the number of channels was chosen.
+    pub channels_automatic: bool,
+    /// Rows per second for the whole job.
+    pub rows_per_second: Option<u64>,
+    /// Bytes per second for the whole job.
+    pub bytes_per_second: Option<u64>,
+    /// Dirty rows tolerated: a number, `unlimited`, or a percentage.
+    pub error_limit: String,
+    /// Each entry.
+    pub entries: Vec<EntryPlan>,
+    /// Warnings of the job file.
+    pub warnings: Vec<String>,
+}
+
+/// What one entry would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct EntryPlan {
+    /// The source: connector and place, without secrets.
+    pub source: String,
+    /// The target: connector and place, without secrets.
+    pub target: String,
+    /// The target table.
+    pub table: String,
+    /// append, overwrite …
+    pub mode: &'static str,
+    /// How rows become visible.
+    pub method: String,
+    /// Whether the target is created.
+    pub creates: bool,
+    /// Statements that are run before the load.
+    pub statements: Vec<String>,
+    /// Key columns of an upsert.
+    pub keys: Vec<String>,
+    /// Columns in the order in which they are written.
+    pub columns: Vec<ColumnPlan>,
+    /// How the splits of the source see one moment, where they do.
+    pub snapshot: Option<String>,
+    /// Splits with estimates.
+    pub splits: Vec<Split>,
+    /// Channels that this entry can use.
+    pub channels: usize,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// One column on its way.
+#[derive(Debug, Clone, Serialize)]
+pub struct ColumnPlan {
+    /// The source column, or a constant in quotes.
+    pub source: String,
+    /// Its type at the source.
+    pub source_type: String,
+    /// The form in which it is read.
+    pub read_as: String,
+    /// The form in which it is written.
+    pub written_as: String,
+    /// The target column.
+    pub target: String,
+    /// Its type at the target.
+    pub target_type: String,
+    /// `exact`, `checked` (a value that does not fit is a dirty row) or what is lost.
+    pub conversion: String,
+}
+
+/// Plans a job without writing anything.
+///
+/// # Errors
+/// The first entry's fault that would keep the job from running.
+pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
+    let context = context(job, options, Handle::current());
+    let mut entries = Vec::new();
+    for (index, entry) in job.entries.iter().enumerate() {
+        let planned = plan_entry(job, entry, "plan", &context).await.map_err(|e| e.with("entry", index))?;
+        let (guard, splits) = splits(&planned, job, options, &context).await?;
+        entries.push(describe(&planned, job, entry_places(entry), guard, splits));
+    }
+    Ok(Plan {
+        job: job.name.clone(),
+        at: job.at.to_rfc3339(),
+        time_zone: format!("{} ({})", job.at.timezone(), job.time_zone_from),
+        channels: channels(&job.setting),
+        channels_automatic: job.setting.channels.is_none(),
+        rows_per_second: job.setting.rows_per_second,
+        bytes_per_second: job.setting.bytes_per_second,
+        error_limit: match (job.setting.error_limit.record, job.setting.error_limit.percentage) {
+            (Some(record), _) => format!("{record} rows"),
+            (None, Some(share)) => format!("{} % of the rows", share * 100.0),
+            (None, None) => "unlimited".into(),
+        },
+        entries,
+        warnings: job.warnings.clone(),
+    })
+}
+
+/// The connectors' context on the control runtime; the form is set for each end.
+pub fn context(job: &Job, options: &RunOptions, io: Handle) -> ConnectorContext {
+    ConnectorContext {
+        cancel: options.cancel.clone(),
+        io,
+        form: weir_core::Form::Native,
+        time_zone: job.at.timezone(),
+    }
+}
+
+/// The job's channels: its own ceiling, else one for each core up to four.
+pub fn channels(setting: &Setting) -> usize {
+    let automatic = || std::thread::available_parallelism().map_or(1, |n| n.get()).min(4);
+    setting.channels.unwrap_or_else(automatic).max(1)
+}
+
+/// Begins the source's snapshot where it has one, and cuts the source into numbered splits.
+pub async fn splits(
+    entry: &PlannedEntry,
+    job: &Job,
+    options: &RunOptions,
+    context: &ConnectorContext,
+) -> Result<(Option<SnapshotGuard>, Vec<Split>)> {
+    let reader: &Arc<dyn Reader> = &entry.reader;
+    let guard = match reader.snapshot() {
+        Some(snapshot) => Some(context.until_cancelled(snapshot.begin()).await?),
+        None => None,
+    };
+    let channels = channels(&job.setting).min(entry.writer.max_channels().unwrap_or(usize::MAX));
+    let request = SplitRequest {
+        channels,
+        max_bytes: MAX_SPLIT_BYTES,
+        snapshot: guard.as_ref().map(|g| g.token.clone()),
+        limit: options.limit,
+    };
+    let mut splits = context.until_cancelled(reader.splits(&request)).await?;
+    for (id, split) in splits.iter_mut().enumerate() {
+        split.id = u32::try_from(id).map_err(|_| Error::internal("more splits than a job can number"))?;
+    }
+    Ok((guard, splits))
+}
+
+fn entry_places(entry: &crate::job::Entry) -> (String, String) {
+    let place = |endpoint: &Endpoint| {
+        let parameter = endpoint.redacted();
+        let found = ["url", "jdbcUrl", "path"].iter().find_map(|key| parameter.get(*key).and_then(|v| v.as_str()));
+        let nested = || parameter.pointer("/connection/0/jdbcUrl").and_then(|v| v.as_str().or(v.get(0)?.as_str()));
+        match found.or_else(nested) {
+            Some(place) => format!("{} {place}", endpoint.plugin),
+            None => endpoint.plugin.clone(),
+        }
+    };
+    (place(&entry.reader), place(&entry.writer))
+}
+
+fn describe(
+    entry: &PlannedEntry,
+    job: &Job,
+    (source, target): (String, String),
+    guard: Option<SnapshotGuard>,
+    splits: Vec<Split>,
+) -> EntryPlan {
+    let columns = entry.columns.iter().zip(&entry.plan.columns).map(|(from, to)| ColumnPlan {
+        source: from.name.clone(),
+        source_type: from.native_type.clone(),
+        read_as: type_text(&from.field),
+        written_as: type_text(&to.input),
+        target: to.name.clone(),
+        target_type: to.native_type.clone(),
+        conversion: match &from.loss {
+            Loss::None => "exact".into(),
+            Loss::PerValue => "checked".into(),
+            Loss::Every(what) => what.clone(),
+        },
+    });
+    let most = entry.writer.max_channels().unwrap_or(usize::MAX);
+    EntryPlan {
+        source,
+        target,
+        table: entry.plan.table.clone(),
+        mode: entry.plan.mode.name(),
+        method: entry.plan.method.clone(),
+        creates: entry.plan.creates,
+        statements: entry.plan.statements.clone(),
+        keys: entry.plan.keys.clone(),
+        columns: columns.collect(),
+        snapshot: guard.map(|g| g.description),
+        channels: channels(&job.setting).min(most).min(splits.len().max(1)),
+        splits,
+        warnings: entry.warnings.clone(),
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "job        {}", self.job)?;
+        writeln!(f, "at         {}, zone {}", self.at, self.time_zone)?;
+        let how = if self.channels_automatic { "chosen" } else { "as the job says" };
+        writeln!(f, "channels   {} ({how})", self.channels)?;
+        let mut limits = Vec::new();
+        limits.extend(self.rows_per_second.map(|n| format!("{n} rows/s")));
+        limits.extend(self.bytes_per_second.map(|n| format!("{n} bytes/s")));
+        let limits = if limits.is_empty() { "none".into() } else { limits.join(", ") };
+        writeln!(f, "limits     {limits}; dirty rows tolerated: {}", self.error_limit)?;
+        for warning in &self.warnings {
+            writeln!(f, "warning    {warning}")?;
+        }
+        for entry in &self.entries {
+            writeln!(f)?;
+            entry.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for EntryPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} → {}", self.source, self.target)?;
+        let creates = if self.creates { " (created)" } else { "" };
+        writeln!(f, "  table      {}{creates}", self.table)?;
+        let keys = if self.keys.is_empty() { String::new() } else { format!(" by {}", self.keys.join(", ")) };
+        writeln!(f, "  mode       {}{keys}: {}", self.mode, self.method)?;
+        if let Some(snapshot) = &self.snapshot {
+            writeln!(f, "  snapshot   {snapshot}")?;
+        }
+        for statement in &self.statements {
+            writeln!(f, "  statement  {}", statement.replace('\n', "\n             "))?;
+        }
+        f.write_char('\n')?;
+        let rows = self.columns.iter().map(|c| {
+            let via = if c.read_as == c.written_as { c.read_as.clone() } else { format!("{} → {}", c.read_as, c.written_as) };
+            vec![c.source.clone(), c.source_type.clone(), via, c.target.clone(), c.target_type.clone(), c.conversion.clone()]
+        });
+        table(f, &["source", "type", "arrow", "target", "type", "conversion"], rows.collect())?;
+        f.write_char('\n')?;
+        let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+        let rows = self.splits.iter().take(20).map(|s| {
+            vec![s.id.to_string(), s.table.clone(), s.description.clone(), number(s.rows), number(s.bytes)]
+        });
+        table(f, &["split", "table", "part", "rows", "bytes"], rows.collect())?;
+        if self.splits.len() > 20 {
+            writeln!(f, "  … and {} more splits", self.splits.len() - 20)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "  warning    {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+fn table(f: &mut fmt::Formatter<'_>, head: &[&str], rows: Vec<Vec<String>>) -> fmt::Result {
+    let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).chain([head[i].len()]).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: Vec<&str>| -> String {
+        let padded: Vec<String> = cells.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}")).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    writeln!(f, "  {}", line(head.to_vec()))?;
+    for row in &rows {
+        writeln!(f, "  {}", line(row.iter().map(String::as_str).collect()))?;
+    }
+    Ok(())
+}

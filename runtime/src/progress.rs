@@ -1,0 +1,130 @@
+//! Counting what flows: for each table and for the job.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use crate::observer::{Counts, TableProgress};
+
+/// Counters of one attempt at one split.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// See [`Counts`].
+    pub rows_read: AtomicU64,
+    /// See [`Counts`].
+    pub bytes_read: AtomicU64,
+    /// See [`Counts`].
+    pub rows_written: AtomicU64,
+    /// See [`Counts`].
+    pub bytes_written: AtomicU64,
+    /// See [`Counts`].
+    pub rows_dirty: AtomicU64,
+    /// See [`Counts`].
+    pub rows_filtered: AtomicU64,
+}
+
+impl Counters {
+    /// The counters at this moment.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            rows_read: self.rows_read.load(Relaxed),
+            bytes_read: self.bytes_read.load(Relaxed),
+            rows_written: self.rows_written.load(Relaxed),
+            bytes_written: self.bytes_written.load(Relaxed),
+            rows_dirty: self.rows_dirty.load(Relaxed),
+            rows_filtered: self.rows_filtered.load(Relaxed),
+        }
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.rows_read += other.rows_read;
+        self.bytes_read += other.bytes_read;
+        self.rows_written += other.rows_written;
+        self.bytes_written += other.bytes_written;
+        self.rows_dirty += other.rows_dirty;
+        self.rows_filtered += other.rows_filtered;
+    }
+}
+
+/// The progress of all tables of a job.
+#[derive(Debug, Default)]
+pub struct Progress {
+    tables: Mutex<Vec<Table>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    entry: usize,
+    shown: TableProgress,
+    running: HashMap<u32, Arc<Counters>>,
+    begun: Option<Instant>,
+    elapsed_ms: u64,
+}
+
+impl Progress {
+    fn tables(&self) -> MutexGuard<'_, Vec<Table>> {
+        self.tables.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    /// A table of entry `entry` that the job will move.
+    pub fn add_table(&self, entry: usize, progress: TableProgress) {
+        self.tables().push(Table { entry, shown: progress, ..Table::default() });
+    }
+
+    /// Begins an attempt at a split; an earlier attempt's counters no longer count.
+    pub fn begin(&self, entry: usize, table: &str, split: u32) -> Arc<Counters> {
+        let counters = Arc::new(Counters::default());
+        if let Some(table) = find(&mut self.tables(), entry, table) {
+            table.begun.get_or_insert_with(Instant::now);
+            table.running.insert(split, counters.clone());
+        }
+        counters
+    }
+
+    /// Ends the last attempt at a split.
+    pub fn finish(&self, entry: usize, table: &str, split: u32) {
+        if let Some(table) = find(&mut self.tables(), entry, table) {
+            if let Some(counters) = table.running.remove(&split) {
+                table.shown.counts += counters.counts();
+            }
+            table.shown.splits.0 += 1;
+            table.elapsed_ms = table.begun.map_or(0, |at| at.elapsed().as_millis() as u64);
+        }
+    }
+
+    /// Everything at this moment, with each table's elapsed milliseconds.
+    pub fn snapshot(&self) -> (Counts, Vec<(usize, TableProgress, u64)>) {
+        let mut total = Counts::default();
+        let tables = self
+            .tables()
+            .iter()
+            .map(|table| {
+                let mut shown = table.shown.clone();
+                for counters in table.running.values() {
+                    shown.counts += counters.counts();
+                }
+                total += shown.counts;
+                (table.entry, shown, table.elapsed_ms)
+            })
+            .collect();
+        (total, tables)
+    }
+
+    /// The counts of one entry.
+    pub fn of_entry(&self, entry: usize) -> Counts {
+        let mut total = Counts::default();
+        for (_, table, _) in self.snapshot().1.into_iter().filter(|(e, ..)| *e == entry) {
+            total += table.counts;
+        }
+        total
+    }
+}
+
+fn find<'a>(tables: &'a mut [Table], entry: usize, name: &str) -> Option<&'a mut Table> {
+    let index = tables.iter().position(|t| t.entry == entry && t.shown.source == name);
+    let index = index.or_else(|| tables.iter().position(|t| t.entry == entry))?;
+    tables.get_mut(index)
+}

@@ -1,0 +1,127 @@
+//! What a run leaves for people and programs to read.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use weir_core::{Error, ErrorKind};
+
+/// The outcome of a run; `--report` writes it as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// The job's name.
+    pub job: String,
+    /// Unique to the run.
+    pub run_id: String,
+    /// How it ended.
+    pub status: Status,
+    /// The scheduled time parameters were evaluated against, RFC 3339.
+    pub at: String,
+    /// The time zone and where it came from: `Europe/Berlin (setting.timeZone)`.
+    pub time_zone: String,
+    /// Parameters as given.
+    pub parameters: BTreeMap<String, String>,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// RFC 3339, UTC.
+    pub finished_at: String,
+    /// Wall-clock milliseconds.
+    pub elapsed_ms: u64,
+    /// Rows written ÷ elapsed seconds.
+    pub rows_per_second: f64,
+    /// Rows that the source delivered, dirty ones included.
+    pub rows_read: u64,
+    /// Rows that the target took. After a failed run: rows that stayed there.
+    pub rows_written: u64,
+    /// Rows that could not be moved.
+    pub rows_dirty: u64,
+    /// Rows that a transformer dropped.
+    pub rows_filtered: u64,
+    /// Rows that the target skipped by the write mode's own meaning (`insert ignore`).
+    pub rows_skipped: u64,
+    /// Arrow value and offset bytes read.
+    pub bytes_read: u64,
+    /// Arrow value and offset bytes written.
+    pub bytes_written: u64,
+    /// One entry for each source table.
+    pub tables: Vec<TableReport>,
+    /// The file with the dirty rows, if there are any.
+    pub quarantine: Option<PathBuf>,
+    /// What the user should know: warnings of the plan and of the run.
+    pub warnings: Vec<String>,
+    /// Why it did not succeed.
+    pub error: Option<ErrorReport>,
+}
+
+/// What became of one source table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TableReport {
+    /// The source table.
+    pub source: String,
+    /// The target table.
+    pub target: String,
+    /// How it ended.
+    pub status: Status,
+    /// Whether the run created the target.
+    pub created: bool,
+    /// Rows read.
+    pub rows_read: u64,
+    /// Rows written.
+    pub rows_written: u64,
+    /// Dirty rows.
+    pub rows_dirty: u64,
+    /// From its first split's start to its publication, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Why it did not succeed.
+    pub error: Option<ErrorReport>,
+}
+
+/// How a run, or a table of it, ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Everything is at the target.
+    Succeeded,
+    /// Nothing, or not everything, is at the target.
+    Failed,
+    /// Some tables of several succeeded.
+    PartiallyFailed,
+    /// A signal, a timeout or the embedding service ended it.
+    Stopped,
+}
+
+/// An error as a program reads it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorReport {
+    /// Its kind.
+    pub kind: ErrorKind,
+    /// The message with its causes.
+    pub message: String,
+    /// Where it happened: job, table, split, column …
+    pub context: BTreeMap<String, String>,
+    /// Whether running again may help.
+    pub retryable: bool,
+}
+
+impl From<&Error> for ErrorReport {
+    fn from(error: &Error) -> Self {
+        Self {
+            kind: error.kind(),
+            message: error.full(),
+            context: error.context().iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
+            retryable: error.is_retryable(),
+        }
+    }
+}
+
+impl Report {
+    /// The exit code of a command that ran the job: 0, 1, or 2 for faults known without connecting. A stopped run's
+    /// code is the signal's, which only the caller knows; here it is 1.
+    pub fn exit_code(&self) -> u8 {
+        match (&self.status, &self.error) {
+            (Status::Succeeded, _) => 0,
+            (_, Some(error)) if error.kind == ErrorKind::Config => 2,
+            _ => 1,
+        }
+    }
+}

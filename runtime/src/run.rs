@@ -1,0 +1,435 @@
+//! A whole run: plan every entry, move their splits through the channels, publish, report.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::{Duration, Instant};
+
+use chrono::{SecondsFormat, Utc};
+use futures::StreamExt;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Receipt, Result, Split};
+
+use crate::dirty::DirtyRows;
+use crate::entry::{PlannedEntry, plan_entry};
+use crate::job::Job;
+use crate::limit::Limiter;
+use crate::observer::{Event, TableProgress};
+use crate::options::{Quarantine, RunOptions, default_state_dir};
+use crate::plan::{channels, context, splits};
+use crate::progress::Progress;
+use crate::report::{ErrorReport, Report, Status, TableReport};
+use crate::task::{Outcome, TaskContext, TaskSpec, run_task};
+
+/// How often a split is tried when its fault may pass: a broken connection, a timeout.
+const ATTEMPTS: u32 = 3;
+
+/// How often the observer hears of progress.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long cleaning up may take when the run is stopped.
+const CLEAN_UP: Duration = Duration::from_millis(1_500);
+
+/// Runs a job to its end. What goes wrong is in the report; nothing is printed and nothing panics.
+///
+/// The run has a multi-thread runtime of its own, so the caller's is never blocked. Dropping the future stops the run.
+pub async fn run(job: &Job, options: RunOptions) -> Report {
+    let run_id = options.run_id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
+    let started = (Instant::now(), Utc::now());
+    let cancel = options.cancel.child_token();
+    let _stop_when_dropped = cancel.clone().drop_guard();
+    let file = match &options.quarantine {
+        Quarantine::Off => None,
+        Quarantine::Path(path) => Some(path.clone()),
+        Quarantine::StateDir => {
+            let state = options.state_dir.clone().unwrap_or_else(default_state_dir);
+            Some(state.join("quarantine").join(format!("{run_id}.jsonl")))
+        }
+    };
+    let limit = options.error_limit.unwrap_or(job.setting.error_limit);
+    let run = Arc::new(Run {
+        dirty: DirtyRows::new(&run_id, limit, file, options.observer.clone()),
+        limiter: Arc::new(Limiter::new(job.setting.rows_per_second, job.setting.bytes_per_second)),
+        channels: Arc::new(Semaphore::new(channels(&job.setting))),
+        progress: Progress::default(),
+        job: job.clone(),
+        run_id,
+        cancel,
+        options,
+    });
+    let ended = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Err(error) => Ended::failed(Error::new(ErrorKind::Io, "the run's threads cannot be started").because(error)),
+        Ok(runtime) => {
+            let handle = runtime.handle().clone();
+            let work = run.clone();
+            let ended = handle.clone().spawn(async move { work.execute(handle).await }).await;
+            // Not dropped here, for that would block the caller's runtime.
+            runtime.shutdown_background();
+            ended.unwrap_or_else(|panic| Ended::failed(Error::internal("the run panicked").because(panic)))
+        }
+    };
+    run.report(ended, started)
+}
+
+struct Run {
+    job: Job,
+    run_id: String,
+    options: RunOptions,
+    cancel: CancellationToken,
+    dirty: Arc<DirtyRows>,
+    limiter: Arc<Limiter>,
+    channels: Arc<Semaphore>,
+    progress: Progress,
+}
+
+/// How the entries ended; shorter than the job's list when planning failed.
+#[derive(Default)]
+struct Ended {
+    entries: Vec<EntryEnd>,
+    warnings: Vec<String>,
+    error: Option<Error>,
+}
+
+impl Ended {
+    fn failed(error: Error) -> Self {
+        Self { error: Some(error), ..Self::default() }
+    }
+}
+
+struct EntryEnd {
+    source: String,
+    target: String,
+    created: bool,
+    receipts: Vec<Receipt>,
+    result: Result<Committed>,
+}
+
+impl Run {
+    async fn execute(self: Arc<Self>, io: Handle) -> Ended {
+        let observer = self.options.observer.clone();
+        observer.event(&Event::Started { job: &self.job.name, run_id: &self.run_id });
+        let mut context = context(&self.job, &self.options, io);
+        context.cancel = self.cancel.clone();
+        let mut ended = Ended { warnings: self.job.warnings.clone(), ..Ended::default() };
+        let mut planned = Vec::with_capacity(self.job.entries.len());
+        for (index, entry) in self.job.entries.iter().enumerate() {
+            match plan_entry(&self.job, entry, &self.run_id, &context).await {
+                Ok(entry) => planned.push(entry),
+                Err(error) => {
+                    ended.error = Some(match self.job.entries.len() {
+                        1 => error,
+                        _ => error.with("entry", index),
+                    });
+                    return ended;
+                }
+            }
+        }
+        ended.warnings.extend(planned.iter().flat_map(|entry| entry.warnings.iter().cloned()));
+        for warning in &ended.warnings {
+            observer.event(&Event::Warning(warning));
+        }
+        let ticker = tokio::spawn({
+            let run = self.clone();
+            async move {
+                loop {
+                    tokio::time::sleep(TICK).await;
+                    run.tell_progress();
+                }
+            }
+        });
+        // A target that takes one task at a time (one SQLite file, one output file) is often the same for all entries.
+        let alone = planned.iter().any(|entry| entry.writer.max_channels() == Some(1));
+        let at_once = if alone { 1 } else { channels(&self.job.setting) };
+        ended.entries = futures::stream::iter(planned.into_iter().enumerate())
+            .map(|(index, entry)| self.run_entry(index, entry, &context))
+            .buffered(at_once)
+            .collect()
+            .await;
+        ticker.abort();
+        self.tell_progress();
+        ended
+    }
+
+    fn tell_progress(&self) {
+        let (total, tables) = self.progress.snapshot();
+        let tables: Vec<_> = tables.into_iter().map(|(_, table, _)| table).collect();
+        self.options.observer.event(&Event::Progress { total, tables: &tables });
+    }
+
+    async fn run_entry(&self, index: usize, entry: PlannedEntry, context: &ConnectorContext) -> EntryEnd {
+        let mut end = EntryEnd {
+            source: entry.source.tables.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),
+            target: entry.plan.table.clone(),
+            created: entry.plan.creates,
+            receipts: Vec::new(),
+            result: Ok(Committed::default()),
+        };
+        let result = self.move_entry(index, &entry, context, &mut end.receipts).await;
+        end.result = result.map_err(|error| error.with("target", &entry.plan.table));
+        if let Err(error) = &end.result {
+            if error.kind() == ErrorKind::DirtyLimit {
+                // The limit is the job's: more rows of other tables would only be more to clean up.
+                self.cancel.cancel();
+            }
+            self.abort(index, &entry, context, &end.receipts).await;
+        }
+        end
+    }
+
+    async fn move_entry(
+        &self,
+        index: usize,
+        entry: &PlannedEntry,
+        context: &ConnectorContext,
+        receipts: &mut Vec<Receipt>,
+    ) -> Result<Committed> {
+        let observer = &self.options.observer;
+        let (guard, splits) = splits(entry, &self.job, &self.options, context).await?;
+        self.add_tables(index, entry, &splits);
+        context.until_cancelled(entry.writer.prepare(&entry.plan)).await?;
+        let at_once = channels(&self.job.setting).min(entry.writer.max_channels().unwrap_or(usize::MAX)).max(1);
+        observer.event(&Event::Prepared {
+            target: &entry.plan.table,
+            splits: splits.len(),
+            channels: at_once.min(splits.len().max(1)),
+        });
+        let mut pipeline = entry.pipeline.clone();
+        pipeline.read.snapshot = guard.as_ref().map(|g| g.token.clone());
+        pipeline.read.limit = self.options.limit;
+        let spec = Arc::new(TaskSpec {
+            run_id: self.run_id.clone(),
+            entry: index,
+            reader: self.job.entries[index].reader.clone(),
+            writer: self.job.entries[index].writer.clone(),
+            pipeline,
+            plan: entry.plan.clone(),
+            types: entry.types(),
+            time_zone: context.time_zone,
+        });
+        let task_context = TaskContext {
+            cancel: self.cancel.child_token(),
+            io: context.io.clone(),
+            limiter: self.limiter.clone(),
+            dirty: self.dirty.clone(),
+            left: self.options.limit.map(|rows| Arc::new(AtomicI64::new(i64::try_from(rows).unwrap_or(i64::MAX)))),
+        };
+        let mut failed: Option<Error> = None;
+        let mut outcomes = futures::stream::iter(splits.iter())
+            .map(|split| self.run_split(&spec, split, &task_context))
+            .buffer_unordered(at_once);
+        while let Some(outcome) = outcomes.next().await {
+            match outcome {
+                Ok(outcome) => receipts.push(outcome.receipt),
+                Err(error) => {
+                    task_context.cancel.cancel();
+                    // The first fault is the cause; what the others say is that they were stopped.
+                    if failed.as_ref().is_none_or(|first| first.kind() == ErrorKind::Cancelled) {
+                        failed = Some(error);
+                    }
+                }
+            }
+        }
+        drop(outcomes);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        receipts.sort_by_key(|receipt| receipt.split);
+        let counts = self.progress.of_entry(index);
+        self.dirty.check_percentage(counts.rows_dirty, counts.rows_read)?;
+        // The snapshot's connection has done its work; a source that is also the target must not lock itself out.
+        drop(guard);
+        let committed = context.until_cancelled(entry.writer.commit(&entry.plan, receipts)).await?;
+        observer.event(&Event::Committed { target: &entry.plan.table, description: &committed.description });
+        Ok(committed)
+    }
+
+    fn add_tables(&self, index: usize, entry: &PlannedEntry, splits: &[Split]) {
+        for table in &entry.source.tables {
+            let of_table = splits.iter().filter(|split| split.table == table.name).count();
+            self.progress.add_table(
+                index,
+                TableProgress {
+                    source: table.name.clone(),
+                    target: entry.plan.table.clone(),
+                    estimated_rows: table.rows,
+                    estimated_bytes: table.bytes,
+                    splits: (0, of_table),
+                    ..TableProgress::default()
+                },
+            );
+        }
+    }
+
+    async fn run_split(&self, spec: &Arc<TaskSpec>, split: &Split, context: &TaskContext) -> Result<Outcome> {
+        let observer = &self.options.observer;
+        let _channel = self.channels.acquire().await.map_err(|_| Error::cancelled())?;
+        let mut attempt = 1;
+        loop {
+            if context.cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            observer.event(&Event::SplitStarted { split, attempt });
+            let counters = self.progress.begin(spec.entry, &split.table, split.id);
+            match run_task(spec, split, attempt, context, counters).await {
+                Ok(outcome) => {
+                    self.progress.finish(spec.entry, &split.table, split.id);
+                    observer.event(&Event::SplitFinished { split, rows: outcome.receipt.rows });
+                    return Ok(outcome);
+                }
+                Err(fault) if fault.error.is_retryable() && !fault.in_doubt && attempt < ATTEMPTS => {
+                    let text = format!("split {} is tried again: {}", split.id, fault.error.full());
+                    observer.event(&Event::Warning(&text));
+                    let wait = Duration::from_millis(500) * attempt * attempt;
+                    let _ = context.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+                    attempt += 1;
+                }
+                Err(fault) => {
+                    self.progress.finish(spec.entry, &split.table, split.id);
+                    return Err(fault.error);
+                }
+            }
+        }
+    }
+
+    /// Takes back what is not published. The writer is opened anew, for the one of the run has been told to stop.
+    async fn abort(&self, index: usize, entry: &PlannedEntry, context: &ConnectorContext, receipts: &[Receipt]) {
+        let endpoint = &self.job.entries[index].writer;
+        let stop = CancellationToken::new();
+        let fresh = ConnectorContext { cancel: stop.clone(), form: endpoint.form, ..context.clone() };
+        let clean_up = async {
+            let writer = endpoint.open_writer(&fresh)?;
+            writer.abort(&entry.plan, receipts).await
+        };
+        let patience = if self.options.cancel.is_cancelled() { CLEAN_UP } else { CLEAN_UP * 20 };
+        let result = tokio::time::timeout(patience, clean_up).await;
+        stop.cancel();
+        if let Some(text) = match result {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.full()),
+            Err(_) => Some("no answer in time".into()),
+        } {
+            let table = &entry.plan.table;
+            self.options.observer.event(&Event::Warning(&format!("staging of {table} is left behind: {text}")));
+        }
+    }
+
+    fn report(&self, ended: Ended, started: (Instant, chrono::DateTime<Utc>)) -> Report {
+        let (counts, tables) = self.progress.snapshot();
+        let elapsed = started.0.elapsed();
+        let stopped = self.options.cancel.is_cancelled();
+        let mut warnings = ended.warnings;
+        let mut reports = Vec::new();
+        let (mut rows_written, mut rows_skipped) = (0, 0);
+        for (index, end) in ended.entries.iter().enumerate() {
+            let taken: u64 = end.receipts.iter().map(|r| r.rows).sum();
+            let written = match &end.result {
+                Ok(committed) => committed.rows.unwrap_or(taken),
+                Err(_) => 0,
+            };
+            rows_written += written;
+            rows_skipped += end.receipts.iter().map(|r| r.skipped).sum::<u64>();
+            let mine: Vec<_> = tables.iter().filter(|(entry, ..)| *entry == index).collect();
+            let status = status_of(&end.result, stopped);
+            let error = end.result.as_ref().err().map(ErrorReport::from);
+            if let Ok(committed) = &end.result {
+                warnings.extend(committed.warnings.iter().cloned());
+            }
+            if mine.is_empty() {
+                reports.push(TableReport {
+                    source: end.source.clone(),
+                    target: end.target.clone(),
+                    status,
+                    created: false,
+                    rows_read: 0,
+                    rows_written: 0,
+                    rows_dirty: 0,
+                    elapsed_ms: 0,
+                    error: error.clone(),
+                });
+            }
+            let alone = mine.len() == 1;
+            for (_, table, elapsed_ms) in mine {
+                let succeeded = end.result.is_ok();
+                reports.push(TableReport {
+                    source: table.source.clone(),
+                    target: table.target.clone(),
+                    status,
+                    created: end.created && succeeded,
+                    rows_read: table.counts.rows_read,
+                    rows_written: match (succeeded, alone) {
+                        (false, _) => 0,
+                        (true, true) => written,
+                        (true, false) => table.counts.rows_written,
+                    },
+                    rows_dirty: table.counts.rows_dirty,
+                    elapsed_ms: *elapsed_ms,
+                    error: error.clone(),
+                });
+            }
+        }
+        let quarantine = self.dirty.close();
+        let mut error = ended.error;
+        let mut status = if error.is_some() { Status::Failed } else { overall(&ended.entries) };
+        for end in ended.entries {
+            match end.result {
+                Err(fault) if error.as_ref().is_none_or(|e| e.kind() == ErrorKind::Cancelled) => error = Some(fault),
+                Ok(committed) if !committed.warnings.is_empty() => {
+                    // The data is published, and yet the job did not do all it was asked to.
+                    status = Status::Failed;
+                    let text = committed.warnings.join("; ");
+                    error = error.or(Some(Error::new(ErrorKind::Remote, text).with("target", end.target)));
+                }
+                _ => {}
+            }
+        }
+        let quarantine = quarantine.unwrap_or_else(|fault| {
+            status = Status::Failed;
+            error.get_or_insert(fault.with("file", "quarantine"));
+            None
+        });
+        if stopped && status != Status::Succeeded {
+            status = Status::Stopped;
+        }
+        let seconds = elapsed.as_secs_f64();
+        Report {
+            job: self.job.name.clone(),
+            run_id: self.run_id.clone(),
+            status,
+            at: self.job.at.to_rfc3339(),
+            time_zone: format!("{} ({})", self.job.at.timezone(), self.job.time_zone_from),
+            parameters: self.job.parameters.clone(),
+            started_at: started.1.to_rfc3339_opts(SecondsFormat::Millis, true),
+            finished_at: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+            elapsed_ms: elapsed.as_millis() as u64,
+            rows_per_second: if seconds > 0.0 { (rows_written as f64 / seconds).round() } else { 0.0 },
+            rows_read: counts.rows_read,
+            rows_written,
+            rows_dirty: counts.rows_dirty,
+            rows_filtered: counts.rows_filtered,
+            rows_skipped,
+            bytes_read: counts.bytes_read,
+            bytes_written: counts.bytes_written,
+            tables: reports,
+            quarantine,
+            warnings,
+            error: error.as_ref().map(ErrorReport::from),
+        }
+    }
+}
+
+fn status_of(result: &Result<Committed>, stopped: bool) -> Status {
+    match result {
+        Ok(_) => Status::Succeeded,
+        Err(_) if stopped => Status::Stopped,
+        Err(_) => Status::Failed,
+    }
+}
+
+fn overall(entries: &[EntryEnd]) -> Status {
+    match (entries.iter().any(|e| e.result.is_ok()), entries.iter().any(|e| e.result.is_err())) {
+        (_, false) => Status::Succeeded,
+        (true, true) => Status::PartiallyFailed,
+        (false, true) => Status::Failed,
+    }
+}

@@ -1,0 +1,95 @@
+//! The decorator between a reader and its channel: meters, limits, transforms, converts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use weir_core::channel::ChannelSender;
+use weir_core::{BatchSender, DirtyRow, Error, Result, batch_bytes, slice_rows};
+
+use crate::dirty::{DirtyPart, Side};
+use crate::limit::Limiter;
+use crate::pipeline::Pipeline;
+use crate::progress::Counters;
+
+/// What a reader sends into.
+pub struct TaskSender {
+    /// The channel to the writer's thread.
+    pub channel: ChannelSender,
+    /// From the reader's columns to the writer's.
+    pub pipeline: Pipeline,
+    /// The job's budget.
+    pub limiter: Arc<Limiter>,
+    /// The attempt's counters.
+    pub counters: Arc<Counters>,
+    /// The attempt's dirty rows.
+    pub dirty: Arc<DirtyPart>,
+    /// Stops the task.
+    pub cancel: CancellationToken,
+    /// Rows that the entry may still read (`--limit`).
+    pub left: Option<Arc<AtomicI64>>,
+    /// Set when `left` ran out: the reader was stopped because it is done, not because of a fault.
+    pub enough: bool,
+}
+
+impl TaskSender {
+    /// How many of `rows` may still be read.
+    fn claim(&mut self, rows: usize) -> usize {
+        let Some(left) = &self.left else { return rows };
+        let before = left.fetch_sub(rows as i64, Relaxed).max(0) as usize;
+        self.enough = before <= rows;
+        before.min(rows)
+    }
+
+    async fn send_slice(&mut self, batch: RecordBatch) -> Result<()> {
+        let bytes = batch_bytes(&batch);
+        let cancel = self.cancel.clone();
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(Error::cancelled()),
+            () = self.limiter.acquire(batch.num_rows(), bytes) => {}
+        }
+        self.counters.rows_read.fetch_add(batch.num_rows() as u64, Relaxed);
+        self.counters.bytes_read.fetch_add(bytes as u64, Relaxed);
+        let moved = self.pipeline.apply(batch)?;
+        self.counters.rows_filtered.fetch_add(moved.filtered, Relaxed);
+        for (side, row) in moved.dirty {
+            self.dirty.add(side, row)?;
+        }
+        if moved.batch.num_rows() == 0 {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Error::cancelled()),
+            sent = self.channel.send(moved.batch) => sent,
+        }
+    }
+}
+
+#[async_trait]
+impl BatchSender for TaskSender {
+    async fn send(&mut self, batch: RecordBatch) -> Result<()> {
+        let rows = self.claim(batch.num_rows());
+        let batch = if rows < batch.num_rows() { batch.slice(0, rows) } else { batch };
+        if rows > 0 {
+            match self.limiter.slice(rows, batch_bytes(&batch)) {
+                None => self.send_slice(batch).await?,
+                Some(most) => {
+                    for slice in slice_rows(&batch, most) {
+                        self.send_slice(slice).await?;
+                    }
+                }
+            }
+        }
+        // The reader is told to stop in the one way it knows; the task looks at `enough` and calls it a success.
+        if self.enough { Err(Error::cancelled()) } else { Ok(()) }
+    }
+
+    async fn reject(&mut self, row: DirtyRow) -> Result<()> {
+        self.counters.rows_read.fetch_add(1, Relaxed);
+        self.dirty.add(Side::Reader, row)
+    }
+}

@@ -1,0 +1,298 @@
+//! One task: a split read, converted, written and finished, on two threads.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use weir_core::channel::{BatchReceiver, ChannelReceiver, bounded_channel};
+use weir_core::{ConnectorContext, Error, ErrorKind, Finished, Receipt, Result, Split, TaskId, WritePlan, batch_bytes};
+
+use crate::dirty::{DirtyPart, DirtyRows, Origin, Side};
+use crate::job::Endpoint;
+use crate::limit::Limiter;
+use crate::observer::Counts;
+use crate::pipeline::{Pipeline, PipelineSpec};
+use crate::progress::Counters;
+use crate::sender::TaskSender;
+
+/// Batches that wait between reader and writer. With the one being built and the one being written a channel holds
+/// four, which keeps it within 32 MiB.
+const CHANNEL_BATCHES: usize = 2;
+
+/// How long a connector may take to notice that the run was stopped before its work is dropped in mid-air.
+const GRACE: Duration = Duration::from_millis(1_500);
+
+/// Everything a task is a function of; serialisable, without secrets, so that any machine can run it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// The run.
+    pub run_id: String,
+    /// The entry's index in the job.
+    pub entry: usize,
+    /// The source.
+    pub reader: Endpoint,
+    /// The target.
+    pub writer: Endpoint,
+    /// From the reader's columns to the writer's.
+    pub pipeline: PipelineSpec,
+    /// The writer's decisions.
+    pub plan: WritePlan,
+    /// The source's types by column name, for the quarantine.
+    pub types: BTreeMap<String, String>,
+    /// The job's time zone.
+    #[serde(with = "weir_core::zone")]
+    pub time_zone: chrono_tz::Tz,
+}
+
+/// What a task needs besides, made anew wherever it runs.
+#[derive(Clone)]
+pub struct TaskContext {
+    /// Stops the task.
+    pub cancel: CancellationToken,
+    /// The job's multi-thread runtime.
+    pub io: Handle,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) dirty: Arc<DirtyRows>,
+    pub(crate) left: Option<Arc<AtomicI64>>,
+}
+
+/// What a finished task leaves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Outcome {
+    /// For the commit.
+    pub receipt: Receipt,
+    /// What flowed.
+    pub counts: Counts,
+}
+
+/// A failed attempt.
+#[derive(Debug)]
+pub struct TaskError {
+    /// Why.
+    pub error: Error,
+    /// Whether the target may already hold the split: an error of `finish` leaves that open, and trying again could
+    /// double it.
+    pub in_doubt: bool,
+}
+
+/// Runs one attempt at one split.
+///
+/// The reader's side and the writer's side each have an OS thread that drives a current-thread runtime. Whichever side
+/// fails first stops the other; its error is the task's.
+pub async fn run_task(
+    spec: &Arc<TaskSpec>,
+    split: &Split,
+    attempt: u32,
+    context: &TaskContext,
+    counters: Arc<Counters>,
+) -> Result<Outcome, TaskError> {
+    let cancel = context.cancel.child_token();
+    let origin = Origin {
+        entry: spec.entry,
+        source: split.table.clone(),
+        target: spec.plan.table.clone(),
+        split: split.id,
+        attempt,
+        types: Arc::new(spec.types.clone()),
+    };
+    let dirty = context.dirty.part(origin, counters.clone());
+    let (channel, receiver) = bounded_channel(CHANNEL_BATCHES);
+    let (read_done, reading) = oneshot::channel::<Result<()>>();
+
+    let job = (spec.clone(), split.clone(), context.clone(), cancel.clone());
+    let (read_counters, read_dirty) = (counters.clone(), dirty.clone());
+    let reader = on_thread(format!("read-{}", split.id), move || async move {
+        let (spec, split, context, cancel) = job;
+        let work = async {
+            let pipeline = Pipeline::new(&spec.pipeline, &spec.plan)?;
+            let mut sender = TaskSender {
+                channel,
+                pipeline,
+                limiter: context.limiter.clone(),
+                counters: read_counters,
+                dirty: read_dirty,
+                cancel: cancel.clone(),
+                left: context.left.clone(),
+                enough: context.left.as_ref().is_some_and(|left| left.load(Relaxed) <= 0),
+            };
+            if sender.enough {
+                return Ok(());
+            }
+            let reader = spec.reader.open_reader(&connector_context(&spec.reader, &spec, &context, &cancel))?;
+            let result = reader.read(&split, &spec.pipeline.read, &mut sender).await;
+            if sender.enough { Ok(()) } else { result }
+        };
+        let result = within_grace(&cancel, work).await;
+        if result.is_err() {
+            cancel.cancel();
+        }
+        // Whether the split was read to its end must be known before the channel's end is seen: the writer finishes
+        // only what is whole. (The sender, and with it the channel, went with `work`; the writer waits for this.)
+        let _ = read_done.send(result);
+    });
+
+    let job = (spec.clone(), split.clone(), context.clone(), cancel.clone());
+    let writer = on_thread(format!("write-{}", split.id), move || async move {
+        let (spec, split, context, cancel) = job;
+        let mut reading = reading;
+        let mut in_doubt = false;
+        let work = write(&spec, &split, attempt, &context, &cancel, receiver, &mut reading, &counters, &dirty);
+        let work = async {
+            work.await.map_err(|(error, doubt)| {
+                in_doubt = doubt;
+                error
+            })
+        };
+        let mut result = within_grace(&cancel, work).await;
+        if result.is_err() {
+            cancel.cancel();
+            // A writer that was stopped because the reader failed only echoes: the reader's own word is the cause.
+            if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled)
+                && let Ok(Ok(Err(error))) = tokio::time::timeout(GRACE, reading).await
+            {
+                result = Err(error);
+            }
+            let _ = dirty.sync();
+        }
+        result.map(|receipt| Outcome { receipt, counts: counters.counts() }).map_err(|error| (error, in_doubt))
+    });
+
+    let (read, outcome) = tokio::join!(reader, writer);
+    match (read, outcome) {
+        (_, Ok(Ok(outcome))) => Ok(outcome),
+        // A panic on the reader's side says more than the silence that the writer saw.
+        (Err(error), Ok(Err((_, in_doubt)))) => Err(TaskError { error, in_doubt }),
+        (Ok(()), Ok(Err((error, in_doubt)))) => {
+            let error = error.with("split", split.id).with("table", &split.table);
+            // Stopped from outside, whatever it was that broke then.
+            let error = if context.cancel.is_cancelled() && error.kind() != ErrorKind::DirtyLimit {
+                Error::cancelled()
+            } else {
+                error
+            };
+            Err(TaskError { error, in_doubt })
+        }
+        (_, Err(error)) => Err(TaskError { error, in_doubt: true }),
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // The two halves of a task share nothing but these.
+async fn write(
+    spec: &TaskSpec,
+    split: &Split,
+    attempt: u32,
+    context: &TaskContext,
+    cancel: &CancellationToken,
+    mut receiver: ChannelReceiver,
+    reading: &mut oneshot::Receiver<Result<()>>,
+    counters: &Counters,
+    dirty: &DirtyPart,
+) -> Result<Receipt, (Error, bool)> {
+    let sure = |error| (error, false);
+    let writer =
+        spec.writer.open_writer(&connector_context(&spec.writer, spec, context, cancel)).map_err(sure)?;
+    let id = TaskId { run_id: spec.run_id.clone(), split: split.id, table: split.table.clone(), attempt };
+    let mut task = None;
+    let mut failed = None;
+    while let Some(batch) = receiver.receive().await.map_err(sure)? {
+        // Opened with the first batch in hand: nothing waits on a server for a source that is slow to start.
+        let task = match &mut task {
+            Some(task) => task,
+            none => none.insert(writer.open(&spec.plan, &id).await.map_err(sure)?),
+        };
+        match task.write(&batch).await {
+            Ok(written) => {
+                let refused = written.refused.len();
+                counters.rows_written.fetch_add((batch.num_rows() - refused.min(batch.num_rows())) as u64, Relaxed);
+                counters.bytes_written.fetch_add(batch_bytes(&batch) as u64, Relaxed);
+                for row in written.refused {
+                    dirty.add(Side::Writer, row).map_err(sure)?;
+                }
+            }
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    if let Some(error) = failed {
+        return Err(sure(error));
+    }
+    match reading.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(sure(error)),
+        Err(_) => return Err(sure(Error::internal("the reader's thread ended without a word"))),
+    }
+    let task = match task {
+        Some(task) => task,
+        None => writer.open(&spec.plan, &id).await.map_err(sure)?,
+    };
+    dirty.sync().map_err(sure)?;
+    let Finished { receipt, refused } = task.finish().await.map_err(|error| (error, true))?;
+    counters.rows_written.fetch_sub(refused.len() as u64, Relaxed);
+    for row in refused {
+        dirty.add(Side::Writer, row).map_err(|error| (error, true))?;
+    }
+    dirty.sync().map_err(|error| (error, true))?;
+    Ok(receipt)
+}
+
+fn connector_context(
+    endpoint: &Endpoint,
+    spec: &TaskSpec,
+    context: &TaskContext,
+    cancel: &CancellationToken,
+) -> ConnectorContext {
+    ConnectorContext {
+        cancel: cancel.clone(),
+        io: context.io.clone(),
+        form: endpoint.form,
+        time_zone: spec.time_zone,
+    }
+}
+
+/// Waits for `work`, but once the task is stopped no longer than [`GRACE`].
+async fn within_grace<T>(cancel: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        result = work => result,
+        () = async { cancel.cancelled().await; tokio::time::sleep(GRACE).await } => Err(Error::cancelled()),
+    }
+}
+
+/// Runs a future on an OS thread of its own; a panic there becomes an internal error here.
+async fn on_thread<T, F, W>(name: String, work: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> W + Send + 'static,
+    W: Future<Output = T>,
+{
+    let (done, result) = oneshot::channel();
+    let body = move || {
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok::<T, std::io::Error>(runtime.block_on(work()))
+        }));
+        let _ = done.send(match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(Error::new(ErrorKind::Io, "a thread's runtime cannot be started").because(error)),
+            Err(panic) => Err(Error::internal(format!("a connector panicked: {}", panic_text(&*panic)))),
+        });
+    };
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map_err(|error| Error::new(ErrorKind::Io, "a thread cannot be started").because(error))?;
+    result.await.unwrap_or_else(|_| Err(Error::internal("a thread ended without a word")))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|t| (*t).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}
