@@ -1,7 +1,10 @@
 //! # weir-plugins-test: what the tests of connectors share
 //!
-//! - [`servers`]: private PostgreSQL, MariaDB and MySQL servers.
+//! - [`servers`]: private PostgreSQL, MariaDB and MySQL servers (feature `servers`, on by default).
+//! - [`s3`]: an S3-compatible server inside the test program (feature `s3`).
 
+#[cfg(feature = "s3")]
+pub mod s3;
 #[cfg(feature = "servers")]
 pub mod servers;
 mod skips;

@@ -1,0 +1,131 @@
+//! An S3-compatible server on localhost, inside the test program, with a folder as its store.
+//!
+//! ```no_run
+//! let bucket = weir_plugins_test::s3::fresh_bucket("orders");
+//! let url = bucket.url("in/orders.csv"); // s3://orders-…/in/orders.csv
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+
+/// The access key that the server takes.
+pub const ACCESS_KEY: &str = "weir";
+/// Its secret.
+pub const SECRET_KEY: &str = "weir/secret+key";
+/// The region to name in requests.
+pub const REGION: &str = "us-east-1";
+
+/// A bucket of a test's own.
+pub struct Bucket {
+    name: String,
+    server: &'static Server,
+}
+
+struct Server {
+    port: u16,
+    root: PathBuf,
+    // Never read: the pipe ends with our process, however it ends, and then the other side removes the folder.
+    _watchdog: Option<ChildStdin>,
+}
+
+/// A new, empty bucket. `name` only helps a person to recognise it.
+///
+/// # Panics
+/// When the server does not start: the test fails.
+pub fn fresh_bucket(name: &str) -> Bucket {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let server = SERVER.get_or_init(|| start().unwrap_or_else(|e| panic!("the S3 server does not start: {e}")));
+    let short: String =
+        name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(24).collect();
+    let name = format!("{short}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    std::fs::create_dir(server.root.join(&name)).unwrap_or_else(|e| panic!("no bucket for the test: {e}"));
+    Bucket { name, server }
+}
+
+fn start() -> Result<Server, Box<dyn std::error::Error>> {
+    let root = std::env::temp_dir().join(format!("weir-test-s3-{}", std::process::id()));
+    std::fs::create_dir_all(&root)?;
+    let mut watchdog = Command::new("sh");
+    watchdog.args(["-c", "trap '' INT HUP TERM; cat; rm -rf \"$0\""]).arg(&root);
+    let mut watchdog = watchdog.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(&root).map_err(|e| format!("{e:?}"))?);
+    builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+    let service = builder.build();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    listener.set_nonblocking(true)?;
+    let port = listener.local_addr()?.port();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    // A thread of its own: the runtime of the test that came first ends before the server does.
+    std::thread::Builder::new().name("s3".into()).spawn(move || {
+        runtime.block_on(async move {
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+            let http = Builder::new(TokioExecutor::new());
+            loop {
+                let Ok((socket, _)) = listener.accept().await else { continue };
+                let connection = http.serve_connection(TokioIo::new(socket), service.clone()).into_owned();
+                tokio::spawn(async move {
+                    // A client that hangs up is no fault of the server.
+                    let _ = connection.await;
+                });
+            }
+        });
+    })?;
+    Ok(Server { port, root, _watchdog: watchdog.stdin.take() })
+}
+
+impl Bucket {
+    /// The bucket's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `http://127.0.0.1:port`.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.server.port)
+    }
+
+    /// `s3://bucket/key`.
+    pub fn url(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.name)
+    }
+
+    /// The folder behind the bucket, to lay files in and to look what arrived: an object is a file.
+    pub fn folder(&self) -> PathBuf {
+        self.server.root.join(&self.name)
+    }
+
+    /// Puts an object, past the server.
+    ///
+    /// # Panics
+    /// When the disk refuses.
+    pub fn put(&self, key: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.folder().join(key);
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let written = std::fs::create_dir_all(parent).and_then(|()| std::fs::write(&path, bytes));
+        written.unwrap_or_else(|e| panic!("cannot put {key}: {e}"));
+    }
+
+    /// The object's bytes, if it is there, past the server.
+    pub fn get(&self, key: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.folder().join(key)).ok()
+    }
+
+    /// What `object_store` and the cloud command lines want to know, under their own names.
+    pub fn options(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("aws_access_key_id", ACCESS_KEY.into()),
+            ("aws_secret_access_key", SECRET_KEY.into()),
+            ("aws_region", REGION.into()),
+            ("aws_endpoint", self.endpoint()),
+            ("aws_allow_http", "true".into()),
+        ]
+    }
+}
