@@ -2,7 +2,9 @@
 //!
 //! - [`servers`]: private PostgreSQL, MariaDB and MySQL servers (feature `servers`, on by default).
 //! - [`s3`]: an S3-compatible server inside the test program (feature `s3`).
+//! - [`harness`]: drives one reader or one writer the way the engine does.
 
+pub mod harness;
 #[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(feature = "servers")]
