@@ -1,1 +1,40 @@
-//! The MySQL wire family: connection, catalog, types, LOAD DATA.
+//! # weir-mysql: the MySQL wire family
+//!
+//! What the reader and the writer of MySQL, MariaDB, TiDB, Aurora and their relatives share: URLs and TLS, sessions,
+//! errors, types and the catalogue.
+//!
+//! ```text
+//!   url + parameters ──▶ Options ──▶ Session (mysql_async): catalogue, DDL, LOAD DATA, writes
+//!                           └──────▶ RowSession (sqlx): rows, as the bytes of the text protocol
+//! ```
+//!
+//! **Sessions** are set explicitly, never inherited from the server: strict SQL mode that still takes zero dates and a
+//! zero in an auto-increment column, UTC, utf8mb4, long timeouts. What the job's `session` says comes after.
+//!
+//! **Types.** A column's own type text decides everything: its Arrow forms when reading, its DDL and its input when
+//! writing. The native form of a value is its text-protocol bytes.
+//!
+//! **Snapshots.** Every read is consistent in itself, but a MySQL connection cannot join another one's snapshot: splits
+//! of a table see moments close to each other, not the same one.
+
+mod catalog;
+mod connection;
+mod error;
+mod expressions;
+mod session;
+mod types;
+mod url;
+
+pub use catalog::{Column, MySqlCatalog, Server, Table, describe, find_table, server};
+pub use connection::{RowSession, Session, connect, connect_first, connect_rows, escape};
+pub use error::{from_async, from_sqlx, is_row_fault};
+pub use expressions::{Output, describe_query};
+pub use session::Setup;
+pub use types::{COLLATION, Kind, Shape, native_field};
+pub use url::{Options, Tls, ZeroDate, recognise};
+
+/// The system's name in field metadata.
+pub const SYSTEM: &str = "mysql";
+
+/// MySQL's quotation marks.
+pub const QUOTING: weir_sql::Quoting = weir_sql::Quoting::BACKTICK;

@@ -1,0 +1,139 @@
+//! The server's and the drivers' errors, as kinds with remedies.
+
+use weir_core::{Error, ErrorKind};
+
+/// A fault reported by mysql_async.
+pub fn from_async(error: mysql_async::Error) -> Error {
+    use mysql_async::Error as E;
+    match error {
+        E::Server(e) => of_server(e.code, &e.message),
+        E::Io(mysql_async::IoError::Io(e)) => of_io(e),
+        E::Io(mysql_async::IoError::Tls(e)) => of_tls(e.to_string()),
+        E::Driver(mysql_async::DriverError::NoClientSslFlagFromServer) => of_tls("the server offers no TLS".into()),
+        E::Driver(mysql_async::DriverError::ConnectionClosed) => {
+            Error::new(ErrorKind::Unreachable, "the server closed the connection")
+        }
+        E::Driver(mysql_async::DriverError::PacketTooLarge) => Error::new(
+            ErrorKind::Remote,
+            "a packet is larger than the server takes: raise max_allowed_packet on the server",
+        ),
+        other => Error::new(ErrorKind::Remote, "the MySQL protocol failed").because(other),
+    }
+}
+
+/// A fault reported by sqlx.
+pub fn from_sqlx(error: sqlx::Error) -> Error {
+    match error {
+        sqlx::Error::Database(e) => match e.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+            Some(e) => of_server(e.number(), e.message()),
+            None => Error::new(ErrorKind::Remote, e.message().to_owned()),
+        },
+        sqlx::Error::Io(e) => of_io(e),
+        sqlx::Error::Tls(e) => of_tls(e.to_string()),
+        other => Error::new(ErrorKind::Remote, "the MySQL protocol failed").because(other),
+    }
+}
+
+fn of_io(error: std::io::Error) -> Error {
+    use std::io::ErrorKind as Io;
+    let message = match error.kind() {
+        Io::ConnectionRefused => "the server refuses connections: is it running, and is the port right?",
+        Io::TimedOut => "the server did not answer in time: check host, port and firewall",
+        Io::UnexpectedEof | Io::ConnectionReset | Io::BrokenPipe | Io::ConnectionAborted => {
+            "the connection to the server broke"
+        }
+        Io::NotFound => "the server's socket does not exist: is it running?",
+        _ if error.to_string().contains("lookup") => "the host name is unknown: check the URL",
+        _ => "the server cannot be reached",
+    };
+    Error::new(ErrorKind::Unreachable, message).because(error)
+}
+
+fn of_tls(reason: String) -> Error {
+    Error::new(
+        ErrorKind::Unreachable,
+        format!("no TLS session with the server ({reason}): check sslMode, and sslCa for verify-ca and verify-identity"),
+    )
+    .retryable(false)
+}
+
+fn of_server(code: u16, message: &str) -> Error {
+    let (kind, remedy) = match code {
+        1045 | 1698 | 1862 | 3118 | 3955 | 4151 => (ErrorKind::Denied, "check username and password"),
+        1044 => (ErrorKind::Denied, "grant the user access to the database"),
+        1142 | 1143 | 1227 | 1370 | 1410 => (ErrorKind::Denied, "grant the missing privilege"),
+        1130 | 1129 => (ErrorKind::Denied, "the server does not let this machine in: allow the host for the user"),
+        1251 | 1524 | 2059 => (ErrorKind::Denied, "the login method is not supported on both sides"),
+        3159 => (ErrorKind::Denied, "the server wants TLS: set sslMode to required"),
+        1290 | 1836 => (ErrorKind::Denied, "the server is read-only or restricted; write to the primary"),
+        1049 => (ErrorKind::NotFound, "check the database's name in the URL"),
+        1146 => (ErrorKind::NotFound, "check the table's name, database and spelling"),
+        1051 | 1305 => (ErrorKind::NotFound, "check the name"),
+        1054 => (ErrorKind::NotFound, "check the columns of the job against the table"),
+        1064 => (ErrorKind::Remote, "check the SQL of the job: where, column expressions, querySql, preSql, session"),
+        1040 | 1203 | 1226 => (ErrorKind::Unreachable, "the server has no connection left: use fewer channels"),
+        1053 | 1077 | 1079 | 1080 | 1152 | 1184 | 1927 => (ErrorKind::Unreachable, "the server ended the connection"),
+        1205 | 3024 | 1969 => (ErrorKind::Timeout, "the server gave up waiting; look for locks held by others"),
+        1213 => (ErrorKind::Conflict, "another transaction was in the way; run again"),
+        1317 => (ErrorKind::Cancelled, "the statement was killed on the server"),
+        1153 => (ErrorKind::Remote, "raise max_allowed_packet on the server"),
+        1114 | 1021 => (ErrorKind::Remote, "the server's disk or table is full"),
+        1451 | 1217 => (ErrorKind::Conflict, "rows of other tables refer to these"),
+        1235 | 1148 | 3948 => (ErrorKind::Unsupported, "the server does not allow it"),
+        _ => (ErrorKind::Remote, ""),
+    };
+    let text = if remedy.is_empty() { message.to_owned() } else { format!("{message}: {remedy}") };
+    let error = Error::new(kind, text).with("code", code);
+    // A deadlock's victim was rolled back whole: trying again is right.
+    if code == 1213 { error.retryable(true) } else { error }
+}
+
+/// Whether the server refused because of a row's values, with the column where the message names it. Everything else
+/// fails the task.
+pub fn is_row_fault(error: &mysql_async::Error) -> Option<(Option<String>, String)> {
+    let mysql_async::Error::Server(e) = error else { return None };
+    let of_row = matches!(
+        e.code,
+        // NULL, duplicates, foreign keys, checks
+        1048 | 1062 | 1169 | 1216 | 1452 | 1364 | 1557 | 1586 | 3819 | 4025 | 1748 | 1526
+        // values that do not fit: truncated, out of range, wrong
+        | 1264 | 1265 | 1292 | 1366 | 1367 | 1406 | 1411 | 1416 | 1263 | 1690 | 1441 | 1300 | 3140..=3158
+        | 3037 | 3064 | 3516 | 3617 | 3643 | 3732 | 6136 | 6137 | 6138 | 1644 | 1288 | 3750 | 1118 | 4078 | 4161
+    );
+    // TRUNCATED_WRONG_VALUE_FOR_FIELD and friends: `… for column 'c' at row 3`, in MariaDB `column `d`.`t`.`c``.
+    let column = e.message.rsplit_once("olumn ").and_then(|(_, rest)| {
+        let name = rest.split(" at row").next().unwrap_or(rest);
+        let name = name.split_once("' cannot").map_or(name, |(n, _)| n);
+        let name = name.rsplit('.').next().unwrap_or(name).trim_matches(|c| matches!(c, '\'' | '`' | ' '));
+        (!name.is_empty() && name.len() <= 64).then(|| name.to_owned())
+    });
+    of_row.then(|| (column.filter(|_| e.code != 1062), e.message.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_become_kinds_with_remedies() {
+        assert_eq!(of_server(1045, "Access denied").kind(), ErrorKind::Denied);
+        assert_eq!(of_server(1049, "Unknown database").kind(), ErrorKind::NotFound);
+        assert!(of_server(1146, "Table 'a.b' doesn't exist").message().contains("check the table"));
+        assert!(of_server(1213, "Deadlock").is_retryable());
+    }
+
+    #[test]
+    fn a_row_is_to_blame_and_its_column_is_named() {
+        let fault = |code, message: &str| {
+            is_row_fault(&mysql_async::Error::Server(mysql_async::ServerError {
+                code,
+                message: message.into(),
+                state: String::new(),
+            }))
+        };
+        assert_eq!(fault(1264, "Out of range value for column 'n' at row 3").unwrap().0.as_deref(), Some("n"));
+        assert_eq!(fault(1366, "Incorrect integer value: 'x' for column `d`.`t`.`n` at row 1").unwrap().0.unwrap(), "n");
+        assert_eq!(fault(1048, "Column 'n' cannot be null").unwrap().0.as_deref(), Some("n"));
+        assert!(fault(1146, "Table 'd.t' doesn't exist").is_none());
+    }
+}

@@ -1,0 +1,26 @@
+//! What every session says to the server before anything else.
+
+/// The statements that set up a session.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// The job's own statements, run last.
+    pub session: Vec<String>,
+}
+
+impl Setup {
+    /// Statements that must succeed, or values would change on their way.
+    pub(crate) fn essential() -> &'static str {
+        "SET NAMES utf8mb4, SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO', \
+         SESSION time_zone = '+00:00', SESSION autocommit = 1"
+    }
+
+    /// Statements that some relatives do not know.
+    pub(crate) fn optional() -> [&'static str; 3] {
+        [
+            // A target that is slow, or rate-limited, must not look like a dead client.
+            "SET SESSION net_read_timeout = 86400, SESSION net_write_timeout = 86400, SESSION wait_timeout = 86400",
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            "SET SESSION sql_select_limit = DEFAULT",
+        ]
+    }
+}
