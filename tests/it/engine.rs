@@ -1,0 +1,155 @@
+//! What the engine promises whatever the connectors are: limits, dirty rows, stopping, jobs side by side.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use weir::core::ErrorKind;
+use weir::{Event, Observer, Quarantine, QuarantineRow, RunOptions, Status};
+
+use crate::support::{counts, job_of, load, run_failing, run_ok};
+
+fn stream(rows: u64) -> Value {
+    json!({"column": [{"value": "x", "type": "string"}, {"random": "1,100", "type": "long"}], "sliceRecordCount": rows})
+}
+
+#[tokio::test]
+async fn the_job_has_one_budget_of_rows_for_all_channels() {
+    let mut job = job_of("stream", stream(2_500), "stream", json!({}));
+    job["job"]["setting"]["speed"] = json!({"channel": 2, "record": 2_500});
+    let started = Instant::now();
+    let report = run_ok(&job).await;
+    assert_eq!(counts(&report), (5_000, 5_000, 0));
+    let seconds = started.elapsed().as_secs_f64();
+    assert!((1.9..2.6).contains(&seconds), "{seconds} s for 5,000 rows at 2,500 rows/s");
+}
+
+#[tokio::test]
+async fn a_limited_run_takes_just_so_many_rows() {
+    let job = load(&job_of("stream", stream(1_000_000), "stream", json!({})));
+    let options = RunOptions { limit: Some(10), quarantine: Quarantine::Off, ..RunOptions::default() };
+    let report = weir::run(&job, options).await;
+    assert_eq!((report.status, report.rows_written), (Status::Succeeded, 10));
+}
+
+fn ragged(folder: &std::path::Path) -> Value {
+    let file = folder.join("in.csv");
+    std::fs::write(&file, "id,n\n1,10\n2,x\n3,30\n4,4.5\n5,50\n").unwrap();
+    let columns = json!([{"name": "id", "type": "long"}, {"name": "n", "type": "long"}]);
+    json!({"path": file, "format": "csv", "header": true, "column": columns})
+}
+
+#[tokio::test]
+async fn the_first_dirty_row_fails_the_job_and_nothing_arrives() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.jsonl");
+    let job = job_of("files", ragged(folder.path()), "files", json!({"path": out, "writeMode": "truncate"}));
+    let error = run_failing(&job).await;
+    assert_eq!(error.kind, ErrorKind::DirtyLimit);
+    assert!(error.message.contains("errorLimit"), "{}", error.message);
+    assert_eq!(error.context["column"], "n");
+    assert!(!out.exists());
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["in.csv"], "nothing is left behind");
+}
+
+#[tokio::test]
+async fn tolerated_dirty_rows_are_kept_with_their_values_and_the_rest_arrives() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, kept) = (folder.path().join("out.jsonl"), folder.path().join("dirty.jsonl"));
+    let mut job = job_of("files", ragged(folder.path()), "files", json!({"path": out, "writeMode": "truncate"}));
+    job["job"]["setting"]["errorLimit"] = json!({"record": 2});
+    let options = RunOptions { quarantine: Quarantine::Path(kept.clone()), ..RunOptions::default() };
+    let report = weir::run(&load(&job), options).await;
+    assert_eq!(report.status, Status::Succeeded, "{report:#?}");
+    assert_eq!(counts(&report), (5, 3, 2));
+    assert_eq!(report.quarantine.as_deref(), Some(kept.as_path()));
+    let lines = std::fs::read_to_string(&kept).unwrap();
+    let rows: Vec<QuarantineRow> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(rows.len(), 2);
+    assert_eq!((rows[0].column.as_deref(), rows[0].values["n"].as_str()), (Some("n"), Some("x")));
+    assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 3);
+}
+
+#[tokio::test]
+async fn transformers_change_and_filter_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("in.csv"), folder.path().join("out.csv"));
+    std::fs::write(&from, "name,n\nabcdef,1\nghijkl,2\nmnopqr,3\n").unwrap();
+    let mut job = job_of(
+        "files",
+        json!({"path": from, "header": true}),
+        "files",
+        json!({"path": to, "header": true, "writeMode": "truncate"}),
+    );
+    job["job"]["content"][0]["transformer"] = json!([
+        {"name": "dx_substr", "parameter": {"columnIndex": 0, "paras": ["1", "3"]}},
+        {"name": "dx_filter", "parameter": {"columnIndex": 1, "paras": ["=", "2"]}}
+    ]);
+    let report = run_ok(&job).await;
+    assert_eq!((report.rows_filtered, report.rows_written), (1, 2));
+    assert_eq!(std::fs::read_to_string(&to).unwrap(), "name,n\nbcd,1\nnop,3\n");
+}
+
+#[tokio::test]
+async fn a_stopped_run_ends_within_two_seconds() {
+    let mut job = job_of("stream", stream(1_000_000_000), "stream", json!({}));
+    job["job"]["setting"]["speed"] = json!({"channel": 2, "record": 1_000});
+    let options = RunOptions { quarantine: Quarantine::Off, ..RunOptions::default() };
+    let cancel = options.cancel.clone();
+    let job = load(&job);
+    let running = tokio::spawn(async move { weir::run(&job, options).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let asked = Instant::now();
+    cancel.cancel();
+    let report = running.await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert_eq!(report.status, Status::Stopped);
+}
+
+#[derive(Default)]
+struct Seen(std::sync::Mutex<Vec<String>>);
+
+impl Observer for Seen {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Started { run_id, .. } = event {
+            self.0.lock().unwrap().push((*run_id).to_owned());
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_jobs_in_one_process_share_nothing() {
+    let one = load(&job_of("stream", stream(1_000), "stream", json!({})));
+    let mut many = job_of("stream", stream(50_000), "stream", json!({}));
+    many["job"]["setting"]["speed"]["channel"] = 2.into();
+    let many = load(&many);
+    let seen = Arc::new(Seen::default());
+    let options = || RunOptions { observer: seen.clone(), quarantine: Quarantine::Off, ..RunOptions::default() };
+    let (a, b) = tokio::join!(weir::run(&one, options()), weir::run(&many, options()));
+    assert_ne!(a.run_id, b.run_id);
+    assert_eq!(seen.0.lock().unwrap().len(), 2);
+    assert_eq!(b.rows_written, 100_000);
+    assert_eq!(a.rows_written % 1_000, 0);
+}
+
+#[tokio::test]
+async fn one_table_that_fails_does_not_stop_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let content = |name: &str| {
+        json!({
+            "reader": {"name": "stream", "parameter": stream(10)},
+            "writer": {"name": "files", "parameter": {
+                "path": folder.path().join(name).join("out.csv"), "writeMode": "truncate"}}
+        })
+    };
+    // A file where a folder is needed: known only when the writer begins.
+    std::fs::write(folder.path().join("bad"), "").unwrap();
+    let job = json!({"job": {"setting": {"speed": {"channel": 1}}, "content": [content("bad"), content("good")]}});
+    let report = crate::support::run(&job).await;
+    assert!(matches!(report.status, Status::PartiallyFailed | Status::Failed), "{report:#?}");
+    assert!(report.error.is_some());
+    if report.status == Status::PartiallyFailed {
+        assert!(folder.path().join("good/out.csv").exists());
+    }
+}
