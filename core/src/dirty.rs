@@ -1,12 +1,12 @@
 //! Dirty rows: data that cannot be converted or that the target refuses, and the helper that finds them in a batch.
 
-use arrow::array::RecordBatch;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::array::{Array, RecordBatch};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Result;
+use crate::convert::to_display_text;
 
 /// A row that could not be moved, as the quarantine file keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,23 +26,15 @@ impl DirtyRow {
     }
 }
 
-/// The values of one row by column name, as text (bytes as hexadecimal); NULL as null.
+/// The values of one row by column name, as text in canonical form (see [`to_text`](crate::convert::to_text); bytes as
+/// hexadecimal); NULL as null.
 pub fn row_values(batch: &RecordBatch, row: usize) -> Map<String, Value> {
-    let options = FormatOptions::new().with_display_error(true);
-    let schema = batch.schema_ref();
-    schema
-        .fields()
-        .iter()
+    let fields = batch.schema_ref().fields().iter();
+    fields
         .zip(batch.columns())
         .map(|(field, column)| {
-            let value = if column.is_null(row) {
-                Value::Null
-            } else {
-                match ArrayFormatter::try_new(column, &options) {
-                    Ok(formatter) => Value::String(formatter.value(row).to_string()),
-                    Err(error) => Value::String(format!("<{error}>")),
-                }
-            };
+            let text = to_display_text(&column.slice(row, 1), field);
+            let value = if text.is_null(0) { Value::Null } else { Value::from(text.value(0)) };
             (field.name().clone(), value)
         })
         .collect()
@@ -114,6 +106,15 @@ mod tests {
     use arrow::array::{AsArray, Int32Array};
     use arrow::datatypes::Int32Type;
     use std::sync::Arc;
+
+    #[test]
+    fn rows_are_kept_as_text() {
+        let bytes = arrow::array::BinaryArray::from(vec![Some([0_u8, 255].as_slice()), None]);
+        let dates = arrow::array::Date32Array::from(vec![None, Some(19_753)]);
+        let batch = RecordBatch::try_from_iter([("b", Arc::new(bytes) as _), ("d", Arc::new(dates) as _)]).unwrap();
+        assert_eq!(Value::from(row_values(&batch, 0)), serde_json::json!({"b": "00ff", "d": null}));
+        assert_eq!(Value::from(row_values(&batch, 1)), serde_json::json!({"b": null, "d": "2024-01-31"}));
+    }
 
     struct NoNegatives {
         names_the_row: bool,

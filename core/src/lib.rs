@@ -35,6 +35,7 @@ mod catalog;
 pub mod channel;
 pub mod config;
 mod context;
+pub mod convert;
 mod dirty;
 mod error;
 pub mod field;

@@ -29,6 +29,9 @@ use crate::{Catalog, ConnectorContext, Faults, Reader, Writer};
 /// booleans made strict, empty values removed, and secret references resolved.
 pub type Parameters = Value;
 
+/// How a plugin opens what it has to offer.
+pub type Open<T> = fn(&Parameters, &ConnectorContext) -> Result<Arc<T>, Faults>;
+
 /// A reader that this program knows. Submitted once by its crate:
 /// `weir_core::inventory::submit! { ReaderPlugin { … } }`.
 pub struct ReaderPlugin {
@@ -45,9 +48,9 @@ pub struct ReaderPlugin {
     /// Parameters that would change the result if they were ignored: refused with the reason.
     pub refused: &'static [(&'static str, &'static str)],
     /// Opens it. Connects to nothing; checks rules across parameters.
-    pub open: fn(&Parameters, &ConnectorContext) -> Result<Arc<dyn Reader>, Faults>,
+    pub open: Open<dyn Reader>,
     /// Opens the catalogue of the system that `parameters` name (a table is not needed), where there is one.
-    pub catalog: Option<fn(&Parameters, &ConnectorContext) -> Result<Arc<dyn Catalog>, Faults>>,
+    pub catalog: Option<Open<dyn Catalog>>,
     /// The parameters for a bare location of `weir copy` (URL or path, perhaps a table), if it is one of this system's.
     /// A location is claimed by one connector at most.
     pub recognise: fn(location: &str, table: Option<&str>) -> Option<Value>,
@@ -68,7 +71,7 @@ pub struct WriterPlugin {
     /// Refused with the reason.
     pub refused: &'static [(&'static str, &'static str)],
     /// Opens it. Connects to nothing; checks rules across parameters.
-    pub open: fn(&Parameters, &ConnectorContext) -> Result<Arc<dyn Writer>, Faults>,
+    pub open: Open<dyn Writer>,
     /// The parameters for a bare location, see [`ReaderPlugin::recognise`].
     pub recognise: fn(location: &str, table: Option<&str>) -> Option<Value>,
 }
