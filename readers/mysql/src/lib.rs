@@ -1,1 +1,78 @@
-//! Reads tables of mysql.
+//! # weir-reader-mysql: reads tables of MySQL, MariaDB and their relatives
+//!
+//! Rows stream over the text protocol; each cell's bytes go straight from the packet into an Arrow builder. Splits are
+//! ranges of the primary key (or of `splitPk`) whose boundaries the server itself has ordered, so they cover every row
+//! exactly once under any collation.
+//!
+//! Each split is read in a consistent snapshot of its own. A MySQL connection cannot join another one's snapshot, so
+//! the splits of a busy table see moments close to each other, not the same one; for one moment let the table have one
+//! split (`"channel": 1` in DataX's form, no `splitPk`), or stop the writers.
+//!
+//! | MySQL | Arrow |
+//! |-|-|
+//! | integers | Int8 … Int64, UInt8 … UInt64; `tinyint(1)` is Int8 unless `tinyInt1isBit` is true |
+//! | `decimal(p,s)` | Decimal128, from 39 digits Decimal256 |
+//! | `float`, `double` | Float32, Float64, every bit |
+//! | `bit(1)`, `bit(n)` | Boolean, UInt64 |
+//! | `year` | Int16 |
+//! | `date`, `datetime`, `timestamp` | Date32, Timestamp µs without zone, Timestamp µs UTC |
+//! | `time` | Duration µs |
+//! | text types, `enum`, `set`, `inet4`, `inet6` | Utf8 |
+//! | binary types | Binary |
+//! | `json` (MariaDB's too), `uuid` | `arrow.json`, `arrow.uuid` |
+//! | geometry | Binary: WKB, x before y; the SRID is kept from MySQL to MySQL only |
+//! | `vector(n)` | List of Float32 |
+//!
+//! From MySQL to MySQL every type passes as the bytes of the text protocol, undecoded.
+
+mod config;
+mod decode;
+mod numbers;
+mod reader;
+mod source;
+mod split;
+
+use std::sync::Arc;
+
+use weir_core::config::parse;
+use weir_core::{Catalog, ReaderPlugin, inventory};
+
+pub use config::MySqlReaderConfig;
+pub use reader::MySqlReader;
+
+inventory::submit! {
+    ReaderPlugin {
+        name: "mysql",
+        aliases: &["mysqlreader", "mariadbreader", "mariadb"],
+        summary: "Tables and queries of MySQL, MariaDB, TiDB, Aurora and other servers with MySQL's protocol",
+        schema: || schemars::schema_for!(MySqlReaderConfig),
+        ignored: &[
+            ("fetchSize", "rows are streamed"),
+            ("batchSize", "batches are bounded by bytes"),
+            ("splitFactor", "splits are planned by size"),
+            ("hint", "the server's optimizer decides"),
+            ("checkSlave", "replication is not looked at"),
+            ("preSql", "a reader runs no statements; use session"),
+            ("postSql", "a reader runs no statements; use session"),
+            ("dryRun", "use `weir plan`"),
+            ("encoding", "text is always UTF-8"),
+        ],
+        refused: &[
+            ("mandatoryEncoding", "text is converted by the server from each column's own character set"),
+            ("splitMode", "splits follow the key's own order"),
+            ("samplePercentage", "a reader delivers every row"),
+            ("weakRead", "reads are consistent"),
+            ("savePoint", "splits are the units of a resume"),
+            ("partitionName", "write a condition in `where` instead"),
+        ],
+        open: |parameters, context| {
+            let config: MySqlReaderConfig = parse(parameters)?;
+            Ok(Arc::new(MySqlReader::new(config, context)?))
+        },
+        catalog: Some(|parameters, context| {
+            let config: MySqlReaderConfig = parse(parameters)?;
+            Ok(Arc::new(config.catalog(context)?) as Arc<dyn Catalog>)
+        }),
+        recognise: weir_mysql::recognise,
+    }
+}

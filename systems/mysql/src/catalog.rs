@@ -100,11 +100,11 @@ pub async fn server(session: &mut Session) -> Result<Server> {
     Ok(Server { version, mariadb, local_infile: local == Some(1), max_packet, database })
 }
 
-/// Finds a table as a job names it: exactly, else in any case if that is unique.
+/// Finds the database of a table as a job names it: its own, or the connection's.
 ///
 /// # Errors
-/// No such database or table, with the nearest name.
-pub async fn find_table(session: &mut Session, wanted: &TableName, server: &Server) -> Result<TableName> {
+/// None is named, or there is no such database.
+pub async fn find_database(session: &mut Session, wanted: &TableName, server: &Server) -> Result<String> {
     let schema = match wanted.schema.clone().or_else(|| server.database.clone()) {
         Some(schema) => schema,
         None => {
@@ -115,7 +115,15 @@ pub async fn find_table(session: &mut Session, wanted: &TableName, server: &Serv
     };
     let schemas: Vec<String> = session.rows("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA").await?;
     let at = find_name("database", &schema, schemas.iter().map(String::as_str))?;
-    let schema = schemas[at].clone();
+    Ok(schemas[at].clone())
+}
+
+/// Finds a table as a job names it: exactly, else in any case if that is unique.
+///
+/// # Errors
+/// No such database or table, with the nearest name.
+pub async fn find_table(session: &mut Session, wanted: &TableName, server: &Server) -> Result<TableName> {
+    let schema = find_database(session, wanted, server).await?;
     let names: Vec<String> = session
         .rows(&format!(
             "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} ORDER BY TABLE_NAME",

@@ -25,7 +25,7 @@ mod session;
 mod types;
 mod url;
 
-pub use catalog::{Column, MySqlCatalog, Server, Table, describe, find_table, server};
+pub use catalog::{Column, MySqlCatalog, Server, Table, describe, find_database, find_table, server};
 pub use connection::{RowSession, Session, connect, connect_first, connect_rows, escape};
 pub use error::{from_async, from_sqlx, is_row_fault};
 pub use expressions::{Output, describe_query};

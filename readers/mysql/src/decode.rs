@@ -1,0 +1,261 @@
+//! From the text protocol's cells to Arrow columns: one decoder a column, chosen once.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
+    DurationMicrosecondBuilder, FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int8Builder, Int16Builder,
+    Int32Builder, Int64Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder,
+    UInt32Builder, UInt64Builder,
+};
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use weir_core::field::{NATIVE, TEXT, extension};
+use weir_core::{Error, ErrorKind, Result};
+use weir_mysql::{Kind, ZeroDate};
+
+use crate::numbers::{self, Bad};
+
+/// A column being built.
+pub(crate) struct Decoder {
+    builder: Builder,
+    zero_date: ZeroDate,
+}
+
+enum Builder {
+    Int8(Int8Builder),
+    Int16(Int16Builder),
+    Int32(Int32Builder),
+    Int64(Int64Builder),
+    UInt8(UInt8Builder),
+    UInt16(UInt16Builder),
+    UInt32(UInt32Builder),
+    UInt64(UInt64Builder),
+    Bits(UInt64Builder),
+    BoolOfText(BooleanBuilder),
+    BoolOfBit(BooleanBuilder),
+    Float32(Float32Builder),
+    Float64(Float64Builder),
+    Decimal128(Decimal128Builder, usize),
+    Decimal256(Decimal256Builder, usize),
+    Date(Date32Builder),
+    YearDate(Date32Builder),
+    Timestamp(TimestampMicrosecondBuilder),
+    Duration(DurationMicrosecondBuilder),
+    Utf8(StringBuilder),
+    Binary(BinaryBuilder),
+    Wkb(BinaryBuilder),
+    Uuid(FixedSizeBinaryBuilder),
+    Vector(ListBuilder<Float32Builder>),
+}
+
+impl Decoder {
+    /// For values of `kind` that are to be delivered as `field`.
+    pub(crate) fn new(kind: &Kind, field: &Field, zero_date: ZeroDate) -> Result<Self> {
+        let builder = match (extension(field), field.data_type()) {
+            (Some(NATIVE), _) => Builder::Binary(BinaryBuilder::new()),
+            (Some(TEXT), _) | (_, DataType::Utf8) => Builder::Utf8(StringBuilder::new()),
+            (_, DataType::Int8) => Builder::Int8(Int8Builder::new()),
+            (_, DataType::Int16) => Builder::Int16(Int16Builder::new()),
+            (_, DataType::Int32) => Builder::Int32(Int32Builder::new()),
+            (_, DataType::Int64) => Builder::Int64(Int64Builder::new()),
+            (_, DataType::UInt8) => Builder::UInt8(UInt8Builder::new()),
+            (_, DataType::UInt16) => Builder::UInt16(UInt16Builder::new()),
+            (_, DataType::UInt32) => Builder::UInt32(UInt32Builder::new()),
+            (_, DataType::UInt64) if matches!(kind, Kind::Bit(_)) => Builder::Bits(UInt64Builder::new()),
+            (_, DataType::UInt64) => Builder::UInt64(UInt64Builder::new()),
+            (_, DataType::Boolean) if matches!(kind, Kind::Bit(_)) => Builder::BoolOfBit(BooleanBuilder::new()),
+            (_, DataType::Boolean) => Builder::BoolOfText(BooleanBuilder::new()),
+            (_, DataType::Float32) => Builder::Float32(Float32Builder::new()),
+            (_, DataType::Float64) => Builder::Float64(Float64Builder::new()),
+            (_, DataType::Decimal128(p, s)) => {
+                Builder::Decimal128(Decimal128Builder::new().with_precision_and_scale(*p, *s)?, *s as usize)
+            }
+            (_, DataType::Decimal256(p, s)) => {
+                Builder::Decimal256(Decimal256Builder::new().with_precision_and_scale(*p, *s)?, *s as usize)
+            }
+            (_, DataType::Date32) if *kind == Kind::Year => Builder::YearDate(Date32Builder::new()),
+            (_, DataType::Date32) => Builder::Date(Date32Builder::new()),
+            (_, DataType::Timestamp(TimeUnit::Microsecond, zone)) => {
+                Builder::Timestamp(TimestampMicrosecondBuilder::new().with_timezone_opt(zone.clone()))
+            }
+            (_, DataType::Duration(TimeUnit::Microsecond)) => Builder::Duration(DurationMicrosecondBuilder::new()),
+            (_, DataType::Binary) if *kind == Kind::Geometry => Builder::Wkb(BinaryBuilder::new()),
+            (_, DataType::Binary) => Builder::Binary(BinaryBuilder::new()),
+            (_, DataType::FixedSizeBinary(16)) => Builder::Uuid(FixedSizeBinaryBuilder::new(16)),
+            (_, DataType::List(_)) => Builder::Vector(ListBuilder::new(Float32Builder::new())),
+            (_, other) => {
+                return Err(Error::new(ErrorKind::Internal, format!("{other} was never offered"))
+                    .with("column", field.name()));
+            }
+        };
+        Ok(Self { builder, zero_date })
+    }
+
+    /// Bytes of a row besides the text itself, for the bound of a batch.
+    pub(crate) fn width(&self) -> usize {
+        match &self.builder {
+            Builder::Int8(_) | Builder::UInt8(_) => 1,
+            Builder::Int16(_) | Builder::UInt16(_) => 2,
+            Builder::BoolOfText(_) | Builder::BoolOfBit(_) => 1,
+            Builder::Decimal128(..) | Builder::Uuid(_) => 16,
+            Builder::Decimal256(..) => 32,
+            Builder::Int32(_) | Builder::UInt32(_) | Builder::Float32(_) | Builder::Date(_) => 4,
+            Builder::YearDate(_) | Builder::Utf8(_) | Builder::Binary(_) | Builder::Wkb(_) | Builder::Vector(_) => 4,
+            _ => 8,
+        }
+    }
+
+    /// Whether the text's own bytes count too.
+    pub(crate) fn is_variable(&self) -> bool {
+        matches!(self.builder, Builder::Utf8(_) | Builder::Binary(_) | Builder::Wkb(_) | Builder::Vector(_))
+    }
+
+    /// Appends a cell. After an error a NULL stands in its place, so that all columns stay equally long.
+    pub(crate) fn append(&mut self, cell: Option<&[u8]>) -> Result<(), Bad> {
+        let Some(cell) = cell else {
+            self.append_null();
+            return Ok(());
+        };
+        match self.value(cell) {
+            Ok(()) => Ok(()),
+            Err(Bad::ZeroDate) if self.zero_date == ZeroDate::Null => {
+                self.append_null();
+                Ok(())
+            }
+            Err(bad) => {
+                self.append_null();
+                Err(bad)
+            }
+        }
+    }
+
+    fn value(&mut self, cell: &[u8]) -> Result<(), Bad> {
+        const NUMBER: Bad = Bad::Value("it is no number of the column's type");
+        macro_rules! int {
+            ($builder:expr, $parse:path) => {
+                $builder.append_value($parse(cell).and_then(|n| n.try_into().ok()).ok_or(NUMBER)?)
+            };
+        }
+        let text = || std::str::from_utf8(cell).map_err(|_| Bad::Value("it is no valid UTF-8"));
+        match &mut self.builder {
+            Builder::Int8(b) => int!(b, numbers::int),
+            Builder::Int16(b) => int!(b, numbers::int),
+            Builder::Int32(b) => int!(b, numbers::int),
+            Builder::Int64(b) => b.append_value(numbers::int(cell).ok_or(NUMBER)?),
+            Builder::UInt8(b) => int!(b, numbers::unsigned),
+            Builder::UInt16(b) => int!(b, numbers::unsigned),
+            Builder::UInt32(b) => int!(b, numbers::unsigned),
+            Builder::UInt64(b) => b.append_value(numbers::unsigned(cell).ok_or(NUMBER)?),
+            Builder::Bits(b) if cell.len() <= 8 => {
+                b.append_value(cell.iter().fold(0u64, |n, byte| n << 8 | u64::from(*byte)));
+            }
+            Builder::Bits(_) => return Err(NUMBER),
+            Builder::BoolOfText(b) => b.append_value(numbers::int(cell).ok_or(NUMBER)? != 0),
+            Builder::BoolOfBit(b) => b.append_value(cell.last().is_some_and(|byte| byte & 1 == 1)),
+            // The server sends doubles, see `Kind::select`; a double made from a float narrows to the same float.
+            Builder::Float32(b) => b.append_value(text()?.parse::<f64>().map_err(|_| NUMBER)? as f32),
+            Builder::Float64(b) => b.append_value(text()?.parse().map_err(|_| NUMBER)?),
+            Builder::Decimal128(b, scale) => b.append_value(numbers::decimal128(cell, *scale).ok_or(NUMBER)?),
+            Builder::Decimal256(b, scale) => b.append_value(numbers::decimal256(cell, *scale).ok_or(NUMBER)?),
+            Builder::Date(b) => b.append_value(numbers::date(cell)?),
+            Builder::YearDate(b) => b.append_value(numbers::new_year(cell)?),
+            Builder::Timestamp(b) => b.append_value(numbers::timestamp(cell)?),
+            Builder::Duration(b) => {
+                b.append_value(numbers::duration(cell).ok_or(Bad::Value("it is no time"))?);
+            }
+            Builder::Utf8(b) => b.append_value(text()?),
+            Builder::Binary(b) => b.append_value(cell),
+            // Four bytes of SRID, then WKB.
+            Builder::Wkb(b) => b.append_value(cell.get(4..).ok_or(Bad::Value("it is no geometry"))?),
+            Builder::Uuid(b) => {
+                let bytes = numbers::uuid(cell).ok_or(Bad::Value("it is no UUID"))?;
+                b.append_value(bytes).map_err(|_| Bad::Value("it is no UUID"))?;
+            }
+            Builder::Vector(b) => {
+                let (floats, []) = cell.as_chunks::<4>() else { return Err(Bad::Value("it is no vector")) };
+                for float in floats {
+                    b.values().append_value(f32::from_le_bytes(*float));
+                }
+                b.append(true);
+            }
+        }
+        Ok(())
+    }
+
+    fn append_null(&mut self) {
+        match &mut self.builder {
+            Builder::Int8(b) => b.append_null(),
+            Builder::Int16(b) => b.append_null(),
+            Builder::Int32(b) => b.append_null(),
+            Builder::Int64(b) => b.append_null(),
+            Builder::UInt8(b) => b.append_null(),
+            Builder::UInt16(b) => b.append_null(),
+            Builder::UInt32(b) => b.append_null(),
+            Builder::UInt64(b) | Builder::Bits(b) => b.append_null(),
+            Builder::BoolOfText(b) | Builder::BoolOfBit(b) => b.append_null(),
+            Builder::Float32(b) => b.append_null(),
+            Builder::Float64(b) => b.append_null(),
+            Builder::Decimal128(b, _) => b.append_null(),
+            Builder::Decimal256(b, _) => b.append_null(),
+            Builder::Date(b) | Builder::YearDate(b) => b.append_null(),
+            Builder::Timestamp(b) => b.append_null(),
+            Builder::Duration(b) => b.append_null(),
+            Builder::Utf8(b) => b.append_null(),
+            Builder::Binary(b) | Builder::Wkb(b) => b.append_null(),
+            Builder::Uuid(b) => b.append_null(),
+            Builder::Vector(b) => b.append_null(),
+        }
+    }
+
+    /// The column so far; the decoder starts again.
+    pub(crate) fn finish(&mut self) -> ArrayRef {
+        match &mut self.builder {
+            Builder::Int8(b) => Arc::new(b.finish()),
+            Builder::Int16(b) => Arc::new(b.finish()),
+            Builder::Int32(b) => Arc::new(b.finish()),
+            Builder::Int64(b) => Arc::new(b.finish()),
+            Builder::UInt8(b) => Arc::new(b.finish()),
+            Builder::UInt16(b) => Arc::new(b.finish()),
+            Builder::UInt32(b) => Arc::new(b.finish()),
+            Builder::UInt64(b) | Builder::Bits(b) => Arc::new(b.finish()),
+            Builder::BoolOfText(b) | Builder::BoolOfBit(b) => Arc::new(b.finish()),
+            Builder::Float32(b) => Arc::new(b.finish()),
+            Builder::Float64(b) => Arc::new(b.finish()),
+            Builder::Decimal128(b, _) => Arc::new(b.finish()),
+            Builder::Decimal256(b, _) => Arc::new(b.finish()),
+            Builder::Date(b) | Builder::YearDate(b) => Arc::new(b.finish()),
+            Builder::Timestamp(b) => Arc::new(b.finish()),
+            Builder::Duration(b) => Arc::new(b.finish()),
+            Builder::Utf8(b) => Arc::new(b.finish()),
+            Builder::Binary(b) | Builder::Wkb(b) => Arc::new(b.finish()),
+            Builder::Uuid(b) => Arc::new(b.finish()),
+            Builder::Vector(b) => Arc::new(b.finish()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::Date32Type;
+    use weir_mysql::Shape;
+
+    fn decoder(type_text: &str, zero_date: ZeroDate) -> Decoder {
+        let kind = Kind::parse(type_text);
+        Decoder::new(&kind, &kind.canonical("c", Shape::default()).unwrap(), zero_date).unwrap()
+    }
+
+    #[test]
+    fn a_bad_cell_leaves_a_null_and_says_why() {
+        let mut d = decoder("date", ZeroDate::Error);
+        assert_eq!(d.append(Some(b"0000-00-00")), Err(Bad::ZeroDate));
+        assert_eq!(d.append(Some(b"1970-01-02")), Ok(()));
+        assert_eq!(d.finish().as_primitive::<Date32Type>().iter().collect::<Vec<_>>(), [None, Some(1)]);
+        let mut d = decoder("datetime(6)", ZeroDate::Null);
+        assert_eq!(d.append(Some(b"0000-00-00 00:00:00.000000")), Ok(()));
+        assert_eq!(d.finish().null_count(), 1);
+        assert!(decoder("tinyint", ZeroDate::Error).append(Some(b"128")).is_err());
+        assert!(decoder("varchar(9)", ZeroDate::Error).append(Some(b"\xff")).is_err());
+    }
+}

@@ -1,0 +1,403 @@
+//! Reading: schema, splits, rows.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use futures::StreamExt;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sqlx::mysql::MySqlRow;
+use sqlx::{AssertSqlSafe, Row};
+use tokio::sync::OnceCell;
+use weir_core::{
+    BatchSender, Check, ConnectorContext, DirtyRow, Error, ErrorKind, Faults, MAX_BATCH_BYTES, MAX_BATCH_ROWS,
+    ReadRequest, Reader, Result, ResultExt, SourceSchema, SourceTable, Split, SplitRequest,
+};
+use weir_mysql::{Options, Session, Setup, Shape, ZeroDate, connect_first, connect_rows, from_sqlx};
+use weir_sql::{Object, columns::is_all, statements::select};
+
+use crate::config::MySqlReaderConfig;
+use crate::decode::Decoder;
+use crate::numbers::Bad;
+use crate::source::{Described, Location, check_equal, look};
+use crate::split::{Part, plan};
+
+/// Reads one logical table: a table, several shards, or statements.
+pub struct MySqlReader {
+    config: MySqlReaderConfig,
+    locations: Vec<Location>,
+    setup: Setup,
+    shape: Shape,
+    zero_date: ZeroDate,
+    context: ConnectorContext,
+    described: OnceCell<Arc<Vec<Described>>>,
+}
+
+impl MySqlReader {
+    /// A reader of what `config` names; connects to nothing.
+    ///
+    /// # Errors
+    /// Every rule across parameters that is broken.
+    pub fn new(config: MySqlReaderConfig, context: &ConnectorContext) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let mut locations = Vec::new();
+        for source in config.common.sources()? {
+            match config.options(&source.urls, source.username.as_deref(), source.password.as_ref(), "/url") {
+                Ok(options) => locations.push(Location { options, object: source.object }),
+                Err(more) => faults.0.extend(more.0),
+            }
+        }
+        faults.0.dedup();
+        faults.or(())?;
+        let of_url = |get: &dyn Fn(&Options) -> bool| locations.iter().flat_map(|l| &l.options).any(get);
+        let shape = Shape {
+            tiny_is_bool: of_url(&|o| o.tiny_is_bool),
+            year_is_date: of_url(&|o| o.year_is_date),
+        };
+        let url = locations.iter().flat_map(|l| &l.options).find_map(|o| o.zero_date);
+        Ok(Self {
+            setup: config.setup(),
+            zero_date: config.zero_date(url, context.form),
+            context: context.clone(),
+            described: OnceCell::new(),
+            config,
+            locations,
+            shape,
+        })
+    }
+
+    async fn described(&self) -> Result<Arc<Vec<Described>>> {
+        self.described.get_or_try_init(|| self.look_at_all()).await.cloned()
+    }
+
+    async fn look_at_all(&self) -> Result<Arc<Vec<Described>>> {
+        let mut all: Vec<Described> = Vec::with_capacity(self.locations.len());
+        let mut held: Option<Held> = None;
+        for (number, location) in self.locations.iter().enumerate() {
+            let session = self.hold(&mut held, location).await?;
+            let columns = self.config.common.column.as_slice();
+            let described = look(session, &location.object, number, columns, self.config.common.filter()).await?;
+            if let Some(first) = all.first() {
+                check_equal(first, &described)?;
+            }
+            all.push(described);
+        }
+        if let Some(held) = held {
+            held.session.close().await;
+        }
+        Ok(Arc::new(all))
+    }
+
+    /// A session with the location's server; the one of the location before, where that is the same.
+    async fn hold<'a>(&self, held: &'a mut Option<Held>, location: &Location) -> Result<&'a mut Session> {
+        let place = location
+            .options
+            .first()
+            .map(|o| (o.place(), o.user.clone(), o.database.clone()))
+            .unwrap_or_default();
+        if held.as_ref().is_none_or(|h| h.place != place) {
+            if let Some(old) = held.take() {
+                old.session.close().await;
+            }
+            let session = connect_first(&location.options, &self.setup, &self.context).await?;
+            *held = Some(Held { place, session });
+        }
+        held.as_mut().map(|h| &mut h.session).ok_or_else(|| Error::internal("no session is held"))
+    }
+}
+
+struct Held {
+    place: (String, String, Option<String>),
+    session: Session,
+}
+
+#[async_trait]
+impl Reader for MySqlReader {
+    async fn schema(&self) -> Result<SourceSchema> {
+        let all = self.described().await?;
+        let mut schema = SourceSchema { listed: !is_all(self.config.common.column.as_slice()), ..Default::default() };
+        for described in all.iter() {
+            let (rows, bytes) = described.table.as_ref().map_or((None, None), |t| (t.rows, t.bytes));
+            schema.tables.push(SourceTable { name: described.label.clone(), rows, bytes });
+        }
+        if let Some(first) = all.first() {
+            for (i, offered) in first.columns.iter().enumerate() {
+                let mut column = offered.source_column(self.shape).context("table", &first.label)?;
+                // A NULL may come from any shard, and zero dates may become one.
+                column.nullable = all.iter().any(|d| d.columns[i].nullable) || self.may_be_zero(&offered.cell.type_text);
+                // The native form is one type: where shards differ in length, it goes.
+                if all.iter().any(|d| d.columns[i].cell.type_text != offered.cell.type_text) {
+                    column.representations.retain(|f| {
+                        weir_core::field::extension(f) != Some(weir_core::field::NATIVE)
+                    });
+                }
+                schema.columns.push(column);
+            }
+        }
+        let warnings = self.locations.iter().flat_map(|l| &l.options).flat_map(|o| o.warnings.iter().cloned());
+        schema.warnings.extend(warnings);
+        schema.warnings.dedup();
+        Ok(schema)
+    }
+
+    async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>> {
+        let all = self.described().await?;
+        let mut held = None;
+        let mut splits = Vec::new();
+        let key = self.config.common.split_pk.as_deref();
+        for (source, (location, described)) in self.locations.iter().zip(all.iter()).enumerate() {
+            let session = self.hold(&mut held, location).await?;
+            let planned = plan(session, source, described, all.len(), key, request).await;
+            splits.extend(planned.context("table", &described.label)?);
+        }
+        if let Some(held) = held {
+            held.session.close().await;
+        }
+        Ok(splits)
+    }
+
+    async fn read(&self, split: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
+        let part = Part::deserialize(&split.part)
+            .map_err(|e| Error::internal("the split is none of this reader's").because(e))?;
+        let location = self
+            .locations
+            .get(part.source)
+            .ok_or_else(|| Error::internal("the split's source is not in the job"))?;
+        self.read_part(&part, location, request, output).await.context("table", &split.table)
+    }
+
+    async fn check(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
+        let mut held = None;
+        for (number, location) in self.locations.iter().enumerate() {
+            let place = location.options.first().map(Options::place).unwrap_or_default();
+            let session = match self.hold(&mut held, location).await {
+                Ok(session) => session,
+                Err(error) => {
+                    let what = if error.kind() == ErrorKind::Unreachable { "connect" } else { "login" };
+                    checks.push(Check::fault(format!("{what} {place}"), error.full()));
+                    continue;
+                }
+            };
+            if !checks.iter().any(|c: &Check| c.what == format!("login {place}")) {
+                let version = weir_mysql::server(session).await.map(|s| s.version).unwrap_or_default();
+                checks.push(Check::ok(format!("login {place}"), format!("server {version}")));
+            }
+            let columns = self.config.common.column.as_slice();
+            let what = match &location.object {
+                Object::Table(name) => format!("SELECT on {name}"),
+                Object::Query(_) => format!("query {}", number + 1),
+            };
+            match look(session, &location.object, number, columns, self.config.common.filter()).await {
+                Ok(described) => {
+                    let columns: Result<Vec<_>> =
+                        described.columns.iter().map(|c| c.source_column(self.shape)).collect();
+                    let found = match described.query {
+                        true => Ok(()),
+                        // Columns show to anybody with any privilege on the table; only a SELECT proves SELECT.
+                        false => session.run(&format!("SELECT 1 FROM {} LIMIT 1", described.from)).await,
+                    };
+                    checks.push(match columns.and_then(|c| found.map(|()| c.len())) {
+                        Ok(n) => Check::ok(what, format!("{n} columns")),
+                        Err(error) => Check::fault(what, error.full()),
+                    });
+                }
+                Err(error) => checks.push(Check::fault(what, error.full())),
+            }
+        }
+        if let Some(held) = held {
+            held.session.close().await;
+        }
+        checks
+    }
+}
+
+impl MySqlReader {
+    fn may_be_zero(&self, type_text: &str) -> bool {
+        use weir_mysql::Kind;
+        self.zero_date == ZeroDate::Null
+            && matches!(Kind::parse(type_text), Kind::Date | Kind::DateTime(_) | Kind::Timestamp(_))
+    }
+
+    async fn read_part(
+        &self,
+        part: &Part,
+        location: &Location,
+        request: &ReadRequest,
+        output: &mut dyn BatchSender,
+    ) -> Result<()> {
+        let schema = request.arrow_schema();
+        let mut decoders = Vec::with_capacity(request.columns.len());
+        for column in &request.columns {
+            let cell = part.columns.get(column.index).ok_or_else(|| Error::internal("no such column in the split"))?;
+            decoders.push(Decoder::new(&cell.kind(), &column.field, self.zero_date)?);
+        }
+        let (sql, places) = self.statement(part, request);
+        let mut session = connect_rows(&location.options, &self.setup, &self.context).await?;
+        session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
+        let (kill, timeout) = (session.kill(), session.socket_timeout());
+        let mut batch = Building::new(schema, decoders);
+        let mut stopped = std::pin::pin!(self.context.cancel.cancelled());
+        let mut left = request.limit.unwrap_or(u64::MAX);
+        let mut stream = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(&mut session.conn);
+        while left > 0 {
+            let row = tokio::select! {
+                biased;
+                row = next(&mut stream, timeout) => row.inspect_err(|e| {
+                    if e.kind() == ErrorKind::Timeout { kill() }
+                })?,
+                () = &mut stopped => {
+                    kill();
+                    return Err(Error::cancelled());
+                }
+            };
+            let Some(row) = row else { break };
+            left -= 1;
+            let bytes = batch.bytes_of(&row, &places);
+            if batch.is_full(bytes)
+                && let Some(full) = batch.finish()?
+            {
+                output.send(full).await?;
+            }
+            if let Some(dirty) = batch.append(&row, &places, bytes)? {
+                output.reject(dirty).await?;
+            }
+        }
+        let unread = left == 0;
+        drop(stream);
+        if let Some(rest) = batch.finish()? {
+            output.send(rest).await?;
+        }
+        if unread {
+            // Rows that nobody wants any more may still be on their way; hanging up is the quickest end.
+            kill();
+        }
+        Ok(())
+    }
+
+    /// The statement, and where each wanted column stands in its rows.
+    fn statement(&self, part: &Part, request: &ReadRequest) -> (String, Vec<usize>) {
+        let wanted: Vec<_> = request.columns.iter().filter_map(|c| part.columns.get(c.index)).collect();
+        let limit = request.limit.map(|n| format!(" LIMIT {n}")).unwrap_or_default();
+        // The driver takes a row whose first cell has 16 MiB or more for the end of the result: never let such a
+        // column stand first.
+        let pad = wanted.first().is_none_or(|c| c.kind().is_huge());
+        let mut list: Vec<String> = Vec::with_capacity(wanted.len() + 1);
+        list.extend(pad.then(|| "1".to_owned()));
+        list.extend(wanted.iter().map(|c| c.kind().select(&c.sql)));
+        let list: Vec<&str> = list.iter().map(String::as_str).collect();
+        let places = (0..wanted.len()).map(|i| i + usize::from(pad)).collect();
+        if !part.query {
+            let conditions: Vec<&str> = part.condition.as_deref().into_iter().chain(self.config.common.filter()).collect();
+            return (select(&list, &part.from, &conditions) + &limit, places);
+        }
+        let mut names: Vec<String> = part.columns.iter().map(|c| c.name.to_lowercase()).collect();
+        names.sort_unstable();
+        let unique = names.windows(2).all(|pair| pair[0] != pair[1]) && names.iter().all(|n| !n.is_empty());
+        let odd = part.columns.iter().any(|c| c.kind().needs_expression())
+            || part.columns.first().is_some_and(|c| c.kind().is_huge());
+        if unique && odd {
+            // A comment at the end of the statement must not swallow the parenthesis.
+            (format!("SELECT {} FROM ({}\n) AS weir_query{limit}", list.join(", "), part.from), places)
+        } else {
+            (part.from.clone(), request.columns.iter().map(|c| c.index).collect())
+        }
+    }
+}
+
+async fn next<S>(stream: &mut S, timeout: Option<std::time::Duration>) -> Result<Option<MySqlRow>>
+where
+    S: futures::Stream<Item = sqlx::Result<MySqlRow>> + Unpin,
+{
+    let row = match timeout {
+        None => stream.next().await,
+        Some(limit) => tokio::time::timeout(limit, stream.next())
+            .await
+            .map_err(|_| Error::new(ErrorKind::Timeout, "the server did not answer within socketTimeout"))?,
+    };
+    row.transpose().map_err(from_sqlx)
+}
+
+fn cell(row: &MySqlRow, place: usize) -> Result<Option<&[u8]>> {
+    row.try_get_unchecked::<Option<&[u8]>, _>(place).map_err(from_sqlx)
+}
+
+/// A batch that grows row by row.
+struct Building {
+    schema: SchemaRef,
+    decoders: Vec<Decoder>,
+    width: usize,
+    rows: usize,
+    bytes: usize,
+    /// Rows that were rejected and must not be sent.
+    rejected: Vec<usize>,
+}
+
+impl Building {
+    fn new(schema: SchemaRef, decoders: Vec<Decoder>) -> Self {
+        let width = decoders.iter().map(Decoder::width).sum();
+        Self { schema, decoders, width, rows: 0, bytes: 0, rejected: Vec::new() }
+    }
+
+    fn bytes_of(&self, row: &MySqlRow, places: &[usize]) -> usize {
+        let variable = self.decoders.iter().zip(places).filter(|(d, _)| d.is_variable());
+        self.width + variable.map(|(_, place)| cell(row, *place).ok().flatten().map_or(0, <[u8]>::len)).sum::<usize>()
+    }
+
+    fn is_full(&self, more: usize) -> bool {
+        self.rows > 0 && (self.rows >= MAX_BATCH_ROWS || self.bytes + more > MAX_BATCH_BYTES)
+    }
+
+    fn append(&mut self, row: &MySqlRow, places: &[usize], bytes: usize) -> Result<Option<DirtyRow>> {
+        let mut bad = None;
+        for (i, (decoder, place)) in self.decoders.iter_mut().zip(places).enumerate() {
+            if let Err(reason) = decoder.append(cell(row, *place)?) {
+                bad.get_or_insert((i, reason));
+            }
+        }
+        self.rows += 1;
+        self.bytes += bytes;
+        let Some((at, reason)) = bad else { return Ok(None) };
+        self.rejected.push(self.rows - 1);
+        let mut values = Map::new();
+        for (field, place) in self.schema.fields().iter().zip(places) {
+            values.insert(field.name().clone(), cell(row, *place)?.map_or(Value::Null, shown));
+        }
+        let column = self.schema.field(at).name().clone();
+        let reason = match reason {
+            Bad::ZeroDate => "no calendar has this date; `zeroDate: null` reads such dates as NULL",
+            Bad::Value(reason) => reason,
+        };
+        let value = values.get(&column).and_then(Value::as_str).unwrap_or_default();
+        let short: String = value.chars().take(100).collect();
+        let reason = format!("`{short}`: {reason}");
+        Ok(Some(DirtyRow { values, column: Some(column), reason }))
+    }
+
+    fn finish(&mut self) -> Result<Option<RecordBatch>> {
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        let columns: Vec<ArrayRef> = self.decoders.iter_mut().map(Decoder::finish).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        let mut batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        if !self.rejected.is_empty() {
+            let mut keep = vec![true; self.rows];
+            self.rejected.drain(..).for_each(|row| keep[row] = false);
+            batch = filter_record_batch(&batch, &BooleanArray::from(keep))?;
+        }
+        (self.rows, self.bytes) = (0, 0);
+        Ok(Some(batch).filter(|b| b.num_rows() > 0))
+    }
+}
+
+/// A cell as the quarantine keeps it: text, or bytes in hexadecimal.
+fn shown(cell: &[u8]) -> Value {
+    match std::str::from_utf8(cell) {
+        Ok(text) => Value::String(text.to_owned()),
+        Err(_) => Value::String(cell.iter().map(|b| format!("{b:02x}")).collect()),
+    }
+}
