@@ -1,1 +1,38 @@
-//! Writes tables of sqlite.
+//! # weir-writer-sqlite: tables of SQLite files
+//!
+//! One task writes at a time, for SQLite has one writer. A split is one transaction. Append, ignore and replace write into
+//! the table itself, so each split shows when it is finished; overwrite and upsert write into a staging table in the
+//! same file, with the table's own constraints, and publish everything in one transaction.
+
+mod config;
+mod encode;
+mod plan;
+mod staging;
+mod task;
+mod writer;
+
+use std::sync::Arc;
+
+pub use config::SqliteWriterConfig;
+pub use writer::SqliteWriter;
+
+use weir_core::WriterPlugin;
+
+weir_core::inventory::submit! {
+    WriterPlugin {
+        name: "sqlite",
+        aliases: &["sqlitewriter"],
+        summary: "Writes a table of an SQLite database file.",
+        schema: || schemars::schema_for!(SqliteWriterConfig),
+        ignored: &[
+            ("encoding", "SQLite knows the encoding of its file"),
+            ("dryRun", "use `weir plan`"),
+            ("emptyAsNull", "text for a numeric column is converted, and what is no number is a dirty row"),
+        ],
+        refused: &[
+            ("onConflictColumn", "name the columns in `key`"),
+        ],
+        open: |parameters, context| Ok(Arc::new(SqliteWriter::open(parameters, context)?)),
+        recognise: weir_sqlite::recognise,
+    }
+}

@@ -1,0 +1,31 @@
+//! The parameters.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use weir_sql::ReaderConfig;
+
+/// Parameters of the SQLite reader.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SqliteReaderConfig {
+    /// What every relational reader has.
+    #[serde(flatten)]
+    pub common: ReaderConfig,
+    /// What whole numbers mean in columns declared as DATE, DATETIME or TIMESTAMP: `seconds` since 1970 as in SQLite's
+    /// own functions, `milliseconds` as the JDBC driver stores them, or `reject`.
+    pub integer_times: IntegerTimes,
+}
+
+/// The unit of times that are stored as whole numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum IntegerTimes {
+    /// Seconds since 1970.
+    #[default]
+    Seconds,
+    /// Milliseconds since 1970.
+    Milliseconds,
+    /// Such a row is dirty.
+    Reject,
+}

@@ -1,0 +1,392 @@
+//! What a database file holds.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, Result, TableInfo};
+use weir_sql::{TableName, find_name};
+
+use crate::raw::{Database, Value};
+use crate::types::Affinity;
+use crate::{Access, Failure, File, QUOTING};
+
+/// Up to this size of a file, rows are counted and pages are measured; beyond it both are estimated.
+pub const SMALL_FILE: u64 = 64 * 1024 * 1024;
+
+/// A table or view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its name, with the schema where the job wrote one.
+    pub name: TableName,
+    /// `table`, `view` or `virtual`.
+    pub kind: String,
+    /// Whether it has row ids.
+    pub has_rowid: bool,
+    /// Whether it is STRICT.
+    pub strict: bool,
+    /// The columns that a SELECT of `*` gives, in order.
+    pub columns: Vec<Column>,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// The name.
+    pub name: String,
+    /// The declared type; empty where there is none.
+    pub declared: String,
+    /// Whether values may be NULL.
+    pub nullable: bool,
+    /// Whether it has a default, or is the row id and so numbers itself.
+    pub has_default: bool,
+    /// Whether it is generated.
+    pub generated: bool,
+    /// The position in the primary key, from 1.
+    pub key: Option<u32>,
+}
+
+impl Table {
+    /// The names of the columns.
+    pub fn column_names(&self) -> Vec<&str> {
+        self.columns.iter().map(|c| c.name.as_str()).collect()
+    }
+
+    /// The columns of the primary key, in key order.
+    pub fn key(&self) -> Vec<String> {
+        let mut key: Vec<_> = self.columns.iter().filter_map(|c| Some((c.key?, c.name.clone()))).collect();
+        key.sort();
+        key.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// A name under which a statement can ask for the row id, if no column hides it.
+    pub fn rowid(&self) -> Option<&'static str> {
+        let hidden = |name: &str| self.columns.iter().any(|c| c.name.eq_ignore_ascii_case(name));
+        ["rowid", "_rowid_", "oid"].into_iter().find(|name| self.has_rowid && !hidden(name))
+    }
+
+    /// What SQLite does to values of a column. A STRICT table's ANY does nothing.
+    pub fn affinity(&self, column: &Column) -> Affinity {
+        if self.strict && column.declared.eq_ignore_ascii_case("any") {
+            Affinity::Blob
+        } else {
+            Affinity::of(&column.declared)
+        }
+    }
+}
+
+/// The name of the schema that a name without one stands for.
+pub fn schema_of(name: &TableName) -> &str {
+    name.schema.as_deref().unwrap_or("main")
+}
+
+/// Finds a table or view by the name that a job wrote: exactly, else without case.
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound) with the nearest name.
+pub fn find_table(database: &Database<'_>, written: &str) -> Result<Table> {
+    let mut wanted = TableName::parse(written, QUOTING)?;
+    // Without quotes a dot may also be part of a table's own name.
+    let names = |schema: &str| -> Result<Vec<String>> {
+        Ok(database.texts(
+            "SELECT name FROM pragma_table_list WHERE schema = ?1 COLLATE NOCASE ORDER BY name",
+            &[Value::Text(schema.as_bytes())],
+        )?)
+    };
+    let visible = names(schema_of(&wanted))?;
+    let index = match find_name("table", &wanted.name, visible.iter().map(String::as_str)) {
+        Ok(index) => index,
+        Err(error) => {
+            let shown: Vec<_> = visible.iter().map(String::as_str).filter(|n| !is_internal(n)).collect();
+            return Err(match find_name("table", &wanted.name, shown.into_iter()) {
+                Err(better) if better.kind() == error.kind() => better,
+                _ => error,
+            });
+        }
+    };
+    wanted.name = visible[index].clone();
+    describe(database, wanted)
+}
+
+fn describe(database: &Database<'_>, name: TableName) -> Result<Table> {
+    let schema = schema_of(&name).to_owned();
+    let parameters = [Value::Text(name.name.as_bytes()), Value::Text(schema.as_bytes())];
+    let (mut kind, mut without_rowid, mut strict) = (String::new(), false, false);
+    database.query(
+        "SELECT type, wr, strict FROM pragma_table_list WHERE name = ?1 AND schema = ?2 COLLATE NOCASE",
+        &parameters,
+        |row| {
+            kind = row.text(0).unwrap_or_default();
+            without_rowid = row.integer(1) == Some(1);
+            strict = row.integer(2) == Some(1);
+        },
+    )?;
+    let mut columns = Vec::new();
+    database.query(
+        "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?1, ?2)",
+        &parameters,
+        |row| {
+            let hidden = row.integer(5).unwrap_or(0);
+            if hidden == 1 {
+                return;
+            }
+            let key = row.integer(4).and_then(|k| u32::try_from(k).ok()).filter(|k| *k > 0);
+            columns.push(Column {
+                name: row.text(0).unwrap_or_default(),
+                declared: row.text(1).unwrap_or_default(),
+                nullable: row.integer(2) != Some(1) && !(without_rowid && key.is_some()),
+                has_default: row.integer(3) == Some(1) || hidden > 1,
+                generated: hidden > 1,
+                key,
+            });
+        },
+    )?;
+    if columns.is_empty() {
+        return Err(Error::new(ErrorKind::NotFound, format!("`{name}` has no columns that could be read")));
+    }
+    let has_rowid = kind == "table" && !without_rowid;
+    let mut table = Table { name, kind, has_rowid, strict, columns };
+    // A single key column of the type INTEGER is the row id: never NULL, and numbered when a row leaves it out.
+    let keys = table.columns.iter().filter(|c| c.key.is_some()).count();
+    if table.has_rowid && keys == 1 {
+        for column in &mut table.columns {
+            if column.key.is_some() && column.declared.eq_ignore_ascii_case("integer") {
+                column.nullable = false;
+                column.has_default = true;
+            }
+        }
+    }
+    Ok(table)
+}
+
+/// Whether the name is SQLite's or Weir's own.
+pub fn is_internal(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    lower.starts_with("sqlite_") || lower.starts_with("weir_")
+}
+
+/// Rows of a table: counted in a small file, else from the statistics of ANALYZE or the span of row ids.
+pub fn rows(database: &Database<'_>, table: &Table, file_bytes: u64) -> Result<Option<u64>, Failure> {
+    if table.kind == "view" {
+        return Ok(None);
+    }
+    let quoted = table.name.quoted(QUOTING);
+    let unsigned = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok());
+    if file_bytes <= SMALL_FILE {
+        return Ok(unsigned(database.integer(&format!("SELECT count(*) FROM {quoted}"), &[])?));
+    }
+    let schema = QUOTING.quote(schema_of(&table.name));
+    let analysed =
+        database.integer(&format!("SELECT count(*) FROM {schema}.sqlite_schema WHERE name = 'sqlite_stat1'"), &[])?;
+    if analysed == Some(1) {
+        let sql = format!("SELECT max(CAST(stat AS INTEGER)) FROM {schema}.sqlite_stat1 WHERE tbl = ?1 COLLATE NOCASE");
+        if let Some(rows) = database.integer(&sql, &[Value::Text(table.name.name.as_bytes())])? {
+            return Ok(unsigned(Some(rows)));
+        }
+    }
+    match span(database, table)? {
+        Some((min, max)) => Ok(u64::try_from(i128::from(max) - i128::from(min) + 1).ok()),
+        None => Ok(None),
+    }
+}
+
+/// The least and the greatest row id.
+pub fn span(database: &Database<'_>, table: &Table) -> Result<Option<(i64, i64)>, Failure> {
+    let Some(rowid) = table.rowid() else { return Ok(None) };
+    let quoted = table.name.quoted(QUOTING);
+    // Two look-ups: SQLite finds each at an end of the tree, but scans for both at once.
+    let min = database.integer(&format!("SELECT min({rowid}) FROM {quoted}"), &[])?;
+    let max = database.integer(&format!("SELECT max({rowid}) FROM {quoted}"), &[])?;
+    Ok(min.zip(max))
+}
+
+/// Bytes of a table: its pages in a small file, else the rows times the average of the first thousand.
+pub fn bytes(
+    database: &Database<'_>,
+    table: &Table,
+    file_bytes: u64,
+    rows: Option<u64>,
+) -> Result<Option<u64>, Failure> {
+    if table.kind != "table" {
+        return Ok(None);
+    }
+    if file_bytes <= SMALL_FILE {
+        let sql = "SELECT sum(pgsize) FROM dbstat(?2) WHERE name = ?1 AND aggregate = 1";
+        let values = [Value::Text(table.name.name.as_bytes()), Value::Text(schema_of(&table.name).as_bytes())];
+        // Not every SQLite has the table `dbstat`: then nothing is known.
+        return Ok(database.integer(sql, &values).ok().flatten().and_then(|n| u64::try_from(n).ok()));
+    }
+    let (mut sampled, mut size) = (0_u64, 0_u64);
+    let columns = table.columns.len();
+    database.query(&format!("SELECT * FROM {} LIMIT 1000", table.name.quoted(QUOTING)), &[], |row| {
+        sampled += 1;
+        size += 4
+            + (0..columns)
+                .map(|i| match row.value(i) {
+                    Value::Null => 1,
+                    Value::Integer(_) | Value::Real(_) => 6,
+                    Value::Text(b) | Value::Blob(b) => 2 + b.len() as u64,
+                })
+                .sum::<u64>();
+    })?;
+    Ok(rows.filter(|_| sampled > 0).map(|rows| (rows.saturating_mul(size) / sampled).min(file_bytes)))
+}
+
+/// The tables and views of a file.
+pub struct FileCatalog {
+    /// The file.
+    pub file: File,
+    /// Cancellation.
+    pub context: ConnectorContext,
+}
+
+#[async_trait]
+impl Catalog for FileCatalog {
+    async fn tables(&self, pattern: Option<&str>) -> Result<Vec<TableInfo>> {
+        let pattern = pattern.map(str::to_owned);
+        let file_bytes = self.file.bytes();
+        self.file
+            .with(Access::Read, &self.context, move |database| list(database, pattern.as_deref(), file_bytes))
+            .await
+    }
+}
+
+fn list(database: &Database<'_>, pattern: Option<&str>, file_bytes: u64) -> Result<Vec<TableInfo>> {
+    let mut kinds = HashMap::new();
+    let sql = "SELECT name, type FROM pragma_table_list \
+               WHERE schema = 'main' AND type IN ('table', 'view', 'virtual') ORDER BY name";
+    let mut names = Vec::new();
+    database.query(sql, &[], |row| {
+        let name = row.text(0).unwrap_or_default();
+        if !is_internal(&name) && pattern.is_none_or(|p| matches_glob(p, &name)) {
+            kinds.insert(name.clone(), row.text(1).unwrap_or_default());
+            names.push(name);
+        }
+    })?;
+    let mut infos = Vec::with_capacity(names.len());
+    for name in names {
+        let kind = kinds.remove(&name).unwrap_or_default();
+        let kind = if kind == "virtual" { "virtual table".to_owned() } else { kind };
+        // A view over a table that is gone, a virtual table of a missing module: it is still listed.
+        let size = describe(database, TableName::bare(name.clone())).and_then(|table| {
+            let rows = rows(database, &table, file_bytes)?;
+            Ok((rows, bytes(database, &table, file_bytes, rows)?))
+        });
+        let (rows, bytes) = match size {
+            Ok(size) => size,
+            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+            Err(_) => (None, None),
+        };
+        infos.push(TableInfo { name, kind, rows, bytes });
+    }
+    Ok(infos)
+}
+
+/// `*` stands for any text, `?` for one character; the case of letters does not matter, as in SQLite's own names.
+fn matches_glob(pattern: &str, name: &str) -> bool {
+    let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
+    let name: Vec<char> = name.to_lowercase().chars().collect();
+    let (mut p, mut n) = (0, 0);
+    let mut star = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                // The last star takes one character more.
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    p = at + 1;
+                    n = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_util::sync::CancellationToken;
+    use weir_core::Form;
+
+    fn context() -> ConnectorContext {
+        ConnectorContext {
+            cancel: CancellationToken::new(),
+            io: tokio::runtime::Handle::current(),
+            form: Form::Native,
+            time_zone: chrono_tz::UTC,
+        }
+    }
+
+    #[test]
+    fn globs() {
+        assert!(matches_glob("Or*s", "orders") && matches_glob("*", "") && matches_glob("o?ders", "orders"));
+        assert!(!matches_glob("or*x", "orders") && !matches_glob("o?", "o") && matches_glob("*a*b", "xaxbxb"));
+    }
+
+    #[tokio::test]
+    async fn tables_are_listed_and_described() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File { path: folder.path().join("a.db"), session: vec![] };
+        let sql = "CREATE TABLE \"Größe 😀\"(id INTEGER PRIMARY KEY, n DECIMAL(5,2) NOT NULL DEFAULT 1, g AS (n * 2));
+                   CREATE TABLE wr(a TEXT, b INT, rowid TEXT, PRIMARY KEY(b, a)) WITHOUT ROWID;
+                   CREATE TABLE weir_stage_x(a); CREATE VIEW v AS SELECT * FROM wr;
+                   INSERT INTO wr VALUES ('x', 1, 'r')";
+        file.with(Access::Create, &context(), move |db| Ok(db.execute(sql)?)).await.unwrap();
+        let catalog = FileCatalog { file: file.clone(), context: context() };
+        let tables = catalog.tables(None).await.unwrap();
+        assert_eq!(tables.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["Größe 😀", "v", "wr"]);
+        assert_eq!((tables[2].rows, tables[1].kind.as_str()), (Some(1), "view"));
+        assert!(tables[2].bytes.unwrap() >= 512);
+        assert_eq!(catalog.tables(Some("W*")).await.unwrap().len(), 1);
+        let (size, wr) = file
+            .with(Access::Read, &context(), |db| Ok((find_table(db, "\"größe 😀\"")?, find_table(db, "WR")?)))
+            .await
+            .unwrap();
+        assert!(!size.columns[0].nullable && size.columns[0].has_default && size.columns[2].generated);
+        assert_eq!(size.rowid(), Some("rowid"));
+        assert_eq!((wr.key(), wr.rowid()), (vec!["b".to_owned(), "a".to_owned()], None));
+        let missing = file.with(Access::Read, &context(), |db| find_table(db, "wrr")).await.unwrap_err();
+        assert!(missing.message().contains("did you mean `wr`"), "{missing}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_is_not_created() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File { path: folder.path().join("a.db"), session: vec![] };
+        for access in [Access::Read, Access::Write] {
+            let error = file.with(access, &context(), |_| Ok(())).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFound);
+        }
+        assert!(!file.exists());
+        std::fs::write(&file.path, "this is no database, whatever its name says, and long enough to tell").unwrap();
+        let error = file.with(Access::Read, &context(), |db| find_table(db, "t")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_long_statement_ends_when_the_run_is_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File { path: folder.path().join("a.db"), session: vec![] };
+        let context = context();
+        let cancel = context.cancel.clone();
+        let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+        let work = file.with(Access::Create, &context, |db| Ok(db.execute(endless)?));
+        let stop = async {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            cancel.cancel();
+        };
+        let start = std::time::Instant::now();
+        let (result, ()) = tokio::join!(work, stop);
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);
+        assert!(start.elapsed().as_millis() < 1000);
+    }
+}

@@ -1,0 +1,142 @@
+//! Opening a database file, and running blocking work on it away from the runtime.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use weir_core::{ConnectorContext, Error, ErrorKind, Result, ResultExt};
+
+use crate::error::driver_error;
+use crate::raw::Database;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading: nothing is ever created or changed.
+    Read,
+    /// Writing to a file that exists.
+    Write,
+    /// Writing; a missing file (not its folder) is created.
+    Create,
+}
+
+/// A database file and how to open it.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// The file.
+    pub path: PathBuf,
+    /// Statements for every session.
+    pub session: Vec<String>,
+}
+
+impl File {
+    /// Whether the file exists.
+    pub fn exists(&self) -> bool {
+        self.path.is_file()
+    }
+
+    /// The file's size.
+    pub fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map(|m| m.len()).unwrap_or(0)
+    }
+
+    /// Opens a connection and runs the session statements.
+    ///
+    /// Foreign keys are not enforced unless the session says `PRAGMA foreign_keys = ON`: that is SQLite's own default,
+    /// and an overwrite must not delete the rows of other tables by cascade.
+    pub async fn open(&self, access: Access, context: &ConnectorContext) -> Result<Connection> {
+        let shown = self.path.display();
+        if self.path.is_dir() {
+            return Err(Error::config("the path is a folder: name the database file in it").with("file", shown));
+        }
+        if access != Access::Create && !self.exists() {
+            let remedy = match access {
+                Access::Read => "check the path (relative paths start at the working directory)",
+                _ => "check the path, or let `createTable` create the file",
+            };
+            return Err(
+                Error::new(ErrorKind::NotFound, format!("there is no database file: {remedy}")).with("file", shown)
+            );
+        }
+        if let Some(folder) = self.path.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) {
+            return Err(Error::new(ErrorKind::NotFound, "the folder of the database does not exist: create it first")
+                .with("folder", folder.display()));
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(&self.path)
+            .read_only(access == Access::Read)
+            .create_if_missing(access == Access::Create)
+            .foreign_keys(false)
+            // Short: longer waits are ours, and end when the run is stopped.
+            .busy_timeout(Duration::from_millis(200))
+            .disable_statement_logging();
+        let connecting = async { options.connect().await.map_err(driver_error) };
+        let inner = context.until_cancelled(connecting).await.context("file", shown)?;
+        let connection = Connection { inner, path: self.path.clone(), context: context.clone() };
+        if self.session.is_empty() {
+            return Ok(connection);
+        }
+        let session = self.session.clone();
+        let (connection, ()) = connection
+            .run(move |database| {
+                for statement in &session {
+                    database.execute(statement).context("session", statement)?;
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(connection)
+    }
+
+    /// Opens a connection for one piece of work.
+    pub async fn with<T: Send + 'static>(
+        &self,
+        access: Access,
+        context: &ConnectorContext,
+        work: impl FnOnce(&Database<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (_, result) = self.open(access, context).await?.run(work).await?;
+        Ok(result)
+    }
+}
+
+/// An open connection.
+pub struct Connection {
+    inner: SqliteConnection,
+    path: PathBuf,
+    context: ConnectorContext,
+}
+
+impl Connection {
+    /// Runs `work` on a thread for blocking work. It is interrupted when the run is stopped, and so always ends soon. A
+    /// failure closes the connection, which rolls back what it had open.
+    pub async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&Database<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<(Self, T)> {
+        tokio::task::spawn_blocking(move || self.run_here(work))
+            .await
+            .map_err(|error| Error::internal("the thread that works with the database died").because(error))?
+    }
+
+    /// Runs `work` on this thread, which may be blocked.
+    pub fn run_here<T>(mut self, work: impl FnOnce(&Database<'_>) -> Result<T>) -> Result<(Self, T)> {
+        let cancel = self.context.cancel.clone();
+        if cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        let database = Database::lock(&mut self.inner, move || !cancel.is_cancelled())?;
+        let result = work(&database);
+        drop(database);
+        match result {
+            Ok(value) => Ok((self, value)),
+            Err(error) => Err(error.with("file", self.path.display())),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

@@ -1,0 +1,336 @@
+//! What a run will do at the target, decided beforehand and written down as SQL.
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use serde::{Deserialize, Serialize};
+use weir_core::field::{DECIMAL, JSON, NATIVE, TEXT, extension, with_extension};
+use weir_core::{Error, ErrorKind, MappedColumn, OnEmpty, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
+use weir_sql::statements::{NewColumn, create_table, with_table};
+use weir_sql::{TableName, WriterConfig, find_name};
+use weir_sqlite::catalog::Table;
+use weir_sqlite::types::{self, Affinity};
+use weir_sqlite::{Database, QUOTING, Value};
+
+use crate::staging;
+
+/// The writer's own part of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The table.
+    pub table: TableName,
+    /// What SQLite does to the values of each column.
+    pub affinities: Vec<Affinity>,
+    /// The columns (by index) that must not be NULL because they are the key of an upsert.
+    pub keys: Vec<usize>,
+    /// The statement for each row.
+    pub insert: String,
+    /// Whether a row that changed nothing was skipped on purpose.
+    pub counts_skipped: bool,
+    /// The staging table, if there is one.
+    pub stage: Option<String>,
+    /// Run by `prepare`, in order.
+    pub prepare: Vec<String>,
+    /// Run by `commit` in one transaction.
+    pub publish: Vec<String>,
+    /// Run after that.
+    pub post: Vec<String>,
+    /// What an overwrite does with an empty source.
+    pub on_empty: OnEmpty,
+}
+
+impl State {
+    /// SQLite's message with the table's name where it names the staging table.
+    pub fn in_words(&self, message: &str) -> String {
+        match &self.stage {
+            Some(stage) => message.replace(stage.as_str(), &self.table.name),
+            None => message.to_owned(),
+        }
+    }
+}
+
+/// What is known of the target.
+pub struct Target {
+    /// The table as the job names it, or as the file does.
+    pub name: TableName,
+    /// The table, if it exists.
+    pub table: Option<Table>,
+    /// Sets of columns that are unique together, and the statements for a staging table; empty for a new table.
+    pub unique: Vec<Vec<String>>,
+    /// The staging table's statements.
+    pub stage: Vec<String>,
+    /// A table with nearly the same name.
+    pub nearest: Option<String>,
+}
+
+/// The sets of columns of which SQLite knows that they are unique.
+pub fn unique_sets(database: &Database<'_>, table: &Table) -> Result<Vec<Vec<String>>> {
+    let mut sets = vec![table.key()];
+    let indexes = database.texts(
+        "SELECT name FROM pragma_index_list(?1) WHERE \"unique\" = 1 AND partial = 0",
+        &[Value::Text(table.name.name.as_bytes())],
+    )?;
+    for index in indexes {
+        let sql = "SELECT name FROM pragma_index_info(?1) ORDER BY seqno";
+        sets.push(database.texts(sql, &[Value::Text(index.as_bytes())])?);
+    }
+    sets.retain(|set| !set.is_empty());
+    Ok(sets)
+}
+
+/// Makes the plan.
+pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &WriteRequest) -> Result<WritePlan> {
+    let mode = config.mode();
+    if target.table.is_none() && !creates {
+        let near = target.nearest.as_ref().map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("there is no table `{}`{near} Create it, or set `createTable` to true", target.name),
+        ));
+    }
+    let columns = match &target.table {
+        Some(table) => existing_columns(table, &request.columns)?,
+        None => request.columns.iter().map(new_column).collect(),
+    };
+    let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+    let keys = keys(target, config, mode, request, &names)?;
+    let affinities = columns
+        .iter()
+        .map(|c| {
+            let existing = target.table.as_ref().and_then(|t| Some((t, t.columns.iter().find(|x| x.name == c.name)?)));
+            existing.map_or_else(|| Affinity::of(&c.native_type), |(table, column)| table.affinity(column))
+        })
+        .collect();
+
+    let mut prepare = Vec::new();
+    let mut warnings = Vec::new();
+    let create = |name: &TableName| {
+        let new: Vec<NewColumn<'_>> = request
+            .columns
+            .iter()
+            .zip(&columns)
+            .map(|(asked, planned)| NewColumn {
+                name: &planned.name,
+                native_type: &planned.native_type,
+                nullable: asked.nullable && !keys.contains(&planned.name),
+            })
+            .collect();
+        create_table(name, &new, &keys, QUOTING, "")
+    };
+    if target.table.is_none() {
+        prepare.push(create(&target.name));
+        let near = target.nearest.as_ref().map_or_else(String::new, |near| format!("; the nearest one is `{near}`"));
+        warnings.push(format!("there is no table `{}` yet: it will be created{near}", target.name));
+    }
+    prepare.extend(with_table(config.pre_sql.as_slice(), &target.name, QUOTING));
+
+    let quoted = target.name.quoted(QUOTING);
+    let list = QUOTING.quote_all(&names);
+    let marks = vec!["?"; names.len()].join(", ");
+    let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
+    let stage = staging::name(&request.run_id, &target.name);
+    let stage_quoted = stage.quoted(QUOTING);
+    if staged {
+        match &target.table {
+            Some(_) => prepare.extend(target.stage.iter().cloned()),
+            None => prepare.push(create(&stage)),
+        }
+    }
+    let on_conflict = on_conflict(&keys, &names);
+    let insert = match mode {
+        WriteMode::Append => format!("INSERT INTO {quoted} ({list}) VALUES ({marks})"),
+        // Not OR IGNORE, which would also swallow NULLs and failed checks.
+        WriteMode::Ignore => format!("INSERT INTO {quoted} ({list}) VALUES ({marks}) ON CONFLICT DO NOTHING"),
+        WriteMode::Replace => format!("INSERT OR REPLACE INTO {quoted} ({list}) VALUES ({marks})"),
+        WriteMode::Overwrite => format!("INSERT INTO {stage_quoted} ({list}) VALUES ({marks})"),
+        WriteMode::Upsert => format!("INSERT INTO {stage_quoted} ({list}) VALUES ({marks}) {on_conflict}"),
+    };
+    let drop = format!("DROP TABLE {stage_quoted}");
+    let publish = match mode {
+        WriteMode::Overwrite => vec![
+            format!("DELETE FROM {quoted}"),
+            format!("INSERT INTO {quoted} ({list}) SELECT {list} FROM {stage_quoted}"),
+            drop,
+        ],
+        // Without WHERE the grammar takes ON for a join.
+        WriteMode::Upsert => vec![
+            format!("INSERT INTO {quoted} ({list}) SELECT {list} FROM {stage_quoted} WHERE true {on_conflict}"),
+            drop,
+        ],
+        _ => Vec::new(),
+    };
+    let upsert_keys = if mode == WriteMode::Upsert { keys.clone() } else { Vec::new() };
+    let state = State {
+        table: target.name.clone(),
+        affinities,
+        keys: upsert_keys.iter().filter_map(|k| names.iter().position(|n| n == k)).collect(),
+        insert,
+        counts_skipped: mode == WriteMode::Ignore,
+        stage: staged.then(|| stage.name.clone()),
+        prepare: prepare.clone(),
+        publish: publish.clone(),
+        post: with_table(config.post_sql.as_slice(), &target.name, QUOTING),
+        on_empty: config.on_empty,
+    };
+    let method = match mode {
+        WriteMode::Overwrite => "staged in the same file, then the rows are replaced in one transaction",
+        WriteMode::Upsert => "staged in the same file, then merged by key in one transaction",
+        _ => "each split is one transaction and shows when it is finished",
+    };
+    Ok(WritePlan {
+        run_id: request.run_id.clone(),
+        table: target.name.to_string(),
+        mode,
+        columns,
+        creates: target.table.is_none(),
+        statements: prepare,
+        method: method.into(),
+        keys: upsert_keys,
+        warnings,
+        state: serde_json::to_value(state)
+            .map_err(|error| Error::internal("the plan could not be written down").because(error))?,
+    })
+}
+
+fn on_conflict(keys: &[String], names: &[&str]) -> String {
+    let sets: Vec<String> = names
+        .iter()
+        .filter(|n| !keys.iter().any(|k| k == *n))
+        .map(|n| format!("{0} = excluded.{0}", QUOTING.quote(n)))
+        .collect();
+    let action = if sets.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", sets.join(", ")) };
+    format!("ON CONFLICT ({}) DO {action}", QUOTING.quote_all(keys))
+}
+
+/// The key: as the job says, else the primary key; for a new table else the source's.
+fn keys(
+    target: &Target,
+    config: &WriterConfig,
+    mode: WriteMode,
+    request: &WriteRequest,
+    names: &[&str],
+) -> Result<Vec<String>> {
+    let mut keys = Vec::new();
+    for written in config.key.as_slice() {
+        let index = find_name("column", &QUOTING.unquote(written), names.iter().copied())
+            .map_err(|error| error.with("parameter", "key"))?;
+        keys.push(names[index].to_owned());
+    }
+    if let Some(table) = &target.table {
+        if keys.is_empty() {
+            keys = table.key();
+        }
+    } else if keys.is_empty() {
+        let mut of_source: Vec<_> = request.columns.iter().filter_map(|c| Some((c.key?, c.name.clone()))).collect();
+        of_source.sort();
+        keys = of_source.into_iter().map(|(_, name)| name).collect();
+    }
+    if mode != WriteMode::Upsert {
+        return Ok(keys);
+    }
+    if keys.is_empty() {
+        let message =
+            format!("an upsert needs a key, and `{}` has no primary key: name its columns in `key`", target.name);
+        return Err(Error::config(message));
+    }
+    if let Some(missing) = keys.iter().find(|key| !names.contains(&key.as_str())) {
+        let message = format!("an upsert needs the key column `{missing}` among the columns that are written");
+        return Err(Error::new(ErrorKind::Schema, message));
+    }
+    let is_key = |set: &Vec<String>| set.len() == keys.len() && set.iter().all(|c| keys.contains(c));
+    if target.table.is_some() && !target.unique.iter().any(is_key) {
+        let list = keys.join(", ");
+        return Err(Error::config(format!(
+            "SQLite does not know that ({list}) is unique in `{0}`, which an upsert needs: \
+             CREATE UNIQUE INDEX … ON {0} ({list})",
+            target.name
+        )));
+    }
+    Ok(keys)
+}
+
+fn existing_columns(table: &Table, asked: &[MappedColumn]) -> Result<Vec<PlannedColumn>> {
+    let mut planned = Vec::with_capacity(asked.len());
+    let mut faults = Vec::new();
+    for column in asked {
+        let known = match find_name("column", &column.name, table.column_names().into_iter()) {
+            Ok(index) => &table.columns[index],
+            Err(error) => {
+                faults.push(error.message().to_owned());
+                continue;
+            }
+        };
+        if known.generated {
+            faults.push(format!("column `{}` is generated and cannot be written: leave it out", known.name));
+            continue;
+        }
+        let input = wanted(column, &known.declared).with_name(&known.name);
+        let native_type = if known.declared.is_empty() { "(none)".into() } else { known.declared.clone() };
+        planned.push(PlannedColumn { name: known.name.clone(), native_type, input, warning: None });
+    }
+    if faults.is_empty() { Ok(planned) } else { Err(Error::new(ErrorKind::Schema, faults.join("\n"))) }
+}
+
+/// The form for a column that has a declared type: one that fits it whole, else the type's own.
+fn wanted(column: &MappedColumn, declared: &str) -> Field {
+    let Some(form) = types::form_of(declared) else {
+        return PlannedColumn::choose(column, natural, Field::new("", DataType::Utf8, true));
+    };
+    let own = types::field("", &form, true);
+    let accepts = |field: &Field| match (&form, field.data_type()) {
+        _ if extension(field) == Some(NATIVE) => false,
+        ((DataType::Int64, _), t) => t.is_integer() && *t != DataType::UInt64,
+        ((DataType::Float64, _), t) => matches!(t, DataType::Float32 | DataType::Float64),
+        ((DataType::Decimal128(p, s) | DataType::Decimal256(p, s), _), DataType::Decimal128(q, r)) => {
+            *r >= 0 && r <= s && i16::from(*q) - i16::from(*r) <= i16::from(*p) - i16::from(*s)
+        }
+        ((DataType::Utf8, Some(DECIMAL)), DataType::Decimal128(_, s) | DataType::Decimal256(_, s)) => *s >= 0,
+        ((DataType::Utf8, None), DataType::Utf8) => true,
+        ((DataType::Utf8, Some(JSON)), DataType::Utf8) => extension(field) == Some(JSON),
+        _ => weir_core::field::same_representation(&own, field),
+    };
+    PlannedColumn::choose(column, accepts, own.clone())
+}
+
+/// Whether values of the field can be stored as they are, where no declared type says how.
+fn natural(field: &Field) -> bool {
+    extension(field) != Some(NATIVE) && types::declared_for(field).is_some()
+}
+
+/// A column of a table to be created.
+fn new_column(column: &MappedColumn) -> PlannedColumn {
+    let natural_form = column.offers.iter().find(|field| natural(field));
+    let input = natural_form
+        .cloned()
+        .or_else(|| column.offers.iter().find_map(near))
+        .unwrap_or_else(|| Field::new(&column.name, DataType::Utf8, true));
+    // A text form is the last resort: a type that is near and holds every value goes first.
+    let input = match extension(&input) {
+        Some(TEXT) => column.offers.iter().find_map(near).unwrap_or(input),
+        _ => input,
+    };
+    let native_type = types::declared_for(&input).unwrap_or_else(|| "TEXT".into());
+    let input = input.with_name(&column.name).with_nullable(true);
+    PlannedColumn { name: column.name.clone(), native_type, input, warning: None }
+}
+
+/// The nearest form that SQLite's columns have and that holds every value of the field.
+fn near(field: &Field) -> Option<Field> {
+    if extension(field).is_some() {
+        return None;
+    }
+    let micros = |zone: &Option<std::sync::Arc<str>>| DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+    let data_type = match field.data_type() {
+        DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => DataType::Binary,
+        DataType::Float16 => DataType::Float32,
+        DataType::Timestamp(_, zone) => micros(zone),
+        DataType::Date64 => micros(&None),
+        DataType::Time32(_) => DataType::Time64(TimeUnit::Microsecond),
+        DataType::Duration(TimeUnit::Second | TimeUnit::Millisecond) => DataType::Duration(TimeUnit::Microsecond),
+        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => DataType::Decimal128(*p, *s),
+        DataType::Decimal128(..) | DataType::Decimal256(..) => {
+            return Some(with_extension(Field::new(field.name(), DataType::Utf8, true), DECIMAL));
+        }
+        _ => return None,
+    };
+    Some(Field::new(field.name(), data_type, true))
+}

@@ -1,0 +1,113 @@
+//! A staging table with the constraints of the table it stands for, so that a row is refused when it is written and not
+//! when everything is published.
+
+use weir_core::Result;
+use weir_sql::TableName;
+use weir_sqlite::catalog::{Table, schema_of};
+use weir_sqlite::{Database, QUOTING, Value};
+
+/// The name of a run's staging table.
+pub fn name(run_id: &str, table: &TableName) -> TableName {
+    let run: String = run_id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    table.sibling(format!("weir_{run}_{}", table.name))
+}
+
+/// The statements that make the staging table of an existing table; they may be run again.
+pub fn statements(database: &Database<'_>, table: &Table, stage: &TableName) -> Result<Vec<String>> {
+    let schema = QUOTING.quote(schema_of(&table.name));
+    let parameters = [Value::Text(table.name.name.as_bytes())];
+    let own = database
+        .texts(&format!("SELECT sql FROM {schema}.sqlite_schema WHERE type = 'table' AND name = ?1"), &parameters)?;
+    let quoted = stage.quoted(QUOTING);
+    let Some(create) = own.first().and_then(|sql| renamed_table(sql, &quoted)) else {
+        // A definition that is not read here (a virtual table's): its columns alone.
+        let from = table.name.quoted(QUOTING);
+        return Ok(vec![format!("CREATE TABLE IF NOT EXISTS {quoted} AS SELECT * FROM {from} WHERE 0")]);
+    };
+    let mut statements = vec![create];
+    let indexes = database.texts(
+        &format!(
+            "SELECT sql FROM {schema}.sqlite_schema WHERE type = 'index' AND tbl_name = ?1 AND sql IS NOT NULL \
+             ORDER BY name"
+        ),
+        &parameters,
+    )?;
+    let names = (0..).map(|i| stage.sibling(format!("{}_{i}", stage.name)).quoted(QUOTING));
+    let own_name = QUOTING.quote(&stage.name);
+    statements.extend(indexes.iter().zip(names).filter_map(|(sql, name)| renamed_index(sql, &name, &own_name)));
+    Ok(statements)
+}
+
+/// SQLite keeps `CREATE TABLE ` and then the text as it was written.
+fn renamed_table(sql: &str, name: &str) -> Option<String> {
+    let rest = after_name(word(sql, "CREATE TABLE")?)?;
+    Some(format!("CREATE TABLE IF NOT EXISTS {name} {rest}"))
+}
+
+fn renamed_index(sql: &str, name: &str, table: &str) -> Option<String> {
+    let rest = after_name(word(sql, "CREATE UNIQUE INDEX")?)?;
+    let rest = after_name(word(rest, "ON")?)?;
+    Some(format!("CREATE UNIQUE INDEX IF NOT EXISTS {name} ON {table} {rest}"))
+}
+
+fn word<'a>(sql: &'a str, words: &str) -> Option<&'a str> {
+    let mut rest = sql.trim_start();
+    for word in words.split(' ') {
+        let start = rest.get(..word.len())?;
+        if !start.eq_ignore_ascii_case(word) {
+            return None;
+        }
+        rest = rest[word.len()..].trim_start();
+    }
+    Some(rest)
+}
+
+/// The text after the identifier at its start, which may be quoted in any of SQLite's ways.
+fn after_name(sql: &str) -> Option<&str> {
+    let close = match sql.chars().next()? {
+        '"' => '"',
+        '\'' => '\'',
+        '`' => '`',
+        '[' => ']',
+        _ => {
+            let end = sql.find(|c: char| c.is_whitespace() || c == '(')?;
+            return Some(&sql[end..]);
+        }
+    };
+    let mut at = 1;
+    loop {
+        at += sql[at..].find(close)? + 1;
+        // Twice the mark is the mark itself, except in brackets.
+        if close != ']' && sql[at..].starts_with(close) {
+            at += 1;
+        } else {
+            return Some(&sql[at..]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_get_another_name() {
+        for sql in [
+            "CREATE TABLE t(a)",
+            "CREATE TABLE t (a)",
+            "CREATE TABLE \"t \"\"(x\"(a)",
+            "CREATE TABLE [t](a)",
+            "CREATE TABLE `t`\n(a)",
+            "CREATE TABLE 't'(a)",
+        ] {
+            let renamed = renamed_table(sql, "\"s\"").unwrap();
+            assert_eq!(renamed.split_whitespace().collect::<String>(), "CREATETABLEIFNOTEXISTS\"s\"(a)", "{sql}");
+        }
+        assert_eq!(renamed_table("CREATE VIRTUAL TABLE t USING fts5(a)", "s"), None);
+        assert_eq!(
+            renamed_index("CREATE UNIQUE INDEX \"i\" ON t(lower(a)) WHERE a > 1", "j", "s").unwrap(),
+            "CREATE UNIQUE INDEX IF NOT EXISTS j ON s (lower(a)) WHERE a > 1"
+        );
+        assert_eq!(renamed_index("CREATE INDEX i ON t(a)", "j", "s"), None);
+    }
+}

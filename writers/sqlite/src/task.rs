@@ -1,0 +1,147 @@
+//! One split into the table or the staging table: one transaction, one prepared statement, row by row.
+//!
+//! A row that SQLite refuses undoes its own statement only, so the rows around it need no savepoint.
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use serde_json::json;
+use weir_core::{DirtyRow, Error, ErrorKind, Finished, Receipt, Result, TaskWriter, Written};
+use weir_sqlite::{Connection, Database, Value};
+
+use crate::encode::Encoder;
+use crate::plan::State;
+
+/// A task's transaction.
+pub struct SqliteTask {
+    /// `None` after a failure, which closed the connection and so rolled back.
+    connection: Option<Connection>,
+    state: State,
+    schema: SchemaRef,
+    split: u32,
+    begun: bool,
+    rows: u64,
+    skipped: u64,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+struct Outcome {
+    rows: u64,
+    skipped: u64,
+    refused: Vec<DirtyRow>,
+}
+
+impl SqliteTask {
+    /// Begins; the lock is taken with the first batch.
+    pub fn new(connection: Connection, state: State, schema: SchemaRef, split: u32) -> Self {
+        Self { connection: Some(connection), state, schema, split, begun: false, rows: 0, skipped: 0 }
+    }
+
+    async fn run<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Database<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let connection = self.connection.take();
+        let connection = connection.ok_or_else(|| Error::internal("the task goes on after it failed"))?;
+        let (connection, result) = connection.run(work).await?;
+        self.connection = Some(connection);
+        Ok(result)
+    }
+}
+
+#[async_trait]
+impl TaskWriter for SqliteTask {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
+        let (state, batch, begin) = (self.state.clone(), batch.clone(), !self.begun);
+        let schema = self.schema.clone();
+        self.begun = true;
+        let outcome = self
+            .run(move |database| {
+                if begin {
+                    database.execute("BEGIN IMMEDIATE")?;
+                }
+                insert(database, &state, &schema, &batch)
+            })
+            .await?;
+        self.rows += outcome.rows;
+        self.skipped += outcome.skipped;
+        Ok(Written { refused: outcome.refused })
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<Finished> {
+        if self.begun {
+            self.run(|database| Ok(database.execute("COMMIT")?)).await?;
+        }
+        let data = json!({ "stage": self.state.stage });
+        let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, data };
+        Ok(Finished { receipt, refused: Vec::new() })
+    }
+}
+
+fn insert(database: &Database<'_>, state: &State, schema: &SchemaRef, batch: &RecordBatch) -> Result<Outcome> {
+    let mut statement = database.prepare(&state.insert)?;
+    let mut outcome = Outcome::default();
+    let mut encoders = schema
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .zip(&state.affinities)
+        .map(|((field, array), affinity)| Encoder::new(field, array, *affinity))
+        .collect::<Result<Vec<_>>>()?;
+    for row in 0..batch.num_rows() {
+        let refuse = |column: Option<usize>, reason: String| {
+            DirtyRow::of_batch(batch, row, column.map(|i| schema.field(i).name().clone()), reason)
+        };
+        // A NULL equals no key, so each run would add the row once more.
+        if let Some(key) = state.keys.iter().find(|key| batch.column(**key).is_null(row)) {
+            outcome.refused.push(refuse(Some(*key), "a key column of an upsert is NULL".into()));
+            continue;
+        }
+        let mut values = Vec::with_capacity(encoders.len());
+        let mut fault = None;
+        for (i, encoder) in encoders.iter_mut().enumerate() {
+            match encoder.value(row) {
+                Ok(value) => values.push(value),
+                Err(reason) => {
+                    fault = Some((i, reason));
+                    values.push(Value::Null);
+                }
+            }
+        }
+        if let Some((i, reason)) = fault {
+            outcome.refused.push(refuse(Some(i), reason));
+            continue;
+        }
+        match statement.run(&values) {
+            Ok(()) if state.counts_skipped && database.changes() == 0 => outcome.skipped += 1,
+            Ok(()) => outcome.rows += 1,
+            Err(failure) if failure.blames_row() => {
+                if !database.in_transaction() {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        format!(
+                            "a trigger or constraint of the table rolled back the whole split: {}",
+                            failure.message
+                        ),
+                    ));
+                }
+                let reason = state.in_words(&failure.message);
+                let column = fault_column(&reason, schema);
+                outcome.refused.push(refuse(column, reason));
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    Ok(outcome)
+}
+
+/// The column that `NOT NULL constraint failed: t.c` names, if it names one.
+fn fault_column(message: &str, schema: &SchemaRef) -> Option<usize> {
+    let (_, names) = message.split_once("constraint failed: ")?;
+    let (_, name) = names.rsplit_once('.')?;
+    if names.contains(',') {
+        return None;
+    }
+    schema.fields().iter().position(|field| field.name() == name)
+}

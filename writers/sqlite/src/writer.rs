@@ -1,0 +1,274 @@
+//! The writer: plan, prepare, tasks, publish.
+
+use async_trait::async_trait;
+use weir_core::config::nearest;
+use weir_core::{
+    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, OnEmpty, Parameters, Receipt, Result, ResultExt,
+    TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+};
+use weir_sql::{TableName, resolve_target_columns};
+use weir_sqlite::catalog::{self, Table, schema_of};
+use weir_sqlite::{Access, Database, File, QUOTING, Value, path_of};
+
+use crate::config::SqliteWriterConfig;
+use crate::plan::{self, State, Target};
+use crate::staging;
+use crate::task::SqliteTask;
+
+/// Writes one table of an SQLite file.
+pub struct SqliteWriter {
+    config: SqliteWriterConfig,
+    file: File,
+    /// As the job wrote it.
+    table: String,
+    creates: bool,
+    context: ConnectorContext,
+}
+
+impl SqliteWriter {
+    /// Reads the parameters.
+    ///
+    /// # Errors
+    /// Every fault, with its pointer.
+    pub fn open(parameters: &Parameters, context: &ConnectorContext) -> Result<Self, Faults> {
+        let config: SqliteWriterConfig = weir_core::config::parse(parameters)?;
+        let destination = config.common.destination()?;
+        let mut paths = Vec::new();
+        let mut faults = Faults::default();
+        for url in &destination.urls {
+            match path_of(url) {
+                Ok(path) => paths.push(path),
+                Err(message) => faults.add("/path", message),
+            }
+        }
+        if let Err(error) = TableName::parse(&destination.table, QUOTING) {
+            faults.add("/table", error.message());
+        }
+        let path = paths.iter().find(|path| path.is_file()).or(paths.first()).cloned().unwrap_or_default();
+        let session = config.common.session.as_slice().to_vec();
+        let creates = config.common.creates(context.form);
+        let table = destination.table;
+        faults.or(Self { config, file: File { path, session }, table, creates, context: context.clone() })
+    }
+
+    /// What is there, with the staging of run `run_id`.
+    async fn look(&self, run_id: &str) -> Result<Target> {
+        let name = TableName::parse(&self.table, QUOTING)?;
+        if !self.file.exists() && self.creates && !self.file.path.is_dir() {
+            return Ok(Target { name, table: None, unique: vec![], stage: vec![], nearest: None });
+        }
+        let (written, run_id) = (self.table.clone(), run_id.to_owned());
+        let look = move |database: &Database<'_>| match catalog::find_table(database, &written) {
+            Ok(table) if table.kind == "view" => {
+                Err(Error::new(ErrorKind::Unsupported, format!("`{}` is a view: name the table behind it", table.name)))
+            }
+            Ok(table) => {
+                let unique = plan::unique_sets(database, &table)?;
+                let stage = staging::statements(database, &table, &staging::name(&run_id, &table.name))?;
+                Ok(Target { name: table.name.clone(), table: Some(table), unique, stage, nearest: None })
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let tables = database.texts(
+                    "SELECT name FROM pragma_table_list WHERE schema = ?1 COLLATE NOCASE AND type = 'table'",
+                    &[Value::Text(schema_of(&name).as_bytes())],
+                )?;
+                let tables = tables.iter().map(String::as_str).filter(|t| !catalog::is_internal(t));
+                let nearest = nearest(&name.name, tables).map(str::to_owned);
+                Ok(Target { name, table: None, unique: vec![], stage: vec![], nearest })
+            }
+            Err(error) => Err(error),
+        };
+        self.file.with(Access::Read, &self.context, look).await
+    }
+
+    async fn in_file<T: Send + 'static>(
+        &self,
+        access: Access,
+        work: impl FnOnce(&Database<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.file.with(access, &self.context, work).await.context("table", &self.table)
+    }
+}
+
+fn state_of(plan: &WritePlan) -> Result<State> {
+    serde_json::from_value(plan.state.clone())
+        .map_err(|error| Error::internal("the plan is not one of the SQLite writer's").because(error))
+}
+
+fn target_columns(table: &Table) -> Vec<TargetColumn> {
+    let columns = table.columns.iter().map(|column| TargetColumn {
+        name: column.name.clone(),
+        native_type: column.declared.clone(),
+        nullable: column.nullable,
+        has_default: column.has_default,
+        generated: column.generated,
+        key: column.key,
+    });
+    columns.collect()
+}
+
+#[async_trait]
+impl Writer for SqliteWriter {
+    async fn target(&self) -> Result<TargetSchema> {
+        let target = self.look("look").await?;
+        let Some(table) = &target.table else {
+            let entries = self.config.common.column.as_slice();
+            // Columns of a table to be created are those that the job lists.
+            let names: Vec<String> = entries.iter().map(|e| QUOTING.unquote(e)).collect();
+            let listed = (!weir_sql::columns::is_all(entries)).then_some(names);
+            return Ok(TargetSchema { table: target.name.to_string(), exists: false, columns: vec![], listed });
+        };
+        let listed = resolve_target_columns(self.config.common.column.as_slice(), &table.column_names(), QUOTING)
+            .context("table", &self.table)?;
+        let columns = target_columns(table);
+        Ok(TargetSchema { table: target.name.to_string(), exists: true, columns, listed })
+    }
+
+    async fn plan(&self, request: &WriteRequest) -> Result<WritePlan> {
+        let target = self.look(&request.run_id).await?;
+        plan::plan(&target, &self.config.common, self.creates, request).context("file", self.file.path.display())
+    }
+
+    async fn prepare(&self, plan: &WritePlan) -> Result<()> {
+        let state = state_of(plan)?;
+        for warning in &plan.warnings {
+            tracing::warn!(table = %plan.table, "{warning}");
+        }
+        let access = if plan.creates { Access::Create } else { Access::Write };
+        self.in_file(access, move |database| {
+            for statement in &state.prepare {
+                database.execute(statement).context("statement", statement)?;
+            }
+            // Nothing to do is still a write: a file that cannot be written is found before the first row is read.
+            if state.prepare.is_empty() {
+                database.execute("BEGIN IMMEDIATE; ROLLBACK")?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
+        let connection = self.file.open(Access::Write, &self.context).await.context("table", &self.table)?;
+        Ok(Box::new(SqliteTask::new(connection, state_of(plan)?, plan.input_schema(), task.split)))
+    }
+
+    async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
+        let state = state_of(plan)?;
+        let written: u64 = receipts.iter().map(|r| r.rows).sum();
+        let skipped: u64 = receipts.iter().map(|r| r.skipped).sum();
+        let is_empty = written == 0 && plan.mode == WriteMode::Overwrite;
+        if is_empty && state.on_empty == OnEmpty::Error {
+            return Err(Error::new(
+                ErrorKind::Data,
+                "the source gave no rows, and `onEmpty` is `error`: the table was left as it is",
+            )
+            .with("table", &plan.table));
+        }
+        let keep = is_empty && state.on_empty == OnEmpty::Keep;
+        let published = self.in_file(Access::Write, move |database| publish(database, &state, keep)).await?;
+        let mut committed = Committed { rows: None, description: String::new(), warnings: published.warnings };
+        committed.description = match (plan.mode, published.rows) {
+            (WriteMode::Overwrite | WriteMode::Upsert, None) => "had been published before".into(),
+            _ if keep => {
+                tracing::warn!(table = %plan.table, "the source gave no rows: the table was left as it is");
+                "the source gave no rows: the table was left as it is".into()
+            }
+            (WriteMode::Overwrite, Some(rows)) => {
+                if is_empty {
+                    tracing::warn!(table = %plan.table, "the source gave no rows: the table was emptied");
+                }
+                committed.rows = Some(rows);
+                format!("replaced the table's rows by {rows}")
+            }
+            (WriteMode::Upsert, Some(rows)) => {
+                committed.rows = Some(rows);
+                format!("merged {rows} rows by key")
+            }
+            (WriteMode::Ignore, _) => format!("{written} rows inserted, {skipped} skipped as their keys existed"),
+            _ => format!("{written} rows in {} transactions", receipts.len()),
+        };
+        Ok(committed)
+    }
+
+    async fn abort(&self, plan: &WritePlan, _receipts: &[Receipt]) -> Result<()> {
+        let state = state_of(plan)?;
+        let Some(stage) = state.stage.filter(|_| self.file.exists()) else { return Ok(()) };
+        let drop = format!("DROP TABLE IF EXISTS {}", state.table.sibling(stage).quoted(QUOTING));
+        // The run may have been stopped, and must still be able to clean up.
+        let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
+        self.file.with(Access::Write, &context, move |database| Ok(database.execute(&drop)?)).await
+    }
+
+    async fn check(&self) -> Vec<Check> {
+        let what = format!("write {} in {}", self.table, self.file.path.display());
+        let target = match self.look("check").await {
+            Ok(target) => target,
+            Err(error) => return vec![Check::fault(what, error.full())],
+        };
+        let table = match &target.table {
+            Some(table) => Check::ok(what, format!("{} columns", table.columns.len())),
+            None if self.creates => Check::ok(what, "the table will be created"),
+            None => Check::fault(what, "there is no such table: create it, or set `createTable` to true"),
+        };
+        let mut checks = vec![table];
+        if self.file.exists() {
+            let begin = |database: &Database<'_>| Ok(database.execute("BEGIN IMMEDIATE; ROLLBACK")?);
+            checks.push(match self.file.with(Access::Write, &self.context, begin).await {
+                Ok(()) => Check::ok("lock for writing", "free"),
+                Err(error) => Check::fault("lock for writing", error.full()),
+            });
+        }
+        checks
+    }
+
+    fn max_channels(&self) -> Option<usize> {
+        Some(1)
+    }
+}
+
+struct Published {
+    /// Rows that were published now; `None` where nothing was staged (any more).
+    rows: Option<u64>,
+    warnings: Vec<String>,
+}
+
+/// One transaction; the staging table goes with it, so that its absence says that it happened.
+fn publish(database: &Database<'_>, state: &State, keep: bool) -> Result<Published> {
+    let mut published = Published { rows: None, warnings: Vec::new() };
+    if let Some(stage) = &state.stage {
+        database.execute("BEGIN IMMEDIATE")?;
+        let schema = QUOTING.quote(schema_of(&state.table));
+        let sql = format!("SELECT count(*) FROM {schema}.sqlite_schema WHERE type = 'table' AND name = ?1");
+        let staged = database.integer(&sql, &[Value::Text(stage.as_bytes())])? == Some(1);
+        if staged {
+            // With foreign keys on, parents may be gone between DELETE and INSERT.
+            database.execute("PRAGMA defer_foreign_keys = ON")?;
+            for statement in &state.publish {
+                if keep && !statement.starts_with("DROP TABLE ") {
+                    continue;
+                }
+                database.execute(statement).map_err(|mut failure| {
+                    failure.message = state.in_words(&failure.message);
+                    failure.into_error()
+                })?;
+                if statement.starts_with("INSERT ") {
+                    published.rows = Some(database.changes());
+                }
+            }
+            published.rows = published.rows.or(Some(0));
+        }
+        database.execute("COMMIT")?;
+    }
+    for statement in &state.post {
+        if let Err(failure) = database.execute(statement) {
+            let error = failure.into_error();
+            if error.kind() == ErrorKind::Cancelled {
+                return Err(error);
+            }
+            published.warnings.push(format!("postSql failed: {} ({statement})", error.message()));
+            break;
+        }
+    }
+    Ok(published)
+}
