@@ -1,0 +1,38 @@
+//! Job files: two forms in, one model out.
+//!
+//! ```text
+//!   text ─▶ variables replaced ─▶ JSON with comments ─▶ DataX form ──┐
+//!           (parameters, dates)     (lines kept)       script mode ──┴▶ raw job ─▶ data sources merged,
+//!                                                                                  parameters validated ─▶ Job
+//! ```
+//!
+//! Every fault of a file is found before anything is connected to, and all of them are reported at once.
+
+mod datasources;
+mod datax;
+mod endpoint;
+mod expression;
+#[cfg(test)]
+mod fakes;
+mod load;
+mod model;
+mod notes;
+mod parameters;
+mod plugins;
+mod schema;
+mod script;
+mod secrets;
+mod setting;
+#[cfg(test)]
+mod tests;
+mod text;
+mod validate;
+mod zone;
+
+pub use datasources::{DataSource, DataSourceInfo, DataSources, FILE_NAME as DATA_SOURCES_FILE};
+pub use endpoint::Ends;
+pub use load::{LoadOptions, load, load_file};
+pub use model::{Endpoint, Entry, ErrorLimit, Job, Setting};
+pub use parameters::parse_parameters;
+pub use plugins::{Plugin, Side, find_plugin, plugins};
+pub use secrets::{HIDDEN, redact, redact_text};

@@ -1,0 +1,105 @@
+//! A job as every front door delivers it: one model, whatever the file looked like.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use chrono::DateTime;
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use weir_core::{Form, OnTypeLoss};
+
+use crate::mapping::MappingPair;
+use crate::transform::TransformerSpec;
+
+/// A job file, read, substituted and validated; nothing has been connected to.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its own name, else its file's absolute path, else `job`.
+    pub name: String,
+    /// The file it came from.
+    pub path: Option<PathBuf>,
+    /// Every `content` entry or pair of steps, in order; all of them run.
+    pub entries: Vec<Entry>,
+    /// Limits and tolerances.
+    pub setting: Setting,
+    /// The scheduled time that parameters were evaluated against.
+    pub at: DateTime<Tz>,
+    /// Where the time zone of `at` came from: `--at`, `setting.timeZone`, `WEIR_TZ`, `machine`.
+    pub time_zone_from: &'static str,
+    /// Parameters as given (`-p`), for the report.
+    pub parameters: BTreeMap<String, String>,
+    /// What was accepted with a warning: unknown or ignored keys of DataX jobs.
+    pub warnings: Vec<String>,
+}
+
+/// One reader, one writer, and what lies between them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Entry {
+    /// The source.
+    pub reader: Endpoint,
+    /// The target.
+    pub writer: Endpoint,
+    /// Transformers in order.
+    pub transformers: Vec<TransformerSpec>,
+    /// Explicit pairs of columns (`mapping` of the writer); empty for none.
+    pub mapping: Vec<MappingPair>,
+    /// What to do with conversions that alter every value (`onTypeLoss` of the writer).
+    pub on_type_loss: OnTypeLoss,
+}
+
+/// A connector and its parameters.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The plugin's plain name.
+    pub plugin: String,
+    /// Whose defaults hold.
+    pub form: Form,
+    /// The parameters: valid against the plugin's schema, named data sources merged in, secrets still as references
+    /// (`${env:NAME}`, `${file:PATH}`).
+    pub parameter: Value,
+    /// Where they stand in the file: `/job/content/0/reader/parameter`.
+    pub pointer: String,
+}
+
+/// `setting` (and the parts of `core` that count).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Setting {
+    /// The most channels at once; `None` for automatic.
+    pub channels: Option<usize>,
+    /// Rows per second for the whole job.
+    pub rows_per_second: Option<u64>,
+    /// Bytes per second for the whole job.
+    pub bytes_per_second: Option<u64>,
+    /// Dirty rows that are tolerated.
+    pub error_limit: ErrorLimit,
+    /// DataX's `common.column.*` formats, as they stand.
+    pub column_formats: Value,
+}
+
+/// How many dirty rows a run tolerates.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ErrorLimit {
+    /// The run fails as soon as there are more; `None` for any number.
+    pub record: Option<u64>,
+    /// The run fails at its end if dirty ÷ read is greater (0 to 1).
+    pub percentage: Option<f64>,
+}
+
+impl Default for ErrorLimit {
+    fn default() -> Self {
+        Self { record: Some(0), percentage: None }
+    }
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            channels: None,
+            rows_per_second: None,
+            bytes_per_second: None,
+            error_limit: ErrorLimit::default(),
+            column_formats: Value::Null,
+        }
+    }
+}
