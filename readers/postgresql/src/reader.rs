@@ -1,0 +1,254 @@
+//! The reader.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+use weir_core::{
+    BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, ReadRequest, Reader, Result, ResultExt, Snapshot,
+    SourceColumn, SourceSchema, SourceTable, Split, SplitRequest,
+};
+use weir_postgresql::copy::Decoder;
+use weir_postgresql::error::map;
+use weir_postgresql::{Endpoint, Session};
+use weir_sql::{Object, Source, columns::is_all, statements};
+
+use crate::config::PostgresqlReaderConfig;
+use crate::source::{Described, describe, same_columns, select_entry};
+use crate::split::{Part, splits};
+
+/// Messages to take from the socket before looking around: COPY sends one a row.
+const ROWS_AT_ONCE: usize = 1024;
+
+/// Reads the tables or queries of a job.
+pub struct PostgresqlReader {
+    pub(crate) config: PostgresqlReaderConfig,
+    pub(crate) sources: Vec<Located>,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) context: ConnectorContext,
+    described: OnceCell<Arc<Vec<Described>>>,
+}
+
+/// A table or query, and the database it is in.
+pub(crate) struct Located {
+    pub(crate) source: Source,
+    pub(crate) endpoint: usize,
+}
+
+impl PostgresqlReader {
+    /// Checks the parameters; connects to nothing.
+    ///
+    /// # Errors
+    /// All faults of the parameters.
+    pub fn new(config: PostgresqlReaderConfig, context: ConnectorContext) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let mut endpoints = Vec::new();
+        let mut places: Vec<(Vec<String>, Option<String>)> = Vec::new();
+        let mut sources = Vec::new();
+        for source in config.common.sources()? {
+            // Several tables of one database share its snapshot.
+            let place = (source.urls.clone(), source.username.clone());
+            let endpoint = match places.iter().position(|p| *p == place) {
+                Some(index) => index,
+                None => {
+                    let session = config.common.session.as_slice();
+                    let login = source.username.as_deref();
+                    match Endpoint::new(&source.urls, login, source.password.as_ref(), &config.tls, session) {
+                        Ok(endpoint) => {
+                            places.push(place);
+                            endpoints.push(endpoint);
+                            endpoints.len() - 1
+                        }
+                        Err(more) => {
+                            faults.0.extend(more.0);
+                            continue;
+                        }
+                    }
+                }
+            };
+            sources.push(Located { source, endpoint });
+        }
+        let queries = sources.iter().any(|s| matches!(s.source.object, Object::Query(_)));
+        if queries {
+            let common = &config.common;
+            if !is_all(common.column.as_slice()) {
+                faults.add("/column", "`column` does not apply to a querySql: write the columns into the statement");
+            }
+            if common.filter().is_some() {
+                faults.add("/where", "`where` does not apply to a querySql: write the condition into the statement");
+            }
+            if common.split_pk.is_some() {
+                faults.add("/splitPk", "`splitPk` does not apply to a querySql, which is one split: remove it");
+            }
+        }
+        faults.or(Self { config, sources, endpoints, context, described: OnceCell::new() })
+    }
+
+    /// Every table and query, described once in the life of this reader.
+    pub(crate) async fn describe(&self) -> Result<Arc<Vec<Described>>> {
+        let described = self.described.get_or_try_init(|| async {
+            let mut sessions: Vec<Option<Session>> = self.endpoints.iter().map(|_| None).collect();
+            let mut all: Vec<Described> = Vec::with_capacity(self.sources.len());
+            for (index, located) in self.sources.iter().enumerate() {
+                let slot = &mut sessions[located.endpoint];
+                let session = match slot {
+                    Some(session) => session,
+                    None => slot.insert(self.endpoints[located.endpoint].connect(&self.context).await?),
+                };
+                let entries = self.config.common.column.as_slice();
+                let described = describe(session, &located.source, index, entries).await?;
+                if let Some(first) = all.first() {
+                    same_columns(first, &described)?;
+                }
+                all.push(described);
+            }
+            for session in sessions.into_iter().flatten() {
+                session.close().await;
+            }
+            Ok::<_, Error>(Arc::new(all))
+        });
+        described.await.cloned()
+    }
+}
+
+#[async_trait]
+impl Reader for PostgresqlReader {
+    async fn schema(&self) -> Result<SourceSchema> {
+        let described = self.describe().await?;
+        let first = described.first().ok_or_else(|| Error::config("no `table`: name a table, or give a `querySql`"))?;
+        let columns = first.columns.iter().map(|c| SourceColumn {
+            name: c.name.clone(),
+            native_type: c.pg.text.clone(),
+            nullable: c.nullable,
+            key: c.key,
+            representations: c.pg.representations(&c.name),
+            comment: c.comment.clone(),
+        });
+        let tables = described.iter().map(|d| SourceTable {
+            name: d.name.clone(),
+            rows: d.table.as_ref().and_then(|t| t.rows),
+            bytes: d.table.as_ref().and_then(|t| t.bytes),
+        });
+        let mut warnings: Vec<String> = self.endpoints.iter().flat_map(Endpoint::warnings).collect();
+        warnings.dedup();
+        Ok(SourceSchema {
+            columns: columns.collect(),
+            tables: tables.collect(),
+            listed: !is_all(self.config.common.column.as_slice()),
+            warnings,
+        })
+    }
+
+    async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>> {
+        let described = self.describe().await?;
+        let mut all = Vec::new();
+        let mut session: Option<(usize, Session)> = None;
+        // DataX shares the channels among the tables.
+        let channels = request.channels.max(1).div_ceil(described.len().max(1));
+        let request = SplitRequest { channels, ..request.clone() };
+        for (index, (located, described)) in self.sources.iter().zip(described.iter()).enumerate() {
+            let open = match session.take() {
+                Some((endpoint, open)) if endpoint == located.endpoint => open,
+                _ => self.endpoints[located.endpoint].connect(&self.context).await?,
+            };
+            let (_, open) = session.insert((located.endpoint, open));
+            let common = &self.config.common;
+            let key = common.split_pk.as_deref();
+            let found = splits(open, index, described, common.filter(), key, &request).await;
+            all.extend(found.context("table", &described.name)?);
+        }
+        if let Some((_, session)) = session {
+            session.close().await;
+        }
+        Ok(all)
+    }
+
+    async fn read(&self, split: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
+        let part = Part::deserialize(&split.part).map_err(|e| Error::internal("a split cannot be read").because(e))?;
+        let described = self.describe().await?;
+        let (Some(source), Some(located)) = (described.get(part.source), self.sources.get(part.source)) else {
+            return Err(Error::internal("a split belongs to none of the job's tables"));
+        };
+        let mut types = Vec::with_capacity(request.columns.len());
+        let mut list = Vec::with_capacity(request.columns.len());
+        for wanted in &request.columns {
+            let column = source.columns.get(wanted.index).ok_or_else(|| {
+                Error::new(ErrorKind::Schema, "the source has fewer columns than when the job was planned")
+            })?;
+            types.push(column.pg.clone());
+            list.push(select_entry(column, &wanted.field));
+        }
+        let list: Vec<&str> = list.iter().map(String::as_str).collect();
+        let filter = if source.table.is_some() { self.config.common.filter() } else { None };
+        let conditions: Vec<&str> = filter.into_iter().chain(part.condition.as_deref()).collect();
+        let mut select = statements::select(&list, &source.from, &conditions);
+        if let Some(limit) = request.limit {
+            select.push_str(&format!("\nLIMIT {limit}"));
+        }
+        let mut decoder = Decoder::new(request.arrow_schema(), &types)?;
+        let mut session = self.endpoints[located.endpoint].connect(&self.context).await?;
+        begin(&mut session, request, located.endpoint).await?;
+        let copy = format!("COPY ({select}\n) TO STDOUT (FORMAT binary)");
+        {
+            let (connection, stopper) = session.parts();
+            let stream = stopper.watch(connection.copy_out_raw(&copy)).await?.map_err(map);
+            let mut stream = stream.context("table", &source.name)?.ready_chunks(ROWS_AT_ONCE);
+            while let Some(messages) = stopper.watch(stream.next()).await? {
+                for message in messages {
+                    decoder.push(&message.map_err(map).context("table", &source.name)?)?;
+                }
+                deliver(&mut decoder, output).await?;
+            }
+        }
+        decoder.finish()?;
+        deliver(&mut decoder, output).await?;
+        session.close().await;
+        Ok(())
+    }
+
+    async fn check(&self) -> Vec<Check> {
+        crate::check::check(self).await
+    }
+
+    fn snapshot(&self) -> Option<&dyn Snapshot> {
+        Some(self)
+    }
+}
+
+async fn begin(session: &mut Session, request: &ReadRequest, endpoint: usize) -> Result<()> {
+    let Some(tokens) = &request.snapshot else {
+        session.execute("BEGIN READ ONLY").await?;
+        return Ok(());
+    };
+    let token = tokens.get(endpoint).and_then(|t| t.as_str());
+    let token = token.ok_or_else(|| Error::internal("the snapshot is none of this database"))?;
+    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let joined = session.execute(&format!("SET TRANSACTION SNAPSHOT {}", weir_postgresql::literal(token))).await;
+    joined.map_err(|error| match error.kind() {
+        ErrorKind::Cancelled => error,
+        _ => Error::new(
+            ErrorKind::Conflict,
+            "the source's snapshot is gone (its connection broke, or the server was restarted): run the job again",
+        )
+        .because(error),
+    })?;
+    Ok(())
+}
+
+async fn deliver(decoder: &mut Decoder, output: &mut dyn BatchSender) -> Result<()> {
+    if !decoder.is_ready() {
+        return Ok(());
+    }
+    let ready: Vec<_> = decoder.take_ready().collect();
+    for decoded in ready {
+        if decoded.batch.num_rows() > 0 {
+            output.send(decoded.batch).await?;
+        }
+        for row in decoded.dirty {
+            output.reject(row).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! What the job's tables and queries are on the server.
+
+use arrow::datatypes::Field;
+use weir_core::field::{DECIMAL, NATIVE, TEXT, extension};
+use weir_core::{Error, ErrorKind, Result, ResultExt};
+use weir_postgresql::catalog::{Table, describe_query, require_table};
+use weir_postgresql::{PgType, Session, Wire};
+use weir_sql::{Object, Quoting, Source, TableName, resolve_source_columns, statements};
+
+/// A table or query, described.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// The name as reports show it.
+    pub name: String,
+    /// What stands after FROM.
+    pub from: String,
+    /// The columns to read.
+    pub columns: Vec<Column>,
+    /// The table; `None` for a query.
+    pub table: Option<Table>,
+}
+
+/// A column to read.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// The name in the batch.
+    pub name: String,
+    /// The text in the select list.
+    pub sql: String,
+    /// The type.
+    pub pg: PgType,
+    /// Whether NULLs may come.
+    pub nullable: bool,
+    /// The position in the primary key.
+    pub key: Option<u32>,
+    /// The comment.
+    pub comment: Option<String>,
+}
+
+/// Asks the server about a table or query.
+pub async fn describe(session: &mut Session, source: &Source, index: usize, entries: &[String]) -> Result<Described> {
+    match &source.object {
+        Object::Table(text) => of_table(session, text, entries).await.context("table", text),
+        Object::Query(sql) => of_query(session, sql, index).await.context("querySql", index + 1),
+    }
+}
+
+async fn of_table(session: &mut Session, text: &str, entries: &[String]) -> Result<Described> {
+    let table = require_table(session, &TableName::parse(text, Quoting::DOUBLE)?).await?;
+    let from = table.name.quoted(Quoting::DOUBLE);
+    let selected = resolve_source_columns(entries, &table.names(), Quoting::DOUBLE)?;
+    let expressions: Vec<&str> = selected.iter().filter(|s| s.column.is_none()).map(|s| s.sql.as_str()).collect();
+    let mut types = Vec::new();
+    if !expressions.is_empty() {
+        let sql = statements::select(&expressions, &from, &[]);
+        types = describe_query(session, &sql).await.map_err(|error| wrong_expression(error, &expressions, &table))?;
+        if types.len() != expressions.len() {
+            return Err(Error::config("an entry of `column` stands for several columns: list them one by one"));
+        }
+    }
+    let mut types = types.into_iter();
+    let mut columns = Vec::with_capacity(selected.len());
+    for selected in selected {
+        columns.push(match selected.column.map(|i| &table.columns[i]) {
+            Some(column) => Column {
+                name: selected.name,
+                sql: selected.sql,
+                pg: column.pg.clone(),
+                nullable: column.nullable,
+                key: column.key,
+                comment: column.comment.clone(),
+            },
+            None => {
+                let (_, pg) = types.next().ok_or_else(|| Error::internal("an expression has no type"))?;
+                Column { name: selected.name, sql: selected.sql, pg, nullable: true, key: None, comment: None }
+            }
+        });
+    }
+    Ok(Described { name: table.name.to_string(), from, columns, table: Some(table) })
+}
+
+/// A name that is no column is taken for an expression; when the server does not know it either, say both.
+fn wrong_expression(error: Error, expressions: &[&str], table: &Table) -> Error {
+    if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Config) {
+        return error;
+    }
+    let near = expressions
+        .iter()
+        .filter_map(|e| {
+            weir_core::config::nearest(e, table.names()).map(|n| format!("; did you mean `{n}` for `{e}`?"))
+        })
+        .collect::<String>();
+    Error::new(
+        error.kind(),
+        format!(
+            "an entry of `column` is neither a column of the table nor an SQL expression: {}{near}",
+            error.message()
+        ),
+    )
+}
+
+async fn of_query(session: &mut Session, sql: &str, index: usize) -> Result<Described> {
+    let described = describe_query(session, sql).await?;
+    if described.is_empty() {
+        return Err(Error::config("the querySql gives no columns: write a SELECT"));
+    }
+    // Names in a result may be missing or come twice; aliases of our own cannot.
+    let aliases: Vec<_> = (1..=described.len()).map(|i| format!("c{i}")).collect();
+    let from = format!("({sql}\n) AS weir_query ({})", aliases.join(", "));
+    let columns = described.into_iter().zip(&aliases);
+    let columns = columns
+        .map(|((name, pg), alias)| Column { name, sql: alias.clone(), pg, nullable: true, key: None, comment: None })
+        .collect();
+    Ok(Described { name: format!("query {}", index + 1), from, columns, table: None })
+}
+
+/// The select list's entry that delivers a column in the chosen form, and the type that then comes over the wire.
+pub fn select_entry(column: &Column, field: &Field) -> String {
+    let cast = match extension(field) {
+        Some(NATIVE) => None,
+        Some(TEXT) => Some("text"),
+        // Money's binary form counts the cents of the server's locale.
+        _ if column.pg.wire() == Wire::Money => Some("numeric"),
+        Some(DECIMAL) => None,
+        // Enums and citext send their text, but relatives may not: the cast costs nothing.
+        _ if column.pg.wire() == Wire::Text && !column.pg.is_built_in() => Some("text"),
+        _ => None,
+    };
+    match cast {
+        Some(cast) => format!("({})::{cast}", column.sql),
+        None => column.sql.clone(),
+    }
+}
+
+/// Checks that `other` has the columns of `first`, as shards must.
+pub fn same_columns(first: &Described, other: &Described) -> Result<()> {
+    let fault = if first.columns.len() != other.columns.len() {
+        Some(format!("it has {} columns and `{}` has {}", other.columns.len(), first.name, first.columns.len()))
+    } else {
+        first.columns.iter().zip(&other.columns).find_map(|(a, b)| {
+            if a.name != b.name {
+                Some(format!("it has `{}` where `{}` has `{}`", b.name, first.name, a.name))
+            } else if a.pg.base != b.pg.base {
+                Some(format!("its column `{}` is {} and that of `{}` is {}", b.name, b.pg.text, first.name, a.pg.text))
+            } else {
+                None
+            }
+        })
+    };
+    match fault {
+        None => Ok(()),
+        Some(fault) => Err(Error::new(
+            ErrorKind::Schema,
+            format!(
+                "`{}` cannot be read together with the others: {fault}; list `column`, or make a job of its own",
+                other.name
+            ),
+        )),
+    }
+}

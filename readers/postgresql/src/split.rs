@@ -1,0 +1,181 @@
+//! How a table is cut: ranges of heap pages, else ranges of a key in the server's own order, else not at all.
+
+use serde::{Deserialize, Serialize};
+use serde_json::to_value;
+use weir_core::{Error, Result, Split, SplitRequest};
+use weir_postgresql::catalog::{Table, TableColumn};
+use weir_postgresql::{Session, literal};
+use weir_sql::{KeyRange, Quoting, find_name, key_ranges};
+
+use crate::source::Described;
+
+/// Below this a table is read in one piece: a second connection costs more than it brings.
+const SMALL: u64 = 8 << 20;
+/// Pieces a channel, for balance.
+const PER_CHANNEL: u64 = 4;
+/// Keys to look at for boundaries.
+const SAMPLE: u64 = 200_000;
+
+/// The reader's own words in a [`Split`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// The index of the source among the job's tables and queries.
+    pub source: usize,
+    /// A condition; `None` for all rows.
+    pub condition: Option<String>,
+}
+
+/// The splits of one source. `key` is the job's `splitPk`.
+pub async fn splits(
+    session: &mut Session,
+    source: usize,
+    described: &Described,
+    filter: Option<&str>,
+    key: Option<&str>,
+    request: &SplitRequest,
+) -> Result<Vec<Split>> {
+    let ranges = match &described.table {
+        Some(table) => ranges(session, table, filter, key, request).await?,
+        None => Vec::new(),
+    };
+    let ranges = if ranges.is_empty() { key_ranges("", "", &[], false) } else { ranges };
+    let (rows, bytes) = described.table.as_ref().map_or((None, None), |t| (t.rows, t.bytes));
+    // Ranges are made about equal; that of NULL keys is unknown, and as likely none.
+    let share = |total: Option<u64>| total.map(|n| n / ranges.len() as u64);
+    ranges
+        .iter()
+        .map(|range| {
+            Ok(Split {
+                id: 0,
+                table: described.name.clone(),
+                description: range.description.clone(),
+                rows: share(rows),
+                bytes: share(bytes),
+                part: to_value(Part { source, condition: range.condition.clone() })
+                    .map_err(|e| Error::internal("a split cannot be written").because(e))?,
+            })
+        })
+        .collect()
+}
+
+async fn ranges(
+    session: &mut Session,
+    table: &Table,
+    filter: Option<&str>,
+    key: Option<&str>,
+    request: &SplitRequest,
+) -> Result<Vec<KeyRange>> {
+    // A wrong splitPk is wrong for a small table too.
+    let chosen = match key {
+        Some(key) => {
+            let names = table.names();
+            let index = find_name("column", &Quoting::DOUBLE.unquote(key), names.iter().copied())?;
+            Some(&table.columns[index])
+        }
+        None => None,
+    };
+    let pieces = pieces(table, request, chosen.is_some());
+    if pieces < 2 || request.limit.is_some_and(|limit| limit < 100_000) {
+        return Ok(Vec::new());
+    }
+    // Rows stay where they are only for a snapshot whose tables are locked; and before version 14 each range of pages
+    // was a scan of the whole table.
+    if chosen.is_none() && table.heap && session.version >= 140_000 && request.snapshot.is_some() {
+        return Ok(page_ranges(table.pages, pieces));
+    }
+    match chosen.or_else(|| table.key().first().copied()) {
+        Some(column) => by_key(session, table, column, filter, pieces).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+fn pieces(table: &Table, request: &SplitRequest, asked: bool) -> u64 {
+    let channels = request.channels.max(1) as u64;
+    let Some(bytes) = table.bytes else {
+        // A view or foreign table says nothing of its size: cut it only where the job asks for it.
+        return if asked { channels * PER_CHANNEL } else { 1 };
+    };
+    let bounded = bytes.div_ceil(request.max_bytes.max(1));
+    let balanced = if bytes < SMALL { 1 } else { (channels * PER_CHANNEL).min(bytes / (SMALL / 2)) };
+    // DataX's users see as many tasks as they ask channels, whatever the size.
+    let asked = if asked && bytes > 1 << 20 { channels } else { 1 };
+    bounded.max(balanced).max(asked).min(100_000)
+}
+
+/// Ranges of heap pages. The last one has no end: pages may be added while splits are planned.
+fn page_ranges(pages: u64, pieces: u64) -> Vec<KeyRange> {
+    let pieces = pieces.min(pages).max(1);
+    let edge = |i: u64| pages * i / pieces;
+    (0..pieces)
+        .map(|i| {
+            let (start, end) = (edge(i), edge(i + 1));
+            let from = format!("ctid >= '({start},0)'::tid");
+            if i + 1 == pieces {
+                KeyRange { condition: Some(from), description: format!("pages {start}–") }
+            } else {
+                let to = format!("ctid < '({end},0)'::tid");
+                KeyRange {
+                    condition: Some(format!("{from} AND {to}")),
+                    description: format!("pages {start}–{}", end - 1),
+                }
+            }
+        })
+        .collect()
+}
+
+/// Ranges between keys that the server itself picked, sorted and holds different.
+async fn by_key(
+    session: &mut Session,
+    table: &Table,
+    column: &TableColumn,
+    filter: Option<&str>,
+    pieces: u64,
+) -> Result<Vec<KeyRange>> {
+    let name = Quoting::DOUBLE.quote(&column.name);
+    let from = table.name.quoted(Quoting::DOUBLE);
+    // A sample is enough: boundaries need not cut evenly, only exactly.
+    let sample = match table.rows {
+        Some(rows) if rows > 4 * SAMPLE && matches!(table.kind, 'r' | 'p' | 'm') => {
+            format!(" TABLESAMPLE SYSTEM ({:.6})", (100.0 * SAMPLE as f64 / rows as f64).clamp(0.0001, 100.0))
+        }
+        _ => String::new(),
+    };
+    let filter = filter.map(|f| format!(" AND ({f}\n)")).unwrap_or_default();
+    let rows = session
+        .rows(&format!(
+            "SELECT k::text FROM (SELECT DISTINCT k FROM ( \
+               SELECT k, row_number() OVER (ORDER BY k) AS i, count(*) OVER () AS n FROM ( \
+                 SELECT {name} AS k FROM {from}{sample} WHERE {name} IS NOT NULL{filter}) s) o \
+             WHERE i > 1 AND (i - 1) * {pieces} / n > (i - 2) * {pieces} / n) b ORDER BY k"
+        ))
+        .await
+        .map_err(|e| e.with("column", &column.name))?;
+    let mut boundaries = Vec::with_capacity(rows.len());
+    // The type without its modifier: `'ab'::character(1)` would cut the boundary.
+    let bare = session.value::<String>(&format!("SELECT format_type({}::oid, -1)", column.pg.oid)).await?;
+    for row in &rows {
+        let text: String = sqlx::Row::try_get(row, 0).map_err(weir_postgresql::error::map)?;
+        boundaries.push(format!("{}::{bare}", literal(&text)));
+    }
+    Ok(key_ranges(&name, &column.name, &boundaries, column.nullable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_ranges_touch_and_the_last_is_open() {
+        let conditions: Vec<_> = page_ranges(10, 3).into_iter().map(|r| r.condition.unwrap()).collect();
+        assert_eq!(
+            conditions,
+            [
+                "ctid >= '(0,0)'::tid AND ctid < '(3,0)'::tid",
+                "ctid >= '(3,0)'::tid AND ctid < '(6,0)'::tid",
+                "ctid >= '(6,0)'::tid"
+            ]
+        );
+        assert_eq!(page_ranges(2, 8).len(), 2);
+        assert_eq!(page_ranges(0, 8).len(), 1);
+    }
+}

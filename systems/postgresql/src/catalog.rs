@@ -1,0 +1,441 @@
+//! What the server says of its tables, columns, types and keys.
+
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Column as _, Decode, Executor, Postgres, Row, SqlSafeStr, Statement, Type};
+use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, Result, TableInfo};
+use weir_sql::{Quoting, TableName, find_name};
+
+use crate::connection::{Endpoint, Session, literal};
+use crate::error::map;
+use crate::types::PgType;
+
+/// A table, view or the like.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Its oid.
+    pub oid: i64,
+    /// Schema and name, as the server has them.
+    pub name: TableName,
+    /// `relkind`: r (table), p (partitioned), v (view), m (materialized view), f (foreign).
+    pub kind: char,
+    /// Whether its rows lie in pages of a plain heap of its own, so that ranges of pages can be read.
+    pub heap: bool,
+    /// Pages of the heap now.
+    pub pages: u64,
+    /// Estimated rows.
+    pub rows: Option<u64>,
+    /// Bytes on disk, indexes left out.
+    pub bytes: Option<u64>,
+    /// The columns in order.
+    pub columns: Vec<TableColumn>,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone)]
+pub struct TableColumn {
+    /// The name.
+    pub name: String,
+    /// The type.
+    pub pg: PgType,
+    /// Whether it takes NULL.
+    pub nullable: bool,
+    /// Whether a row that does not name it gets a value: a default, identity or generated column.
+    pub has_default: bool,
+    /// Whether it is generated always from others.
+    pub generated: bool,
+    /// Whether it is an identity that is generated always: written with OVERRIDING SYSTEM VALUE only.
+    pub identity_always: bool,
+    /// The position in the primary key, from 1.
+    pub key: Option<u32>,
+    /// The comment.
+    pub comment: Option<String>,
+}
+
+impl Table {
+    /// The primary key's columns in the key's order.
+    pub fn key(&self) -> Vec<&TableColumn> {
+        let mut key: Vec<_> = self.columns.iter().filter(|c| c.key.is_some()).collect();
+        key.sort_by_key(|c| c.key);
+        key
+    }
+
+    /// A column by its exact name.
+    pub fn column(&self, name: &str) -> Option<&TableColumn> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// The names of all columns.
+    pub fn names(&self) -> Vec<&str> {
+        self.columns.iter().map(|c| c.name.as_str()).collect()
+    }
+}
+
+fn get<T>(row: &PgRow, index: usize) -> Result<T>
+where
+    T: for<'r> Decode<'r, Postgres> + Type<Postgres>,
+{
+    row.try_get(index).map_err(map)
+}
+
+fn letter(text: &str) -> char {
+    text.chars().next().unwrap_or(' ')
+}
+
+/// Finds a table as a job names it: exactly, else case-insensitively if that is unique. Without a schema the session's
+/// search path holds. `None` when there is none.
+///
+/// # Errors
+/// Names that differ only in case.
+pub async fn find_table(session: &mut Session, wanted: &TableName) -> Result<Option<Table>> {
+    let place = match &wanted.schema {
+        Some(schema) => format!("lower(n.nspname) = lower({})", literal(schema)),
+        None => "n.nspname = ANY (current_schemas(true))".into(),
+    };
+    let rows = session
+        .rows(&format!(
+            "SELECT c.oid::int8, n.nspname::text, c.relname::text FROM pg_catalog.pg_class c \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relkind IN ('r','p','v','m','f') AND lower(c.relname) = lower({}) AND {place} \
+             ORDER BY array_position(current_schemas(true), n.nspname), n.nspname, c.relname",
+            literal(&wanted.name)
+        ))
+        .await?;
+    let mut found: Vec<(i64, String, String)> = Vec::with_capacity(rows.len());
+    for row in &rows {
+        found.push((get(row, 0)?, get(row, 1)?, get(row, 2)?));
+    }
+    let exact = |(_, schema, name): &&(i64, String, String)| {
+        *name == wanted.name && wanted.schema.as_ref().is_none_or(|s| s == schema)
+    };
+    let oid = match found.iter().find(exact) {
+        Some((oid, ..)) => *oid,
+        None => match found.as_slice() {
+            [] => return Ok(None),
+            [(oid, ..)] => *oid,
+            [a, b, ..] => {
+                return Err(Error::config(format!(
+                    "table `{wanted}` is ambiguous: `{}.{}` and `{}.{}` match; write one of them exactly",
+                    a.1, a.2, b.1, b.2
+                )));
+            }
+        },
+    };
+    describe(session, oid).await.map(Some)
+}
+
+/// As [`find_table`], but a missing table is an error that names the nearest one.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`].
+pub async fn require_table(session: &mut Session, wanted: &TableName) -> Result<Table> {
+    if let Some(table) = find_table(session, wanted).await? {
+        return Ok(table);
+    }
+    let names = names(session, wanted.schema.as_deref()).await?;
+    Err(match find_name("table", &wanted.name, names.iter().map(String::as_str)) {
+        Err(error) => error,
+        Ok(_) => Error::new(ErrorKind::NotFound, format!("no such table: `{wanted}`")),
+    })
+}
+
+/// The name of the existing table that is nearest to `wanted`.
+pub async fn nearest_table(session: &mut Session, wanted: &TableName) -> Result<Option<String>> {
+    let names = names(session, wanted.schema.as_deref()).await?;
+    Ok(weir_core::config::nearest(&wanted.name, names.iter().map(String::as_str)).map(str::to_owned))
+}
+
+async fn names(session: &mut Session, schema: Option<&str>) -> Result<Vec<String>> {
+    let place = match schema {
+        Some(schema) => format!("n.nspname = {}", literal(schema)),
+        None => "n.nspname = ANY (current_schemas(false))".into(),
+    };
+    let rows = session
+        .rows(&format!(
+            "SELECT c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relkind IN ('r','p','v','m','f') AND c.relname NOT LIKE 'weir\\_%' AND {place} ORDER BY 1 LIMIT 5000"
+        ))
+        .await?;
+    rows.iter().map(|row| get(row, 0)).collect()
+}
+
+/// Everything about one table.
+async fn describe(session: &mut Session, oid: i64) -> Result<Table> {
+    // Relatives without table access methods keep everything in heaps.
+    let method = if session.version >= 120_000 {
+        "coalesce((SELECT a.amname = 'heap' FROM pg_catalog.pg_am a WHERE a.oid = c.relam), false)"
+    } else {
+        "true"
+    };
+    let size = if session.version >= 120_000 {
+        "CASE c.relkind WHEN 'p' THEN (SELECT sum(pg_table_size(t.relid))::int8 FROM pg_partition_tree(c.oid) t WHERE t.isleaf) \
+         WHEN 'v' THEN NULL WHEN 'f' THEN NULL ELSE pg_table_size(c.oid) END, \
+         CASE c.relkind WHEN 'p' THEN (SELECT sum(greatest(l.reltuples, 0))::float8 FROM pg_partition_tree(c.oid) t \
+           JOIN pg_catalog.pg_class l ON l.oid = t.relid WHERE t.isleaf) ELSE c.reltuples::float8 END"
+    } else {
+        "CASE WHEN c.relkind IN ('v','f') THEN NULL ELSE pg_table_size(c.oid) END, c.reltuples::float8"
+    };
+    let row = session
+        .one(&format!(
+            "SELECT n.nspname::text, c.relname::text, c.relkind::text, \
+             c.relkind IN ('r','m') AND NOT c.relhassubclass AND {method}, \
+             CASE WHEN c.relkind IN ('r','m') THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 ELSE 0 END, \
+             c.relpages::int8, {size} \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = {oid}"
+        ))
+        .await?;
+    let pages: i64 = get::<Option<i64>>(&row, 4)?.unwrap_or(0);
+    let then: i64 = get(&row, 5)?;
+    let kind = letter(&get::<String>(&row, 2)?);
+    let tuples = get::<Option<f64>>(&row, 7)?.filter(|t| *t >= 0.0);
+    let rows = match tuples {
+        // The planner's own way: the density of the last ANALYZE times the pages of now.
+        Some(tuples) if matches!(kind, 'r' | 'm') && then > 0 => Some(tuples / then as f64 * pages as f64),
+        Some(0.0) => (pages == 0 && matches!(kind, 'r' | 'm')).then_some(0.0),
+        other => other,
+    };
+    let mut table = Table {
+        oid,
+        name: TableName { schema: Some(get(&row, 0)?), name: get(&row, 1)? },
+        kind,
+        heap: get(&row, 3)?,
+        pages: pages.max(0) as u64,
+        rows: rows.map(|r| r.round() as u64),
+        bytes: get::<Option<i64>>(&row, 6)?.map(|b| b.max(0) as u64),
+        columns: Vec::new(),
+    };
+    let generated = if session.version >= 120_000 { "a.attgenerated::text" } else { "''::text" };
+    let identity = if session.version >= 100_000 { "a.attidentity::text" } else { "''::text" };
+    let columns = session
+        .rows(&format!(
+            "SELECT a.attname::text, a.atttypid::int8, a.atttypmod, a.attnotnull, a.atthasdef, {generated}, {identity}, \
+             (SELECT k.position::int4 FROM pg_catalog.pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, position) \
+              WHERE i.indrelid = a.attrelid AND i.indisprimary AND k.attnum = a.attnum LIMIT 1), \
+             col_description(a.attrelid, a.attnum::int4) \
+             FROM pg_catalog.pg_attribute a WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+        ))
+        .await?;
+    let mut wanted = Vec::with_capacity(columns.len());
+    for row in &columns {
+        wanted.push((get::<i64>(row, 1)? as u32, get::<i32>(row, 2)?));
+    }
+    for (row, pg) in columns.iter().zip(resolve_types(session, &wanted).await?) {
+        let generated: String = get(row, 5)?;
+        let identity: String = get(row, 6)?;
+        table.columns.push(TableColumn {
+            name: get(row, 0)?,
+            pg,
+            nullable: !get::<bool>(row, 3)?,
+            has_default: get::<bool>(row, 4)? || !identity.is_empty(),
+            generated: !generated.is_empty(),
+            identity_always: identity == "a",
+            key: get::<Option<i32>>(row, 7)?.map(|k| k.max(0) as u32),
+            comment: get(row, 8)?,
+        });
+    }
+    Ok(table)
+}
+
+/// Looks types up by oid and modifier, through domains to their base types.
+pub async fn resolve_types(session: &mut Session, wanted: &[(u32, i32)]) -> Result<Vec<PgType>> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values: Vec<_> =
+        wanted.iter().enumerate().map(|(i, (oid, typmod))| format!("({i}, {oid}::oid, {typmod})")).collect();
+    let rows = session
+        .rows(&format!(
+            "WITH RECURSIVE w(i, oid, typmod) AS (VALUES {}), d(i, oid, typmod, depth) AS ( \
+               SELECT i, oid, typmod, 0 FROM w UNION ALL \
+               SELECT d.i, t.typbasetype, t.typtypmod, d.depth + 1 FROM d JOIN pg_catalog.pg_type t ON t.oid = d.oid \
+               WHERE t.typtype = 'd') \
+             SELECT DISTINCT ON (w.i) format_type(w.oid, w.typmod), format_type(d.oid, d.typmod), d.oid::int8, d.typmod, \
+               coalesce(t.typtype::text, 'b') \
+             FROM w JOIN d ON d.i = w.i LEFT JOIN pg_catalog.pg_type t ON t.oid = d.oid ORDER BY w.i, d.depth DESC",
+            values.join(", ")
+        ))
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(PgType {
+                text: get(row, 0)?,
+                base: get(row, 1)?,
+                oid: get::<i64>(row, 2)? as u32,
+                typmod: get(row, 3)?,
+                kind: letter(&get::<String>(row, 4)?),
+            })
+        })
+        .collect()
+}
+
+/// The result columns of a statement, without running it: name and type. Where a result column is a table's column,
+/// its modifier (precision, length) is known too.
+pub async fn describe_query(session: &mut Session, sql: &str) -> Result<Vec<(String, PgType)>> {
+    let mut columns = Vec::new();
+    {
+        let (connection, stopper) = session.parts();
+        let statement = AssertSqlSafe(sql.to_owned()).into_sql_str();
+        let prepared = stopper.watch(connection.prepare(statement)).await?.map_err(map)?;
+        for column in prepared.columns() {
+            let oid = column.type_info().oid().map_or(0, |o| o.0);
+            let origin = column.relation_id().map(|r| r.0).zip(column.relation_attribute_no());
+            columns.push((column.name().to_owned(), oid, origin));
+        }
+    }
+    let origins: Vec<_> =
+        columns.iter().filter_map(|(_, _, o)| o.map(|(r, a)| format!("({r}::oid, {a}::int2)"))).collect();
+    let mut modifiers: Vec<(i64, i16, i64, i32)> = Vec::new();
+    if !origins.is_empty() {
+        let rows = session
+            .rows(&format!(
+                "SELECT attrelid::int8, attnum, atttypid::int8, atttypmod FROM pg_catalog.pg_attribute \
+                 WHERE (attrelid, attnum) IN ({})",
+                origins.join(", ")
+            ))
+            .await?;
+        for row in &rows {
+            modifiers.push((get(row, 0)?, get(row, 1)?, get(row, 2)?, get(row, 3)?));
+        }
+    }
+    let wanted: Vec<_> = columns
+        .iter()
+        .map(|(_, oid, origin)| {
+            let known = origin.and_then(|(relation, number)| {
+                modifiers.iter().find(|(r, n, ..)| (*r, *n) == (i64::from(relation), number))
+            });
+            // The result has a domain's base type: its own modifier is the column's domain's business.
+            known.map_or((*oid, -1), |(_, _, declared, typmod)| (*declared as u32, *typmod))
+        })
+        .collect();
+    let types = resolve_types(session, &wanted).await?;
+    Ok(columns.into_iter().map(|(name, ..)| name).zip(types).collect())
+}
+
+/// The columns of every unique index without expressions or conditions, the primary key first.
+pub async fn unique_keys(session: &mut Session, table: &Table) -> Result<Vec<Vec<String>>> {
+    let rows = session
+        .rows(&format!(
+            "SELECT (SELECT array_agg(a.attname::text ORDER BY k.position) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, position) \
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+               WHERE k.position <= i.indnkeyatts) \
+             FROM pg_catalog.pg_index i WHERE i.indrelid = {} AND i.indisunique AND i.indisvalid AND i.indimmediate \
+               AND i.indpred IS NULL AND i.indexprs IS NULL ORDER BY i.indisprimary DESC, i.indexrelid",
+            table.oid
+        ))
+        .await?;
+    let mut keys = Vec::new();
+    for row in &rows {
+        keys.extend(get::<Option<Vec<String>>>(row, 0)?);
+    }
+    Ok(keys)
+}
+
+/// Whether other tables (or the table itself) have foreign keys to it.
+pub async fn is_referenced(session: &mut Session, table: &Table) -> Result<bool> {
+    session
+        .value(&format!(
+            "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = {})",
+            table.oid
+        ))
+        .await
+}
+
+/// The catalogue of one database.
+pub struct PgCatalog {
+    endpoint: Endpoint,
+    context: ConnectorContext,
+}
+
+impl PgCatalog {
+    /// A catalogue; connects when asked.
+    pub fn new(endpoint: Endpoint, context: ConnectorContext) -> Self {
+        Self { endpoint, context }
+    }
+}
+
+#[async_trait]
+impl Catalog for PgCatalog {
+    async fn tables(&self, pattern: Option<&str>) -> Result<Vec<TableInfo>> {
+        let mut session = self.endpoint.connect(&self.context).await?;
+        let rows = session
+            .rows(
+                "SELECT n.nspname::text, c.relname::text, c.relkind::text, c.reltuples::float8, \
+                 CASE WHEN c.relkind IN ('r','m') THEN pg_table_size(c.oid) END, \
+                 n.nspname = current_schema() \
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE c.relkind IN ('r','p','v','m','f') AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
+                   AND n.nspname !~ '^pg_(toast|temp)' AND c.relname NOT LIKE 'weir\\_%' AND NOT coalesce(c.relispartition, false) \
+                   AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') \
+                 ORDER BY 1, 2",
+            )
+            .await?;
+        session.close().await;
+        let mut tables = Vec::new();
+        for row in &rows {
+            let (schema, name): (String, String) = (get(row, 0)?, get(row, 1)?);
+            let part = |text: &str| {
+                if text.contains(['.', '"', ',']) { Quoting::DOUBLE.quote(text) } else { text.to_owned() }
+            };
+            let current: bool = get::<Option<bool>>(row, 5)?.unwrap_or(false);
+            let name = if current { part(&name) } else { format!("{}.{}", part(&schema), part(&name)) };
+            if pattern.is_some_and(|p| !glob(p, &name)) {
+                continue;
+            }
+            let kind = letter(&get::<String>(row, 2)?);
+            tables.push(TableInfo {
+                name,
+                kind: match kind {
+                    'v' => "view",
+                    'm' => "materialized view",
+                    'f' => "foreign table",
+                    _ => "table",
+                }
+                .into(),
+                rows: get::<Option<f64>>(row, 3)?.filter(|r| *r >= 0.0 && kind != 'v').map(|r| r as u64),
+                bytes: get::<Option<i64>>(row, 4)?.map(|b| b.max(0) as u64),
+            });
+        }
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(tables)
+    }
+}
+
+/// Whether `name` matches `pattern`: `*` any text, `?` one character.
+fn glob(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut p, mut n) = (0, 0);
+    // Where the last star stood, and how much of the name it has taken.
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    p = at + 1;
+                    n = taken + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob;
+
+    #[test]
+    fn globs_match_whole_names() {
+        assert!(glob("order_*", "order_01") && glob("*", "") && glob("a?c*", "abcd") && glob("*.t*x", "s.tax"));
+        assert!(!glob("order", "orders") && !glob("?", "") && !glob("a*b", "abc"));
+    }
+}

@@ -1,0 +1,377 @@
+//! Sessions: how they are opened, what is set in them, and how a running statement is stopped.
+//!
+//! Everything that could make a server answer differently from another one (time zone, date and interval style, float
+//! digits, encoding) is set in each session. A statement that is still running when the run is stopped is cancelled on
+//! the server over a second connection; the first one is then dropped, never reused.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use weir_core::{ConnectorContext, Error, ErrorKind, Faults, Result, ResultExt, Secret};
+
+use crate::error::map;
+use crate::url::PgUrl;
+
+/// TLS parameters beside the URL.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct TlsConfig {
+    /// disable, allow, prefer (default), require, verify-ca or verify-full; as the URL's `sslmode`.
+    #[serde(alias = "sslMode")]
+    pub sslmode: Option<String>,
+    /// The file with the certificates of the authorities to trust; as the URL's `sslrootcert`.
+    #[serde(alias = "sslRootCert")]
+    pub sslrootcert: Option<String>,
+}
+
+/// One database: the ways to it, tried in order, and what to set in each session.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    urls: Vec<PgUrl>,
+    session: Vec<String>,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than this a stopped run does not wait for the server to take the cancellation.
+const CANCEL_TIMEOUT: Duration = Duration::from_millis(700);
+
+impl Endpoint {
+    /// Reads the URLs. A login and TLS options beside the URL win over those in it.
+    ///
+    /// # Errors
+    /// URLs that are none of PostgreSQL's, an unknown sslmode.
+    pub fn new(
+        urls: &[String],
+        username: Option<&str>,
+        password: Option<&Secret>,
+        tls: &TlsConfig,
+        session: &[String],
+    ) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let mut parsed = Vec::new();
+        for text in urls {
+            let mut url = match PgUrl::parse(text) {
+                Ok(url) => url,
+                Err(error) => {
+                    faults.add("/url", error.message());
+                    continue;
+                }
+            };
+            url.username = username.map(str::to_owned).or(url.username);
+            url.password = password.cloned().or(url.password);
+            url.ssl_mode = tls.sslmode.clone().or(url.ssl_mode);
+            url.ssl_root_cert = tls.sslrootcert.clone().or(url.ssl_root_cert);
+            if let Some(mode) = &url.ssl_mode
+                && mode.parse::<PgSslMode>().is_err()
+            {
+                faults.add(
+                    if tls.sslmode.is_some() { "/sslmode" } else { "/url" },
+                    format!("`{mode}` is no sslmode: use disable, allow, prefer, require, verify-ca or verify-full"),
+                );
+            }
+            parsed.push(url);
+        }
+        faults.or(Self { urls: parsed, session: session.to_vec() })
+    }
+
+    /// What the URLs say that has no effect.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.urls.iter().flat_map(|u| u.warnings.clone()).collect();
+        warnings.sort();
+        warnings.dedup();
+        warnings
+    }
+
+    /// `host:port/database`, without any secret.
+    pub fn place(&self) -> String {
+        let Some(url) = self.urls.first() else { return String::new() };
+        let hosts: Vec<_> = url.hosts.iter().map(|(h, p)| format!("{h}:{p}")).collect();
+        format!("{}/{}", hosts.join(","), url.database.as_deref().unwrap_or_default())
+    }
+
+    /// Opens a session on the first host that answers.
+    ///
+    /// # Errors
+    /// The last host's error; a refused login at once.
+    pub async fn connect(&self, context: &ConnectorContext) -> Result<Session> {
+        let mut last = None;
+        for url in &self.urls {
+            for host in &url.hosts {
+                match self.connect_to(url, host, context).await {
+                    Ok(session) => return Ok(session),
+                    Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => {
+                        last = Some(error);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::config("no `url`: say where the database is")))
+    }
+
+    async fn connect_to(
+        &self,
+        url: &PgUrl,
+        (host, port): &(String, u16),
+        context: &ConnectorContext,
+    ) -> Result<Session> {
+        let options = options(url, host, *port)?;
+        let wait = url.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
+        let place = format!("{host}:{port}");
+        let opened = context.until_cancelled(async {
+            match tokio::time::timeout(wait, PgConnection::connect_with(&options)).await {
+                Ok(opened) => opened.map_err(map),
+                Err(_) => Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!(
+                        "the PostgreSQL server does not answer within {} s: check host, port and firewall, or raise connectTimeout",
+                        wait.as_secs_f64()
+                    ),
+                )),
+            }
+        });
+        let connection = opened.await.context("server", &place)?;
+        let stopper =
+            Stopper { options: Arc::new(options), pid: 0, context: context.clone(), answer_within: url.socket_timeout };
+        let mut session = Session { connection, stopper, version: 0 };
+        session.set_up(url, &self.session).await.context("server", &place)?;
+        Ok(session)
+    }
+}
+
+fn options(url: &PgUrl, host: &str, port: u16) -> Result<PgConnectOptions> {
+    let mut options = PgConnectOptions::new_without_pgpass()
+        .host(host)
+        .port(port)
+        .application_name(url.application_name.as_deref().unwrap_or("weir"))
+        .disable_statement_logging();
+    if let Some(user) = &url.username {
+        options = options.username(user);
+    }
+    if let Some(password) = &url.password {
+        options = options.password(password.reveal());
+    }
+    let database = url.database.clone().unwrap_or_else(|| options.get_username().to_owned());
+    options = options.database(&database);
+    if let Some(mode) = &url.ssl_mode {
+        options = options.ssl_mode(mode.parse().map_err(map)?);
+    }
+    if let Some(file) = &url.ssl_root_cert {
+        options = options.ssl_root_cert(file);
+    }
+    if let Some(file) = &url.ssl_cert {
+        options = options.ssl_client_cert(file);
+    }
+    if let Some(file) = &url.ssl_key {
+        options = options.ssl_client_key(file);
+    }
+    if let Some(text) = &url.options {
+        for setting in text.split("-c").map(str::trim).filter(|s| !s.is_empty()) {
+            if let Some((name, value)) = setting.trim_start_matches('-').split_once('=') {
+                options = options.options([(name.trim(), value.trim())]);
+            }
+        }
+    }
+    Ok(options)
+}
+
+/// Settings that answers depend on, and timeouts that would break a long transfer. Only those that the server knows are
+/// set: older servers and relatives miss some.
+const SETTINGS: &[(&str, &str)] = &[
+    ("TimeZone", "UTC"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "iso_8601"),
+    ("extra_float_digits", "3"),
+    ("client_encoding", "UTF8"),
+    ("bytea_output", "hex"),
+    ("standard_conforming_strings", "on"),
+    ("xmlbinary", "base64"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+];
+
+/// An open session. A call that fails because the run was stopped leaves it unusable: drop it.
+pub struct Session {
+    connection: PgConnection,
+    stopper: Stopper,
+    /// The server's version, 150004 for 15.4.
+    pub version: u32,
+}
+
+impl Session {
+    async fn set_up(&mut self, url: &PgUrl, statements: &[String]) -> Result<()> {
+        let mut settings: Vec<(&str, &str)> = SETTINGS.to_vec();
+        if let Some(schema) = &url.current_schema {
+            settings.push(("search_path", schema));
+        }
+        let values: Vec<_> = settings.iter().map(|(n, v)| format!("({}, {})", literal(n), literal(v))).collect();
+        self.execute(&format!(
+            "SELECT set_config(s.name, v.value, false) FROM (VALUES {}) v(name, value) \
+             JOIN pg_catalog.pg_settings s ON lower(s.name) = lower(v.name)",
+            values.join(", ")
+        ))
+        .await?;
+        let row = self
+            .one(
+                "SELECT pg_backend_pid(), current_setting('server_version_num')::int4, pg_is_in_recovery(), \
+                 current_setting('server_encoding')",
+            )
+            .await?;
+        self.stopper.pid = row.try_get(0).map_err(map)?;
+        self.version = row.try_get::<i32, _>(1).map_err(map)?.max(0) as u32;
+        let standby: bool = row.try_get(2).map_err(map)?;
+        if let Some(primary) = url.primary
+            && primary == standby
+        {
+            let role = if standby { "a standby" } else { "the primary" };
+            return Err(Error::new(
+                ErrorKind::Unreachable,
+                format!("the server is {role}, and the url asks for another"),
+            ));
+        }
+        for statement in statements {
+            self.execute(statement).await.map_err(|e| e.with("statement", "session"))?;
+        }
+        Ok(())
+    }
+
+    /// Runs one or several statements without reading rows; gives the rows affected.
+    pub async fn execute(&mut self, sql: &str) -> Result<u64> {
+        self.try_execute(sql).await?.map_err(map)
+    }
+
+    /// As `execute`, but keeps the driver's error apart, for those who look inside.
+    pub async fn try_execute(&mut self, sql: &str) -> Result<Result<u64, sqlx::Error>> {
+        let running = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection);
+        Ok(self.stopper.watch(running).await?.map(|done| done.rows_affected()))
+    }
+
+    /// Runs a query.
+    pub async fn rows(&mut self, sql: &str) -> Result<Vec<PgRow>> {
+        let running = sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false).fetch_all(&mut self.connection);
+        self.stopper.watch(running).await?.map_err(map)
+    }
+
+    /// Runs a query that gives a row.
+    pub async fn one(&mut self, sql: &str) -> Result<PgRow> {
+        let rows = self.rows(sql).await?;
+        rows.into_iter().next().ok_or_else(|| Error::internal("a catalogue query gave no row"))
+    }
+
+    /// Runs a query for one value.
+    pub async fn value<T>(&mut self, sql: &str) -> Result<T>
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        self.one(sql).await?.try_get(0).map_err(map)
+    }
+
+    /// The driver's connection, for COPY, and what to wrap each wait on it in.
+    pub fn parts(&mut self) -> (&mut PgConnection, &Stopper) {
+        (&mut self.connection, &self.stopper)
+    }
+
+    /// Says goodbye; errors do not matter any more.
+    pub async fn close(self) {
+        let _ = tokio::time::timeout(Duration::from_millis(300), self.connection.close()).await;
+    }
+}
+
+/// Ends waits when the run is stopped, and the statement on the server with them.
+#[derive(Clone)]
+pub struct Stopper {
+    options: Arc<PgConnectOptions>,
+    pid: i32,
+    context: ConnectorContext,
+    answer_within: Option<Duration>,
+}
+
+impl Stopper {
+    /// Waits for `future`, an answer of the server.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`] when the run is stopped first, [`ErrorKind::Timeout`] after the URL's socketTimeout.
+    pub async fn watch<T>(&self, future: impl Future<Output = T>) -> Result<T> {
+        let timeout = async {
+            match self.answer_within {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        let stopped = tokio::select! {
+            biased;
+            () = self.context.cancel.cancelled() => Error::cancelled(),
+            done = future => return Ok(done),
+            () = timeout => Error::new(
+                ErrorKind::Timeout,
+                "the server did not answer within socketTimeout: raise it in the url, or leave it out",
+            ),
+        };
+        self.cancel_on_server().await;
+        Err(stopped)
+    }
+
+    async fn cancel_on_server(&self) {
+        if self.pid == 0 {
+            return;
+        }
+        let (options, pid) = (self.options.clone(), self.pid);
+        let cancelling = self.context.io.spawn(async move {
+            let mut second = PgConnection::connect_with(&options).await?;
+            sqlx::query("SELECT pg_cancel_backend($1)").bind(pid).execute(&mut second).await?;
+            second.close().await
+        });
+        if !matches!(tokio::time::timeout(CANCEL_TIMEOUT, cancelling).await, Ok(Ok(Ok(())))) {
+            tracing::debug!(pid, "the running statement could not be cancelled on the server");
+        }
+    }
+}
+
+/// A text as an SQL literal, right under any setting of standard_conforming_strings.
+pub fn literal(text: &str) -> String {
+    let mut sql = String::with_capacity(text.len() + 3);
+    if text.contains('\\') {
+        sql.push_str(" E");
+    }
+    sql.push('\'');
+    for c in text.chars() {
+        if c == '\'' || c == '\\' {
+            sql.push(c);
+        }
+        sql.push(c);
+    }
+    sql.push('\'');
+    sql
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_hold_any_text() {
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal(r"a\b"), r" E'a\\b'");
+    }
+
+    #[test]
+    fn what_stands_beside_the_url_wins() {
+        let tls = TlsConfig { sslmode: Some("nonsense".into()), ..TlsConfig::default() };
+        let faults = Endpoint::new(&["postgres://h/d".into(), "nope".into()], None, None, &tls, &[]).unwrap_err();
+        assert_eq!(faults.0.len(), 2, "{faults}");
+        let endpoint =
+            Endpoint::new(&["postgres://a:b@h/d?x=1".into()], Some("u"), None, &TlsConfig::default(), &[]).unwrap();
+        assert_eq!(endpoint.urls[0].username.as_deref(), Some("u"));
+        assert_eq!(endpoint.place(), "h:5432/d");
+        assert_eq!(endpoint.warnings().len(), 1);
+    }
+}

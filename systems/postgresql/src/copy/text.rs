@@ -1,0 +1,148 @@
+//! Arrow → COPY text, for batches with a column that our binary forms do not cover (composites, ranges from text,
+//! types of extensions). The server's own input functions read the values.
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Time64MicrosecondType, TimestampMicrosecondType};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use weir_core::{Error, Result};
+
+use super::encode::{Kind, not_as_planned, whole_digits, without_nul};
+
+/// Encodes all rows but the refused ones.
+pub(super) fn encode(
+    batch: &RecordBatch,
+    kinds: &[Kind],
+    staged: &mut Option<(i32, i64)>,
+    out: &mut Vec<u8>,
+    refused: &mut Vec<(usize, usize, String)>,
+) -> Result<()> {
+    if kinds.len() != batch.num_columns() {
+        return Err(Error::internal("a batch has another number of columns than planned"));
+    }
+    let mut cell = String::new();
+    'rows: for row in 0..batch.num_rows() {
+        let start = out.len();
+        for (i, (kind, array)) in kinds.iter().zip(batch.columns()).enumerate() {
+            if i > 0 {
+                out.push(b'\t');
+            }
+            if array.is_null(row) {
+                out.extend_from_slice(b"\\N");
+                continue;
+            }
+            cell.clear();
+            let written = match kind {
+                Kind::Raw => return Err(not_as_planned(batch.schema_ref().field(i).name())),
+                Kind::Timestamp(digits) => array
+                    .as_primitive_opt::<TimestampMicrosecondType>()
+                    .map_or(Ok(0), |a| whole_digits(a.value(row), *digits))
+                    .and_then(|_| value(array, row, &mut cell)),
+                Kind::Time(digits) => array
+                    .as_primitive_opt::<Time64MicrosecondType>()
+                    .map_or(Ok(0), |a| whole_digits(a.value(row), *digits))
+                    .and_then(|_| value(array, row, &mut cell)),
+                Kind::DecimalText(most) => match array.as_string_opt::<i32>() {
+                    Some(text) => super::numeric::from_text(text.value(row), *most, &mut Vec::new())
+                        .and_then(|()| value(array, row, &mut cell)),
+                    None => return Err(not_as_planned(batch.schema_ref().field(i).name())),
+                },
+                _ => value(array, row, &mut cell),
+            };
+            if let Err(reason) = written.and_then(|()| without_nul(&cell).map(|_| ())) {
+                out.truncate(start);
+                refused.push((row, i, reason));
+                continue 'rows;
+            }
+            escape(&cell, out);
+        }
+        if let Some((split, number)) = staged {
+            if !kinds.is_empty() {
+                out.push(b'\t');
+            }
+            out.extend_from_slice(format!("{split}\t{number}").as_bytes());
+            *number += 1;
+        }
+        out.push(b'\n');
+    }
+    Ok(())
+}
+
+fn escape(cell: &str, out: &mut Vec<u8>) {
+    for byte in cell.bytes() {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            other => out.push(other),
+        }
+    }
+}
+
+/// Appends a value as the server's input function reads it.
+fn value(array: &ArrayRef, row: usize, cell: &mut String) -> std::result::Result<(), String> {
+    use std::fmt::Write;
+    match array.data_type() {
+        DataType::Utf8 => cell.push_str(array.as_string::<i32>().value(row)),
+        DataType::Binary => {
+            cell.push_str("\\x");
+            for byte in array.as_binary::<i32>().value(row) {
+                // Writing into a String cannot fail.
+                let _ = write!(cell, "{byte:02x}");
+            }
+        }
+        DataType::List(_) => {
+            let items = array.as_list::<i32>().value(row);
+            cell.push('{');
+            for i in 0..items.len() {
+                if i > 0 {
+                    cell.push(',');
+                }
+                if items.is_null(i) {
+                    cell.push_str("NULL");
+                    continue;
+                }
+                let mut item = String::new();
+                value(&items, i, &mut item)?;
+                cell.push('"');
+                for c in item.chars() {
+                    if matches!(c, '"' | '\\') {
+                        cell.push('\\');
+                    }
+                    cell.push(c);
+                }
+                cell.push('"');
+            }
+            cell.push('}');
+        }
+        _ => {
+            let formatter = ArrayFormatter::try_new(array, &FormatOptions::new()).map_err(|e| e.to_string())?;
+            write!(cell, "{}", formatter.value(row)).map_err(|_| "the value cannot be written as text".to_owned())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{BinaryArray, Float64Array, ListArray, StringArray};
+    use arrow::datatypes::Int32Type;
+    use std::sync::Arc;
+
+    #[test]
+    fn values_are_escaped() {
+        let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None])]);
+        let batch = RecordBatch::try_from_iter([
+            ("t", Arc::new(StringArray::from(vec!["a\tb\\c\nd"])) as ArrayRef),
+            ("b", Arc::new(BinaryArray::from(vec![b"\x00\xff".as_slice()])) as _),
+            ("l", Arc::new(lists) as _),
+            ("f", Arc::new(Float64Array::from(vec![f64::NEG_INFINITY])) as _),
+        ])
+        .unwrap();
+        let (mut out, mut refused) = (vec![], vec![]);
+        encode(&batch, &[Kind::Text, Kind::Bytea, Kind::AsText, Kind::Float8], &mut None, &mut out, &mut refused)
+            .unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "a\\tb\\\\c\\nd\t\\\\x00ff\t{\"1\",NULL}\t-inf\n");
+    }
+}
