@@ -33,7 +33,9 @@ use weir_core::{Error, Result};
 
 pub use open::{context, open_catalog, open_reader, open_reader_in, open_writer, open_writer_in, split_request};
 pub use read::{Read, ReadOptions, SplitRows, read_all, read_with};
-pub use write::{Staged, WriteOptions, Written, columns_of, plan_for, run_task, stage, stage_splits, write_all};
+pub use write::{
+    Staged, WriteOptions, Written, columns_of, fitted, plan_for, run_task, stage, stage_splits, write_all,
+};
 
 /// The runtime of control calls; it lives as long as the test program, for connections belong to it.
 pub fn control_runtime() -> &'static Runtime {

@@ -222,6 +222,14 @@ pub async fn run_task(
     .await
 }
 
+/// The batch as `plan` wants it, for tests that drive a task themselves.
+///
+/// # Errors
+/// A column that the plan wants in another form than the batch has, where Arrow's exact cast does not help.
+pub fn fitted(batch: &RecordBatch, plan: &WritePlan) -> Result<RecordBatch> {
+    fit(batch, &plan.input_schema())
+}
+
 /// The columns of `schema` as the runtime would map them, each offered in the one form it has.
 pub fn columns_of(schema: &SchemaRef) -> Vec<MappedColumn> {
     schema

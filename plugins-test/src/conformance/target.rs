@@ -1,0 +1,96 @@
+//! What a writer's test tells the library about its system.
+
+use std::net::SocketAddr;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use serde_json::Value;
+use weir_core::WriteMode;
+
+use super::{Cells, Table};
+
+/// A system to write to. The methods without a default are always needed; the others open more checks.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// The writer's registered name.
+    fn plugin(&self) -> &'static str;
+
+    /// The parameters to write to a table in a mode, `None` where the system does not have the mode. The writer is to
+    /// create the table if it can.
+    async fn parameters(&self, table: &str, mode: WriteMode) -> Option<Value>;
+
+    /// Makes the table and fills it, past the writer; gives the reason where that cannot be done.
+    async fn lay(&self, table: &Table) -> Result<(), &'static str>;
+
+    /// The rows of a table as text in any order, its columns in their order; `None` where there is no such table.
+    async fn contents(&self, table: &str) -> Option<Cells>;
+
+    /// The names of everything that stands at the target: tables, files, staging too; so that litter shows.
+    async fn inventory(&self) -> Vec<String>;
+
+    /// Whether the writer creates a table that is missing; if not, the library lays it first.
+    fn creates(&self) -> bool {
+        true
+    }
+
+    /// Whether nothing of a mode is visible before the commit. Only an append may say no.
+    fn staged(&self, mode: WriteMode) -> bool {
+        let _ = mode;
+        true
+    }
+
+    /// Whether empty texts and line breaks are kept apart from NULL and from the end of a row.
+    fn keeps_every_text(&self) -> bool {
+        true
+    }
+
+    /// Every type that the writer claims to write.
+    async fn types(&self) -> Vec<WriteCase> {
+        Vec::new()
+    }
+
+    /// A write in which the target must refuse some rows.
+    async fn refused(&self) -> Option<Refused> {
+        None
+    }
+
+    /// Parameters that name a table that does not exist and must not be created.
+    async fn missing(&self) -> Option<Value> {
+        None
+    }
+
+    /// Parameters with a wrong password.
+    async fn wrong_password(&self) -> Option<Value> {
+        None
+    }
+
+    /// Parameters for a server at this address: one where nobody listens, then one where nobody answers.
+    fn at(&self, address: SocketAddr) -> Option<Value> {
+        let _ = address;
+        None
+    }
+}
+
+/// Values of a type, and how they must look at the target.
+pub struct WriteCase {
+    /// For messages.
+    pub name: String,
+    /// The table to write to.
+    pub table: String,
+    /// What to write, with all the fields' metadata.
+    pub rows: RecordBatch,
+    /// What must stand there then, in any order.
+    pub expected: Cells,
+}
+
+/// A write with rows that the target must refuse.
+pub struct Refused {
+    /// The parameters.
+    pub parameters: Value,
+    /// The table, as [`Target::contents`] takes it.
+    pub table: String,
+    /// What to write.
+    pub rows: RecordBatch,
+    /// Which of the rows must come back, counted from 0. The others must stand at the target, and nothing else.
+    pub refused: Vec<usize>,
+}
