@@ -169,7 +169,12 @@ pub fn parse_parameters(text: &str) -> Result<Vec<(String, String)>, Faults> {
 fn one_parameter(text: &str) -> Result<(String, String), Faults> {
     // The value may be a secret: messages show the name at most.
     let wrong = || Faults::one("", "a parameter is written `-p name=value`, or `-p \"-Dname=value -Dother=value\"`");
-    let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+    let (name, value) = text.split_once('=').ok_or_else(|| match text {
+        name if Variable { kind: Kind::Plain, body: name, bare: true }.plain_name() && name.len() < 32 => {
+            Faults::one("", format!("parameter `{name}` has no value: write `-p {name}=value`"))
+        }
+        _ => wrong(),
+    })?;
     let name = name.trim();
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || matches!(c, '{' | '}' | '$')) {
         return Err(wrong());
@@ -391,7 +396,7 @@ mod tests {
         assert_eq!(pairs("-Da=1 -Db=2"), own(&[("a", "1"), ("b", "2")]));
         assert_eq!(pairs(" -Da=x y -Db='q r'  -Dc=\"-D\" "), own(&[("a", "x y"), ("b", "q r"), ("c", "-D")]));
         assert_eq!(pairs("a="), own(&[("a", "")]));
-        for wrong in ["a", "=1", "-D", "-Da", "a b=1", "-Da=1 -Dsecret"] {
+        for wrong in ["a", "=1", "-D", "-Da", "a b=1", "-Da=1 -D=secret"] {
             let faults = parse_parameters(wrong).unwrap_err().to_string();
             assert!(!faults.contains("secret"), "{faults}");
         }
