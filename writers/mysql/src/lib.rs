@@ -1,1 +1,57 @@
-//! Writes tables of mysql.
+//! # weir-writer-mysql: writes tables of MySQL, MariaDB and their relatives
+//!
+//! | mode | how rows become visible |
+//! |-|-|
+//! | append | each split is one transaction and commits by itself |
+//! | overwrite | a staging table with the target's own keys, then DELETE and INSERT … SELECT in one transaction |
+//! | upsert | a staging table, then INSERT … SELECT … ON DUPLICATE KEY UPDATE in one transaction; the last row of a key wins |
+//! | replace | REPLACE, each split in its own transaction |
+//! | ignore | rows whose key exists are skipped and counted, each split in its own transaction |
+//!
+//! Batches go as LOAD DATA LOCAL where the server allows it (`local_infile`). LOAD DATA bends values that do not fit and
+//! only warns: a batch with any warning, or with fewer rows than were sent, is rolled back to its savepoint and sent again
+//! as strict INSERTs, which find the rows at fault. Elsewhere batches go as multi-row INSERTs.
+//!
+//! All DDL happens in `prepare`, for MySQL commits at DDL. Tables with a storage engine without transactions (MyISAM)
+//! are refused: nothing could be taken back.
+
+mod apply;
+mod commit;
+mod config;
+mod encode;
+mod plan;
+mod state;
+mod task;
+mod types;
+mod writer;
+
+use std::sync::Arc;
+
+use weir_core::config::parse;
+use weir_core::{WriterPlugin, inventory};
+
+pub use config::MySqlWriterConfig;
+pub use writer::MySqlWriter;
+
+inventory::submit! {
+    WriterPlugin {
+        name: "mysql",
+        aliases: &["mysqlwriter", "mariadbwriter", "mariadb"],
+        summary: "Tables of MySQL, MariaDB, TiDB, Aurora and other servers with MySQL's protocol",
+        schema: || schemars::schema_for!(MySqlWriterConfig),
+        ignored: &[
+            ("encoding", "text is always UTF-8"),
+            ("dryRun", "use `weir plan`"),
+            ("emptyAsNull", "an empty text for a number is a dirty row; make it NULL with a transformer"),
+        ],
+        refused: &[
+            ("onConflictColumn", "MySQL decides by its unique keys; use writeMode upsert"),
+            ("partitionName", "rows go where the table's partitioning puts them"),
+        ],
+        open: |parameters, context| {
+            let config: MySqlWriterConfig = parse(parameters)?;
+            Ok(Arc::new(MySqlWriter::new(config, context)?))
+        },
+        recognise: weir_mysql::recognise,
+    }
+}

@@ -1,0 +1,298 @@
+//! Deciding everything a run will do.
+
+use std::collections::BTreeSet;
+
+use weir_core::{
+    Error, ErrorKind, Form, MappedColumn, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest,
+};
+use weir_mysql::{Column, QUOTING, Server, Table};
+use weir_sql::statements::{NewColumn, create_table, with_table};
+use weir_sql::{TableName, find_name};
+
+use crate::config::MySqlWriterConfig;
+use crate::state::{ROW, SPLIT, State, own_name};
+use crate::types::{for_existing, for_new, settle};
+use crate::writer::no_transactions;
+
+const OPTIONS: &str = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4";
+
+/// What the server says about the target.
+pub(crate) struct Facts {
+    pub(crate) name: TableName,
+    pub(crate) table: Option<Table>,
+    pub(crate) server: Server,
+    pub(crate) collations: Vec<String>,
+    pub(crate) nearest: Option<String>,
+    pub(crate) form: Form,
+    pub(crate) url_warnings: BTreeSet<String>,
+}
+
+/// The columns of the target as the run will find them.
+struct Layout {
+    columns: Vec<PlannedColumn>,
+    /// `type [NOT NULL]` of each, for staging.
+    ddl: Vec<String>,
+    /// The primary key.
+    primary: Vec<String>,
+    create: Option<String>,
+}
+
+pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Facts) -> Result<WritePlan> {
+    let common = &config.common;
+    let mode = common.mode();
+    let mut warnings: Vec<String> = facts.url_warnings.iter().cloned().collect();
+    let layout = match &facts.table {
+        Some(table) => existing(table, request)?,
+        None if common.creates(facts.form) => fresh(common.key.as_slice(), request, &facts)?,
+        None => {
+            let near = facts.nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("no such table: `{}`{near} Create it, or set `createTable` to true", facts.name),
+            ));
+        }
+    };
+    if layout.create.is_some() {
+        let near = facts.nearest.as_ref().map(|n| format!("; the nearest existing table is `{n}`")).unwrap_or_default();
+        let warning = format!("table `{}` does not exist and is created{near}", facts.name);
+        tracing::warn!("{warning}");
+        warnings.push(warning);
+    }
+    if let Some(table) = &facts.table {
+        refuse(table, mode)?;
+        if mode == WriteMode::Upsert && table.unique.len() > 1 {
+            warnings.push(
+                "the table has other unique keys too: MySQL updates the row with any equal key, not only the primary one"
+                    .into(),
+            );
+        }
+    }
+    let keys = if mode == WriteMode::Upsert { upsert_keys(common.key.as_slice(), &layout, &facts)? } else { vec![] };
+    let own = |suffix| facts.name.sibling(own_name(&request.run_id, &facts.name, suffix));
+    let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
+    let staging = staged.then(|| own('s'));
+    let stage = staging.as_ref().map(|s| stage_sql(mode, s, &facts.name, &layout)).unwrap_or_default();
+    let pre = with_table(common.pre_sql.as_slice(), &facts.name, QUOTING);
+    let post = with_table(common.post_sql.as_slice(), &facts.name, QUOTING);
+    let marker = (staged || !pre.is_empty() || !post.is_empty()).then(|| own('m'));
+    let load = config.load_data.unwrap_or(true) && facts.server.local_infile && mode != WriteMode::Ignore;
+    if config.load_data == Some(true) && !facts.server.local_infile {
+        warnings.push("`loadData` is on, but local_infile is off on the server: batches go as INSERTs".into());
+    }
+    let same = layout
+        .columns
+        .iter()
+        .map(|c| c.name.clone())
+        .find(|n| layout.primary.contains(n))
+        .or_else(|| layout.columns.first().map(|c| c.name.clone()))
+        .ok_or_else(|| Error::config("no column is written"))?;
+    let statements = layout.create.iter().cloned().chain(pre).chain(stage.iter().cloned()).collect();
+    let state = State {
+        table: facts.name.clone(),
+        create: layout.create.clone(),
+        staging,
+        stage,
+        marker,
+        types: layout.columns.iter().map(|c| c.native_type.clone()).collect(),
+        load,
+        max_packet: facts.server.max_packet,
+        same,
+        cast: request.on_type_loss == OnTypeLoss::Cast,
+    };
+    Ok(WritePlan {
+        run_id: request.run_id.clone(),
+        table: facts.name.to_string(),
+        mode,
+        columns: layout.columns,
+        creates: layout.create.is_some(),
+        statements,
+        method: method(mode, load),
+        keys,
+        warnings,
+        state: serde_json::to_value(&state).map_err(|e| Error::internal("a plan cannot be written down").because(e))?,
+    })
+}
+
+fn method(mode: WriteMode, load: bool) -> String {
+    let how = if load { "LOAD DATA LOCAL" } else { "INSERT" };
+    match mode {
+        WriteMode::Append => format!("{how}; each split is one transaction and commits by itself"),
+        WriteMode::Replace => {
+            format!("{how}, REPLACE; each split is one transaction and commits by itself")
+        }
+        WriteMode::Ignore => {
+            format!("{how}, equal keys skipped; each split is one transaction and commits by itself")
+        }
+        WriteMode::Overwrite => format!("{how} into a staging table, then DELETE and INSERT … SELECT in one transaction"),
+        WriteMode::Upsert => {
+            format!("{how} into a staging table, then INSERT … ON DUPLICATE KEY UPDATE in one transaction")
+        }
+    }
+}
+
+fn refuse(table: &Table, mode: WriteMode) -> Result<()> {
+    if !table.transactional {
+        return Err(no_transactions(table));
+    }
+    if table.view && mode != WriteMode::Append {
+        return Err(Error::new(ErrorKind::Unsupported, format!("a view takes append only, not {}", mode.name())));
+    }
+    if mode == WriteMode::Overwrite && !table.referenced_by.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "foreign keys of {} refer to this table, and an overwrite deletes its rows: use upsert, or drop the keys",
+                table.referenced_by.join(", ")
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn existing(table: &Table, request: &WriteRequest) -> Result<Layout> {
+    let mut faults = Vec::new();
+    let (mut columns, mut ddl) = (Vec::new(), Vec::new());
+    for mapped in &request.columns {
+        let Some(column) = table.column(&mapped.name) else {
+            faults.push(format!("`{}` does not exist", mapped.name));
+            continue;
+        };
+        if column.generated {
+            faults.push(format!("`{}` is computed by the server: leave it out", column.name));
+            continue;
+        }
+        columns.push(PlannedColumn {
+            name: column.name.clone(),
+            native_type: column.type_text.clone(),
+            input: for_existing(mapped, &column.type_text),
+            warning: None,
+        });
+        ddl.push(staged_type(column));
+    }
+    for column in &table.columns {
+        let written = request.columns.iter().any(|m| m.name == column.name);
+        if !written && !column.nullable && !column.has_default {
+            faults.push(format!("`{}` gets no value, and can be neither NULL nor left to a default", column.name));
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Error::new(ErrorKind::Schema, format!("columns cannot be written: {}", faults.join("; "))));
+    }
+    Ok(Layout { columns, ddl, primary: table.primary_key().to_vec(), create: None })
+}
+
+fn staged_type(column: &Column) -> String {
+    let mut text = column.type_text.clone();
+    if column.kind.is_text() {
+        if let Some(charset) = &column.charset {
+            text.push_str(&format!(" CHARACTER SET {charset}"));
+        }
+        if let Some(collation) = &column.collation {
+            text.push_str(&format!(" COLLATE {collation}"));
+        }
+    }
+    // Said aloud, for a timestamp without either word gets a default of its own on older servers.
+    text.push_str(if column.nullable { " NULL" } else { " NOT NULL" });
+    text
+}
+
+fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Layout> {
+    let names: Vec<&str> = request.columns.iter().map(|c| c.name.as_str()).collect();
+    let key: Vec<String> = if wanted.is_empty() {
+        let mut key: Vec<&MappedColumn> = request.columns.iter().filter(|c| c.key.is_some()).collect();
+        key.sort_by_key(|c| c.key);
+        // A part of the source's key is no key.
+        let whole = key.iter().enumerate().all(|(i, c)| c.key == Some(i as u32 + 1));
+        if whole { key.iter().map(|c| c.name.clone()).collect() } else { Vec::new() }
+    } else {
+        resolve_keys(wanted, &names)?
+    };
+    let (mut columns, mut ddl) = (Vec::new(), Vec::new());
+    for mapped in &request.columns {
+        let is_key = key.contains(&mapped.name);
+        let new = for_new(mapped, is_key, &facts.server, &facts.collations);
+        let null = if is_key || !mapped.nullable { " NOT NULL" } else { " NULL" };
+        ddl.push(format!("{}{null}", new.ddl));
+        columns.push((
+            new.ddl,
+            PlannedColumn {
+                name: mapped.name.clone(),
+                input: settle(new.input, &new.type_text).with_name(&mapped.name).with_nullable(true),
+                native_type: new.type_text,
+                warning: new.warning,
+            },
+        ));
+    }
+    let new: Vec<NewColumn<'_>> = columns
+        .iter()
+        .zip(&request.columns)
+        .map(|((ddl, column), mapped)| NewColumn {
+            name: &column.name,
+            native_type: ddl,
+            nullable: mapped.nullable && !key.contains(&mapped.name),
+        })
+        .collect();
+    let create = Some(create_table(&facts.name, &new, &key, QUOTING, OPTIONS));
+    Ok(Layout { columns: columns.into_iter().map(|(_, c)| c).collect(), ddl, primary: key, create })
+}
+
+fn resolve_keys(wanted: &[String], names: &[&str]) -> Result<Vec<String>> {
+    wanted
+        .iter()
+        .map(|key| {
+            find_name("column", &QUOTING.unquote(key), names.iter().copied())
+                .map(|i| names[i].to_owned())
+                .map_err(|e| e.with("parameter", "key"))
+        })
+        .collect()
+}
+
+fn upsert_keys(wanted: &[String], layout: &Layout, facts: &Facts) -> Result<Vec<String>> {
+    let names: Vec<&str> = layout.columns.iter().map(|c| c.name.as_str()).collect();
+    let keys = if wanted.is_empty() { layout.primary.clone() } else { resolve_keys(wanted, &names)? };
+    let same = |a: &[String], b: &[String]| a.len() == b.len() && a.iter().all(|n| b.contains(n));
+    if keys.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "`{}` has no primary key, so an upsert cannot tell which rows are equal: add one, or name the columns of \
+                 a unique key in `key`",
+                facts.name
+            ),
+        ));
+    }
+    if let Some(table) = &facts.table
+        && !table.unique.iter().any(|(_, columns)| same(columns, &keys))
+    {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("({}) is no unique key of `{}`: an upsert needs one", keys.join(", "), facts.name),
+        ));
+    }
+    let missing: Vec<&str> = keys.iter().map(String::as_str).filter(|k| !names.contains(k)).collect();
+    if !missing.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Schema,
+            format!("an upsert needs its key columns, and gets no {}", missing.join(", ")),
+        ));
+    }
+    Ok(keys)
+}
+
+fn stage_sql(mode: WriteMode, staging: &TableName, target: &TableName, layout: &Layout) -> Vec<String> {
+    let quoted = staging.quoted(QUOTING);
+    if mode == WriteMode::Overwrite {
+        // With the target's own keys and checks, rows that it would refuse are found while they are written.
+        return vec![
+            format!("CREATE TABLE IF NOT EXISTS {quoted} LIKE {}", target.quoted(QUOTING)),
+            format!("ALTER TABLE {quoted} ADD COLUMN {SPLIT} INT UNSIGNED NOT NULL DEFAULT 0, ADD KEY ({SPLIT})"),
+        ];
+    }
+    // Without keys, for several rows may have an equal one; in the order they came, for the last one wins.
+    let columns = layout.columns.iter().zip(&layout.ddl).map(|(c, ddl)| format!("{} {ddl}", QUOTING.quote(&c.name)));
+    vec![format!(
+        "CREATE TABLE IF NOT EXISTS {quoted} ({}, {SPLIT} INT UNSIGNED NOT NULL, {ROW} BIGINT UNSIGNED NOT NULL, \
+         PRIMARY KEY ({SPLIT}, {ROW})){OPTIONS}",
+        columns.collect::<Vec<_>>().join(", ")
+    )]
+}

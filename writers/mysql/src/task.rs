@@ -1,0 +1,177 @@
+//! One task: a split's rows in one transaction.
+
+use std::collections::HashMap;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use async_trait::async_trait;
+use serde_json::json;
+use weir_core::{DirtyRow, Finished, Receipt, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan, Written, bisect};
+use weir_mysql::{QUOTING, Session};
+use weir_sql::WriterConfig;
+
+use crate::apply::{Inserts, Loaded, Numbering, Target, load, lost};
+use crate::encode::Encoder;
+use crate::state::{ROW, SPLIT, State};
+
+/// The most bytes of a statement with several rows: larger ones gain nothing and hold memory at both ends.
+const STATEMENT: usize = 4 * 1024 * 1024;
+/// The most bytes of a packet of LOAD DATA.
+const CHUNK: usize = 1024 * 1024;
+
+/// Writes a split.
+pub(crate) struct MySqlTask {
+    session: Option<Session>,
+    target: Target,
+    state: State,
+    split: u32,
+    begun: bool,
+    load: bool,
+    chunk: usize,
+    /// The number of the next row in an upsert's staging table.
+    next_row: u64,
+    rows: u64,
+    skipped: u64,
+}
+
+impl MySqlTask {
+    pub(crate) fn new(
+        session: Session,
+        config: &WriterConfig,
+        plan: &WritePlan,
+        state: State,
+        task: &TaskId,
+    ) -> Self {
+        let max_packet = state.max_packet as usize;
+        let mut extra = Vec::new();
+        if state.staging.is_some() {
+            extra.push(SPLIT.to_owned());
+            extra.extend((plan.mode == WriteMode::Upsert).then(|| ROW.to_owned()));
+        }
+        let bytes = config.batch_byte_size.unwrap_or(u64::MAX).min(STATEMENT as u64) as usize;
+        let target = Target {
+            table: state.into_table().clone(),
+            columns: plan.columns.iter().map(|c| c.name.clone()).collect(),
+            kinds: state.kinds(),
+            extra,
+            // Into staging rows are only added; the mode is what commit does.
+            mode: if state.staging.is_some() { WriteMode::Append } else { plan.mode },
+            same: state.same.clone(),
+            max_statement: bytes.min(max_packet / 2).max(1),
+            max_packet,
+            max_rows: config.batch_size.unwrap_or(u64::MAX).min(1 << 20) as usize,
+            cast: state.cast,
+        };
+        Self {
+            session: Some(session),
+            target,
+            load: state.load,
+            chunk: CHUNK.min(max_packet / 2).max(1024),
+            state,
+            split: task.split,
+            begun: false,
+            next_row: 0,
+            rows: 0,
+            skipped: 0,
+        }
+    }
+
+    async fn begin(&mut self) -> Result<()> {
+        if self.begun {
+            return Ok(());
+        }
+        let session = self.session.as_mut().ok_or_else(lost)?;
+        session.run("START TRANSACTION").await?;
+        if let Some(staging) = &self.state.staging {
+            // An earlier attempt may have committed without anybody learning of it.
+            session.run(&format!("DELETE FROM {} WHERE {SPLIT} = {}", staging.quoted(QUOTING), self.split)).await?;
+        }
+        self.begun = true;
+        Ok(())
+    }
+
+    fn numbering(&self) -> Numbering {
+        let numbered = self.target.extra.len() > 1;
+        Numbering { split: self.split.into(), first_row: numbered.then_some(self.next_row) }
+    }
+
+    /// Takes out the rows that the server would bend without an error.
+    fn object(&self, batch: &RecordBatch) -> Result<(Option<RecordBatch>, Vec<DirtyRow>)> {
+        let encoder = Encoder::new(batch, &self.target.kinds, self.target.cast)?;
+        if !encoder.needs_a_look() {
+            return Ok((None, Vec::new()));
+        }
+        let mut refused = Vec::new();
+        let mut keep = HashMap::new();
+        for row in 0..batch.num_rows() {
+            if let Some((column, reason)) = encoder.objection(row) {
+                let name = batch.schema_ref().field(column).name().clone();
+                refused.push(DirtyRow::of_batch(batch, row, Some(name), reason));
+                keep.insert(row, false);
+            }
+        }
+        if refused.is_empty() {
+            return Ok((None, refused));
+        }
+        let mask: BooleanArray = (0..batch.num_rows()).map(|row| Some(!keep.contains_key(&row))).collect();
+        Ok((Some(filter_record_batch(batch, &mask)?), refused))
+    }
+
+    async fn put(&mut self, batch: &RecordBatch) -> Result<Vec<DirtyRow>> {
+        let (kept, mut refused) = self.object(batch)?;
+        let batch = kept.as_ref().unwrap_or(batch);
+        if batch.num_rows() == 0 {
+            return Ok(refused);
+        }
+        self.begin().await?;
+        let numbering = self.numbering();
+        let session = self.session.as_mut().ok_or_else(lost)?;
+        if self.load {
+            match load(session, &self.target, batch, &numbering, self.chunk).await? {
+                Loaded::All => {
+                    self.rows += batch.num_rows() as u64;
+                    self.next_row += batch.num_rows() as u64;
+                    return Ok(refused);
+                }
+                Loaded::Nothing => {}
+                Loaded::NotAllowed => {
+                    tracing::warn!("the server takes no LOAD DATA LOCAL: batches go as INSERTs");
+                    self.load = false;
+                }
+            }
+        }
+        let mut inserts = Inserts::new(session, &self.target, numbering);
+        let before = refused.len();
+        for (start, rows) in inserts.pieces(batch) {
+            refused.extend(bisect(&mut inserts, &batch.slice(start, rows)).await?);
+        }
+        let taken = batch.num_rows() as u64 - (refused.len() - before) as u64;
+        let skipped = inserts.skipped;
+        self.next_row = inserts.numbering.first_row.unwrap_or(self.next_row);
+        self.rows += taken - skipped.min(taken);
+        self.skipped += skipped;
+        Ok(refused)
+    }
+}
+
+#[async_trait]
+impl TaskWriter for MySqlTask {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
+        let refused = self.put(batch).await.context("table", &self.state.table)?;
+        Ok(Written { refused })
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<Finished> {
+        // Also without a row: an earlier attempt's must go.
+        if self.state.staging.is_some() {
+            self.begin().await.context("table", &self.state.table)?;
+        }
+        let mut session = self.session.take().ok_or_else(lost)?;
+        if self.begun {
+            session.run("COMMIT").await.context("table", &self.state.table)?;
+        }
+        session.close().await;
+        let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, data: json!({}) };
+        Ok(Finished { receipt, refused: Vec::new() })
+    }
+}
