@@ -1,0 +1,48 @@
+//! The serialisable form of how a job converts values.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use weir_core::convert::{ConvertOptions, Formats, Pattern};
+use weir_core::{Error, OnTypeLoss, Result};
+
+/// How a job converts values, as it travels with a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConvertSpec {
+    /// The job's zone.
+    #[serde(with = "weir_core::zone")]
+    pub time_zone: chrono_tz::Tz,
+    /// DataX's `common.column` object, or null.
+    pub formats: Value,
+    /// What to do with conversions that alter every value.
+    pub on_type_loss: OnTypeLoss,
+    /// Whether an empty text is NULL where anything but text is wanted.
+    pub empty_as_null: bool,
+}
+
+impl ConvertSpec {
+    /// What core's conversions take.
+    ///
+    /// # Errors
+    /// [`Config`](weir_core::ErrorKind::Config) for a pattern, zone or encoding that cannot be understood.
+    pub fn options(&self) -> Result<ConvertOptions> {
+        let text = |key: &str| self.formats.get(key).and_then(Value::as_str).filter(|t| !t.is_empty());
+        let at = |key: &str, fault: &str| Error::config(format!("common.column.{key}: {fault}"));
+        let pattern = |key: &str| text(key).map(|t| Pattern::new(t).map_err(|e| at(key, e.message()))).transpose();
+        let extra = self.formats.get("extraFormats").and_then(Value::as_array).into_iter().flatten();
+        let extra = extra.filter_map(Value::as_str).map(Pattern::new).collect::<Result<_>>();
+        let zone = text("timeZone").map(|t| t.parse().map_err(|_| at("timeZone", &format!("`{t}` is no time zone"))));
+        Ok(ConvertOptions {
+            time_zone: self.time_zone,
+            formats: Formats {
+                datetime: pattern("datetimeFormat")?,
+                time: pattern("timeFormat")?,
+                date: pattern("dateFormat")?,
+                extra: extra.map_err(|e| at("extraFormats", e.message()))?,
+                time_zone: zone.transpose()?,
+                encoding: text("encoding").map(str::to_owned),
+            },
+            on_type_loss: self.on_type_loss,
+            empty_as_null: self.empty_as_null,
+        })
+    }
+}
