@@ -84,8 +84,9 @@ impl Decoder {
             (_, DataType::FixedSizeBinary(16)) => Builder::Uuid(FixedSizeBinaryBuilder::new(16)),
             (_, DataType::List(_)) => Builder::Vector(ListBuilder::new(Float32Builder::new())),
             (_, other) => {
-                return Err(Error::new(ErrorKind::Internal, format!("{other} was never offered"))
-                    .with("column", field.name()));
+                return Err(
+                    Error::new(ErrorKind::Internal, format!("{other} was never offered")).with("column", field.name())
+                );
             }
         };
         Ok(Self { builder, zero_date })

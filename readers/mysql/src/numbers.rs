@@ -180,9 +180,7 @@ fn clock(cell: &[u8]) -> Option<i64> {
     }
     let micros = match &cell[colon + 6..] {
         [] => 0,
-        [b'.', digits @ ..] if digits.len() <= 6 => {
-            unsigned(digits)? as i64 * 10i64.pow(6 - digits.len() as u32)
-        }
+        [b'.', digits @ ..] if digits.len() <= 6 => unsigned(digits)? as i64 * 10i64.pow(6 - digits.len() as u32),
         _ => return None,
     };
     Some(((hours * 60 + i64::from(minutes)) * 60 + i64::from(seconds)) * 1_000_000 + micros)

@@ -53,10 +53,7 @@ impl MySqlReader {
         faults.0.dedup();
         faults.or(())?;
         let of_url = |get: &dyn Fn(&Options) -> bool| locations.iter().flat_map(|l| &l.options).any(get);
-        let shape = Shape {
-            tiny_is_bool: of_url(&|o| o.tiny_is_bool),
-            year_is_date: of_url(&|o| o.year_is_date),
-        };
+        let shape = Shape { tiny_is_bool: of_url(&|o| o.tiny_is_bool), year_is_date: of_url(&|o| o.year_is_date) };
         let url = locations.iter().flat_map(|l| &l.options).find_map(|o| o.zero_date);
         Ok(Self {
             setup: config.setup(),
@@ -93,11 +90,8 @@ impl MySqlReader {
 
     /// A session with the location's server; the one of the location before, where that is the same.
     async fn hold<'a>(&self, held: &'a mut Option<Held>, location: &Location) -> Result<&'a mut Session> {
-        let place = location
-            .options
-            .first()
-            .map(|o| (o.place(), o.user.clone(), o.database.clone()))
-            .unwrap_or_default();
+        let place =
+            location.options.first().map(|o| (o.place(), o.user.clone(), o.database.clone())).unwrap_or_default();
         if held.as_ref().is_none_or(|h| h.place != place) {
             if let Some(old) = held.take() {
                 old.session.close().await;
@@ -127,12 +121,11 @@ impl Reader for MySqlReader {
             for (i, offered) in first.columns.iter().enumerate() {
                 let mut column = offered.source_column(self.shape).context("table", &first.label)?;
                 // A NULL may come from any shard, and zero dates may become one.
-                column.nullable = all.iter().any(|d| d.columns[i].nullable) || self.may_be_zero(&offered.cell.type_text);
+                column.nullable =
+                    all.iter().any(|d| d.columns[i].nullable) || self.may_be_zero(&offered.cell.type_text);
                 // The native form is one type: where shards differ in length, it goes.
                 if all.iter().any(|d| d.columns[i].cell.type_text != offered.cell.type_text) {
-                    column.representations.retain(|f| {
-                        weir_core::field::extension(f) != Some(weir_core::field::NATIVE)
-                    });
+                    column.representations.retain(|f| weir_core::field::extension(f) != Some(weir_core::field::NATIVE));
                 }
                 schema.columns.push(column);
             }
@@ -162,10 +155,8 @@ impl Reader for MySqlReader {
     async fn read(&self, split: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
         let part = Part::deserialize(&split.part)
             .map_err(|e| Error::internal("the split is none of this reader's").because(e))?;
-        let location = self
-            .locations
-            .get(part.source)
-            .ok_or_else(|| Error::internal("the split's source is not in the job"))?;
+        let location =
+            self.locations.get(part.source).ok_or_else(|| Error::internal("the split's source is not in the job"))?;
         self.read_part(&part, location, request, output).await.context("table", &split.table)
     }
 
@@ -291,7 +282,8 @@ impl MySqlReader {
         let list: Vec<&str> = list.iter().map(String::as_str).collect();
         let places = (0..wanted.len()).map(|i| i + usize::from(pad)).collect();
         if !part.query {
-            let conditions: Vec<&str> = part.condition.as_deref().into_iter().chain(self.config.common.filter()).collect();
+            let conditions: Vec<&str> =
+                part.condition.as_deref().into_iter().chain(self.config.common.filter()).collect();
             return (select(&list, &part.from, &conditions) + &limit, places);
         }
         let mut names: Vec<String> = part.columns.iter().map(|c| c.name.to_lowercase()).collect();

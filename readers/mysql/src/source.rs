@@ -99,7 +99,11 @@ async fn look_at_table(
         outputs = describe_query(session, &sql).await.map_err(|e| match e.kind() {
             ErrorKind::NotFound => Error::new(
                 ErrorKind::NotFound,
-                format!("{}; the table has: {}", e.message(), names.iter().take(30).copied().collect::<Vec<_>>().join(", ")),
+                format!(
+                    "{}; the table has: {}",
+                    e.message(),
+                    names.iter().take(30).copied().collect::<Vec<_>>().join(", ")
+                ),
             ),
             _ => e,
         })?;
@@ -239,7 +243,10 @@ pub(crate) fn check_equal(first: &Described, other: &Described) -> Result<()> {
 fn fits(a: &str, b: &str) -> bool {
     let (a, b) = (Kind::parse(a), Kind::parse(b));
     match (&a, &b) {
-        (Kind::Char(_) | Kind::Text(_) | Kind::Enum | Kind::Set, Kind::Char(_) | Kind::Text(_) | Kind::Enum | Kind::Set)
+        (
+            Kind::Char(_) | Kind::Text(_) | Kind::Enum | Kind::Set,
+            Kind::Char(_) | Kind::Text(_) | Kind::Enum | Kind::Set,
+        )
         | (Kind::Binary(_), Kind::Binary(_))
         | (Kind::DateTime(_), Kind::DateTime(_))
         | (Kind::Timestamp(_), Kind::Timestamp(_))

@@ -96,7 +96,8 @@ fn key_column<'a>(table: &'a Table, split_pk: Option<&str>) -> Result<Option<&'a
     let column = match split_pk {
         Some(name) => {
             let names = table.columns.iter().map(|c| c.name.as_str());
-            let index = find_name("column", &QUOTING.unquote(name), names).map_err(|e| e.with("parameter", "splitPk"))?;
+            let index =
+                find_name("column", &QUOTING.unquote(name), names).map_err(|e| e.with("parameter", "splitPk"))?;
             Some(&table.columns[index])
         }
         None => table.primary_key().first().and_then(|name| table.column(name)),
@@ -105,8 +106,17 @@ fn key_column<'a>(table: &'a Table, split_pk: Option<&str>) -> Result<Option<&'a
     Ok(column.filter(|c| {
         matches!(
             c.kind,
-            Kind::Int { .. } | Kind::Decimal { .. } | Kind::Char(_) | Kind::Text(_) | Kind::Binary(_) | Kind::Date
-                | Kind::DateTime(_) | Kind::Timestamp(_) | Kind::Year | Kind::Uuid | Kind::Inet
+            Kind::Int { .. }
+                | Kind::Decimal { .. }
+                | Kind::Char(_)
+                | Kind::Text(_)
+                | Kind::Binary(_)
+                | Kind::Date
+                | Kind::DateTime(_)
+                | Kind::Timestamp(_)
+                | Kind::Year
+                | Kind::Uuid
+                | Kind::Inet
         )
     }))
 }

@@ -92,9 +92,8 @@ impl Table {
 /// # Errors
 /// The server's.
 pub async fn server(session: &mut Session) -> Result<Server> {
-    let row: Option<(String, Option<u64>, u64, Option<String>)> = session
-        .row("SELECT VERSION(), @@local_infile, @@max_allowed_packet, DATABASE()")
-        .await?;
+    let row: Option<(String, Option<u64>, u64, Option<String>)> =
+        session.row("SELECT VERSION(), @@local_infile, @@max_allowed_packet, DATABASE()").await?;
     let (version, local, max_packet, database) = row.ok_or_else(|| Error::internal("the server says nothing"))?;
     let mariadb = version.to_ascii_lowercase().contains("mariadb");
     Ok(Server { version, mariadb, local_infile: local == Some(1), max_packet, database })

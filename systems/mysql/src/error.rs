@@ -52,7 +52,9 @@ fn of_io(error: std::io::Error) -> Error {
 fn of_tls(reason: String) -> Error {
     Error::new(
         ErrorKind::Unreachable,
-        format!("no TLS session with the server ({reason}): check sslMode, and sslCa for verify-ca and verify-identity"),
+        format!(
+            "no TLS session with the server ({reason}): check sslMode, and sslCa for verify-ca and verify-identity"
+        ),
     )
     .retryable(false)
 }
@@ -97,8 +99,23 @@ pub fn is_row_fault(error: &mysql_async::Error) -> Option<(Option<String>, Strin
         // NULL, duplicates, foreign keys, checks
         1048 | 1062 | 1169 | 1216 | 1452 | 1364 | 1557 | 1586 | 3819 | 4025 | 1748 | 1526
         // values that do not fit: truncated, out of range, wrong
-        | 1264 | 1265 | 1292 | 1366 | 1367 | 1406 | 1411 | 1416 | 1263 | 1690 | 1441 | 1300 | 3140..=3158
-        | 3037 | 3064 | 3516 | 3617 | 3643 | 3732 | 6136 | 6137 | 6138 | 1644 | 1288 | 3750 | 1118 | 4078 | 4161
+        | 1264 | 1265 | 1292 | 1366 | 1367 | 1406 | 1411 | 1416 | 1263 | 1690 | 1441 | 1300 | 3140
+            ..=3158
+                | 3037
+                | 3064
+                | 3516
+                | 3617
+                | 3643
+                | 3732
+                | 6136
+                | 6137
+                | 6138
+                | 1644
+                | 1288
+                | 3750
+                | 1118
+                | 4078
+                | 4161
     );
     // TRUNCATED_WRONG_VALUE_FOR_FIELD and friends: `… for column 'c' at row 3`, in MariaDB `column `d`.`t`.`c``.
     let column = e.message.rsplit_once("olumn ").and_then(|(_, rest)| {
@@ -132,7 +149,10 @@ mod tests {
             }))
         };
         assert_eq!(fault(1264, "Out of range value for column 'n' at row 3").unwrap().0.as_deref(), Some("n"));
-        assert_eq!(fault(1366, "Incorrect integer value: 'x' for column `d`.`t`.`n` at row 1").unwrap().0.unwrap(), "n");
+        assert_eq!(
+            fault(1366, "Incorrect integer value: 'x' for column `d`.`t`.`n` at row 1").unwrap().0.unwrap(),
+            "n"
+        );
         assert_eq!(fault(1048, "Column 'n' cannot be null").unwrap().0.as_deref(), Some("n"));
         assert!(fault(1146, "Table 'd.t' doesn't exist").is_none());
     }

@@ -165,9 +165,7 @@ impl Kind {
             Self::Binary(_) | Self::Geometry => plain(DataType::Binary),
             Self::Json => plain(DataType::Utf8).map(|f| field::with_extension(f, field::JSON)),
             Self::Uuid => plain(DataType::FixedSizeBinary(16)).map(|f| field::with_extension(f, field::UUID)),
-            Self::Vector => {
-                plain(DataType::List(std::sync::Arc::new(Field::new("item", DataType::Float32, true))))
-            }
+            Self::Vector => plain(DataType::List(std::sync::Arc::new(Field::new("item", DataType::Float32, true)))),
             Self::Unknown => None,
         }
     }

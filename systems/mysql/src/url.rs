@@ -222,8 +222,15 @@ impl Options {
                 "yearisdatetype" => self.year_is_date = on,
                 "sessionvariables" => self.session.push(format!("SET SESSION {value}")),
                 // Without effect here: text is always UTF-8, instants are always UTC, keys are always fetched.
-                "servertimezone" | "connectiontimezone" | "characterencoding" | "useunicode" | "autoreconnect"
-                | "allowpublickeyretrieval" | "allowmultiqueries" | "uselegacydatetimecode" | "charset" => {}
+                "servertimezone"
+                | "connectiontimezone"
+                | "characterencoding"
+                | "useunicode"
+                | "autoreconnect"
+                | "allowpublickeyretrieval"
+                | "allowmultiqueries"
+                | "uselegacydatetimecode"
+                | "charset" => {}
                 _ => self.warnings.push(format!("the URL's property `{key}` is not followed")),
             }
         }

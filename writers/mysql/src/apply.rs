@@ -110,7 +110,8 @@ pub(crate) async fn load(
         Ok(()) => {
             let sent = batch.num_rows() as u64;
             // REPLACE counts the rows it deletes too.
-            let counted = session.affected() == sent || (target.mode == WriteMode::Replace && session.affected() > sent);
+            let counted =
+                session.affected() == sent || (target.mode == WriteMode::Replace && session.affected() > sent);
             if counted && session.conn.get_warnings() == 0 {
                 return Ok(Loaded::All);
             }

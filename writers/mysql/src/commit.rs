@@ -60,8 +60,7 @@ pub(crate) async fn commit(
         return Ok(done);
     }
     if let Some(staging) = &state.staging {
-        let published: Option<u8> =
-            session.row(&format!("SELECT published FROM {}", marker.quoted(QUOTING))).await?;
+        let published: Option<u8> = session.row(&format!("SELECT published FROM {}", marker.quoted(QUOTING))).await?;
         if published.is_none() {
             done.description = publish(session, config, plan, state, marker, staging, receipts).await?;
         }
@@ -128,7 +127,9 @@ async fn publish(
             }
             if replace {
                 session.run(&format!("DELETE FROM {target}")).await?;
-                session.run(&format!("INSERT INTO {target} ({columns}) SELECT {values} FROM {source} s WHERE {chosen}")).await?;
+                session
+                    .run(&format!("INSERT INTO {target} ({columns}) SELECT {values} FROM {source} s WHERE {chosen}"))
+                    .await?;
             }
         }
         _ => {

@@ -8,9 +8,9 @@ use arrow::array::{
     PrimitiveArray, RecordBatch, StringArray, StringViewArray,
 };
 use arrow::datatypes::{
-    DataType, DurationMicrosecondType, Field, Float32Type, Int8Type, Int16Type, Int32Type, Int64Type, Time64MicrosecondType,
-    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampSecondType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    DataType, DurationMicrosecondType, Field, Float32Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampSecondType,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use weir_core::field::{NATIVE, UUID, extension};
 use weir_core::{Error, ErrorKind, Result};
@@ -139,8 +139,14 @@ impl<'a> Encoder<'a> {
         self.columns.iter().any(|v| {
             matches!(
                 v,
-                Values::F32(_) | Values::F64(_) | Values::Seconds(_) | Values::Millis(_) | Values::Micros(_)
-                    | Values::Duration(_) | Values::Clock(_) | Values::Date(_)
+                Values::F32(_)
+                    | Values::F64(_)
+                    | Values::Seconds(_)
+                    | Values::Millis(_)
+                    | Values::Micros(_)
+                    | Values::Duration(_)
+                    | Values::Clock(_)
+                    | Values::Date(_)
             )
         })
     }

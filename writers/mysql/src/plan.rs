@@ -123,7 +123,9 @@ fn method(mode: WriteMode, load: bool) -> String {
         WriteMode::Ignore => {
             format!("{how}, equal keys skipped; each split is one transaction and commits by itself")
         }
-        WriteMode::Overwrite => format!("{how} into a staging table, then DELETE and INSERT … SELECT in one transaction"),
+        WriteMode::Overwrite => {
+            format!("{how} into a staging table, then DELETE and INSERT … SELECT in one transaction")
+        }
         WriteMode::Upsert => {
             format!("{how} into a staging table, then INSERT … ON DUPLICATE KEY UPDATE in one transaction")
         }

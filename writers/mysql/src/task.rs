@@ -6,7 +6,9 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use async_trait::async_trait;
 use serde_json::json;
-use weir_core::{DirtyRow, Finished, Receipt, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan, Written, bisect};
+use weir_core::{
+    DirtyRow, Finished, Receipt, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan, Written, bisect,
+};
 use weir_mysql::{QUOTING, Session};
 use weir_sql::WriterConfig;
 
@@ -35,13 +37,7 @@ pub(crate) struct MySqlTask {
 }
 
 impl MySqlTask {
-    pub(crate) fn new(
-        session: Session,
-        config: &WriterConfig,
-        plan: &WritePlan,
-        state: State,
-        task: &TaskId,
-    ) -> Self {
+    pub(crate) fn new(session: Session, config: &WriterConfig, plan: &WritePlan, state: State, task: &TaskId) -> Self {
         let max_packet = state.max_packet as usize;
         let mut extra = Vec::new();
         if state.staging.is_some() {

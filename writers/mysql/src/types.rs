@@ -206,7 +206,9 @@ fn arrow_type(field: &Field, is_key: bool, server: &Server) -> (String, Option<D
             return (
                 "decimal(65,30)".into(),
                 None,
-                Some("MySQL's widest decimal has 35 digits before and 30 after the point; other values are dirty".into()),
+                Some(
+                    "MySQL's widest decimal has 35 digits before and 30 after the point; other values are dirty".into(),
+                ),
             );
         }
         Some(INTERVAL) => return same("varchar(255)"),
@@ -243,9 +245,11 @@ fn arrow_type(field: &Field, is_key: bool, server: &Server) -> (String, Option<D
         ),
         DataType::Timestamp(unit, Some(zone)) => (
             "timestamp(6)".into(),
-            (*unit == TimeUnit::Nanosecond)
-                .then(|| DataType::Timestamp(TimeUnit::Microsecond, Some(zone.clone()))),
-            Some("MySQL's timestamp holds 1970 to 2038; other instants are dirty, unless the column is made a datetime".into()),
+            (*unit == TimeUnit::Nanosecond).then(|| DataType::Timestamp(TimeUnit::Microsecond, Some(zone.clone()))),
+            Some(
+                "MySQL's timestamp holds 1970 to 2038; other instants are dirty, unless the column is made a datetime"
+                    .into(),
+            ),
         ),
         DataType::Time32(_) | DataType::Time64(_) => {
             ("time(6)".into(), Some(DataType::Time64(TimeUnit::Microsecond)), None)
@@ -270,10 +274,11 @@ fn nanoseconds(unit: &TimeUnit) -> Option<String> {
 fn text_type(field: &Field, is_key: bool) -> (String, Option<DataType>, Option<String>) {
     let input = (!matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View))
         .then_some(DataType::Utf8);
-    let length = native_type(field).filter(|(_, text)| text.to_ascii_lowercase().contains("char")).and_then(|(_, text)| {
-        let (_, rest) = text.split_once('(')?;
-        rest.split_once(')')?.0.trim().parse::<u32>().ok().filter(|n| *n > 0)
-    });
+    let length =
+        native_type(field).filter(|(_, text)| text.to_ascii_lowercase().contains("char")).and_then(|(_, text)| {
+            let (_, rest) = text.split_once('(')?;
+            rest.split_once(')')?.0.trim().parse::<u32>().ok().filter(|n| *n > 0)
+        });
     let longest = if is_key { 768 } else { 16_383 };
     match length.filter(|n| *n <= longest) {
         Some(n) => (format!("varchar({n})"), input, None),

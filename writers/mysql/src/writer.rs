@@ -121,8 +121,8 @@ impl Writer for MySqlWriter {
         session.close().await;
         let entries = self.config.common.column.as_slice();
         let Some(table) = table else {
-            let listed = (!weir_sql::columns::is_all(entries))
-                .then(|| entries.iter().map(|e| QUOTING.unquote(e)).collect());
+            let listed =
+                (!weir_sql::columns::is_all(entries)).then(|| entries.iter().map(|e| QUOTING.unquote(e)).collect());
             return Ok(TargetSchema { table: name.to_string(), exists: false, columns: Vec::new(), listed });
         };
         let names: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
