@@ -83,11 +83,6 @@ impl DirtyRows {
         })
     }
 
-    /// All dirty rows so far.
-    pub fn count(&self) -> u64 {
-        self.count.load(Relaxed)
-    }
-
     fn parts(&self) -> MutexGuard<'_, BTreeMap<(usize, u32), Part>> {
         self.parts.lock().unwrap_or_else(|poison| poison.into_inner())
     }
@@ -284,8 +279,7 @@ mod tests {
         second.sync().unwrap();
         assert_eq!(rows.close().unwrap(), Some(file.clone()));
         let kept = fs::read_to_string(&file).unwrap();
-        let reasons: Vec<_> =
-            kept.lines().map(|l| serde_json::from_str::<QuarantineRow>(l).unwrap().reason).collect();
+        let reasons: Vec<_> = kept.lines().map(|l| serde_json::from_str::<QuarantineRow>(l).unwrap().reason).collect();
         assert_eq!(reasons, ["kept", "too many"]);
         assert_eq!(fs::read_dir(folder.path().join("q")).unwrap().count(), 1);
         #[cfg(unix)]

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
-use weir_core::convert::{Conversion, ConvertOptions, Formats, Loss};
+use weir_core::convert::{Conversion, ConvertOptions, Loss};
 use weir_core::field::same_representation;
 use weir_core::{
     ConnectorContext, Error, ErrorKind, Faults, Form, MappedColumn, ReadColumn, ReadRequest, Reader, Result,
-    SourceColumn, SourceSchema, TargetSchema, WritePlan, WriteRequest, Writer,
+    SourceColumn, SourceSchema, WritePlan, WriteRequest, Writer,
 };
 
+use crate::convert::ConvertSpec;
 use crate::job::{Endpoint, Entry, Job};
 use crate::mapping::{MappedSource, Mapping, map};
 use crate::pipeline::{From, PipelineSpec, constant_field};
@@ -24,8 +25,6 @@ pub struct PlannedEntry {
     pub writer: Arc<dyn Writer>,
     /// The source's columns and tables.
     pub source: SourceSchema,
-    /// The target before the run.
-    pub target: TargetSchema,
     /// The recipe between the two.
     pub pipeline: PipelineSpec,
     /// The writer's decisions.
@@ -63,10 +62,11 @@ pub async fn plan_entry(job: &Job, entry: &Entry, run_id: &str, context: &Connec
         _ => Form::DataX,
     };
     let mapping = map(&source, &target, form, &entry.mapping)?;
-    let convert = ConvertOptions {
+    let convert = ConvertSpec {
         time_zone: context.time_zone,
-        formats: Formats::from_job(&job.setting.column_formats)?,
+        formats: job.setting.column_formats.clone(),
         on_type_loss: entry.on_type_loss,
+        empty_as_null: entry.writer.form == Form::DataX,
     };
     let transformers = compile_transformers(entry, &source)?;
     let offers = offers(&source, &mapping, transformers.as_ref());
@@ -97,7 +97,7 @@ pub async fn plan_entry(job: &Job, entry: &Entry, run_id: &str, context: &Connec
             Loss::Every(what) => warnings.push(format!("column {}: {what} (onTypeLoss: cast)", to.name)),
         }
     }
-    Ok(PlannedEntry { reader, writer, source, target, pipeline, plan, columns, warnings })
+    Ok(PlannedEntry { reader, writer, source, pipeline, plan, columns, warnings })
 }
 
 fn compile_transformers(entry: &Entry, source: &SourceSchema) -> Result<Option<Transformers>> {
@@ -146,8 +146,9 @@ fn choose(
     transformers: Option<&Transformers>,
     offers: &[MappedColumn],
     plan: &WritePlan,
-    convert: ConvertOptions,
+    convert: ConvertSpec,
 ) -> Result<(PipelineSpec, Vec<PlannedSource>)> {
+    let options = convert.options()?;
     let mut faults = Faults::default();
     let mut read: Vec<ReadColumn> = Vec::new();
     if transformers.is_some() {
@@ -165,7 +166,7 @@ fn choose(
             MappedSource::Column(index) => order(&source.columns[*index], &offer.offers),
             MappedSource::Constant(_) => offer.offers.iter().collect(),
         };
-        let (field, loss) = match convertible(&candidates, &planned.input, &convert) {
+        let (field, loss) = match convertible(&candidates, &planned.input, &options) {
             Ok(found) => found,
             Err(error) => {
                 let (name, from, to) = (&planned.name, &offer.source_type, &planned.native_type);

@@ -22,6 +22,7 @@
 //! ```
 
 mod check;
+mod convert;
 mod dirty;
 mod entry;
 pub mod job;
@@ -46,4 +47,4 @@ pub use options::{Quarantine, RunOptions, default_state_dir};
 pub use plan::{ColumnPlan, EntryPlan, Plan, plan};
 pub use report::{ErrorReport, Report, Status, TableReport};
 pub use run::run;
-pub use task::{Outcome, TaskContext, TaskSpec, run_task};
+pub use task::{Outcome, TaskContext, TaskError, TaskSpec, run_task};

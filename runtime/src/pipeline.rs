@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::convert::{Conversion, ConvertOptions};
 use weir_core::{DirtyRow, Error, ReadRequest, Result, ResultExt, WritePlan};
 
+use crate::convert::ConvertSpec;
 use crate::dirty::Side;
 use crate::transform::{TransformerSpec, Transformers};
 
@@ -23,7 +24,7 @@ pub struct PipelineSpec {
     /// Where each of the writer's columns comes from.
     pub columns: Vec<From>,
     /// How values are converted.
-    pub convert: ConvertOptions,
+    pub convert: ConvertSpec,
 }
 
 /// Where one of the writer's columns comes from.
@@ -70,6 +71,7 @@ impl Pipeline {
             true => None,
             false => Some(Transformers::plan(&spec.transformers, &read)?),
         };
+        let options = spec.convert.options()?;
         let fields = transformers.as_ref().map_or(read.as_slice(), |t| t.output_fields());
         let columns = spec
             .columns
@@ -78,12 +80,12 @@ impl Pipeline {
             .map(|(from, planned)| match from {
                 From::Column(index) => {
                     let field = fields.get(*index).ok_or_else(|| Error::internal("a plan names a column too many"))?;
-                    let conversion = Conversion::plan(field, &planned.input, &spec.convert);
+                    let conversion = Conversion::plan(field, &planned.input, &options);
                     Ok(Source::Column(*index, conversion.context("column", &planned.name)?))
                 }
-                From::Constant(text) => constant(text, &planned.input, &spec.convert)
-                    .context("column", &planned.name)
-                    .map(Source::Constant),
+                From::Constant(text) => {
+                    constant(text, &planned.input, &options).context("column", &planned.name).map(Source::Constant)
+                }
             })
             .collect::<Result<_>>()?;
         Ok(Self { transformers, columns, schema: plan.input_schema() })

@@ -123,12 +123,7 @@ pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
 
 /// The connectors' context on the control runtime; the form is set for each end.
 pub fn context(job: &Job, options: &RunOptions, io: Handle) -> ConnectorContext {
-    ConnectorContext {
-        cancel: options.cancel.clone(),
-        io,
-        form: weir_core::Form::Native,
-        time_zone: job.at.timezone(),
-    }
+    ConnectorContext { cancel: options.cancel.clone(), io, form: weir_core::Form::Native, time_zone: job.at.timezone() }
 }
 
 /// The job's channels: its own ceiling, else one for each core up to four.
@@ -251,15 +246,27 @@ impl fmt::Display for EntryPlan {
         }
         f.write_char('\n')?;
         let rows = self.columns.iter().map(|c| {
-            let via = if c.read_as == c.written_as { c.read_as.clone() } else { format!("{} → {}", c.read_as, c.written_as) };
-            vec![c.source.clone(), c.source_type.clone(), via, c.target.clone(), c.target_type.clone(), c.conversion.clone()]
+            let via = if c.read_as == c.written_as {
+                c.read_as.clone()
+            } else {
+                format!("{} → {}", c.read_as, c.written_as)
+            };
+            vec![
+                c.source.clone(),
+                c.source_type.clone(),
+                via,
+                c.target.clone(),
+                c.target_type.clone(),
+                c.conversion.clone(),
+            ]
         });
         table(f, &["source", "type", "arrow", "target", "type", "conversion"], rows.collect())?;
         f.write_char('\n')?;
         let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
-        let rows = self.splits.iter().take(20).map(|s| {
-            vec![s.id.to_string(), s.table.clone(), s.description.clone(), number(s.rows), number(s.bytes)]
-        });
+        let rows =
+            self.splits.iter().take(20).map(|s| {
+                vec![s.id.to_string(), s.table.clone(), s.description.clone(), number(s.rows), number(s.bytes)]
+            });
         table(f, &["split", "table", "part", "rows", "bytes"], rows.collect())?;
         if self.splits.len() > 20 {
             writeln!(f, "  … and {} more splits", self.splits.len() - 20)?;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -141,11 +141,11 @@ impl Run {
         // A target that takes one task at a time (one SQLite file, one output file) is often the same for all entries.
         let alone = planned.iter().any(|entry| entry.writer.max_channels() == Some(1));
         let at_once = if alone { 1 } else { channels(&self.job.setting) };
-        ended.entries = futures::stream::iter(planned.into_iter().enumerate())
-            .map(|(index, entry)| self.run_entry(index, entry, &context))
-            .buffered(at_once)
-            .collect()
-            .await;
+        // Boxed, here and below: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
+        let entries =
+            planned.into_iter().enumerate().map(|(index, entry)| self.run_entry(index, entry, &context).boxed());
+        let entries: Vec<_> = entries.collect();
+        ended.entries = futures::stream::iter(entries).buffered(at_once).collect().await;
         ticker.abort();
         self.tell_progress();
         ended
@@ -215,9 +215,8 @@ impl Run {
             left: self.options.limit.map(|rows| Arc::new(AtomicI64::new(i64::try_from(rows).unwrap_or(i64::MAX)))),
         };
         let mut failed: Option<Error> = None;
-        let mut outcomes = futures::stream::iter(splits.iter())
-            .map(|split| self.run_split(&spec, split, &task_context))
-            .buffer_unordered(at_once);
+        let tasks: Vec<_> = splits.iter().map(|split| self.run_split(&spec, split, &task_context).boxed()).collect();
+        let mut outcomes = futures::stream::iter(tasks).buffer_unordered(at_once);
         while let Some(outcome) = outcomes.next().await {
             match outcome {
                 Ok(outcome) => receipts.push(outcome.receipt),

@@ -195,8 +195,7 @@ async fn write(
     dirty: &DirtyPart,
 ) -> Result<Receipt, (Error, bool)> {
     let sure = |error| (error, false);
-    let writer =
-        spec.writer.open_writer(&connector_context(&spec.writer, spec, context, cancel)).map_err(sure)?;
+    let writer = spec.writer.open_writer(&connector_context(&spec.writer, spec, context, cancel)).map_err(sure)?;
     let id = TaskId { run_id: spec.run_id.clone(), split: split.id, table: split.table.clone(), attempt };
     let mut task = None;
     let mut failed = None;
@@ -249,12 +248,7 @@ fn connector_context(
     context: &TaskContext,
     cancel: &CancellationToken,
 ) -> ConnectorContext {
-    ConnectorContext {
-        cancel: cancel.clone(),
-        io: context.io.clone(),
-        form: endpoint.form,
-        time_zone: spec.time_zone,
-    }
+    ConnectorContext { cancel: cancel.clone(), io: context.io.clone(), form: endpoint.form, time_zone: spec.time_zone }
 }
 
 /// Waits for `work`, but once the task is stopped no longer than [`GRACE`].
