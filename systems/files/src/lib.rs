@@ -1,1 +1,40 @@
-//! Files: formats, compression, object stores.
+//! What the reader and the writer of files share: where files are, how they are packed, and how text becomes values.
+//!
+//! ```text
+//!   Location ──▶ Store ──▶ ByteStream ──▶ Unpack ──▶ Decode ──▶ text      (reader)
+//!   Location ──▶ Store ◀── Sink       ◀── Pack   ◀── Encode ◀── text      (writer)
+//!                  └────▶ RangeSource ──▶ Parquet, Arrow IPC
+//! ```
+//!
+//! Nothing here holds a whole file: streams move in blocks, Parquet and Arrow IPC are read by ranges.
+//!
+//! # Extending
+//!
+//! A new place for files is a variant of [`Store`] and a scheme in [`Location::parse`]; a new packing is a variant of
+//! [`Compression`] with its two ends in `pack.rs` and `unpack.rs`.
+
+mod columnar;
+mod encoding;
+mod error;
+mod format;
+mod location;
+mod options;
+mod pack;
+mod pattern;
+mod sink;
+mod store;
+mod stream;
+mod unpack;
+
+pub use columnar::{ColumnarReader, RangeSource, parquet_error};
+pub use encoding::{Decode, Encode, encoding};
+pub use error::{arrow_error, store_error};
+pub use format::{Compression, Format, split_extension};
+pub use location::Location;
+pub use options::StoreOptions;
+pub use pack::Pack;
+pub use pattern::{Moment, Pattern};
+pub use sink::Sink;
+pub use store::{Entry, Found, Store};
+pub use stream::{BLOCK, ByteStream, TextSource};
+pub use unpack::Unpack;

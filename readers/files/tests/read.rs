@@ -1,0 +1,265 @@
+//! Real files, read through the plugin as the runtime does it.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::*;
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use weir_core::*;
+use weir_reader_files as _;
+
+#[derive(Default)]
+struct Sink {
+    batches: Vec<RecordBatch>,
+    rejected: Vec<DirtyRow>,
+}
+
+#[async_trait]
+impl BatchSender for Sink {
+    async fn send(&mut self, batch: RecordBatch) -> Result<()> {
+        assert!(
+            batch.num_rows() <= MAX_BATCH_ROWS && (batch.num_rows() == 1 || batch_bytes(&batch) <= MAX_BATCH_BYTES)
+        );
+        self.batches.push(batch);
+        Ok(())
+    }
+
+    async fn reject(&mut self, row: DirtyRow) -> Result<()> {
+        self.rejected.push(row);
+        Ok(())
+    }
+}
+
+impl Sink {
+    /// All values as text, row by row.
+    fn rows(&self) -> Vec<Vec<Option<String>>> {
+        let mut rows = Vec::new();
+        for batch in &self.batches {
+            for row in 0..batch.num_rows() {
+                let values = row_values(batch, row);
+                let cell = |v: &Value| v.as_str().map(str::to_owned);
+                rows.push(values.values().map(cell).collect());
+            }
+        }
+        rows
+    }
+}
+
+fn reader(form: Form, parameters: Value) -> std::result::Result<Arc<dyn Reader>, Faults> {
+    let context = ConnectorContext {
+        cancel: Default::default(),
+        io: tokio::runtime::Handle::current(),
+        form,
+        time_zone: chrono_tz::UTC,
+    };
+    let plugin = readers().into_iter().find(|p| p.name == "files").expect("the reader is linked");
+    (plugin.open)(&parameters, &context)
+}
+
+async fn read(form: Form, parameters: Value) -> Result<(SourceSchema, Sink)> {
+    let schema = reader(form, parameters.clone())?.schema().await?;
+    let columns = schema.columns.iter().enumerate();
+    let columns = columns.map(|(index, c)| ReadColumn { index, field: c.canonical().clone() }).collect();
+    let request = ReadRequest { columns, snapshot: None, limit: None };
+    let wanted = SplitRequest { channels: 2, max_bytes: 1 << 30, snapshot: None, limit: None };
+    let splits = reader(form, parameters.clone())?.splits(&wanted).await?;
+    let mut sink = Sink::default();
+    for split in splits {
+        // A task may run in another process: everything it knows is in the split and the request.
+        reader(form, parameters.clone())?.read(&split, &request, &mut sink).await?;
+    }
+    Ok((schema, sink))
+}
+
+fn types(schema: &SourceSchema) -> Vec<String> {
+    schema.columns.iter().map(|c| field::type_text(c.canonical())).collect()
+}
+
+fn write(folder: &Path, name: &str, data: impl AsRef<[u8]>) -> String {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, data).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn some(values: &[&str]) -> Vec<Option<String>> {
+    values.iter().map(|v| (*v != "NULL").then(|| (*v).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn csv_types_come_from_the_first_rows_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "\u{feff}id,name,price,day,at,ok,code\r\n\
+        1,\"Ann, \"\"A\"\"\",12.50,2024-02-29,2024-02-29 10:00:00,true,007\r\n\
+        2,\"two\nlines\",3.05,,2024-02-29T10:00:00.123456,false,\"\"\r\n\
+        -3,日本,4,2024-03-01,2024-02-29 11:00,TRUE,\r\n";
+    let path = write(folder.path(), "a.csv", text);
+    let (schema, sink) = read(Form::Native, json!({ "path": path })).await.unwrap();
+    assert_eq!(types(&schema), ["Int64", "Utf8", "Decimal128(38, 2)", "Date32", "Timestamp(µs)", "Boolean", "Utf8"]);
+    assert_eq!(sink.rejected, []);
+    let rows = sink.rows();
+    assert_eq!(rows[0], some(&["1", "Ann, \"A\"", "12.50", "2024-02-29", "2024-02-29 10:00:00", "true", "007"]));
+    assert_eq!(rows[1], some(&["2", "two\nlines", "3.05", "NULL", "2024-02-29 10:00:00.123456", "false", ""]));
+    assert_eq!(rows[2], some(&["-3", "日本", "4.00", "2024-03-01", "2024-02-29 11:00:00", "true", "NULL"]));
+}
+
+#[tokio::test]
+async fn a_bad_row_is_set_aside_with_its_line_and_the_others_arrive() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = b"a,b\n1,\"x\ny\"\n2\n3,c,d\nfour,e\n".to_vec();
+    text.extend(b"5,\xff\xfe\n6,\"z\"z\n7,g\n8,\"open\n");
+    let path = write(folder.path(), "a.csv", text);
+    let list = json!([{ "index": 0, "name": "a", "type": "long" }, { "index": 1, "name": "b", "type": "string" }]);
+    let (_, sink) = read(Form::Native, json!({ "path": path, "column": list })).await.unwrap();
+    assert_eq!(sink.rows(), [some(&["1", "x\ny"]), some(&["7", "g"])]);
+    let mut reasons: Vec<_> = sink.rejected.iter().map(|r| (r.reason.as_str(), r.column.as_deref())).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons.len(), 6);
+    for (found, (line, word, column)) in reasons.iter().zip([
+        ("line 10: ", "never closed", None),
+        ("line 4: ", "1 fields and not 2", None),
+        ("line 5: ", "3 fields and not 2", None),
+        ("line 6: ", "`four` is no integer", Some("a")),
+        ("line 7: ", "encoding", Some("b")),
+        ("line 8: ", "closing quote", None),
+    ]) {
+        assert!(found.0.starts_with(line) && found.0.contains(word) && found.1 == column, "{found:?}");
+    }
+    let ragged = sink.rejected.iter().find(|r| r.reason.contains("3 fields")).unwrap();
+    assert_eq!(ragged.values["column_2"], "d");
+}
+
+#[tokio::test]
+async fn datax_defaults_hold_under_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "in/a.txt", "1, x ,2024/02/29 10:00:00\n,,2024/03/01 00:00:00,more\n9\n");
+    let column = json!([
+        { "index": 0, "type": "long" }, { "index": 1, "type": "string" },
+        { "index": 2, "type": "date", "format": "yyyy/MM/dd HH:mm:ss" }, { "type": "string", "value": "k" }
+    ]);
+    let path = folder.path().join("in").to_str().unwrap().to_owned();
+    let parameters = json!({ "path": [path], "encoding": "UTF-8", "column": column, "fieldDelimiter": "," });
+    let (schema, sink) = read(Form::DataX, parameters).await.unwrap();
+    assert_eq!(types(&schema), ["Int64", "Utf8", "Timestamp(µs)", "Utf8"]);
+    assert!(schema.listed);
+    assert_eq!(sink.rows(), [some(&["1", "x", "2024-02-29 10:00:00", "k"])]);
+    // No text means NULL, so an empty number is no number; a row that lacks a listed field is dirty.
+    assert_eq!(sink.rejected.len(), 2);
+
+    let all = json!({ "path": format!("{path}/*.txt"), "column": ["*"], "nullFormat": "9", "skipHeader": "true" });
+    let all = json!({ "path": all["path"], "column": ["*"], "skipHeader": true });
+    let (schema, sink) = read(Form::DataX, all).await.unwrap();
+    assert_eq!(types(&schema), ["Utf8"; 4]);
+    assert_eq!(sink.rows(), [some(&["", "", "2024/03/01 00:00:00", "more"])]);
+}
+
+#[tokio::test]
+async fn many_files_encodings_and_archives() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    write(folder.path(), "d/1.csv", "a,b\n1,x\n");
+    // The header decides, not the order.
+    write(folder.path(), "d/sub/2.csv", "b,a\ny,2\n");
+    let mut zip = flate2_like(b"a,b\n3,z\n");
+    write(folder.path(), "d/3.csv.zst", &zip);
+    let (_, sink) = read(Form::Native, json!({ "path": format!("{root}/d") })).await.unwrap();
+    assert_eq!(sink.rows(), [some(&["1", "x"]), some(&["3", "z"]), some(&["2", "y"])]);
+
+    zip.truncate(zip.len() - 4);
+    let cut = write(folder.path(), "cut.csv.zst", &zip);
+    let error = read(Form::Native, json!({ "path": cut })).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Data);
+    assert!(error.to_string().contains("cut.csv.zst"));
+
+    let gbk = write(folder.path(), "gbk.tsv", b"\xc3\xfb\tn\n\xc8\xd5\xb1\xbe\t1\n");
+    let (schema, sink) = read(Form::Native, json!({ "path": gbk, "encoding": "gbk" })).await.unwrap();
+    assert_eq!(schema.columns[0].name, "名");
+    assert_eq!(sink.rows(), [some(&["日本", "1"])]);
+
+    let missing = read(Form::Native, json!({ "path": format!("{root}/none/*.csv") })).await.err().unwrap();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    for bad in [json!({}), json!({ "path": "x", "compress": "zip" }), json!({ "path": "gs://b/x.csv" })] {
+        assert!(reader(Form::Native, bad).is_err());
+    }
+}
+
+fn flate2_like(data: &[u8]) -> Vec<u8> {
+    let mut pack = weir_files::Pack::new(weir_files::Compression::Zstd).unwrap();
+    let mut out = Vec::new();
+    pack.write(data, &mut out).unwrap();
+    pack.finish(&mut out).unwrap();
+    out
+}
+
+#[tokio::test]
+async fn json_lines_keep_digits_and_nested_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "{\"id\":1,\"big\":18446744073709551615,\"price\":1.10,\"tags\":{\"a\": [1.0, 2]},\"s\":\"x\\u00e9\\n\"}\n\n\
+        {\"s\":null,\"id\":2,\"price\":0.30}\n\
+        {\"id\":\"three\"}\n\
+        {\"id\":4,\n\
+        [5]\n\
+        {\"id\":6,\"tags\":{\"z\":1e400}}\n";
+    let path = write(folder.path(), "a.jsonl", text);
+    let parameters = json!({ "path": path, "sampleRows": 2 });
+    let (schema, sink) = read(Form::Native, parameters).await.unwrap();
+    assert_eq!(types(&schema), ["Int64", "Decimal128(38, 0)", "Decimal128(38, 2)", "json", "Utf8"]);
+    assert_eq!(
+        sink.rows(),
+        [
+            some(&["1", "18446744073709551615", "1.10", "{\"a\": [1.0, 2]}", "xé\n"]),
+            some(&["2", "NULL", "0.30", "NULL", "NULL"]),
+            some(&["6", "NULL", "NULL", "{\"z\":1e400}", "NULL"]),
+        ]
+    );
+    let lines: Vec<_> = sink.rejected.iter().map(|r| r.reason.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["line 5", "line 6", "line 4"]);
+}
+
+#[tokio::test]
+async fn a_large_row_travels_alone_and_batches_stay_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("big.csv");
+    let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+    writeln!(file, "id,text").unwrap();
+    for i in 0..200_000 {
+        writeln!(file, "{i},row {i}").unwrap();
+        if i == 1000 {
+            writeln!(file, "-1,\"{}\"", "x\n".repeat(6 << 20)).unwrap();
+        }
+    }
+    file.into_inner().unwrap();
+    let (_, sink) = read(Form::Native, json!({ "path": path })).await.unwrap();
+    assert_eq!(sink.batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 200_001);
+    assert!(sink.batches.iter().any(|b| b.num_rows() == 1 && batch_bytes(b) > MAX_BATCH_BYTES));
+    let sum: i64 = sink.batches.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec()).sum();
+    assert_eq!(sum, (0..200_000i64).sum::<i64>() - 1);
+}
+
+#[tokio::test]
+async fn parquet_goes_by_row_groups_and_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let words = arrow::array::StringViewArray::from_iter_values((0..1000).map(|i| format!("word {i}")));
+    let numbers = arrow::array::Int64Array::from_iter_values(0..1000);
+    let batch = RecordBatch::try_from_iter([("w", Arc::new(words) as _), ("n", Arc::new(numbers) as _)]).unwrap();
+    let properties =
+        parquet::file::properties::WriterProperties::builder().set_max_row_group_row_count(Some(300)).build();
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let (schema, sink) = read(Form::Native, json!({ "path": path, "column": ["n", "w", "n"] })).await.unwrap();
+    assert_eq!(types(&schema), ["Int64", "Utf8", "Int64"]);
+    let n: Vec<i64> =
+        sink.batches.iter().flat_map(|b| b.column(2).as_primitive::<Int64Type>().values().to_vec()).collect();
+    assert_eq!(n, (0..1000).collect::<Vec<_>>());
+    let cut = &std::fs::read(&path).unwrap()[..500];
+    let cut = write(folder.path(), "cut.parquet", cut);
+    assert_eq!(read(Form::Native, json!({ "path": cut })).await.err().unwrap().kind(), ErrorKind::Data);
+    let near = read(Form::Native, json!({ "path": path, "column": ["nn"] })).await.err().unwrap();
+    assert_eq!(near.kind(), ErrorKind::NotFound);
+}

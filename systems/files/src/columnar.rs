@@ -1,0 +1,305 @@
+//! Parquet and Arrow IPC files, read by ranges: the footer first, then one row group or batch after the other.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::{FileDecoder, StreamDecoder, read_footer_length};
+use arrow::ipc::{Block, convert::fb_to_schema, root_as_footer};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use object_store::ObjectStoreExt;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use tokio_util::sync::CancellationToken;
+use weir_core::{Error, ErrorKind, Result, ResultExt};
+
+use crate::{ByteStream, Format, Found, Store, arrow_error, store_error};
+
+/// A file that is read by ranges.
+pub struct RangeSource {
+    store: Store,
+    path: String,
+    size: u64,
+    file: Option<File>,
+    cancel: CancellationToken,
+}
+
+impl RangeSource {
+    /// Opens the file `path` of `store`.
+    pub async fn open(store: &Store, path: &str, cancel: &CancellationToken) -> Result<Self> {
+        let Found::File(size) = store.look(path).await? else {
+            return Err(Error::new(ErrorKind::NotFound, "no such file").with("file", store.display(path)));
+        };
+        let file = match store {
+            Store::Local => Some(File::open(path).context("file", path)?),
+            Store::Remote { .. } => None,
+        };
+        Ok(Self { store: store.clone(), path: path.to_owned(), size, file, cancel: cancel.clone() })
+    }
+
+    /// Its bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The bytes of a range, which must lie within the file.
+    pub async fn read(&mut self, range: Range<u64>) -> Result<Bytes> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        let name = self.store.display(&self.path);
+        if range.start > range.end || range.end > self.size {
+            return Err(arrow_error("the file ends before what its footer promises", &name));
+        }
+        match (&mut self.file, &self.store) {
+            (Some(file), _) => {
+                let mut bytes = vec![0; (range.end - range.start) as usize];
+                file.seek(SeekFrom::Start(range.start))
+                    .and_then(|_| file.read_exact(&mut bytes))
+                    .context("file", name)?;
+                Ok(bytes.into())
+            }
+            (None, Store::Remote { store, .. }) => {
+                let key = self.store.key(&self.path)?;
+                tokio::select! {
+                    biased;
+                    () = self.cancel.cancelled() => Err(Error::cancelled()),
+                    bytes = store.get_range(&key, range) => bytes.map_err(|e| store_error(e, &name)),
+                }
+            }
+            (None, Store::Local) => Err(Error::internal("a local file is not open")),
+        }
+    }
+}
+
+impl AsyncFileReader for RangeSource {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        async move { self.read(range).await.map_err(|e| ParquetError::External(Box::new(e))) }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        async move {
+            let size = self.size;
+            Ok(Arc::new(ParquetMetaDataReader::new().load_and_finish(self, size).await?))
+        }
+        .boxed()
+    }
+}
+
+/// A fault of the Parquet library; one of ours that passed through it comes out as it was.
+pub fn parquet_error(error: ParquetError, path: &str) -> Error {
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(other) => arrow_error(other, path),
+        },
+        other => arrow_error(other, path),
+    }
+}
+
+/// A Parquet or Arrow IPC file, opened at its footer.
+pub struct ColumnarReader {
+    name: String,
+    schema: SchemaRef,
+    kind: Kind,
+}
+
+enum Kind {
+    Parquet {
+        source: Option<RangeSource>,
+        metadata: ArrowReaderMetadata,
+    },
+    ParquetLocal(Box<ParquetRecordBatchReader>),
+    ParquetRemote(Box<ParquetRecordBatchStream<RangeSource>>),
+    Blocks {
+        source: RangeSource,
+        decoder: FileDecoder,
+        blocks: Vec<Block>,
+        next: usize,
+        columns: Vec<usize>,
+    },
+    Stream {
+        bytes: ByteStream,
+        decoder: StreamDecoder,
+        buffer: Buffer,
+        first: Option<RecordBatch>,
+        columns: Vec<usize>,
+    },
+}
+
+impl ColumnarReader {
+    /// Opens a file and reads its schema, nothing else.
+    ///
+    /// # Errors
+    /// [`Data`](ErrorKind::Data) when it is not of this format.
+    pub async fn open(store: &Store, path: &str, format: Format, cancel: &CancellationToken) -> Result<Self> {
+        let name = store.display(path);
+        let mut source = RangeSource::open(store, path, cancel).await?;
+        if format == Format::Parquet {
+            let metadata = ArrowReaderMetadata::load_async(&mut source, ArrowReaderOptions::new()).await;
+            let metadata = metadata.map_err(|e| parquet_error(e, &name))?;
+            let schema = metadata.schema().clone();
+            return Ok(Self { name, schema, kind: Kind::Parquet { source: Some(source), metadata } });
+        }
+        let magic = source.read(0..source.size().min(8)).await?;
+        if magic.starts_with(b"FEA1") {
+            let message = "Feather version 1 is not supported: write the file again as Feather version 2 (Arrow IPC)";
+            return Err(Error::new(ErrorKind::Unsupported, message).with("file", name));
+        }
+        if magic.starts_with(b"ARROW1") {
+            Self::open_blocks(source, name).await
+        } else {
+            Self::open_stream(ByteStream::open(store, path, cancel).await?, name).await
+        }
+    }
+
+    async fn open_blocks(mut source: RangeSource, name: String) -> Result<Self> {
+        let size = source.size();
+        let wrong = |e: &str| arrow_error(e.to_owned(), &name);
+        let tail = source.read(size.saturating_sub(10)..size).await?;
+        let tail: [u8; 10] = tail.as_ref().try_into().map_err(|_| wrong("the file is too short"))?;
+        let length = read_footer_length(tail).map_err(|e| arrow_error(e, &name))? as u64;
+        let start = (size - 10).checked_sub(length).ok_or_else(|| wrong("the footer is longer than the file"))?;
+        let footer_bytes = source.read(start..size - 10).await?;
+        let footer = root_as_footer(&footer_bytes).map_err(|e| wrong(&e.to_string()))?;
+        let schema = Arc::new(fb_to_schema(footer.schema().ok_or_else(|| wrong("the footer has no schema"))?));
+        let mut decoder = FileDecoder::new(schema.clone(), footer.version());
+        for block in footer.dictionaries().iter().flatten() {
+            let data = read_block(&mut source, block, &name).await?;
+            decoder.read_dictionary(block, &data).map_err(|e| arrow_error(e, &name))?;
+        }
+        let blocks = footer.recordBatches().iter().flatten().copied().collect();
+        Ok(Self { name, schema, kind: Kind::Blocks { source, decoder, blocks, next: 0, columns: Vec::new() } })
+    }
+
+    async fn open_stream(mut bytes: ByteStream, name: String) -> Result<Self> {
+        let mut decoder = StreamDecoder::new();
+        let mut buffer = Buffer::from_vec(Vec::<u8>::new());
+        // The schema is the first message; the first batch may come along with it.
+        let mut first = None;
+        while decoder.schema().is_none() && first.is_none() {
+            let Some(more) = next_buffer(&mut bytes).await? else { break };
+            buffer = more;
+            while !buffer.is_empty() && first.is_none() {
+                first = decoder.decode(&mut buffer).map_err(|e| arrow_error(e, &name))?;
+            }
+        }
+        let schema = decoder.schema().ok_or_else(|| arrow_error("the file holds no schema", &name))?;
+        Ok(Self { name, schema, kind: Kind::Stream { bytes, decoder, buffer, first, columns: Vec::new() } })
+    }
+
+    /// The columns as the file has them.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Rows and uncompressed bytes of each row group of a Parquet file; `None` for Arrow IPC.
+    pub fn groups(&self) -> Option<Vec<(u64, u64)>> {
+        match &self.kind {
+            Kind::Parquet { metadata, .. } => Some(
+                metadata
+                    .metadata()
+                    .row_groups()
+                    .iter()
+                    .map(|g| (g.num_rows().max(0) as u64, g.total_byte_size().max(0) as u64))
+                    .collect(),
+            ),
+            _ => None,
+        }
+    }
+
+    /// Begins to read `columns` (indexes in ascending order, each once) of the row groups `groups` (all, if `None`),
+    /// in batches of about `rows` rows.
+    pub async fn start(mut self, groups: Option<Vec<usize>>, columns: &[usize], rows: usize) -> Result<Self> {
+        match &mut self.kind {
+            Kind::Parquet { source, metadata } => {
+                let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
+                let source = source.take().ok_or_else(|| Error::internal("the file is read already"))?;
+                let groups = groups.unwrap_or_else(|| (0..metadata.metadata().num_row_groups()).collect());
+                self.kind = match source.file {
+                    // A local file is read page by page, never a row group at once.
+                    Some(file) => Kind::ParquetLocal(Box::new(
+                        ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+                            .with_projection(mask)
+                            .with_row_groups(groups)
+                            .with_batch_size(rows)
+                            .build()
+                            .map_err(|e| parquet_error(e, &self.name))?,
+                    )),
+                    None => Kind::ParquetRemote(Box::new(
+                        ParquetRecordBatchStreamBuilder::new_with_metadata(source, metadata.clone())
+                            .with_projection(mask)
+                            .with_row_groups(groups)
+                            .with_batch_size(rows)
+                            .build()
+                            .map_err(|e| parquet_error(e, &self.name))?,
+                    )),
+                };
+            }
+            Kind::Blocks { columns: wanted, .. } | Kind::Stream { columns: wanted, .. } => *wanted = columns.to_vec(),
+            _ => {}
+        }
+        Ok(self)
+    }
+
+    /// The next batch, with the columns of `start`.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let name = &self.name;
+        match &mut self.kind {
+            Kind::Parquet { .. } => Err(Error::internal("the file is not started")),
+            Kind::ParquetLocal(reader) => reader.next().transpose().map_err(|e| arrow_error(e, name)),
+            Kind::ParquetRemote(stream) => stream.next().await.transpose().map_err(|e| parquet_error(e, name)),
+            Kind::Blocks { source, decoder, blocks, next, columns } => {
+                let Some(block) = blocks.get(*next) else { return Ok(None) };
+                *next += 1;
+                let data = read_block(source, block, name).await?;
+                let batch = decoder.read_record_batch(block, &data).map_err(|e| arrow_error(e, name))?;
+                let batch = batch.ok_or_else(|| arrow_error("a block holds no batch", name))?;
+                Ok(Some(batch.project(columns).map_err(|e| arrow_error(e, name))?))
+            }
+            Kind::Stream { bytes, decoder, buffer, first, columns } => {
+                let mut found = first.take();
+                while found.is_none() {
+                    if buffer.is_empty() {
+                        match next_buffer(bytes).await? {
+                            Some(more) => *buffer = more,
+                            None => {
+                                decoder.finish().map_err(|e| arrow_error(e, name))?;
+                                return Ok(None);
+                            }
+                        }
+                    }
+                    found = decoder.decode(buffer).map_err(|e| arrow_error(e, name))?;
+                }
+                let batch = found.ok_or_else(|| Error::internal("a batch was lost"))?;
+                Ok(Some(batch.project(columns).map_err(|e| arrow_error(e, name))?))
+            }
+        }
+    }
+}
+
+async fn read_block(source: &mut RangeSource, block: &Block, name: &str) -> Result<Buffer> {
+    let length = block.bodyLength().checked_add(i64::from(block.metaDataLength()));
+    let range = u64::try_from(block.offset()).ok().zip(length.and_then(|l| u64::try_from(l).ok()));
+    let (start, length) = range.ok_or_else(|| arrow_error("a block of the footer lies nowhere", name))?;
+    Ok(Buffer::from(source.read(start..start.saturating_add(length)).await?))
+}
+
+async fn next_buffer(bytes: &mut ByteStream) -> Result<Option<Buffer>> {
+    let mut block = Vec::new();
+    Ok(bytes.fill(&mut block, crate::BLOCK).await?.then(|| Buffer::from_vec(block)))
+}

@@ -1,0 +1,303 @@
+//! Where files lie, behind one set of calls: this machine's folders, or an object store.
+
+use std::fmt;
+use std::path::Path as FsPath;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use glob::{MatchOptions, Pattern};
+use object_store::path::Path as Key;
+use object_store::{ObjectStore, ObjectStoreExt};
+use weir_core::{Error, ErrorKind, Result, ResultExt};
+
+use crate::store_error;
+
+/// A file system or an object store.
+#[derive(Clone)]
+pub enum Store {
+    /// This machine's file system.
+    Local,
+    /// An object store.
+    Remote {
+        /// The store.
+        store: Arc<dyn ObjectStore>,
+        /// What stands before a key in reports: `s3://bucket`.
+        root: String,
+    },
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The store's own Debug shows its configuration.
+        f.write_str(match self {
+            Self::Local => "Local",
+            Self::Remote { root, .. } => root,
+        })
+    }
+}
+
+/// A file of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its path or key.
+    pub path: String,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A file of so many bytes.
+    File(u64),
+    /// A folder, or in an object store a prefix with at least one object.
+    Folder,
+}
+
+impl Store {
+    /// A path as reports show it.
+    pub fn display(&self, path: &str) -> String {
+        match self {
+            Self::Local => path.to_owned(),
+            Self::Remote { root, .. } => format!("{root}/{path}"),
+        }
+    }
+
+    /// Whether this is this machine's file system.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Local)
+    }
+
+    pub(crate) fn key(&self, path: &str) -> Result<Key> {
+        Key::parse(path.trim_matches('/')).map_err(|e| store_error(e.into(), &self.display(path)))
+    }
+
+    /// What stands at `path`.
+    pub async fn look(&self, path: &str) -> Result<Found> {
+        match self {
+            Self::Local => match std::fs::metadata(path) {
+                Ok(data) if data.is_dir() => Ok(Found::Folder),
+                Ok(data) => Ok(Found::File(data.len())),
+                Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                    Ok(Found::Nothing)
+                }
+                Err(e) => Err(e).context("file", path),
+            },
+            Self::Remote { store, .. } => {
+                let key = self.key(path)?;
+                if !path.ends_with('/') && !key.as_ref().is_empty() {
+                    match store.head(&key).await {
+                        Ok(meta) => return Ok(Found::File(meta.size)),
+                        Err(object_store::Error::NotFound { .. }) => {}
+                        Err(e) => return Err(store_error(e, &self.display(path))),
+                    }
+                }
+                let first = store.list(Some(&key)).next().await.transpose();
+                let first = first.map_err(|e| store_error(e, &self.display(path)))?;
+                Ok(if first.is_some() { Found::Folder } else { Found::Nothing })
+            }
+        }
+    }
+
+    /// All files under a folder, at any depth and in path order; what is hidden (`.x`, `_x`) is left out.
+    pub async fn list(&self, folder: &str) -> Result<Vec<Entry>> {
+        let mut found = self.list_all(folder).await?;
+        let root = folder.trim_end_matches('/').len();
+        found.retain(|entry| {
+            !entry.path.get(root..).unwrap_or(&entry.path).split('/').any(|p| p.starts_with(['.', '_']))
+        });
+        Ok(found)
+    }
+
+    /// All files under a folder, hidden ones too.
+    pub async fn list_all(&self, folder: &str) -> Result<Vec<Entry>> {
+        let mut found = match self {
+            Self::Local => {
+                let root = folder.to_owned();
+                let walk = tokio::task::spawn_blocking(move || {
+                    let mut found = Vec::new();
+                    walk(FsPath::new(if root.is_empty() { "." } else { &root }), &root, &mut found)?;
+                    Ok::<_, Error>(found)
+                });
+                walk.await.map_err(|e| Error::internal("the folder could not be listed").because(e))??
+            }
+            Self::Remote { store, .. } => {
+                let key = self.key(folder)?;
+                let objects = store.list(Some(&key)).try_collect::<Vec<_>>().await;
+                let objects = objects.map_err(|e| store_error(e, &self.display(folder)))?;
+                objects.into_iter().map(|o| Entry { path: o.location.to_string(), size: o.size }).collect()
+            }
+        };
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    /// The files that a path of a job means: one file, all files of a folder, or the matches of a glob (`*`, `?`,
+    /// `[a-z]` within a name, `**` any depth).
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) when there is none.
+    pub async fn find(&self, path: &str) -> Result<Vec<Entry>> {
+        let found = match self.look(path).await? {
+            Found::File(size) => vec![Entry { path: path.to_owned(), size }],
+            Found::Folder => self.list(path).await?,
+            Found::Nothing => match path.find(['*', '?', '[']) {
+                Some(first) => {
+                    let folder = path[..first].rfind('/').map_or("", |slash| &path[..slash.max(1)]);
+                    self.glob(path, folder).await?
+                }
+                None => {
+                    return Err(
+                        Error::new(ErrorKind::NotFound, "no such file or folder").with("path", self.display(path))
+                    );
+                }
+            },
+        };
+        if found.is_empty() {
+            let message = "no file matches the path: check it, and that the folder holds visible files";
+            return Err(Error::new(ErrorKind::NotFound, message).with("path", self.display(path)));
+        }
+        Ok(found)
+    }
+
+    async fn glob(&self, pattern: &str, folder: &str) -> Result<Vec<Entry>> {
+        let wrong = |e: glob::PatternError| Error::config(format!("`{pattern}` is no valid pattern: {}", e.msg));
+        let matcher = Pattern::new(pattern).map_err(wrong)?;
+        // A pattern may also end at folders, all of whose files are meant then.
+        let below = Pattern::new(&format!("{}/**/*", pattern.trim_end_matches('/'))).map_err(wrong)?;
+        let options =
+            MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+        if self.look(if folder.is_empty() && self.is_local() { "." } else { folder }).await? != Found::Folder {
+            return Ok(Vec::new());
+        }
+        let mut found = self.list(folder).await?;
+        found.retain(|entry| matcher.matches_with(&entry.path, options) || below.matches_with(&entry.path, options));
+        Ok(found)
+    }
+
+    /// Makes a folder and those above it; object stores have none.
+    pub fn create_folder(&self, folder: &str) -> Result<()> {
+        match self {
+            Self::Local if !folder.is_empty() => std::fs::create_dir_all(folder).context("folder", folder),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a finished file in its place, replacing what is there: a rename, or a copy and a deletion.
+    pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        match self {
+            Self::Local => std::fs::rename(from, to).context("file", to),
+            Self::Remote { store, .. } => {
+                let (from_key, to_key) = (self.key(from)?, self.key(to)?);
+                store.copy(&from_key, &to_key).await.map_err(|e| store_error(e, &self.display(to)))?;
+                store.delete(&from_key).await.map_err(|e| store_error(e, &self.display(from)))
+            }
+        }
+    }
+
+    /// Removes a file; one that is gone already is no fault.
+    pub async fn remove(&self, path: &str) -> Result<()> {
+        match self {
+            Self::Local => match std::fs::remove_file(path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context("file", path),
+                _ => Ok(()),
+            },
+            Self::Remote { store, .. } => match store.delete(&self.key(path)?).await {
+                Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
+                Err(e) => Err(store_error(e, &self.display(path))),
+            },
+        }
+    }
+
+    /// Removes a folder with everything in it.
+    pub async fn remove_folder(&self, folder: &str) -> Result<()> {
+        match self {
+            Self::Local => match std::fs::remove_dir_all(folder) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context("folder", folder),
+                _ => Ok(()),
+            },
+            Self::Remote { .. } => {
+                for entry in self.list_all(folder).await? {
+                    self.remove(&entry.path).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes a folder if it is empty.
+    pub fn remove_empty_folder(&self, folder: &str) {
+        if self.is_local() {
+            // Not empty or gone already: both are fine.
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+
+    /// Makes renames and new files in a folder durable.
+    pub fn sync_folder(&self, folder: &str) -> Result<()> {
+        match self {
+            Self::Local => {
+                let folder = if folder.is_empty() { "." } else { folder };
+                std::fs::File::open(folder).and_then(|f| f.sync_all()).context("folder", folder)
+            }
+            Self::Remote { .. } => Ok(()),
+        }
+    }
+}
+
+fn walk(folder: &FsPath, shown: &str, found: &mut Vec<Entry>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).context("folder", folder.display())? {
+        let entry = entry.context("folder", folder.display())?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            return Err(Error::new(ErrorKind::Data, "a file name is not UTF-8: rename the file")
+                .with("file", entry.path().display()));
+        };
+        let path = match shown {
+            "" => name.to_owned(),
+            folder if folder.ends_with('/') => format!("{folder}{name}"),
+            folder => format!("{folder}/{name}"),
+        };
+        // Follows links to files and folders, as a shell's glob does; a dangling link is no file.
+        let Ok(data) = std::fs::metadata(entry.path()) else { continue };
+        if data.is_dir() {
+            // A link to a folder could lead around in a circle.
+            if !entry.file_type().is_ok_and(|t| t.is_symlink()) {
+                walk(&entry.path(), &path, found)?;
+            }
+        } else {
+            found.push(Entry { path, size: data.len() });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_folders_and_globs_are_found_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_str().unwrap();
+        for name in ["b.csv", "a.csv", "sub/c.csv", "sub/deep/d.csv", ".hidden.csv", "_tmp/e.csv"] {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        let find = async |pattern: &str| match Store::Local.find(&format!("{root}/{pattern}")).await {
+            Ok(found) => found.iter().map(|e| e.path[root.len() + 1..].to_owned()).collect::<Vec<_>>(),
+            Err(e) => vec![e.kind().name().to_owned()],
+        };
+        assert_eq!(find("").await.len(), 4);
+        assert_eq!(find("*.csv").await, ["a.csv", "b.csv"]);
+        assert_eq!(find("?.csv").await, ["a.csv", "b.csv"]);
+        assert_eq!(find("**/*.csv").await, ["a.csv", "b.csv", "sub/c.csv", "sub/deep/d.csv"]);
+        assert_eq!(find("s*").await, ["sub/c.csv", "sub/deep/d.csv"]);
+        assert_eq!(find("a.csv").await, ["a.csv"]);
+        assert_eq!(find("z*.csv").await, ["not_found"]);
+        assert_eq!(find("z.csv").await, ["not_found"]);
+    }
+}
