@@ -143,10 +143,10 @@ async fn by_key(
     let filter = filter.map(|f| format!(" AND ({f}\n)")).unwrap_or_default();
     let rows = session
         .rows(&format!(
-            "SELECT k::text FROM (SELECT DISTINCT k FROM ( \
+            "SELECT b.k::text AS boundary FROM (SELECT DISTINCT k FROM ( \
                SELECT k, row_number() OVER (ORDER BY k) AS i, count(*) OVER () AS n FROM ( \
                  SELECT {name} AS k FROM {from}{sample} WHERE {name} IS NOT NULL{filter}) s) o \
-             WHERE i > 1 AND (i - 1) * {pieces} / n > (i - 2) * {pieces} / n) b ORDER BY k"
+             WHERE i > 1 AND (i - 1) * {pieces} / n > (i - 2) * {pieces} / n) b ORDER BY b.k"
         ))
         .await
         .map_err(|e| e.with("column", &column.name))?;

@@ -1,1 +1,42 @@
-//! Writes tables of postgresql.
+//! Writes tables of PostgreSQL through COPY's binary format.
+
+mod check;
+mod columns;
+mod config;
+mod plan;
+mod publish;
+mod stage;
+mod task;
+mod writer;
+
+use std::sync::Arc;
+
+use weir_core::{ConnectorContext, Faults, Parameters, Writer, WriterPlugin};
+
+pub use config::PostgresqlWriterConfig;
+pub use writer::PostgresqlWriter;
+
+fn open(parameters: &Parameters, context: &ConnectorContext) -> Result<Arc<dyn Writer>, Faults> {
+    let config: PostgresqlWriterConfig = weir_core::config::parse(parameters)?;
+    Ok(Arc::new(PostgresqlWriter::new(config, context.clone())?))
+}
+
+weir_core::inventory::submit! {
+    WriterPlugin {
+        name: "postgresql",
+        aliases: &["postgresqlwriter"],
+        summary: "Tables of PostgreSQL, through COPY in binary: append, overwrite, upsert, ignore",
+        schema: || schemars::schema_for!(PostgresqlWriterConfig),
+        ignored: &[
+            ("dryRun", "use `weir plan`"),
+            ("encoding", "PostgreSQL converts from UTF-8 itself"),
+            ("splitFactor", "the reader sizes the splits"),
+        ],
+        refused: &[
+            ("onConflictColumn", "name the key columns of an upsert as `key`"),
+            ("partitionName", "name the partition as `table`"),
+        ],
+        open,
+        recognise: weir_postgresql::recognise,
+    }
+}

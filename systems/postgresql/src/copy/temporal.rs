@@ -133,7 +133,8 @@ pub fn parse_interval(text: &str) -> Result<(i64, i32, i32), String> {
             "" | "-" | "+" if !fraction.is_empty() => 0,
             digits => digits.parse().map_err(|_| wrong())?,
         };
-        if !fraction.is_empty() && !(time && unit == b'S') {
+        let seconds = time && unit == b'S';
+        if !fraction.is_empty() && !seconds {
             return Err(wrong());
         }
         let overflow = || format!("`{text}` is too long for an interval");

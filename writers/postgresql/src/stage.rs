@@ -1,0 +1,46 @@
+//! The table where rows wait: the target's columns and checks, and which row of which split each one is.
+
+use weir_core::{Error, ErrorKind, Result, WriteMode, WritePlan};
+use weir_postgresql::catalog::{find_table, unique_keys};
+use weir_postgresql::{Session, literal};
+use weir_sql::TableName;
+
+use crate::plan::{Q, State};
+
+/// The split of a staged row.
+pub const SPLIT: &str = "weir_split";
+/// The row's number within its split.
+pub const ROW: &str = "weir_row";
+
+/// Makes the staging table, if it is not there. The target exists by now.
+pub async fn create(session: &mut Session, plan: &WritePlan, state: &State, stage: &TableName) -> Result<()> {
+    if exists(session, stage).await? {
+        return Ok(());
+    }
+    let target = find_table(session, &state.table)
+        .await?
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, "the target table is gone").with("table", &state.table))?;
+    let (table, into) = (target.name.quoted(Q), stage.quoted(Q));
+    let written = |name: &str| plan.columns.iter().any(|c| c.name == name);
+    let mut sql = format!("CREATE TABLE {into} (LIKE {table} INCLUDING CONSTRAINTS);\n");
+    // A column that no row names would be refused here for its NOT NULL; its default is the target's business.
+    for column in target.columns.iter().filter(|c| !written(&c.name)) {
+        sql.push_str(&format!("ALTER TABLE {into} DROP COLUMN {} CASCADE;\n", Q.quote(&column.name)));
+    }
+    sql.push_str(&format!("ALTER TABLE {into} ADD COLUMN {SPLIT} int4 NOT NULL, ADD COLUMN {ROW} int8 NOT NULL;\n"));
+    if plan.mode == WriteMode::Overwrite {
+        // Rows that clash with each other are found here, one by one, not when the whole table is published.
+        for key in unique_keys(session, &target).await?.iter().filter(|key| key.iter().all(|c| written(c))) {
+            sql.push_str(&format!("CREATE UNIQUE INDEX ON {into} ({});\n", Q.quote_all(key)));
+        }
+    } else {
+        sql.push_str(&format!("CREATE INDEX ON {into} ({SPLIT});\n"));
+    }
+    session.execute(&format!("BEGIN;\n{sql}COMMIT")).await.map_err(|e| e.with("table", stage))?;
+    Ok(())
+}
+
+/// Whether the staging table is there.
+pub async fn exists(session: &mut Session, stage: &TableName) -> Result<bool> {
+    session.value(&format!("SELECT to_regclass({}) IS NOT NULL", literal(&stage.quoted(Q)))).await
+}

@@ -1,0 +1,204 @@
+//! One task: a transaction, a COPY a batch under a savepoint.
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::datatypes::Field;
+use async_trait::async_trait;
+use serde_json::json;
+use weir_core::{
+    Bisect, DirtyRow, Error, Finished, Receipt, Refusal, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan,
+    Written, batch_bytes, bisect, slice_rows,
+};
+use weir_postgresql::copy::Encoder;
+use weir_postgresql::copy::encode::Format;
+use weir_postgresql::error::{map, refusal};
+use weir_postgresql::{PgType, Session};
+
+use crate::plan::{Q, State};
+use crate::stage::{ROW, SPLIT};
+
+/// The most bytes of a COPY stream in one message.
+const MESSAGE: usize = 1 << 20;
+
+pub(crate) struct Task {
+    session: Session,
+    encoder: Encoder,
+    buffer: Vec<u8>,
+    copy: String,
+    /// The relation that COPY fills, as the server's messages name it.
+    relation: String,
+    /// `ignore`: moves a batch from the session's own table into the target.
+    insert: Option<String>,
+    table: String,
+    most_rows: usize,
+    most_bytes: usize,
+    split: u32,
+    rows: u64,
+    skipped: u64,
+}
+
+/// The session's own table of `ignore`.
+const OWN: &str = "weir_batch";
+
+impl Task {
+    pub async fn open(
+        mut session: Session,
+        plan: &WritePlan,
+        state: &State,
+        task: &TaskId,
+        (most_rows, most_bytes): (Option<u64>, Option<u64>),
+    ) -> Result<Self> {
+        let split = i32::try_from(task.split).map_err(|_| Error::internal("too many splits"))?;
+        let names = Q.quote_all(plan.columns.iter().map(|c| &c.name));
+        let table = state.table.quoted(Q);
+        session.execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
+        let mut insert = None;
+        let (into, relation, list) = match &state.stage {
+            Some(stage) => {
+                // A former attempt at this split may have finished without anybody hearing of it.
+                session.execute(&format!("DELETE FROM {} WHERE {SPLIT} = {split}", stage.quoted(Q))).await?;
+                (stage.quoted(Q), stage.name.clone(), comma(&names, &format!("{SPLIT}, {ROW}")))
+            }
+            None if plan.mode == WriteMode::Ignore => {
+                session
+                    .execute(&format!(
+                        "CREATE TEMPORARY TABLE {OWN} ON COMMIT DROP AS SELECT {names} FROM {table} WITH NO DATA"
+                    ))
+                    .await?;
+                let overriding = overriding(state);
+                insert = Some(format!(
+                    "INSERT INTO {table} ({names}){overriding} SELECT {names} FROM {OWN} ON CONFLICT DO NOTHING"
+                ));
+                (OWN.to_owned(), OWN.to_owned(), names)
+            }
+            None => (table.clone(), state.table.name.clone(), names),
+        };
+        let format = match state.format {
+            Format::Binary => "binary",
+            Format::Text => "text",
+        };
+        let list = if list.is_empty() { String::new() } else { format!(" ({list})") };
+        let columns: Vec<(&Field, &PgType)> = plan.columns.iter().map(|c| &c.input).zip(&state.types).collect();
+        let limit = |n: Option<u64>| n.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+        Ok(Self {
+            session,
+            encoder: Encoder::new(&columns, state.format, state.stage.as_ref().map(|_| split))?,
+            buffer: Vec::new(),
+            copy: format!("COPY {into}{list} FROM STDIN (FORMAT {format})"),
+            relation,
+            insert,
+            table: plan.table.clone(),
+            most_rows: limit(most_rows),
+            most_bytes: limit(most_bytes),
+            split: task.split,
+            rows: 0,
+            skipped: 0,
+        })
+    }
+
+    /// Sends the buffer as one COPY under a savepoint.
+    async fn copy(&mut self) -> Result<Option<Refusal>> {
+        self.session.execute("SAVEPOINT weir").await?;
+        let sent = {
+            let (connection, stopper) = self.session.parts();
+            let (copy, buffer) = (&self.copy, &self.buffer);
+            let sending = async {
+                let mut into = connection.copy_in_raw(copy).await?;
+                for message in buffer.chunks(MESSAGE) {
+                    into.send(message).await?;
+                }
+                into.finish().await
+            };
+            stopper.watch(sending).await?
+        };
+        let copied = match sent {
+            Ok(copied) => copied,
+            Err(error) => return self.undo(error).await,
+        };
+        let mut applied = copied;
+        if let Some(insert) = &self.insert {
+            match self.session.try_execute(insert).await? {
+                Ok(inserted) => applied = inserted,
+                Err(error) => return self.undo(error).await,
+            }
+            self.session.execute(&format!("TRUNCATE {OWN}")).await?;
+        }
+        self.session.execute("RELEASE SAVEPOINT weir").await?;
+        self.rows += applied;
+        self.skipped += copied - applied.min(copied);
+        Ok(None)
+    }
+
+    /// After a failed COPY: the refusal if a row is to blame, else the error.
+    async fn undo(&mut self, error: sqlx::Error) -> Result<Option<Refusal>> {
+        let refused = refusal(&error, &self.relation);
+        match refused {
+            Some(refused) => {
+                self.session.execute("ROLLBACK TO SAVEPOINT weir").await?;
+                Ok(Some(refused))
+            }
+            None => Err(map(error)).context("table", &self.table),
+        }
+    }
+
+    async fn write_slice(&mut self, batch: &RecordBatch, refused: &mut Vec<DirtyRow>) -> Result<()> {
+        let encoded = self.encoder.encode(batch, &mut self.buffer)?.refused;
+        let kept;
+        let batch = if encoded.is_empty() {
+            batch
+        } else {
+            let mut keep = vec![true; batch.num_rows()];
+            for (row, column, reason) in encoded {
+                keep[row] = false;
+                let column = batch.schema_ref().field(column).name().clone();
+                refused.push(DirtyRow::of_batch(batch, row, Some(column), reason));
+            }
+            kept = arrow::compute::filter_record_batch(batch, &BooleanArray::from(keep))?;
+            &kept
+        };
+        // The buffer holds exactly the kept rows: nearly always this is all there is to do.
+        if batch.num_rows() == 0 || self.copy().await?.is_none() {
+            return Ok(());
+        }
+        refused.extend(bisect(self, batch).await?);
+        Ok(())
+    }
+}
+
+fn comma(a: &str, b: &str) -> String {
+    if a.is_empty() { b.to_owned() } else { format!("{a}, {b}") }
+}
+
+/// Identities that are generated always take values only when told so; COPY needs no telling.
+pub(crate) fn overriding(state: &State) -> &'static str {
+    if state.identities.is_empty() { "" } else { " OVERRIDING SYSTEM VALUE" }
+}
+
+#[async_trait]
+impl Bisect for Task {
+    async fn apply(&mut self, rows: &RecordBatch) -> Result<Option<Refusal>> {
+        self.encoder.encode(rows, &mut self.buffer)?;
+        self.copy().await
+    }
+}
+
+#[async_trait]
+impl TaskWriter for Task {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
+        let mut written = Written::default();
+        // The job's batch sizes are ceilings.
+        let bytes = batch_bytes(batch);
+        let pieces = if bytes > self.most_bytes { bytes.div_ceil(self.most_bytes) } else { 1 };
+        let rows = batch.num_rows().div_ceil(pieces).min(self.most_rows);
+        for slice in slice_rows(batch, rows) {
+            self.write_slice(&slice, &mut written.refused).await?;
+        }
+        Ok(written)
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<Finished> {
+        self.session.execute("COMMIT").await.context("table", &self.table)?;
+        let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, data: json!({}) };
+        self.session.close().await;
+        Ok(Finished { receipt, refused: Vec::new() })
+    }
+}

@@ -1,0 +1,131 @@
+//! The writer.
+
+use async_trait::async_trait;
+use weir_core::{
+    Check, Committed, ConnectorContext, Faults, Receipt, Result, ResultExt, TargetColumn, TargetSchema, TaskId,
+    TaskWriter, WritePlan, WriteRequest, Writer,
+};
+use weir_postgresql::{Endpoint, Session, catalog};
+use weir_sql::TableName;
+use weir_sql::columns::{is_all, resolve_target_columns};
+use weir_sql::statements::with_table;
+
+use crate::config::PostgresqlWriterConfig;
+use crate::plan::{Q, State, plan};
+use crate::task::Task;
+use crate::{publish, stage};
+
+/// Writes one table.
+pub struct PostgresqlWriter {
+    pub(crate) config: PostgresqlWriterConfig,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) table: TableName,
+    pub(crate) context: ConnectorContext,
+}
+
+impl PostgresqlWriter {
+    /// Checks the parameters; connects to nothing.
+    ///
+    /// # Errors
+    /// All faults of the parameters.
+    pub fn new(config: PostgresqlWriterConfig, context: ConnectorContext) -> Result<Self, Faults> {
+        let to = config.common.destination()?;
+        let session = config.common.session.as_slice();
+        let endpoint = Endpoint::new(&to.urls, to.username.as_deref(), to.password.as_ref(), &config.tls, session)?;
+        let table = TableName::parse(&to.table, Q).map_err(|e| Faults::one("/table", e.message()))?;
+        Ok(Self { config, endpoint, table, context })
+    }
+
+    async fn connect(&self) -> Result<Session> {
+        self.endpoint.connect(&self.context).await
+    }
+}
+
+#[async_trait]
+impl Writer for PostgresqlWriter {
+    async fn target(&self) -> Result<TargetSchema> {
+        let mut session = self.connect().await?;
+        let found = catalog::find_table(&mut session, &self.table).await?;
+        session.close().await;
+        let entries = self.config.common.column.as_slice();
+        let Some(table) = found else {
+            let listed = (!is_all(entries)).then(|| entries.iter().map(|e| Q.unquote(e)).collect());
+            return Ok(TargetSchema { table: self.table.to_string(), exists: false, columns: Vec::new(), listed });
+        };
+        let listed = resolve_target_columns(entries, &table.names(), Q).context("table", &table.name)?;
+        let columns = table.columns.iter().map(|c| TargetColumn {
+            name: c.name.clone(),
+            native_type: c.pg.text.clone(),
+            nullable: c.nullable,
+            has_default: c.has_default || c.generated,
+            generated: c.generated,
+            key: c.key,
+        });
+        Ok(TargetSchema { table: table.name.to_string(), exists: true, columns: columns.collect(), listed })
+    }
+
+    async fn plan(&self, request: &WriteRequest) -> Result<WritePlan> {
+        let mut session = self.connect().await?;
+        let plan = plan(self, &mut session, request).await?;
+        session.close().await;
+        Ok(plan)
+    }
+
+    async fn prepare(&self, plan: &WritePlan) -> Result<()> {
+        let state = State::of(plan)?;
+        let mut session = self.connect().await?;
+        if let Some(create) = &state.create {
+            let near = catalog::nearest_table(&mut session, &state.table).await?;
+            tracing::warn!(table = %state.table, nearest = near.as_deref(), "the table does not exist and is created");
+            session.execute(create).await.context("table", &state.table)?;
+        }
+        for statement in with_table(self.config.common.pre_sql.as_slice(), &state.table, Q) {
+            session.execute(&statement).await.context("statement", "preSql")?;
+        }
+        if let Some(into) = &state.stage {
+            stage::create(&mut session, plan, &state, into).await?;
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
+        let state = State::of(plan)?;
+        let common = &self.config.common;
+        let session = self.connect().await?;
+        let ceilings = (common.batch_size, common.batch_byte_size);
+        Ok(Box::new(Task::open(session, plan, &state, task, ceilings).await.context("table", &plan.table)?))
+    }
+
+    async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
+        let state = State::of(plan)?;
+        let mut session = self.connect().await?;
+        let mut committed = match &state.stage {
+            Some(stage) => publish::publish(&mut session, plan, &state, stage, receipts).await?,
+            None => Committed { description: "each split committed by itself".into(), ..Committed::default() },
+        };
+        for statement in with_table(self.config.common.post_sql.as_slice(), &state.table, Q) {
+            if let Err(error) = session.execute(&statement).await {
+                committed.warnings.push(format!("postSql failed, the rows are published: {}", error.full()));
+                break;
+            }
+        }
+        session.close().await;
+        Ok(committed)
+    }
+
+    async fn abort(&self, plan: &WritePlan, _: &[Receipt]) -> Result<()> {
+        let state = State::of(plan)?;
+        let Some(stage) = &state.stage else { return Ok(()) };
+        // The run may have been stopped, and cleaning up is part of stopping: this session heeds no cancellation.
+        let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
+        let mut session = self.endpoint.connect(&context).await?;
+        session.execute(&format!("SET lock_timeout = '5s'; DROP TABLE IF EXISTS {}", stage.quoted(Q))).await?;
+        session.close().await;
+        Ok(())
+    }
+
+    async fn check(&self) -> Vec<Check> {
+        crate::check::check(self).await
+    }
+}
