@@ -1,8 +1,5 @@
 //! The reader: schema, splits, and rows into batches.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
@@ -158,20 +155,18 @@ impl Reader for SqliteReader {
         };
         let connection = source.file.open(Access::Read, &self.context).await?;
         let (sender, mut receiver) = mpsc::channel(1);
-        // When this future is dropped, the statement must not go on alone: its next send fails, and a step that takes
-        // long is over with the flag, which stands for the receiver.
-        let gone = Gone(Arc::new(AtomicBool::new(false)));
-        let flag = gone.0.clone();
-        let work = tokio::spawn(connection.run(move |database| rows.read(database, &sql, &sender, &flag)));
-        while let Some(message) = receiver.recv().await {
-            match message {
-                Message::Batch(batch) => output.send(batch).await,
-                Message::Reject(row) => output.reject(row).await,
+        let work = connection.run(move |database| rows.read(database, &sql, &sender));
+        let forward = async {
+            while let Some(message) = receiver.recv().await {
+                match message {
+                    Message::Batch(batch) => output.send(batch).await?,
+                    Message::Reject(row) => output.reject(row).await?,
+                }
             }
-            .map_err(|error| error.with("table", &split.table))?;
-        }
-        let result =
-            work.await.map_err(|error| Error::internal("the thread that reads the file died").because(error))?;
+            Ok(())
+        };
+        // When one fails the other is dropped: `work` then interrupts its statement, however long a step takes.
+        let result = tokio::try_join!(forward, work);
         result.map(|_| ()).map_err(|error| error.with("table", &split.table).with("split", &split.description))
     }
 
@@ -224,14 +219,6 @@ enum Message {
     Reject(DirtyRow),
 }
 
-struct Gone(Arc<AtomicBool>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Rows on their way into a batch.
 struct Rows {
     columns: Vec<Column>,
@@ -246,13 +233,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn read(
-        &mut self,
-        database: &Database<'_>,
-        sql: &str,
-        output: &mpsc::Sender<Message>,
-        gone: &AtomicBool,
-    ) -> Result<()> {
+    fn read(&mut self, database: &Database<'_>, sql: &str, output: &mpsc::Sender<Message>) -> Result<()> {
         let mut statement = database.prepare(sql)?;
         let mut more = database.patiently(|| statement.start(&[]))?;
         let mut left = self.limit;
@@ -261,9 +242,6 @@ impl Rows {
             self.take(&statement, output)?;
             if self.rows >= MAX_BATCH_ROWS || self.bytes >= BATCH_BYTES {
                 self.flush(output)?;
-            }
-            if gone.load(Ordering::Relaxed) {
-                return Err(Error::cancelled());
             }
             more = statement.step()?;
         }

@@ -92,9 +92,9 @@ fn wants(channels: usize) -> SplitRequest {
 /// Reads all splits, in the canonical form or as text.
 async fn read(reader: &SqliteReader, splits: &[Split], as_text: bool) -> Sink {
     let schema = reader.schema().await.unwrap();
-    let field = |c: &weir_core::SourceColumn| if as_text { c.representations[1].clone() } else { c.canonical().clone() };
-    let columns =
-        schema.columns.iter().enumerate().map(|(index, c)| ReadColumn { index, field: field(c) }).collect();
+    let field =
+        |c: &weir_core::SourceColumn| if as_text { c.representations[1].clone() } else { c.canonical().clone() };
+    let columns = schema.columns.iter().enumerate().map(|(index, c)| ReadColumn { index, field: field(c) }).collect();
     let request = ReadRequest { columns, snapshot: None, limit: None };
     let mut sink = Sink::default();
     for split in splits {
@@ -147,7 +147,10 @@ async fn every_type_arrives_as_it_is() {
     let extensions: Vec<_> = [2, 7, 8, 12].iter().map(|i| extension(&canonical[*i])).collect();
     assert_eq!(extensions, [Some(DECIMAL), Some(JSON), Some(UUID), None]);
     assert_eq!(native_type(&canonical[1]), Some(("sqlite", "DECIMAL(12,2)")));
-    assert_eq!((schema.columns[0].key, schema.columns[0].nullable, schema.columns[1].nullable), (Some(1), false, false));
+    assert_eq!(
+        (schema.columns[0].key, schema.columns[0].nullable, schema.columns[1].nullable),
+        (Some(1), false, false)
+    );
     assert_eq!(schema.tables[0].rows, Some(2));
 
     let sink = read_all(&reader).await;
@@ -183,7 +186,10 @@ async fn a_value_that_does_not_fit_is_a_dirty_row_and_the_others_land() {
     assert_eq!(sink.integers(0), [1, 4]);
     let found: Vec<_> = sink.dirty.iter().map(|d| (d.column.as_deref().unwrap(), d.reason.as_str())).collect();
     assert_eq!(found, [("n", "TEXT many is no Int64"), ("d", "TEXT yesterday is no Date32")]);
-    assert_eq!(serde_json::to_value(&sink.dirty[0].values).unwrap(), json!({"id": "2", "n": "many", "d": "2024-01-01"}));
+    assert_eq!(
+        serde_json::to_value(&sink.dirty[0].values).unwrap(),
+        json!({"id": "2", "n": "many", "d": "2024-01-01"})
+    );
     // As text everything has a way through.
     let reader = file.reader(json!({"table": "t"}));
     let text = read(&reader, &reader.splits(&wants(1)).await.unwrap(), true).await;
@@ -247,14 +253,16 @@ async fn columns_expressions_queries_and_views() {
          CREATE VIEW v AS SELECT Id, upper(\"sel\"\"ect\") AS big FROM \"we ird\"",
     )
     .await;
-    let reader = file.reader(json!({"table": "\"we ird\"", "column": ["\"sel\"\"ect\"", "ID", "Id * 2", "'x'", "null"]}));
+    let reader =
+        file.reader(json!({"table": "\"we ird\"", "column": ["\"sel\"\"ect\"", "ID", "Id * 2", "'x'", "null"]}));
     let schema = reader.schema().await.unwrap();
     assert!(schema.listed);
     assert_eq!(schema.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>()[2..], ["Id * 2", "'x'", "null"]);
     let sink = read_all(&reader).await;
     assert_eq!((sink.integers(1), sink.integers(2)), (vec![1, 2], vec![2, 4]));
     assert_eq!(sink.texts(3)[1].as_deref(), Some("x"));
-    let query = file.reader(json!({"querySql": "SELECT Id, count(*) OVER () AS n FROM \"we ird\" ORDER BY Id DESC ; "}));
+    let query =
+        file.reader(json!({"querySql": "SELECT Id, count(*) OVER () AS n FROM \"we ird\" ORDER BY Id DESC ; "}));
     assert_eq!(read_all(&query).await.integers(0), [2, 1]);
     let view = file.reader(json!({"table": "v"}));
     assert_eq!(read_all(&view).await.texts(1), [Some("A".to_owned()), None]);

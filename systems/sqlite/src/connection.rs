@@ -1,6 +1,6 @@
 //! Opening a database file, and running blocking work on it away from the runtime.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
@@ -109,34 +109,28 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Runs `work` on a thread for blocking work. It is interrupted when the run is stopped, and so always ends soon. A
-    /// failure closes the connection, which rolls back what it had open.
+    /// Runs `work` on a thread for blocking work. It is interrupted when the run is stopped and when this future is
+    /// dropped, and so always ends soon. A failure closes the connection, which rolls back what it had open.
     pub async fn run<T: Send + 'static>(
-        self,
+        mut self,
         work: impl FnOnce(&Database<'_>) -> Result<T> + Send + 'static,
     ) -> Result<(Self, T)> {
-        tokio::task::spawn_blocking(move || self.run_here(work))
-            .await
-            .map_err(|error| Error::internal("the thread that works with the database died").because(error))?
-    }
-
-    /// Runs `work` on this thread, which may be blocked.
-    pub fn run_here<T>(mut self, work: impl FnOnce(&Database<'_>) -> Result<T>) -> Result<(Self, T)> {
-        let cancel = self.context.cancel.clone();
+        let cancel = self.context.cancel.child_token();
         if cancel.is_cancelled() {
             return Err(Error::cancelled());
         }
-        let database = Database::lock(&mut self.inner, move || !cancel.is_cancelled())?;
-        let result = work(&database);
-        drop(database);
-        match result {
-            Ok(value) => Ok((self, value)),
-            Err(error) => Err(error.with("file", self.path.display())),
-        }
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+        let _guard = cancel.clone().drop_guard();
+        let work = move || {
+            let database = Database::lock(&mut self.inner, move || !cancel.is_cancelled())?;
+            let result = work(&database);
+            drop(database);
+            match result {
+                Ok(value) => Ok((self, value)),
+                Err(error) => Err(error.with("file", self.path.display())),
+            }
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| Error::internal("the thread that works with the database died").because(error))?
     }
 }

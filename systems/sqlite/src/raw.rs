@@ -10,6 +10,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::slice;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libsqlite3_sys as ffi;
@@ -63,16 +64,22 @@ pub struct Database<'c> {
     raw: NonNull<ffi::sqlite3>,
     // Keeps the driver's thread off the connection. Raw pointers make the type neither Send nor Sync.
     handle: LockedSqliteHandle<'c>,
+    go_on: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl<'c> Database<'c> {
     /// Takes the connection from the driver's thread, which is idle between statements. `go_on` is asked every few
     /// thousand steps of a statement; `false` interrupts it.
-    pub fn lock(connection: &'c mut SqliteConnection, go_on: impl FnMut() -> bool + Send + 'static) -> Result<Self> {
+    pub fn lock(
+        connection: &'c mut SqliteConnection,
+        go_on: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Result<Self> {
         let mut handle = futures::executor::block_on(connection.lock_handle()).map_err(driver_error)?;
-        handle.set_progress_handler(20_000, go_on);
+        let go_on: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(go_on);
+        let asked = go_on.clone();
+        handle.set_progress_handler(20_000, move || asked());
         let raw = handle.as_raw_handle();
-        Ok(Self { raw, handle })
+        Ok(Self { raw, handle, go_on })
     }
 
     /// Compiles one statement.
@@ -80,7 +87,8 @@ impl<'c> Database<'c> {
     /// # Errors
     /// SQLite's own message for faulty SQL; text after the end of the statement.
     pub fn prepare(&self, sql: &str) -> Result<Statement<'_>, Failure> {
-        match self.compile(sql)? {
+        // Even compiling reads the schema, which another program may hold.
+        match self.patiently(|| self.compile(sql))? {
             (Some(statement), rest) if rest.trim().is_empty() => Ok(statement),
             (Some(_), _) => Err(Failure::new(ffi::SQLITE_ERROR, "there is more than one statement: keep one")),
             (None, _) => Err(Failure::new(ffi::SQLITE_ERROR, "there is no statement")),
@@ -129,23 +137,13 @@ impl<'c> Database<'c> {
             match action() {
                 Err(failure) if failure.is_busy() && start.elapsed() < PATIENCE => {
                     std::thread::sleep(Duration::from_millis(20));
-                    // A trivial statement is too short for the progress handler; ask for the interrupt directly.
-                    self.interrupted()?;
+                    if !(self.go_on)() {
+                        return Err(Failure::new(ffi::SQLITE_INTERRUPT, "interrupted"));
+                    }
                 }
                 result => return result,
             }
         }
-    }
-
-    /// Fails when the run was stopped: the progress handler interrupts this loop, which does nothing else.
-    fn interrupted(&self) -> Result<(), Failure> {
-        let (statement, _) = self.compile(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000) SELECT count(*) FROM n",
-        )?;
-        if let Some(mut statement) = statement {
-            while statement.step()? {}
-        }
-        Ok(())
     }
 
     /// Runs a query and hands each row to `row`.
