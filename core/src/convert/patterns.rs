@@ -82,7 +82,8 @@ impl Pattern {
                     while chars.next_if_eq(&c).is_some() {
                         count += 1;
                     }
-                    parts.push(Part::Field(if c == 'u' { 'y' } else { c }, count));
+                    // No number has more digits; and a width has a limit, past which formatting panics.
+                    parts.push(Part::Field(if c == 'u' { 'y' } else { c }, count.min(18)));
                 }
                 c if c.is_ascii_alphabetic() => {
                     return Err(Error::config(format!(

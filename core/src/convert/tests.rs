@@ -729,3 +729,65 @@ fn every_pair_of_types_converts_or_is_refused_by_name() {
     }
     assert!(ways > 500, "{ways}");
 }
+
+#[test]
+fn no_text_and_no_count_makes_a_conversion_panic() {
+    // A plain generator: the same texts each time, a failure names its text.
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |most: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed >> 11) % most
+    };
+    let alphabet: Vec<char> = "0011223456789-+:. TZeEPYMDWHS/,naifé😀\0".chars().collect();
+    let starts = ["", "2024-01-31", "2024-01-31 12:34:56.", "P1Y", "PT-1", "-838:59", "1e", "0.", "-", "{\"a\":"];
+    let texts: Vec<String> = (0..4_000)
+        .map(|_| {
+            let start = starts[next(starts.len() as u64) as usize];
+            let length = next(12);
+            start.chars().chain((0..length).map(|_| alphabet[next(alphabet.len() as u64) as usize])).collect()
+        })
+        .collect();
+    let texts: ArrayRef = Arc::new(StringArray::from(texts));
+    let patterns = ["yyyyMMddHHmmssSSS", "d MMM yy h:m a", "yyyy-MM-dd'T'HH:mm:ssXXX", "E, HH:mm Z"];
+    let extra = patterns.map(|p| Pattern::new(p).unwrap()).to_vec();
+    let berlin = ConvertOptions { formats: Formats { extra, ..Formats::default() }, ..zoned(Tz::Europe__Berlin) };
+    let counts: ArrayRef = Arc::new(arrow::array::Int64Array::from_iter_values(
+        (0..2_000).map(|i| i64::MAX >> (i % 64)).chain((0..64).map(|i| i64::MIN >> i)),
+    ));
+    let mut types: Vec<Field> = INTEGERS.iter().map(|(t, ..)| field(t.clone())).collect();
+    types.extend(
+        [DataType::Boolean, DataType::Float32, DataType::Float64, DataType::Date32, DataType::Binary].map(field),
+    );
+    types.extend([DataType::Decimal128(38, 38), DataType::Decimal128(5, -3), DataType::Decimal256(76, 10)].map(field));
+    types.extend([DECIMAL, INTERVAL, JSON].map(|extension| with_extension(field(DataType::Utf8), extension)));
+    types.push(with_extension(field(DataType::FixedSizeBinary(16)), UUID));
+    for unit in [TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond] {
+        types.push(field(DataType::Timestamp(unit, None)));
+        types.push(field(DataType::Timestamp(unit, Some("UTC".into()))));
+        types.push(field(DataType::Duration(unit)));
+    }
+    types.push(field(DataType::Time64(TimeUnit::Microsecond)));
+    for to in &types {
+        let converted = Conversion::plan(&field(DataType::Utf8), to, &berlin).unwrap().apply(&texts).unwrap();
+        assert!(converted.column.null_count() == converted.faults.len());
+        // What was understood is written and understood again as the same.
+        let shown = to_text(&converted.column, to, &ConvertOptions { formats: Formats::default(), ..berlin.clone() });
+        let shown = shown.unwrap().column;
+        let again = Conversion::plan(&field(DataType::Utf8), to, &berlin).unwrap().apply(&shown).unwrap();
+        // The later one of two equal clock times is told apart by its offset, so instants come back too.
+        assert_eq!(&again.column, &converted.column, "{to}");
+    }
+    // Every count in every unit, right or damaged, has a text and a way to every other type, or a fault.
+    for from in types.iter().filter(|f| f.data_type().is_temporal() && f.data_type() != &DataType::Date32) {
+        let column =
+            kinds::of_counts(counts.as_primitive::<arrow::datatypes::Int64Type>().clone(), from.data_type()).unwrap();
+        assert_eq!(to_display_text(&column, from).null_count(), 0);
+        for to in &types {
+            if let Ok(conversion) = Conversion::plan(from, to, &berlin) {
+                conversion.apply(&column).unwrap();
+            }
+        }
+    }
+}

@@ -101,12 +101,12 @@ pub(super) fn texts(
             let values = counts.values();
             let nanos = 1_000_000_000 / per_second(unit);
             write_text(column, faults, 15, |row, out| {
+                let within = (0..DAY * per_second(unit)).contains(&values[row]);
                 match &style.formats.time {
-                    // A count past a day, which no pattern can show, must not run over.
-                    Some(pattern) if (0..DAY * per_second(unit)).contains(&values[row]) => {
-                        pattern.write(0, values[row] * nanos, 0, out);
-                    }
-                    _ => times::write_time(values[row], unit, out),
+                    Some(pattern) if within => pattern.write(0, values[row] * nanos, 0, out),
+                    _ if within => times::write_time(values[row], unit, out),
+                    // Damaged data: no time of day, but a length of time still.
+                    _ => times::write_duration(values[row], unit, out),
                 }
                 Ok(())
             })

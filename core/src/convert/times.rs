@@ -296,9 +296,11 @@ fn two(bytes: &[u8], at: usize) -> Option<i64> {
     (a.is_ascii_digit() && b.is_ascii_digit()).then(|| i64::from(a - b'0') * 10 + i64::from(b - b'0'))
 }
 
+/// The last two digits of a number.
 fn push_two(value: i64, out: &mut String) {
-    out.push((b'0' + (value / 10 % 10) as u8) as char);
-    out.push((b'0' + (value % 10) as u8) as char);
+    let value = value.rem_euclid(100) as u8;
+    out.push((b'0' + value / 10) as char);
+    out.push((b'0' + value % 10) as char);
 }
 
 /// `2024-01-31`; years before 0 and after 9999 carry a sign, as ISO 8601 has it.
