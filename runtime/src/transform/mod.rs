@@ -5,12 +5,16 @@
 //! | `dx_substr` | start, length | keeps `length` characters from `start` | stays NULL |
 //! | `dx_pad` | `l` or `r`, length, text | fills up to `length` characters, or cuts off what is beyond | counts as empty |
 //! | `dx_replace` | start, length, text | puts `text` for `length` characters from `start` | stays NULL |
-//! | `dx_filter` | operator, value | drops the rows that match | see [`filter`] |
+//! | `dx_filter` | operator, value | drops the rows that match | see below |
 //! | `dx_digest` | `md5` or `sha1`, `toUpperCase` or `toLowerCase` | the digest in hexadecimal digits | counts as empty |
 //!
 //! `columnIndex` counts the reader's columns from 0. Positions and lengths count characters; where a position lies
 //! beyond the end of a value, its row is a dirty one. A touched column becomes text; one that a filter only looks at
 //! stays as it is.
+//!
+//! `dx_filter` drops the rows that match: `like` and `not like` take a regular expression that is to match from start to
+//! end; `>`, `>=`, `<`, `<=` keep NULL; `=` and `==` drop NULL only for the value `null`, `not like` always, and `!=` for
+//! every other value.
 
 mod digest;
 mod filter;
