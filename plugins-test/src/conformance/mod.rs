@@ -40,7 +40,7 @@ pub use folders::check_folders;
 pub use reads::check_source;
 pub use registry::{check_registry, registry_faults};
 pub use source::{Laid, Source, TypeCase};
-pub use table::{Dialect, Table};
+pub use table::{Dialect, Table, rows_with_null_keys};
 pub use target::{Refused, Target, WriteCase};
 pub use writes::check_target;
 

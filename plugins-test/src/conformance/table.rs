@@ -9,7 +9,7 @@ use weir_core::field::{KEY, with_metadata};
 use super::Cells;
 use crate::harness::cells;
 
-/// A table of two columns: a key (int64 or text) and a text.
+/// A table of two columns: `key` (int64 or text) and `value`, a text. In most databases `key` is a reserved word.
 #[derive(Debug, Clone)]
 pub struct Table {
     /// Its name, new for each check; some need quoting.
@@ -23,23 +23,16 @@ pub struct Table {
 impl Table {
     pub(super) fn of_numbers(name: &str, primary: bool, rows: Vec<(Option<i64>, Option<String>)>) -> Self {
         let (keys, values): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-        Self::of(name, primary, "id", DataType::Int64, Arc::new(Int64Array::from(keys)), values)
+        Self::of(name, primary, DataType::Int64, Arc::new(Int64Array::from(keys)), values)
     }
 
     pub(super) fn of_texts(name: &str, primary: bool, rows: Vec<(Option<String>, Option<String>)>) -> Self {
         let (keys, values): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-        Self::of(name, primary, "key", DataType::Utf8, Arc::new(StringArray::from(keys)), values)
+        Self::of(name, primary, DataType::Utf8, Arc::new(StringArray::from(keys)), values)
     }
 
-    fn of(
-        name: &str,
-        primary: bool,
-        key: &str,
-        data_type: DataType,
-        keys: ArrayRef,
-        values: Vec<Option<String>>,
-    ) -> Self {
-        let mut field = Field::new(key, data_type, !primary);
+    fn of(name: &str, primary: bool, data_type: DataType, keys: ArrayRef, values: Vec<Option<String>>) -> Self {
+        let mut field = Field::new("key", data_type, !primary);
         if primary {
             field = with_metadata(field, KEY, "1");
         }
@@ -49,7 +42,7 @@ impl Table {
         Self { name: name.into(), primary, rows }
     }
 
-    /// The key's name.
+    /// The key column's name.
     pub fn key(&self) -> &str {
         self.rows.schema_ref().field(0).name()
     }
@@ -153,3 +146,11 @@ pub(super) const HARD_TEXTS: [&str; 3] = ["", "line\nbreak", "carriage\r\nreturn
 /// Keys that collations like to mix up.
 pub(super) const KEYS: [&str; 16] =
     ["a", "A", "b", "B", "aa", "AA", "aA", "z", "Z", "ä", "Ä", "é", "ß", "日", "😀", "_"];
+
+/// Rows for [`Refused`](super::Refused) at a target whose key takes no NULL, and which of them it must refuse.
+pub fn rows_with_null_keys() -> (RecordBatch, Vec<usize>) {
+    let refused = vec![0, 7, 8, 41];
+    let row = |i: usize| (!refused.contains(&i)).then(|| format!("key {i}"));
+    let rows = (0..60).map(|i| (row(i), Some(format!("value {i}")))).collect();
+    (Table::of_texts("rows", false, rows).rows, refused)
+}

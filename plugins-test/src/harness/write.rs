@@ -225,7 +225,7 @@ pub async fn run_task(
 /// The batch as `plan` wants it, for tests that drive a task themselves.
 ///
 /// # Errors
-/// A column that the plan wants in another form than the batch has, where Arrow's exact cast does not help.
+/// A column, or a value of it, that has no exact form of the kind that the plan wants.
 pub fn fitted(batch: &RecordBatch, plan: &WritePlan) -> Result<RecordBatch> {
     fit(batch, &plan.input_schema())
 }
