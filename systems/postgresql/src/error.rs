@@ -68,7 +68,8 @@ fn of_server(db: &PgDatabaseError) -> Error {
         "42P07" | "42710" => (ErrorKind::Conflict, "it exists already"),
         "55P03" => (ErrorKind::Conflict, "somebody else holds a lock on it: try again later"),
         "25006" => (ErrorKind::Denied, "the session is read-only: write to the primary server"),
-        "57014" => (ErrorKind::Cancelled, "the statement was cancelled on the server"),
+        // Our own cancellations never come this far.
+        "57014" => (ErrorKind::Remote, "somebody else cancelled the statement on the server: run again"),
         "53100" => (ErrorKind::Remote, "the server's disk is full: free some space and run again"),
         "53300" => (ErrorKind::Unreachable, "the server has no free connection: use fewer channels or try again later"),
         "57P01" | "57P02" | "57P03" | "57P05" => (ErrorKind::Unreachable, "the server is starting or stopping"),
