@@ -1,0 +1,70 @@
+//! The parameters of the files writer.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use weir_core::OnEmpty;
+use weir_files::StoreOptions;
+
+/// Parameters of the files writer. Under the name `txtfilewriter` DataX's defaults hold: `path` is a folder, files are
+/// called `fileName__<unique>`, there is no header, and NULL is written as `null`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Config {
+    /// A file with its extension, written as one file; or a folder, for as many files as there are splits. Paths of this
+    /// machine, `file://`, and `s3://bucket/key`.
+    pub path: Option<String>,
+    /// DataX: what the names of the files in the folder begin with.
+    pub file_name: Option<String>,
+    /// csv, text (unquoted), jsonl, parquet, arrow or sql (INSERT statements). By default the extension of `path`.
+    pub format: Option<String>,
+    /// DataX's name for `format`: text (the default there), csv or sql.
+    pub file_format: Option<String>,
+    /// For text formats gzip, zstd, bzip2 or snappy (framed), by default by the extension of `path`. For Parquet zstd
+    /// (the default), snappy, gzip, lz4 or none; for Arrow zstd, lz4 or none (the default).
+    pub compress: Option<String>,
+    /// truncate (overwrite): replaces the file, or the folder's files of this format, or DataX's files with the prefix.
+    /// append: adds rows to the file, or files to the folder. nonConflict: fails if there is anything already.
+    pub write_mode: Option<String>,
+    /// CSV: whether the first line holds the names (true by default), or the names to write there.
+    pub header: Option<Header>,
+    /// CSV: what stands between fields; a comma, and a tab for `.tsv`.
+    pub delimiter: Option<String>,
+    /// DataX's name for `delimiter`.
+    pub field_delimiter: Option<String>,
+    /// CSV: the quote, one ASCII character; `"` by default.
+    pub quote: Option<String>,
+    /// CSV: `necessary` (the default) quotes fields that need it, `all` every field but NULLs, `none` nothing: a row whose
+    /// values would need quotes is a dirty row then.
+    pub quote_style: Option<String>,
+    /// The text for NULL; by default an empty unquoted field, under DataX's name `null`.
+    pub null_format: Option<String>,
+    /// The encoding of text formats: UTF-8, GBK, ISO-8859-1, UTF-16LE … A row it has no code for is a dirty row.
+    pub encoding: Option<String>,
+    /// CSV: the pattern of dates and timestamps, `yyyy-MM-dd HH:mm:ss`.
+    pub date_format: Option<String>,
+    /// CSV: the line end; `\n` by default.
+    pub line_delimiter: Option<String>,
+    /// What the names of files in a folder end in; by default the extension of format and compression, under DataX's
+    /// name nothing.
+    pub suffix: Option<String>,
+    /// Bytes after which the next file of a folder begins; 256 MiB by default.
+    #[schemars(range(min = 1024))]
+    pub target_file_size: Option<u64>,
+    /// What truncate does when the source is empty: overwrite, keep or error.
+    pub on_empty: OnEmpty,
+    /// The table that `sql` files insert into.
+    pub table: Option<String>,
+    /// How to reach an object store.
+    pub options: StoreOptions,
+}
+
+/// Whether there is a header, or what it says.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum Header {
+    /// The columns' names, or none.
+    On(bool),
+    /// These names.
+    Names(Vec<String>),
+}

@@ -1,0 +1,99 @@
+//! Batches in, bytes of a file out.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+use weir_core::{DirtyRow, Error, ErrorKind, Result, WritePlan};
+use weir_files::Format;
+
+use crate::plan::Rules;
+use crate::text::TextEncoder;
+
+/// The most that a row group gathers in memory before it is written.
+const ROW_GROUP_BYTES: usize = 128 * 1024 * 1024;
+
+/// Makes one file of a format.
+pub(crate) enum Encoder {
+    Text(Box<TextEncoder>),
+    Parquet(Box<ArrowWriter<Vec<u8>>>),
+    Arrow(Box<FileWriter<Vec<u8>>>),
+}
+
+impl Encoder {
+    /// Begins a file; `header` says whether a CSV file has its own.
+    pub(crate) fn new(rules: &Rules, plan: &WritePlan, header: bool, out: &mut Vec<u8>) -> Result<Self> {
+        if rules.format.is_text() {
+            let mut text = TextEncoder::new(rules, plan)?;
+            if header {
+                text.header(out)?;
+            }
+            return Ok(Self::Text(Box::new(text)));
+        }
+        Self::columnar(rules, plan.input_schema())
+    }
+
+    /// Begins a Parquet or Arrow file of any schema.
+    pub(crate) fn columnar(rules: &Rules, schema: SchemaRef) -> Result<Self> {
+        if rules.format == Format::Parquet {
+            let properties = WriterProperties::builder().set_compression(rules.parquet_compression).build();
+            let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(misfit)?;
+            return Ok(Self::Parquet(Box::new(writer)));
+        }
+        let kind = match rules.arrow_compression.as_deref() {
+            Some("zstd") => Some(CompressionType::ZSTD),
+            Some(_) => Some(CompressionType::LZ4_FRAME),
+            None => None,
+        };
+        let options = IpcWriteOptions::default().try_with_compression(kind)?;
+        Ok(Self::Arrow(Box::new(FileWriter::try_new_with_options(Vec::new(), &schema, options)?)))
+    }
+
+    /// Adds rows; returns those that the format cannot hold.
+    pub(crate) fn write(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<Vec<DirtyRow>> {
+        match self {
+            Self::Text(text) => return text.write(batch, out),
+            Self::Parquet(writer) => {
+                writer.write(batch).map_err(misfit)?;
+                if writer.in_progress_size() > ROW_GROUP_BYTES {
+                    writer.flush().map_err(misfit)?;
+                }
+                out.append(writer.inner_mut());
+            }
+            Self::Arrow(writer) => {
+                writer.write(batch)?;
+                out.append(writer.get_mut());
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Bytes that wait for their row group.
+    pub(crate) fn waiting(&self) -> usize {
+        match self {
+            Self::Parquet(writer) => writer.in_progress_size(),
+            _ => 0,
+        }
+    }
+
+    /// Ends the file.
+    pub(crate) fn finish(self, out: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Self::Text(text) => text.finish(out),
+            Self::Parquet(writer) => {
+                out.append(&mut writer.into_inner().map_err(misfit)?);
+                Ok(())
+            }
+            Self::Arrow(writer) => {
+                out.append(&mut writer.into_inner()?);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn misfit(error: parquet::errors::ParquetError) -> Error {
+    Error::new(ErrorKind::Schema, "Parquet cannot hold these columns").because(error)
+}

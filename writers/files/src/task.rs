@@ -1,0 +1,103 @@
+//! One task: rows into staged parts.
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use weir_core::{Error, Finished, Receipt, Result, ResultExt, TaskId, TaskWriter, WritePlan, Written};
+use weir_files::Sink;
+
+use crate::encode::Encoder;
+use crate::plan::Rules;
+
+/// A staged part, as a receipt names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// Its name in the staging folder.
+    pub(crate) name: String,
+    /// Its position among the parts of its split.
+    pub(crate) number: u32,
+    /// Its bytes.
+    pub(crate) bytes: u64,
+}
+
+pub(crate) struct FilesTask {
+    pub(crate) rules: Rules,
+    pub(crate) plan: WritePlan,
+    pub(crate) task: TaskId,
+    open: Option<(Sink, Encoder, String)>,
+    parts: Vec<Part>,
+    rows: u64,
+    finished: bool,
+}
+
+impl FilesTask {
+    pub(crate) fn new(rules: Rules, plan: WritePlan, task: TaskId) -> Self {
+        Self { rules, plan, task, open: None, parts: Vec::new(), rows: 0, finished: false }
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.rules.staging(&self.task.run_id))
+    }
+
+    async fn begin(&mut self) -> Result<()> {
+        let name = format!("{:05}-{}-{}.part", self.task.split, self.task.attempt, self.parts.len());
+        let store = &self.rules.location.store;
+        let mut sink = Sink::create(store, &self.path(&name)).await?;
+        // The parts of one file share the header that commit writes.
+        let header = self.rules.single.is_none();
+        let encoder = Encoder::new(&self.rules, &self.plan, header, sink.buffer())?;
+        self.open = Some((sink, encoder, name));
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        let Some((mut sink, encoder, name)) = self.open.take() else { return Ok(()) };
+        encoder.finish(sink.buffer()).context("file", self.path(&name))?;
+        let bytes = sink.finish().await?;
+        self.parts.push(Part { name, number: self.parts.len() as u32, bytes });
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl TaskWriter for FilesTask {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
+        if batch.num_rows() == 0 {
+            return Ok(Written::default());
+        }
+        if self.open.is_none() {
+            self.begin().await?;
+        }
+        let Some((sink, encoder, _)) = &mut self.open else { return Err(Error::internal("no part is open")) };
+        let refused = encoder.write(batch, sink.buffer())?;
+        sink.flush().await?;
+        self.rows += (batch.num_rows() - refused.len()) as u64;
+        if self.rules.single.is_none() && sink.written() + encoder.waiting() as u64 >= self.rules.target_size {
+            self.end().await?;
+        }
+        Ok(Written { refused })
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<Finished> {
+        self.end().await?;
+        self.rules.location.store.sync_folder(&self.rules.staging(&self.task.run_id))?;
+        self.finished = true;
+        let data = serde_json::to_value(&self.parts).map_err(|e| Error::internal("no receipt").because(e))?;
+        let receipt = Receipt { split: self.task.split, rows: self.rows, skipped: 0, data };
+        Ok(Finished { receipt, refused: Vec::new() })
+    }
+}
+
+impl Drop for FilesTask {
+    fn drop(&mut self) {
+        if self.finished || !self.rules.location.store.is_local() {
+            // Staged objects of a task that failed go with `abort` or `commit`, as the whole prefix does.
+            return;
+        }
+        let open = self.open.take().map(|(_, _, name)| name);
+        for name in self.parts.iter().map(|p| p.name.clone()).chain(open) {
+            // What cannot be removed now goes with the staging folder.
+            let _ = std::fs::remove_file(self.path(&name));
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The files writer.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use async_trait::async_trait;
+use weir_core::field::{NATIVE, extension, type_text};
+use weir_core::{
+    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Parameters, PlannedColumn, Receipt, Result,
+    TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer, config,
+};
+use weir_files::{Entry, Format, Found, Location};
+
+use crate::commit;
+use crate::config::Config;
+use crate::plan::{Mode, Rules};
+use crate::render::is_renderable;
+use crate::task::FilesTask;
+
+pub(crate) fn open(parameters: &Parameters, context: &ConnectorContext) -> Result<Arc<dyn Writer>, Faults> {
+    let config: Config = config::parse(parameters)?;
+    let mut faults = Faults::default();
+    let Some(path) = config.path.as_deref() else {
+        return Err(Faults::one("/path", "`path` is missing: give a file or a folder"));
+    };
+    if path.contains(['*', '?']) {
+        faults.add("/path", "a pattern cannot be written to: give a file or a folder");
+    }
+    let location = Location::parse(path, &config.options, context).map_err(|m| Faults::one("/path", m))?;
+    let rules = Rules::new(&config, location, context.form, &mut faults);
+    faults.or(())?;
+    Ok(Arc::new(FilesWriter { rules, context: context.clone() }))
+}
+
+struct FilesWriter {
+    rules: Rules,
+    context: ConnectorContext,
+}
+
+impl FilesWriter {
+    fn conflict(&self, existing: &[Entry]) -> Result<()> {
+        match existing.first() {
+            Some(first) if self.rules.mode == Mode::NonConflict => {
+                let message =
+                    "the target exists already: remove it, choose another path, or set writeMode to truncate or append";
+                Err(Error::new(ErrorKind::Conflict, message)
+                    .with("file", self.rules.location.store.display(&first.path)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn column(&self, column: &weir_core::MappedColumn) -> Result<PlannedColumn, String> {
+        let text = self.rules.format.is_text();
+        let accepts = |field: &Field| match self.rules.format {
+            _ if extension(field) == Some(NATIVE) => false,
+            Format::Parquet => {
+                !matches!(field.data_type(), DataType::Interval(_) | DataType::Union(..) | DataType::Null)
+            }
+            Format::Arrow => true,
+            _ => is_renderable(field),
+        };
+        if !column.offers.iter().any(|f| extension(f) != Some(NATIVE)) {
+            return Err(format!("`{}` ({})", column.name, column.source_type));
+        }
+        let input = PlannedColumn::choose(column, accepts, Field::new(&column.name, DataType::Utf8, true));
+        let native_type = if text { "text".to_owned() } else { type_text(&input) };
+        Ok(PlannedColumn { name: column.name.clone(), native_type, input, warning: None })
+    }
+}
+
+#[async_trait]
+impl Writer for FilesWriter {
+    async fn target(&self) -> Result<TargetSchema> {
+        let existing = self.context.until_cancelled(commit::existing(&self.rules)).await?;
+        Ok(TargetSchema { table: self.rules.display(), exists: !existing.is_empty(), ..TargetSchema::default() })
+    }
+
+    async fn plan(&self, request: &WriteRequest) -> Result<WritePlan> {
+        let rules = &self.rules;
+        let existing = self.context.until_cancelled(commit::existing(rules)).await?;
+        self.conflict(&existing)?;
+        let planned: Vec<_> = request.columns.iter().map(|c| self.column(c)).collect();
+        let wrong: Vec<&str> = planned.iter().filter_map(|c| c.as_ref().err().map(String::as_str)).collect();
+        if !wrong.is_empty() {
+            let message = format!("files cannot hold these columns in the form they come in: {}", wrong.join(", "));
+            return Err(Error::new(ErrorKind::Schema, message));
+        }
+        if let Some(Some(names)) = &rules.header
+            && names.len() != request.columns.len()
+        {
+            let message =
+                format!("`header` has {} names and the rows have {} columns", names.len(), request.columns.len());
+            return Err(Error::new(ErrorKind::Schema, message));
+        }
+        let mut statements = Vec::new();
+        if rules.mode == Mode::Truncate {
+            statements
+                .extend(existing.iter().take(20).map(|e| format!("replace {}", rules.location.store.display(&e.path))));
+            if existing.len() > 20 {
+                statements.push(format!("replace {} more files", existing.len() - 20));
+            }
+        }
+        let method = match &rules.single {
+            Some(_) => {
+                "parts are staged in a hidden folder beside the file, joined, and put in its place by one rename"
+            }
+            None => "files are staged in a hidden folder and renamed into their places",
+        };
+        Ok(WritePlan {
+            run_id: request.run_id.clone(),
+            table: rules.display(),
+            mode: if rules.mode == Mode::Truncate { WriteMode::Overwrite } else { WriteMode::Append },
+            columns: planned.into_iter().flatten().collect(),
+            creates: existing.is_empty(),
+            statements,
+            method: method.into(),
+            keys: Vec::new(),
+            warnings: Vec::new(),
+            state: serde_json::Value::Null,
+        })
+    }
+
+    async fn prepare(&self, plan: &WritePlan) -> Result<()> {
+        let store = &self.rules.location.store;
+        if self.rules.single.is_none() && matches!(store.look(&self.rules.folder).await?, Found::File(_)) {
+            let message = "the folder to write to is a file: give a path with an extension to write one file";
+            return Err(Error::new(ErrorKind::Conflict, message).with("path", &self.rules.folder));
+        }
+        store.create_folder(&self.rules.staging(&plan.run_id)).map_err(|e| {
+            if e.kind() == ErrorKind::Denied {
+                let message = "the folder may not be written to: check its permissions";
+                return Error::new(ErrorKind::Denied, message).with("folder", &self.rules.folder).because(e);
+            }
+            e
+        })
+    }
+
+    async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
+        Ok(Box::new(FilesTask::new(self.rules.clone(), plan.clone(), task.clone())))
+    }
+
+    async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
+        commit::commit(&self.rules, plan, receipts, &self.context.cancel).await
+    }
+
+    async fn abort(&self, plan: &WritePlan, _: &[Receipt]) -> Result<()> {
+        commit::clean(&self.rules, &plan.run_id).await
+    }
+
+    async fn check(&self) -> Vec<Check> {
+        let what = self.rules.display();
+        let store = &self.rules.location.store;
+        let probe = self.rules.place(".weir-check");
+        let result = async {
+            // A folder that does not exist yet is made by the run: its nearest ancestor has to be writable then.
+            if store.is_local()
+                && store.look(&self.rules.folder).await? == Found::Nothing
+                && !self.rules.folder.is_empty()
+            {
+                return Ok(format!("{} will be created", self.rules.folder));
+            }
+            weir_files::Sink::create(store, &probe).await?.finish().await?;
+            store.remove(&probe).await?;
+            Ok("writable".to_owned())
+        };
+        match self.context.until_cancelled(result).await {
+            Ok(detail) => vec![Check::ok(what, detail)],
+            Err(e) => vec![Check::fault(what, e.full())],
+        }
+    }
+}

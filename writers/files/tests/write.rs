@@ -1,0 +1,380 @@
+//! Real files, written through the plugin as the runtime does it and read again by the reader.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::*;
+use arrow::datatypes::*;
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use weir_core::field::{DECIMAL, JSON, UUID, with_extension};
+use weir_core::*;
+use weir_reader_files as _;
+use weir_writer_files as _;
+
+fn context(form: Form) -> ConnectorContext {
+    let io = tokio::runtime::Handle::current();
+    ConnectorContext { cancel: Default::default(), io, form, time_zone: chrono_tz::UTC }
+}
+
+fn writer(form: Form, parameters: &Value) -> std::result::Result<Arc<dyn Writer>, Faults> {
+    let plugin = writers().into_iter().find(|p| p.name == "files").expect("the writer is linked");
+    (plugin.open)(parameters, &context(form))
+}
+
+fn request(schema: &Schema, run_id: &str) -> WriteRequest {
+    let column = |f: &FieldRef| MappedColumn {
+        name: f.name().clone(),
+        offers: vec![f.as_ref().clone()],
+        source_type: "t".into(),
+        nullable: true,
+        key: None,
+        comment: None,
+    };
+    WriteRequest {
+        run_id: run_id.into(),
+        columns: schema.fields().iter().map(column).collect(),
+        source: "test".into(),
+        on_type_loss: OnTypeLoss::Error,
+        splits: None,
+    }
+}
+
+/// Writes each list of batches as a split; returns the plan, the receipts and the refused rows, all uncommitted.
+async fn stage(
+    form: Form,
+    parameters: &Value,
+    run_id: &str,
+    schema: &Schema,
+    splits: &[Vec<RecordBatch>],
+) -> Result<(Arc<dyn Writer>, WritePlan, Vec<Receipt>, Vec<DirtyRow>)> {
+    let writer = writer(form, parameters)?;
+    let plan = writer.plan(&request(schema, run_id)).await?;
+    writer.prepare(&plan).await?;
+    let (mut receipts, mut refused) = (Vec::new(), Vec::new());
+    for (split, batches) in splits.iter().enumerate() {
+        let id = TaskId { run_id: run_id.into(), split: split as u32, table: "t".into(), attempt: 1 };
+        let mut task = writer.open(&plan, &id).await?;
+        for batch in batches {
+            let batch = RecordBatch::try_new(plan.input_schema(), batch.columns().to_vec())?;
+            refused.extend(task.write(&batch).await?.refused);
+        }
+        let finished = task.finish().await?;
+        receipts.push(finished.receipt);
+    }
+    // What comes back from another process has been JSON in between.
+    let plan = serde_json::from_value(serde_json::to_value(&plan).unwrap()).unwrap();
+    Ok((writer, plan, receipts, refused))
+}
+
+async fn write(parameters: &Value, run_id: &str, splits: &[Vec<RecordBatch>]) -> Result<Vec<DirtyRow>> {
+    let schema = splits.iter().flatten().next().map_or_else(|| sample().schema(), |b| b.schema());
+    let (writer, plan, receipts, refused) = stage(Form::Native, parameters, run_id, &schema, splits).await?;
+    writer.commit(&plan, &receipts).await?;
+    // A commit may be called again by a process that does not know that it happened.
+    writer.commit(&plan, &receipts).await?;
+    Ok(refused)
+}
+
+#[derive(Default)]
+struct Rows(Vec<Vec<Option<String>>>);
+
+#[async_trait]
+impl BatchSender for Rows {
+    async fn send(&mut self, batch: RecordBatch) -> Result<()> {
+        for row in 0..batch.num_rows() {
+            self.0.push(row_values(&batch, row).values().map(|v| v.as_str().map(str::to_owned)).collect());
+        }
+        Ok(())
+    }
+
+    async fn reject(&mut self, row: DirtyRow) -> Result<()> {
+        panic!("{row:?}");
+    }
+}
+
+async fn read(parameters: &Value) -> Vec<Vec<Option<String>>> {
+    let plugin = readers().into_iter().find(|p| p.name == "files").unwrap();
+    let reader = (plugin.open)(parameters, &context(Form::Native)).unwrap();
+    let columns = reader.schema().await.unwrap().columns;
+    let columns = columns.iter().enumerate().map(|(index, c)| ReadColumn { index, field: c.canonical().clone() });
+    let request = ReadRequest { columns: columns.collect(), snapshot: None, limit: None };
+    let wanted = SplitRequest { channels: 2, max_bytes: 1 << 30, snapshot: None, limit: None };
+    let mut rows = Rows::default();
+    for split in reader.splits(&wanted).await.unwrap() {
+        reader.read(&split, &request, &mut rows).await.unwrap();
+    }
+    rows.0
+}
+
+fn sample() -> RecordBatch {
+    let field = |name: &str, t: DataType| Field::new(name, t, true);
+    let schema = Schema::new(vec![
+        field("id", DataType::Int64),
+        field("name, \"x\"", DataType::Utf8),
+        field("price", DataType::Decimal128(12, 2)),
+        field("at", DataType::Timestamp(TimeUnit::Microsecond, None)),
+        field("day", DataType::Date32),
+        with_extension(field("doc", DataType::Utf8), JSON),
+        with_extension(field("big", DataType::Utf8), DECIMAL),
+        field("flag", DataType::Boolean),
+    ]);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![Some(1), Some(-2), None])),
+        Arc::new(StringArray::from(vec![Some("a,\"b\"\r\nü\t\\"), Some(""), None])),
+        Arc::new(Decimal128Array::from(vec![Some(1250), Some(-5), None]).with_precision_and_scale(12, 2).unwrap()),
+        Arc::new(TimestampMicrosecondArray::from(vec![Some(1_709_200_800_123_456), Some(0), None])),
+        Arc::new(Date32Array::from(vec![Some(19782), Some(-1), None])),
+        Arc::new(StringArray::from(vec![Some("{\"a\": [1.10,\n 2]}"), Some("{}"), None])),
+        Arc::new(StringArray::from(vec![Some("123456789012345678901234567890.123456789012"), Some("-0.10"), None])),
+        Arc::new(BooleanArray::from(vec![Some(true), Some(false), None])),
+    ];
+    RecordBatch::try_new(Arc::new(schema), columns).unwrap()
+}
+
+fn column() -> Value {
+    json!([
+        { "name": "id", "type": "long" }, { "name": "name, \"x\"", "type": "string" },
+        { "name": "price", "type": "decimal(12,2)" }, { "name": "at", "type": "timestamp" },
+        { "name": "day", "type": "date" }, { "name": "doc", "type": "json" }, { "name": "big", "type": "decimal" },
+        { "name": "flag", "type": "boolean" }
+    ])
+}
+
+async fn expected() -> Vec<Vec<Option<String>>> {
+    let mut rows = Rows::default();
+    rows.send(sample()).await.unwrap();
+    rows.0
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn every_format_and_compression_comes_back_as_it_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let one = expected().await;
+    for extension in [
+        "csv",
+        "tsv",
+        "jsonl",
+        "csv.gz",
+        "csv.zst",
+        "csv.bz2",
+        "csv.sz",
+        "jsonl.gz",
+        "jsonl.zst",
+        "jsonl.bz2",
+        "jsonl.sz",
+        "parquet",
+        "arrow",
+    ] {
+        let text = !matches!(extension, "parquet" | "arrow");
+        // One file, of two splits and then of one more.
+        let path = format!("{root}/one.{extension}");
+        let splits = [vec![sample(), sample()], vec![sample()]];
+        assert_eq!(write(&json!({ "path": path, "writeMode": "truncate" }), "r1", &splits).await.unwrap(), []);
+        write(&json!({ "path": path, "writeMode": "append" }), "r2", &splits[1..]).await.unwrap();
+        let mut parameters = json!({ "path": path });
+        if text {
+            parameters["column"] = column();
+        }
+        let mut wanted: Vec<_> = one.iter().cycle().take(12).cloned().collect();
+        if extension.starts_with("jsonl") {
+            // JSON text stays on one line there.
+            wanted.iter_mut().for_each(|r| r[5] = r[5].as_ref().map(|t| t.replace('\n', " ")));
+        }
+        assert_eq!(read(&parameters).await, wanted, "{extension}");
+
+        // A folder, cut into small files.
+        let (format, compress) = extension.split_once('.').unwrap_or((extension, "none"));
+        let format = if format == "tsv" { "csv" } else { format };
+        let path = format!("{root}/many_{}", extension.replace('.', "_"));
+        let target = json!({ "path": path, "writeMode": "truncate", "format": format, "compress": compress, "targetFileSize": 1 });
+        write(&target, "r1", &[vec![sample(), sample()]]).await.unwrap();
+        write(&target, "r2", &[vec![sample(), sample()], vec![sample()]]).await.unwrap();
+        let files = names(Path::new(&path));
+        assert!(files.len() >= 2 && files.iter().all(|f| f.starts_with("part-r2-")), "{extension} {files:?}");
+        parameters["path"] = json!(path);
+        wanted.truncate(9);
+        assert_eq!(read(&parameters).await, wanted, "{extension}");
+    }
+    assert!(names(folder.path()).iter().all(|n| !n.starts_with('.')));
+}
+
+#[tokio::test]
+async fn other_types_have_a_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let id: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter([[0x12u8; 16]].iter()).unwrap());
+    let field = |name: &str, a: &ArrayRef| Field::new(name, a.data_type().clone(), true);
+    let columns: Vec<ArrayRef> = vec![
+        id.clone(),
+        Arc::new(BinaryArray::from(vec![&[0u8, 255][..]])),
+        Arc::new(TimestampMicrosecondArray::from(vec![1_500_000]).with_timezone("UTC")),
+        Arc::new(Float64Array::from(vec![f64::NAN])),
+        Arc::new(UInt64Array::from(vec![u64::MAX])),
+        Arc::new(Time64MicrosecondArray::from(vec![3_661_000_001])),
+        Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), None])])),
+    ];
+    let mut fields: Vec<_> =
+        columns.iter().zip(["u", "b", "i", "f", "n", "t", "l"]).map(|(a, n)| field(n, a)).collect();
+    fields[0] = with_extension(fields[0].clone(), UUID);
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    let path = folder.path().join("a.csv");
+    let target = json!({ "path": path, "writeMode": "truncate", "header": false, "delimiter": "|" });
+    write(&target, "r", &[vec![batch.clone()]]).await.unwrap();
+    let uuid = "12121212-1212-1212-1212-121212121212";
+    let line = format!("{uuid}|\\x00ff|1970-01-01 00:00:01.500Z|NaN|18446744073709551615|01:01:01.000001|[1,null]\n");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), line);
+    let path = folder.path().join("a.jsonl");
+    write(&json!({ "path": path, "writeMode": "truncate" }), "r", &[vec![batch]]).await.unwrap();
+    let line = format!(
+        "{{\"u\":\"{uuid}\",\"b\":\"\\\\x00ff\",\"i\":\"1970-01-01 00:00:01.500Z\",\"f\":\"NaN\",\"n\":18446744073709551615,\
+         \"t\":\"01:01:01.000001\",\"l\":[1,null]}}\n"
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), line);
+}
+
+fn text_batch(values: Vec<Option<&str>>) -> RecordBatch {
+    let text: ArrayRef = Arc::new(StringArray::from(values));
+    RecordBatch::try_from_iter([("k", text.clone()), ("v", text)]).unwrap()
+}
+
+#[tokio::test]
+async fn datax_files_have_its_names_and_null() {
+    let folder = tempfile::tempdir().unwrap();
+    let batch = text_batch(vec![Some("a"), None, Some(""), Some("x,y")]);
+    let mut target =
+        json!({ "path": folder.path(), "fileName": "out", "writeMode": "truncate", "dateFormat": "yyyy-MM-dd" });
+    std::fs::write(folder.path().join("out__old"), "old").unwrap();
+    std::fs::write(folder.path().join("other"), "stays").unwrap();
+    let splits = [vec![batch.clone()]];
+    let (writer, plan, receipts, refused) = stage(Form::DataX, &target, "r", &batch.schema(), &splits).await.unwrap();
+    assert_eq!(names(folder.path()), [".weir-r", "other", "out__old"]);
+    writer.commit(&plan, &receipts).await.unwrap();
+    assert_eq!(names(folder.path()), ["other", "out__r_0_0"]);
+    assert_eq!(std::fs::read_to_string(folder.path().join("out__r_0_0")).unwrap(), "a,a\nnull,null\n,\n");
+    assert_eq!(refused.len(), 1);
+    assert!(refused[0].reason.contains("csv"));
+
+    target["writeMode"] = json!("nonConflict");
+    let error = stage(Form::DataX, &target, "r", &batch.schema(), &splits).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    for (key, value, schema) in
+        [("fileFormat", "csv", "x,y"), ("fileFormat", "sql", "INSERT INTO \"t\" (\"k\", \"v\") VALUES ('a', 'a');\n")]
+    {
+        target["writeMode"] = json!("append");
+        target["table"] = json!("t");
+        target[key] = json!(value);
+        let (writer, plan, receipts, _) = stage(Form::DataX, &target, value, &batch.schema(), &splits).await.unwrap();
+        writer.commit(&plan, &receipts).await.unwrap();
+        let text = std::fs::read_to_string(folder.path().join(format!("out__{value}_0_0"))).unwrap();
+        assert!(text.contains(schema), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_seen_before_commit_and_abort_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sub/a.csv");
+    let target = json!({ "path": path, "writeMode": "nonConflict" });
+    let batch = text_batch(vec![Some("a")]);
+    let splits = [vec![batch.clone()], vec![]];
+    let (writer, plan, receipts, _) = stage(Form::Native, &target, "r", &batch.schema(), &splits).await.unwrap();
+    assert!(!path.exists());
+    writer.abort(&plan, &receipts).await.unwrap();
+    assert_eq!(names(path.parent().unwrap()), Vec::<String>::new());
+
+    // A task that fails takes its part along.
+    writer.prepare(&plan).await.unwrap();
+    let id = TaskId { run_id: "r".into(), split: 0, table: "t".into(), attempt: 2 };
+    let mut task = writer.open(&plan, &id).await.unwrap();
+    task.write(&RecordBatch::try_new(plan.input_schema(), batch.columns().to_vec()).unwrap()).await.unwrap();
+    drop(task);
+    assert_eq!(names(&path.parent().unwrap().join(".weir-r/a.csv")), Vec::<String>::new());
+    writer.abort(&plan, &[]).await.unwrap();
+
+    write(&target, "r", &splits).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "k,v\na,a\n");
+    let error = write(&target, "r2", &splits).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(names(path.parent().unwrap()), ["a.csv"]);
+}
+
+#[tokio::test]
+async fn a_commit_that_was_cut_off_is_taken_up_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    std::fs::write(&path, "k,v\nold,old").unwrap();
+    let target = json!({ "path": path, "writeMode": "append" });
+    let batch = text_batch(vec![Some("new")]);
+    let stage = async || stage(Form::Native, &target, "r", &batch.schema(), &[vec![batch.clone()]]).await.unwrap();
+    let wanted = "k,v\nold,old\nnew,new\n";
+    // Cut off after the parts were joined and marked, before the rename.
+    let (writer, plan, receipts, _) = stage().await;
+    let staging = folder.path().join(".weir-r/a.csv");
+    std::fs::write(staging.join("whole"), wanted).unwrap();
+    std::fs::write(staging.join("ready"), "").unwrap();
+    writer.commit(&plan, &receipts).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), wanted);
+    // Cut off after the rename.
+    let (writer, plan, receipts, _) = stage().await;
+    std::fs::write(staging.join("ready"), "").unwrap();
+    writer.commit(&plan, &receipts).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), wanted);
+    // Cut off in the middle of joining.
+    let (writer, plan, receipts, _) = stage().await;
+    std::fs::write(staging.join("whole"), "k,v\nol").unwrap();
+    writer.commit(&plan, &receipts).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{wanted}new,new\n"));
+    assert_eq!(names(folder.path()), ["a.csv"]);
+}
+
+#[tokio::test]
+async fn an_empty_source_leaves_a_header_or_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    std::fs::write(&path, "old").unwrap();
+    let mut target = json!({ "path": path, "writeMode": "truncate", "onEmpty": "keep" });
+    write(&target, "r", &[]).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+    target["onEmpty"] = json!("error");
+    assert_eq!(write(&target, "r", &[]).await.unwrap_err().kind(), ErrorKind::Data);
+    target["onEmpty"] = json!("overwrite");
+    write(&target, "r", &[]).await.unwrap();
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("id,\"name, \"\"x\"\"\",price"));
+    let parquet = folder.path().join("p");
+    write(&json!({ "path": parquet, "writeMode": "truncate", "format": "parquet" }), "r", &[]).await.unwrap();
+    assert_eq!(read(&json!({ "path": parquet })).await.len(), 0);
+}
+
+#[tokio::test]
+async fn encodings_refuse_what_they_have_no_code_for_and_faults_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    let target = json!({ "path": path, "writeMode": "truncate", "encoding": "gbk", "header": false });
+    let refused = write(&target, "r", &[vec![text_batch(vec![Some("日"), Some("😀")])]]).await.unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"\xc8\xd5,\xc8\xd5\n");
+    assert!(refused.len() == 1 && refused[0].reason.contains('😀'));
+    for (parameters, pointer) in [
+        (json!({ "path": "x.csv" }), "/writeMode"),
+        (json!({ "path": "x.csv", "writeMode": "upsert" }), "/writeMode"),
+        (json!({ "path": "x", "writeMode": "append" }), "/format"),
+        (json!({ "writeMode": "append" }), "/path"),
+        (json!({ "path": "x.csv", "writeMode": "append", "compress": "zip" }), "/compress"),
+        (json!({ "path": "x.parquet.gz", "writeMode": "append" }), "/path"),
+        (json!({ "path": "gs://b/x.csv", "writeMode": "append" }), "/path"),
+    ] {
+        let faults = writer(Form::Native, &parameters).err().unwrap();
+        assert_eq!(faults.0[0].pointer, pointer, "{faults}");
+    }
+    let error = write(&json!({ "path": folder.path().join("a.csv/b.csv"), "writeMode": "append" }), "r", &[])
+        .await
+        .unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Io | ErrorKind::Conflict), "{error:?}");
+}
