@@ -95,6 +95,7 @@ fn start(kind: &dyn Kind, folder: &Path, current: &Path) -> Result<(u16, u32), S
         let port = free_port()?;
         let root = kind.data_root(folder);
         make_folder(&root, None)?;
+        sweep(&root);
         let instance = root.join(format!("{}-{}-{attempt}", std::process::id(), port));
         make_folder(&instance, kind.account())?;
         kind.initialise(&instance)?;
@@ -118,6 +119,19 @@ fn start(kind: &dyn Kind, folder: &Path, current: &Path) -> Result<(u16, u32), S
         let _ = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
     }
     Err(format!("{} does not start: {last}", kind.name()))
+}
+
+/// Removes what a test process left that was killed before its server had a watchdog.
+fn sweep(root: &Path) {
+    for folder in fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        // The name begins with the process id of the test that made it.
+        let maker = folder.file_name().and_then(|name| name.to_str()?.split_once('-')?.0.parse().ok());
+        let server = fs::read_to_string(folder.join("pid")).ok().and_then(|text| text.trim().parse().ok());
+        if maker.is_some_and(|pid| !is_alive(pid)) && !server.is_some_and(is_alive) {
+            // What cannot be removed now is tried again next time.
+            let _ = fs::remove_dir_all(&folder);
+        }
+    }
 }
 
 /// The watchdog. `$1` users lock, `$2` current file, `$3` instance folder, then the server's command.
