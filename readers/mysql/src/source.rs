@@ -1,7 +1,7 @@
 //! What a job's tables and statements look like at their servers.
 
 use serde::{Deserialize, Serialize};
-use weir_core::field::{TEXT, with_extension, with_metadata, with_native_type};
+use weir_core::field::{KEY, TEXT, with_extension, with_metadata, with_native_type};
 use weir_core::{Error, ErrorKind, Result, ResultExt, SourceColumn};
 use weir_mysql::{
     COLLATION, Column, Kind, Options, QUOTING, SYSTEM, Session, Shape, Table, describe, describe_query, find_table,
@@ -177,6 +177,10 @@ impl Offered {
         let kind = self.cell.kind();
         let dressed = |field: Field| {
             let field = with_native_type(field, SYSTEM, type_text);
+            let field = match self.key {
+                Some(key) => with_metadata(field, KEY, &key.to_string()),
+                None => field,
+            };
             match &self.collation {
                 Some(collation) if kind.is_text() => with_metadata(field, COLLATION, collation),
                 _ => field,

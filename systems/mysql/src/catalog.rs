@@ -177,7 +177,7 @@ pub async fn describe(session: &mut Session, name: &TableName) -> Result<Table> 
     Ok(Table {
         name: name.clone(),
         view,
-        transactional: !engine.as_deref().is_some_and(|_| transactions.as_deref() == Some("NO")),
+        transactional: transactions.as_deref() != Some("NO"),
         engine,
         rows,
         bytes,

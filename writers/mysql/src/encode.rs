@@ -476,12 +476,7 @@ fn hex_digits(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 fn text(bytes: &[u8], style: Style, out: &mut Vec<u8>) {
-    let mark = |b: u8| match (b, style) {
-        (b'\\' | 0, _) => true,
-        (b'\t' | b'\n', Style::Load) => true,
-        (b'\'', Style::Sql) => true,
-        _ => false,
-    };
+    let mark = |b: u8| matches!((b, style), (b'\\' | 0, _) | (b'\t' | b'\n', Style::Load) | (b'\'', Style::Sql));
     if style == Style::Sql {
         out.push(b'\'');
     }

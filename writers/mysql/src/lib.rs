@@ -36,7 +36,7 @@ pub use writer::MySqlWriter;
 inventory::submit! {
     WriterPlugin {
         name: "mysql",
-        aliases: &["mysqlwriter", "mariadbwriter", "mariadb"],
+        aliases: &["mysqlwriter"],
         summary: "Tables of MySQL, MariaDB, TiDB, Aurora and other servers with MySQL's protocol",
         schema: || schemars::schema_for!(MySqlWriterConfig),
         ignored: &[

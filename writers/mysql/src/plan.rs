@@ -45,10 +45,10 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         Some(table) => existing(table, request)?,
         None if common.creates(facts.form) => fresh(common.key.as_slice(), request, &facts)?,
         None => {
-            let near = facts.nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+            let near = facts.nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default();
             return Err(Error::new(
                 ErrorKind::NotFound,
-                format!("no such table: `{}`{near} Create it, or set `createTable` to true", facts.name),
+                format!("no such table: `{}`{near}; create it, or set `createTable` to true", facts.name),
             ));
         }
     };
@@ -215,8 +215,10 @@ fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Lay
         let new = for_new(mapped, is_key, &facts.server, &facts.collations);
         let null = if is_key || !mapped.nullable { " NOT NULL" } else { " NULL" };
         ddl.push(format!("{}{null}", new.ddl));
+        // Without the word a timestamp is NOT NULL on older servers.
+        let word = if null == " NULL" && new.type_text.starts_with("timestamp") { null } else { "" };
         columns.push((
-            new.ddl,
+            format!("{}{word}", new.ddl),
             PlannedColumn {
                 name: mapped.name.clone(),
                 input: settle(new.input, &new.type_text).with_name(&mapped.name).with_nullable(true),

@@ -38,7 +38,7 @@ impl State {
     }
 
     /// Where tasks write.
-    pub(crate) fn into_table(&self) -> &TableName {
+    pub(crate) fn written_table(&self) -> &TableName {
         self.staging.as_ref().unwrap_or(&self.table)
     }
 

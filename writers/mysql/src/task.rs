@@ -46,7 +46,7 @@ impl MySqlTask {
         }
         let bytes = config.batch_byte_size.unwrap_or(u64::MAX).min(STATEMENT as u64) as usize;
         let target = Target {
-            table: state.into_table().clone(),
+            table: state.written_table().clone(),
             columns: plan.columns.iter().map(|c| c.name.clone()).collect(),
             kinds: state.kinds(),
             extra,

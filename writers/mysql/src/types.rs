@@ -163,7 +163,8 @@ fn like_source(
     collations: &[String],
 ) -> Option<NewType> {
     let kind = Kind::parse(text);
-    if is_key && matches!(kind, Kind::Text(_) | Kind::Json) || (is_key && matches!(kind, Kind::Binary(n) if n > 3072)) {
+    let too_long = matches!(kind, Kind::Text(_) | Kind::Json) || matches!(kind, Kind::Binary(n) if n > 3072);
+    if is_key && too_long {
         return None;
     }
     let mut ddl = text.to_owned();
@@ -240,7 +241,7 @@ fn arrow_type(field: &Field, is_key: bool, server: &Server) -> (String, Option<D
         DataType::Date32 | DataType::Date64 => ("date".into(), Some(DataType::Date32), None),
         DataType::Timestamp(unit, None) => (
             "datetime(6)".into(),
-            (*unit == TimeUnit::Nanosecond).then(|| DataType::Timestamp(TimeUnit::Microsecond, None)),
+            (*unit == TimeUnit::Nanosecond).then_some(DataType::Timestamp(TimeUnit::Microsecond, None)),
             nanoseconds(unit),
         ),
         DataType::Timestamp(unit, Some(zone)) => (
@@ -297,7 +298,7 @@ pub(crate) fn settle(input: Field, type_text: &str) -> Field {
     }
     match Kind::parse(type_text) {
         // A text that stands in for another type keeps no extension.
-        kind if kind.is_text() && !matches!(extension(&input), None | Some(UUID | INTERVAL | TEXT | JSON)) => {
+        kind if kind.is_text() && !matches!(extension(&input), None | Some(UUID | INTERVAL | TEXT | JSON | NATIVE)) => {
             Field::new(name, DataType::Utf8, true)
         }
         _ => input.with_nullable(true),
