@@ -22,7 +22,7 @@
 //! A connector is a crate that implements [`Reader`] or [`Writer`], declares its parameters as one struct with `serde`
 //! and `schemars`, and submits a [`ReaderPlugin`] or [`WriterPlugin`]:
 //!
-//! ```ignore
+//! ```text
 //! weir_core::inventory::submit! {
 //!     weir_core::ReaderPlugin { name: "kv", open: |parameter, context| …, …}
 //! }

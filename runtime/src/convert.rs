@@ -28,9 +28,13 @@ impl ConvertSpec {
         let text = |key: &str| self.formats.get(key).and_then(Value::as_str).filter(|t| !t.is_empty());
         let at = |key: &str, fault: &str| Error::config(format!("common.column.{key}: {fault}"));
         let pattern = |key: &str| text(key).map(|t| Pattern::new(t).map_err(|e| at(key, e.message()))).transpose();
-        let extra = self.formats.get("extraFormats").and_then(Value::as_array).into_iter().flatten();
-        let extra = extra.filter_map(Value::as_str).map(Pattern::new).collect::<Result<_>>();
-        let zone = text("timeZone").map(|t| t.parse().map_err(|_| at("timeZone", &format!("`{t}` is no time zone"))));
+        let extra = match self.formats.get("extraFormats") {
+            Some(Value::Array(patterns)) => patterns.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+            None => &[],
+        };
+        let extra = extra.iter().filter_map(Value::as_str).map(Pattern::new).collect::<Result<_>>();
+        let zone = text("timeZone").map(|t| crate::job::parse_zone(t).map_err(|fault| at("timeZone", &fault)));
         Ok(ConvertOptions {
             time_zone: self.time_zone,
             formats: Formats {

@@ -68,7 +68,7 @@ pub async fn plan_entry(job: &Job, entry: &Entry, run_id: &str, context: &Connec
         on_type_loss: entry.on_type_loss,
         empty_as_null: entry.writer.form == Form::DataX,
     };
-    let transformers = compile_transformers(entry, &source)?;
+    let transformers = compile_transformers(entry, &source, &convert.options()?)?;
     let offers = offers(&source, &mapping, transformers.as_ref());
     let request = WriteRequest {
         run_id: run_id.to_owned(),
@@ -100,12 +100,16 @@ pub async fn plan_entry(job: &Job, entry: &Entry, run_id: &str, context: &Connec
     Ok(PlannedEntry { reader, writer, source, pipeline, plan, columns, warnings })
 }
 
-fn compile_transformers(entry: &Entry, source: &SourceSchema) -> Result<Option<Transformers>> {
+fn compile_transformers(
+    entry: &Entry,
+    source: &SourceSchema,
+    options: &ConvertOptions,
+) -> Result<Option<Transformers>> {
     if entry.transformers.is_empty() {
         return Ok(None);
     }
     let fields: Vec<Field> = source.columns.iter().map(|c| c.canonical().clone()).collect();
-    Ok(Some(Transformers::plan(&entry.transformers, &fields)?))
+    Ok(Some(Transformers::plan(&entry.transformers, &fields, options)?))
 }
 
 /// The forms in which each mapped column can come.

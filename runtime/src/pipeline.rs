@@ -66,12 +66,12 @@ impl Pipeline {
     /// # Errors
     /// A conversion that is impossible: planning has already found those, so here they mean a changed plan.
     pub fn new(spec: &PipelineSpec, plan: &WritePlan) -> Result<Self> {
+        let options = spec.convert.options()?;
         let read: Vec<Field> = spec.read.columns.iter().map(|c| c.field.clone()).collect();
         let transformers = match spec.transformers.is_empty() {
             true => None,
-            false => Some(Transformers::plan(&spec.transformers, &read)?),
+            false => Some(Transformers::plan(&spec.transformers, &read, &options)?),
         };
-        let options = spec.convert.options()?;
         let fields = transformers.as_ref().map_or(read.as_slice(), |t| t.output_fields());
         let columns = spec
             .columns

@@ -30,9 +30,11 @@ mod text;
 mod validate;
 mod zone;
 
+pub(crate) use zone::parse as parse_zone;
+
 pub use datasources::{DataSource, DataSourceInfo, DataSources, FILE_NAME as DATA_SOURCES_FILE};
 pub use endpoint::Ends;
-pub use load::{LoadOptions, load, load_file};
+pub use load::{LoadOptions, endpoint, load, load_file};
 pub use model::{Endpoint, Entry, ErrorLimit, Job, Setting};
 pub use parameters::parse_parameters;
 pub use plugins::{Plugin, Side, find_plugin, plugins};

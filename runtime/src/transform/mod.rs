@@ -88,19 +88,11 @@ pub struct Transformed {
 }
 
 impl Transformers {
-    /// Compiles a job's transformers for the reader's columns; texts of dates and times have their canonical forms.
+    /// Compiles a job's transformers for the reader's columns, with its zone and formats for the texts of dates, times and bytes.
     ///
     /// # Errors
     /// All that is wrong with any of them, each with its place in the file.
-    pub fn plan(specs: &[TransformerSpec], columns: &[Field]) -> Result<Self, Faults> {
-        Self::plan_with(specs, columns, &ConvertOptions::default())
-    }
-
-    /// Like [`Transformers::plan`], with the job's zone and formats for the texts of dates, times and bytes.
-    ///
-    /// # Errors
-    /// As [`Transformers::plan`].
-    pub fn plan_with(specs: &[TransformerSpec], columns: &[Field], options: &ConvertOptions) -> Result<Self, Faults> {
+    pub fn plan(specs: &[TransformerSpec], columns: &[Field], options: &ConvertOptions) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let mut planned = Self {
             steps: Vec::with_capacity(specs.len()),

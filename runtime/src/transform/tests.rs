@@ -24,7 +24,7 @@ fn fields(batch: &RecordBatch) -> Vec<Field> {
 
 fn run(specs: &[TransformerSpec], column: ArrayRef) -> Transformed {
     let batch = batch(&[("c", column)]);
-    Transformers::plan(specs, &fields(&batch)).unwrap().apply(&batch).unwrap()
+    Transformers::plan(specs, &fields(&batch), &ConvertOptions::default()).unwrap().apply(&batch).unwrap()
 }
 
 fn texts(values: &[Option<&str>]) -> ArrayRef {
@@ -89,7 +89,7 @@ fn dirty_rows_keep_their_values_as_they_came() {
         ("name", texts(&[Some("anna"), Some("b"), Some("carl")])),
     ]);
     let specs = [spec("dx_replace", 0, &["0", "1", "9"]), spec("dx_substr", 1, &["2", "9"])];
-    let transformers = Transformers::plan(&specs, &fields(&batch)).unwrap();
+    let transformers = Transformers::plan(&specs, &fields(&batch), &ConvertOptions::default()).unwrap();
     let transformed = transformers.apply(&batch).unwrap();
     assert_eq!(transformed.dirty.len(), 1);
     let dirty = &transformed.dirty[0];
@@ -147,7 +147,12 @@ fn filters_drop_what_matches() {
         let rows = column.len();
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows as i64));
         let batch = batch(&[("c", column), ("id", ids)]);
-        let transformers = Transformers::plan(&[spec("dx_filter", 0, &[operator, value])], &fields(&batch)).unwrap();
+        let transformers = Transformers::plan(
+            &[spec("dx_filter", 0, &[operator, value])],
+            &fields(&batch),
+            &ConvertOptions::default(),
+        )
+        .unwrap();
         assert!(transformers.touches(0) && !transformers.alters(0));
         let transformed = transformers.apply(&batch).unwrap();
         let kept: Vec<i64> =
@@ -185,7 +190,7 @@ fn other_types_become_text_first() {
     assert_eq!(batch.column(0).data_type(), &DataType::Timestamp(TimeUnit::Second, Some("UTC".into())));
     let options = ConvertOptions { time_zone: "Asia/Shanghai".parse().unwrap(), ..ConvertOptions::default() };
     let transformers =
-        Transformers::plan_with(&[spec("dx_substr", 0, &["0", "99"])], &fields(&batch), &options).unwrap();
+        Transformers::plan(&[spec("dx_substr", 0, &["0", "99"])], &fields(&batch), &options).unwrap();
     assert_eq!(shown(&transformers.apply(&batch).unwrap()), [Some("1970-01-01 08:00:00+08:00")]);
 }
 
@@ -239,7 +244,7 @@ fn all_that_is_wrong_is_said_at_once() {
         .enumerate()
         .map(|(i, (name, parameter, ..))| at(name, parameter.clone(), &format!("/t/{i}")))
         .collect();
-    let faults = Transformers::plan(&specs, &columns).unwrap_err().0;
+    let faults = Transformers::plan(&specs, &columns, &ConvertOptions::default()).unwrap_err().0;
     for (i, (name, _, place, message)) in cases.iter().enumerate() {
         let of_it: Vec<_> = faults.iter().filter(|f| f.pointer.starts_with(&format!("/t/{i}/"))).collect();
         assert!(
