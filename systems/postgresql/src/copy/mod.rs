@@ -3,6 +3,7 @@
 //! A stream is a header, tuples and a trailer. A tuple is a 16-bit count of fields, and for each a 32-bit length (-1
 //! for NULL) and the bytes of the type's binary form.
 
+mod column;
 pub mod decode;
 pub mod encode;
 pub mod numeric;
