@@ -17,7 +17,7 @@
 //!
 //! # Extending
 //!
-//! A text format is a scanner that yields [`cells::Cells`]; the columns are built in `cells.rs` for all of them.
+//! A text format is a scanner that yields `cells::Cells`; the columns are built in `cells.rs` for all of them.
 
 mod canonical;
 mod cells;

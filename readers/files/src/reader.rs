@@ -1,5 +1,6 @@
 //! The files reader: which files, which columns, and the tasks that read them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
@@ -78,7 +79,7 @@ impl FilesReader {
     }
 
     async fn files(&self) -> Result<Vec<(Part, Entry)>> {
-        let mut files: Vec<(Part, Entry)> = Vec::new();
+        let (mut files, mut seen) = (Vec::<(Part, Entry)>::new(), HashSet::new());
         for (index, location) in self.locations.iter().enumerate() {
             for entry in location.store.find(&location.path).await? {
                 let (by_name, packed, tabs) = split_extension(&entry.path, self.context.form);
@@ -106,12 +107,7 @@ impl FilesReader {
                     groups: None,
                 };
                 // Two patterns may mean the same file: its rows are read once.
-                if !files.iter().any(|(p, _)| p.file == part.file && p.location == part.location)
-                    && !files.iter().any(|(p, _)| {
-                        p.file == part.file
-                            && self.locations[p.location].store.display("") == location.store.display("")
-                    })
-                {
+                if seen.insert(location.store.display(&part.file)) {
                     files.push((part, entry));
                 }
             }

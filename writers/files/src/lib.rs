@@ -19,7 +19,7 @@
 //!
 //! # Extending
 //!
-//! A format is an [`encode::Encoder`]: batches in, bytes out.
+//! A format is an `encode::Encoder`: batches in, bytes out.
 
 mod commit;
 mod config;

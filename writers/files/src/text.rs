@@ -240,9 +240,10 @@ fn sql(column: &mut Render<'_>, index: usize, row: usize, line: &mut String, val
 
 fn is_json_scalar(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    let number = digits.as_bytes().first().is_some_and(u8::is_ascii_digit)
-        && digits.as_bytes().last().is_some_and(u8::is_ascii_digit)
-        && !(digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.") && !digits.starts_with("0e"));
+    let ends = [digits.as_bytes().first(), digits.as_bytes().last()];
+    // `007` is a number nowhere else.
+    let padded = digits.len() > 1 && digits.starts_with('0') && !matches!(digits.as_bytes()[1], b'.' | b'e' | b'E');
+    let number = !padded && ends.iter().all(|end| end.is_some_and(u8::is_ascii_digit));
     number || matches!(text, "true" | "false")
 }
 
