@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, Faults, Reader, ReaderPlugin, Writer, WriterPlugin};
 
 use super::model::{Endpoint, Entry};
@@ -33,13 +35,15 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] when the system has none; [`ErrorKind::Config`] as for the reader.
-    pub fn open_catalog(&self, context: &ConnectorContext) -> weir_core::Result<Arc<dyn Catalog>> {
+    pub fn open_catalog(&self, io: Handle, cancel: CancellationToken) -> weir_core::Result<Arc<dyn Catalog>> {
+        // Names and sizes have no time zone.
+        let context = ConnectorContext { cancel, io, form: self.form, time_zone: chrono_tz::Tz::UTC };
         let plugin = self.reader_plugin()?;
         let open = plugin.catalog.ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, format!("{} has no tables that could be listed", plugin.name))
         })?;
         let parameters = self.resolved(&plugin.into())?;
-        Ok(open(&parameters, &self.context(context)).map_err(|faults| faults.under(&self.pointer))?)
+        Ok(open(&parameters, &context).map_err(|faults| faults.under(&self.pointer))?)
     }
 
     /// The parameters as they may be shown: secrets stand as `***`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Timelike, Utc};
 use serde_json::{Map, Value};
 use weir_core::{Error, Faults, Form, OnTypeLoss};
 
@@ -99,7 +99,9 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<Job, Faults> {
         faults.0.extend(more.0);
         utc
     });
+    // Schedules know no fractions of a second.
     let now = options.now.unwrap_or_else(Utc::now);
+    let now = now.with_nanosecond(0).unwrap_or(now);
     let (at, zone) = zone::scheduled(options.at.as_deref(), now, zone).unwrap_or_else(|more| {
         faults.0.extend(more.0);
         (now.with_timezone(&zone.tz), zone)
@@ -156,6 +158,33 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<Job, Faults> {
         parameters: shown(&given),
         warnings: notes.warnings,
     })
+}
+
+/// A connector with parameters of its own, outside any job: for catalogues and checks. Validated as in a job;
+/// `datasource` may name a data source. Pointers of faults begin at the parameters.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn endpoint(name: &str, parameter: Value, side: Side, options: &LoadOptions) -> Result<Endpoint, Faults> {
+    let mut notes = Notes::default();
+    let folder = std::path::absolute(".").unwrap_or_default();
+    let mut loader = Loader {
+        sources: DataSources::new(
+            options.datasources.as_deref(),
+            options.path.as_deref(),
+            options.environment.as_deref(),
+        ),
+        notes: &mut notes,
+        folder: &folder,
+        strict: options.strict,
+        native: None,
+    };
+    let raw =
+        RawEnd { name: name.to_owned(), name_pointer: String::new(), parameter, pointer: String::new(), script: false };
+    match loader.endpoint(raw, side) {
+        Some(endpoint) if notes.faults.0.is_empty() => Ok(endpoint),
+        _ => Err(notes.faults),
+    }
 }
 
 /// `setting.timeZone`, which has to be known before the variables that depend on it.

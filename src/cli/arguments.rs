@@ -1,0 +1,295 @@
+//! What can be called, and how.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Moves tables between databases, files and lakehouses.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    about,
+    max_term_width = 110,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  weir run shop.json -p dt=2025-10-31       run a job
+  weir plan shop.json                       see what it would do
+  weir copy shop.db lake/orders -t orders   copy a table without a job file
+  weir connectors mysql                     every parameter of a connector
+
+Exit codes: 0 success, 1 the job failed, 2 the call or the job file is wrong, 130 or 143 stopped by a signal."
+)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a job file
+    Run(RunArguments),
+    /// Show everything a run would do, without writing anything
+    Plan(PlanArguments),
+    /// Test connections, credentials and privileges
+    Check(CheckArguments),
+    /// List the connectors, or one's parameters
+    Connectors(ConnectorsArguments),
+    /// Copy from one place to another without a job file
+    Copy(CopyArguments),
+    /// Print a job file to fill in
+    New(NewArguments),
+    /// List the tables of a system with their sizes
+    Tables(TablesArguments),
+}
+
+/// A job file and what it is read with.
+#[derive(Debug, Args)]
+pub(crate) struct JobArguments {
+    /// A parameter, as name=value; "-Da=1 -Db=2" is understood too
+    #[arg(short = 'p', long = "parameter", value_name = "NAME=VALUE", allow_hyphen_values = true)]
+    pub parameters: Vec<String>,
+    /// The scheduled time that dates in the job refer to; now by default
+    ///
+    /// 2025-11-01, 2025-11-01T06:00, 2025-11-01T06:00:00+08:00 … Without an offset the zone is the job's
+    /// setting.timeZone, else WEIR_TZ, else the machine's.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// Unknown keys are errors in DataX's forms too
+    #[arg(long)]
+    pub strict: bool,
+    #[command(flatten)]
+    pub sources: SourceArguments,
+}
+
+/// Where named data sources come from.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArguments {
+    /// The file with named data sources; by default weir.datasources.json beside the job or in the config folder
+    #[arg(long, value_name = "FILE")]
+    pub datasources: Option<PathBuf>,
+    /// The environment that chooses among a data source's configurations
+    #[arg(long = "env", value_name = "NAME", env = "WEIR_ENV")]
+    pub environment: Option<String>,
+}
+
+/// How to run.
+#[derive(Debug, Args)]
+pub(crate) struct RunningArguments {
+    /// Stop each table after this many rows, for a try
+    #[arg(long, value_name = "ROWS")]
+    pub limit: Option<u64>,
+    /// Dirty rows to tolerate instead of the job's errorLimit: a number, a share such as 1%, or unlimited
+    #[arg(long, value_name = "LIMIT")]
+    pub error_limit: Option<String>,
+    /// The file for dirty rows, or off; by default in the state folder
+    #[arg(long, value_name = "PATH|off")]
+    pub quarantine: Option<String>,
+    /// Write the report as JSON to this file; - is stdout
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// The folder for what outlives a run; WEIR_STATE_DIR or the user's state folder by default
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub logging: LoggingArguments,
+}
+
+/// What to say meanwhile.
+#[derive(Debug, Args)]
+pub(crate) struct LoggingArguments {
+    /// How to log, to stderr; WEIR_LOG sets levels, as in WEIR_LOG=debug
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log: LogFormat,
+    /// Nothing but warnings and errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// How to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// How to print a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// `weir run`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weir run shop.json
+  weir run shop.json -p dt=20251031 --report report.json
+  weir run shop.json -p\"-Ddt=20251031 -Dchannels=4\"
+  weir run shop.json --at 2025-11-01 --env prod
+  weir run shop.json --limit 100 --error-limit unlimited
+  generate-job | weir run -")]
+pub(crate) struct RunArguments {
+    /// The job file, in DataX's form or DataWorks' script mode; - is stdin
+    #[arg(value_name = "JOB")]
+    pub job: PathBuf,
+    #[command(flatten)]
+    pub reading: JobArguments,
+    #[command(flatten)]
+    pub running: RunningArguments,
+}
+
+/// `weir plan`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weir plan shop.json
+  weir plan shop.json -p dt=20251031 --format json")]
+pub(crate) struct PlanArguments {
+    /// The job file; - is stdin
+    #[arg(value_name = "JOB")]
+    pub job: PathBuf,
+    /// How to print the plan
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    /// Plan for a run of this many rows a table
+    #[arg(long, value_name = "ROWS")]
+    pub limit: Option<u64>,
+    #[command(flatten)]
+    pub reading: JobArguments,
+}
+
+/// `weir check`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weir check shop.json
+  weir check --datasource shop --env prod
+
+Exit codes: 0 all is well, 1 a fault was found, 2 the call or the job file is wrong.")]
+pub(crate) struct CheckArguments {
+    /// The job file; - is stdin
+    #[arg(value_name = "JOB", required_unless_present = "datasource", conflicts_with = "datasource")]
+    pub job: Option<PathBuf>,
+    /// A named data source instead of a job
+    #[arg(long, value_name = "NAME")]
+    pub datasource: Option<String>,
+    /// How to print the findings
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    #[command(flatten)]
+    pub reading: JobArguments,
+}
+
+/// `weir connectors`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weir connectors
+  weir connectors mysql
+  weir connectors txtfilereader --format json
+  weir connectors mysql --format schema")]
+pub(crate) struct ConnectorsArguments {
+    /// A connector, by its own name or DataX's
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// How to print; schema is the JSON schema of the parameters
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: ConnectorFormat,
+}
+
+/// How to print connectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConnectorFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// The JSON schema of the parameters
+    Schema,
+}
+
+/// `weir copy`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weir copy shop.db lake/orders --table orders
+  weir copy orders.csv postgresql://me@localhost/shop --to-table orders
+  weir copy mysql://me@host/shop postgresql://me@host/shop --table orders --mode upsert
+  weir copy shop lake/orders --table orders --env prod     (shop is a named data source)
+  weir copy lake/orders - --limit 5                        (- prints the rows)
+  weir copy shop.db orders.parquet --table orders --save orders.json")]
+pub(crate) struct CopyArguments {
+    /// From where: a URL, a path or a data source's name
+    #[arg(value_name = "SRC")]
+    pub source: String,
+    /// To where: a URL, a path, a data source's name, or - for stdout
+    #[arg(value_name = "DST")]
+    pub target: String,
+    /// The table to read, and to write unless --to-table says otherwise
+    #[arg(short, long, value_name = "TABLE")]
+    pub table: Option<String>,
+    /// The table to write
+    #[arg(long, value_name = "TABLE")]
+    pub to_table: Option<String>,
+    /// append, overwrite, upsert …; append by default, and for files: never over what is there
+    #[arg(short, long, value_name = "MODE")]
+    pub mode: Option<String>,
+    /// A condition for the rows to read
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub condition: Option<String>,
+    /// The most channels at once
+    #[arg(long, value_name = "N")]
+    pub channels: Option<u32>,
+    /// Keep the job in this file
+    #[arg(long, value_name = "JOB")]
+    pub save: Option<PathBuf>,
+    #[command(flatten)]
+    pub sources: SourceArguments,
+    #[command(flatten)]
+    pub running: RunningArguments,
+}
+
+/// `weir new`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weir new mysql lakehouse > job.json
+  weir new sqlite files")]
+pub(crate) struct NewArguments {
+    /// The reader
+    #[arg(value_name = "READER")]
+    pub reader: String,
+    /// The writer
+    #[arg(value_name = "WRITER")]
+    pub writer: String,
+}
+
+/// `weir tables`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weir tables shop.db
+  weir tables postgresql://me@localhost/shop 'public.order*'
+  weir tables shop --env prod --format json")]
+pub(crate) struct TablesArguments {
+    /// Where: a URL, a path or a data source's name
+    #[arg(value_name = "SRC")]
+    pub source: String,
+    /// Only names that match: * is any text, ? one character
+    #[arg(value_name = "PATTERN")]
+    pub pattern: Option<String>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    #[command(flatten)]
+    pub sources: SourceArguments,
+}

@@ -1,0 +1,125 @@
+//! `weir copy`: a job from two locations.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use weir::core::{Error, ErrorKind};
+use weir::job::{self, Plugin, Side, find_plugin, plugins};
+
+use super::arguments::{CopyArguments, SourceArguments};
+use super::job::{data_sources, options, told};
+use super::{Outcome, logging, output, run};
+
+/// A location, understood: a connector and its parameters.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The connector's plain name.
+    pub plugin: String,
+    /// Its parameters.
+    pub parameter: Value,
+}
+
+/// Makes the job and runs it.
+pub(crate) fn copy(arguments: &CopyArguments) -> Outcome {
+    logging::start(&arguments.running.logging);
+    let source = place(&arguments.source, arguments.table.as_deref(), Side::Reader, &arguments.sources)?;
+    let to_table = arguments.to_table.as_deref().or(arguments.table.as_deref());
+    let target = place(&arguments.target, to_table, Side::Writer, &arguments.sources)?;
+    let text = output::json(&job_text(arguments, source, target)?)? + "\n";
+    if let Some(path) = &arguments.save {
+        save(&text, path)?;
+    }
+    let job = job::load(&text, &options(&arguments.sources)).map_err(|faults| told("this copy", &faults))?;
+    run::run_job(&job, &arguments.running)
+}
+
+fn job_text(arguments: &CopyArguments, source: Place, target: Place) -> Result<Value, Error> {
+    let (mut from, mut to) = (source.parameter, target.parameter);
+    if let Some(condition) = &arguments.condition {
+        from["where"] = condition.as_str().into();
+    }
+    match &arguments.mode {
+        Some(mode) => to["writeMode"] = mode.as_str().into(),
+        // Where a mode has to be written, the one that touches nothing that is there.
+        None if careful(&target.plugin) => to["writeMode"] = "nonConflict".into(),
+        None => {}
+    }
+    let mut setting = Map::new();
+    if let Some(channels) = arguments.channels {
+        setting.insert("speed".into(), json!({ "channel": channels }));
+    }
+    let name = format!("copy {} to {}", job::redact_text(&arguments.source), job::redact_text(&arguments.target));
+    Ok(json!({"job": {
+        "name": name,
+        "setting": setting,
+        "content": [{
+            "reader": {"name": source.plugin, "parameter": from},
+            "writer": {"name": target.plugin, "parameter": to},
+        }],
+    }}))
+}
+
+/// Whether a writer has the mode that never touches what is there.
+fn careful(writer: &str) -> bool {
+    let Ok((plugin, _)) = find_plugin(writer, Side::Writer) else { return false };
+    let parameters = job::parameters(&plugin.schema());
+    parameters.iter().any(|p| p.name == "writeMode" && p.kind.contains("`nonConflict`"))
+}
+
+/// Finds out what a location is: a named data source, else whatever a connector recognises.
+pub(crate) fn place(
+    location: &str,
+    table: Option<&str>,
+    side: Side,
+    sources: &SourceArguments,
+) -> Result<Place, Error> {
+    let named = data_sources(sources);
+    if named.has(location) {
+        let source = named.get(location, side).map_err(|faults| told(location, &faults))?;
+        let (plugin, _) = find_plugin(&source.plugin, side).map_err(Error::config)?;
+        let mut parameter = json!({ "datasource": location });
+        if let Some(table) = table.filter(|_| knows(&plugin, "table")) {
+            parameter["table"] = table.into();
+        }
+        return Ok(Place { plugin: source.plugin, parameter });
+    }
+    // A file that is given and wrong must not pass for one without the name.
+    if sources.datasources.is_some() {
+        named.list().map_err(|faults| told("--datasources", &faults))?;
+    }
+    let recognised = match side {
+        Side::Reader => weir::core::readers().iter().find_map(|p| Some((p.name, (p.recognise)(location, table)?))),
+        Side::Writer => weir::core::writers().iter().find_map(|p| Some((p.name, (p.recognise)(location, table)?))),
+    };
+    let (plugin, parameter) = recognised.ok_or_else(|| {
+        let known = plugins(side).iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
+        let shown = job::redact_text(location);
+        Error::config(format!(
+            "`{shown}` is neither a data source nor a place that a {} knows: give a URL such as \
+             postgresql://user@host/database, a path such as data.csv, or a name from {} (connectors: {known})",
+            side.name(),
+            job::DATA_SOURCES_FILE,
+        ))
+    })?;
+    Ok(Place { plugin: plugin.to_owned(), parameter })
+}
+
+fn knows(plugin: &Plugin, key: &str) -> bool {
+    plugin.schema()["properties"].get(key).is_some()
+}
+
+/// Keeps the job for its owner only: a URL may hold a password.
+fn save(text: &str, path: &Path) -> Result<(), Error> {
+    let mut open = std::fs::OpenOptions::new();
+    open.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
+    let written = open.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Error::config(format!("--save: {} is there already: choose another name", path.display()))
+        }
+        _ => Error::new(ErrorKind::Io, format!("--save: {} cannot be written", path.display())).because(error),
+    })
+}

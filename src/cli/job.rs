@@ -1,0 +1,76 @@
+//! From the call to a job.
+
+use std::io::Read;
+use std::path::Path;
+
+use weir::core::{Error, Faults};
+use weir::job::{self, DataSources};
+use weir::{Job, LoadOptions};
+
+use super::arguments::{JobArguments, SourceArguments};
+
+/// Reads the job file, or stdin for `-`, and shows which file is wrong.
+pub(crate) fn load(path: &Path, arguments: &JobArguments) -> Result<Job, Error> {
+    let mut options = LoadOptions {
+        parameters: parameters(&arguments.parameters)?,
+        at: arguments.at.clone(),
+        strict: arguments.strict,
+        ..options(&arguments.sources)
+    };
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|error| Error::config(format!("the job on stdin cannot be read: {error}")))?;
+        text
+    } else {
+        options.path = Some(path.to_owned());
+        let unreadable = |error| Error::config(format!("the job file {} cannot be read: {error}", path.display()));
+        let bytes = std::fs::read(path).map_err(unreadable)?;
+        String::from_utf8(bytes).map_err(|_| {
+            Error::config(format!("the job file {} is no UTF-8 text: save it in that encoding", path.display()))
+        })?
+    };
+    job::load(&text, &options).map_err(|faults| {
+        let name = if path == Path::new("-") { "the job on stdin".into() } else { path.display().to_string() };
+        told(&name, &faults)
+    })
+}
+
+/// Faults under the name of what is wrong.
+pub(crate) fn told(what: &str, faults: &Faults) -> Error {
+    match faults.0.as_slice() {
+        [one] if one.pointer.is_empty() => Error::config(format!("{what}: {}", one.message)),
+        [one] => Error::config(format!("{what} has a fault:\n{}: {}", one.pointer, one.message)),
+        all => Error::config(format!("{what} has {} faults:\n{faults}", all.len())),
+    }
+}
+
+/// What surrounds every job.
+pub(crate) fn options(sources: &SourceArguments) -> LoadOptions {
+    LoadOptions {
+        datasources: sources.datasources.clone(),
+        environment: sources.environment.clone(),
+        time_zone: std::env::var("WEIR_TZ").ok(),
+        ..LoadOptions::default()
+    }
+}
+
+/// Named data sources for commands without a job file.
+pub(crate) fn data_sources(sources: &SourceArguments) -> DataSources {
+    DataSources::new(sources.datasources.as_deref(), None, sources.environment.as_deref())
+}
+
+fn parameters(texts: &[String]) -> Result<Vec<(String, String)>, Error> {
+    let mut all = Vec::new();
+    let mut faults = Faults::default();
+    for text in texts {
+        match job::parse_parameters(text) {
+            Ok(pairs) => all.extend(pairs),
+            Err(more) => faults.0.extend(more.0),
+        }
+    }
+    faults
+        .or(all)
+        .map_err(|faults| Error::config(faults.0.iter().map(|f| f.message.as_str()).collect::<Vec<_>>().join("\n")))
+}

@@ -1,0 +1,88 @@
+//! `weir new`: a job file to fill in.
+
+use serde_json::Value;
+use weir::core::Error;
+use weir::job::{self, ParameterInfo, Side, find_plugin};
+
+use super::arguments::NewArguments;
+use super::style::wrap;
+use super::{Outcome, output};
+
+/// What nearly every job has to say; the rest is there as a comment.
+const USUAL: [&str; 6] = ["url", "path", "username", "password", "table", "column"];
+
+/// Prints the job.
+pub(crate) fn new(arguments: &NewArguments) -> Outcome {
+    output::print(&template(&arguments.reader, &arguments.writer)?)?;
+    Ok(0)
+}
+
+fn template(reader: &str, writer: &str) -> Result<String, Error> {
+    let mut text = String::from(
+        "{\n  // Fill in what is empty, take the `//` off what you need. Then: weir check, weir plan, weir run.\n  \"job\": {\n    \
+         \"setting\": {\n      \"speed\": {\n        // The most channels at once; chosen by the machine when it is missing.\n        \
+         // \"channel\": 4,\n        // Rows and bytes a second, for the whole job.\n        // \"record\": 100000,\n        \
+         // \"byte\": 50000000,\n      },\n      // Dirty rows that are tolerated; \"unlimited\" for any number.\n      \
+         \"errorLimit\": { \"record\": 0 },\n      // The zone that dates in this file are meant in.\n      \
+         // \"timeZone\": \"UTC\",\n    },\n    \"content\": [{\n",
+    );
+    text.push_str(&end("reader", reader, Side::Reader)?);
+    text.push_str(&end("writer", writer, Side::Writer)?);
+    text.push_str("    }],\n  },\n}\n");
+    Ok(text)
+}
+
+fn end(key: &str, name: &str, side: Side) -> Result<String, Error> {
+    let (plugin, _) = find_plugin(name, side).map_err(Error::config)?;
+    let mut text = format!("      \"{key}\": {{\n        \"name\": \"{name}\",\n        \"parameter\": {{\n");
+    let parameters = job::parameters(&plugin.schema());
+    let usual = |p: &&ParameterInfo| p.required || USUAL.contains(&p.name.as_str());
+    for parameter in parameters.iter().filter(usual) {
+        line(&mut text, parameter, "");
+    }
+    for parameter in parameters.iter().filter(|p| !usual(p)) {
+        line(&mut text, parameter, "// ");
+    }
+    if side == Side::Writer {
+        let pairs = ParameterInfo {
+            name: "mapping".into(),
+            aliases: Vec::new(),
+            kind: "a list of objects".into(),
+            default: Some(serde_json::json!([{"from": "a", "to": "b"}, {"value": "${bizdate}", "to": "day"}])),
+            required: false,
+            secret: false,
+            description: "Explicit pairs of columns, or constants; by name or position when it is missing.".into(),
+            fields: Vec::new(),
+        };
+        line(&mut text, &pairs, "// ");
+    }
+    text.push_str("        },\n      },\n");
+    Ok(text)
+}
+
+fn line(text: &mut String, parameter: &ParameterInfo, comment: &str) {
+    for part in wrap(&parameter.description, 96) {
+        text.push_str(&format!("          // {part}\n"));
+    }
+    let value = sample(parameter, comment.is_empty());
+    text.push_str(&format!("          {comment}\"{}\": {value},\n", parameter.name));
+}
+
+/// A value of the right kind; an empty one means absent and is there to be filled in.
+fn sample(parameter: &ParameterInfo, fill_in: bool) -> Value {
+    if parameter.secret {
+        return if fill_in { "".into() } else { "${env:SECRET}".into() };
+    }
+    if let Some(default) = &parameter.default {
+        return default.clone();
+    }
+    match parameter.kind.as_str() {
+        kind if kind.starts_with('`') => kind[1..].split('`').next().unwrap_or_default().into(),
+        kind if kind.starts_with("a whole number") || kind.starts_with("a number") => 1.into(),
+        kind if kind.starts_with("true") => true.into(),
+        _ if parameter.name == "column" => serde_json::json!(["*"]),
+        kind if kind.starts_with("a list") => Value::Array(Vec::new()),
+        kind if kind.starts_with("an object") => Value::Object(Default::default()),
+        _ => "".into(),
+    }
+}

@@ -1,0 +1,131 @@
+//! `weir run`
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use weir::core::{Error, ErrorKind};
+use weir::{ErrorReport, Job, Quarantine, Report, RunOptions, Status};
+
+use super::arguments::{RunArguments, RunningArguments};
+use super::progress::Progress;
+use super::signals::Signals;
+use super::style::Paint;
+use super::{Outcome, job, logging, output, runtime, style, summary};
+
+/// Reads the job and runs it.
+pub(crate) fn run(arguments: &RunArguments) -> Outcome {
+    logging::start(&arguments.running.logging);
+    let job = job::load(&arguments.job, &arguments.reading)?;
+    run_job(&job, &arguments.running)
+}
+
+/// Runs a job, shows what happens and how it ended.
+pub(crate) fn run_job(job: &Job, arguments: &RunningArguments) -> Outcome {
+    let progress = Arc::new(Progress::new(&arguments.logging));
+    let cancel = CancellationToken::new();
+    let options = RunOptions {
+        observer: progress.clone(),
+        cancel: cancel.clone(),
+        state_dir: arguments.state_dir.clone(),
+        quarantine: quarantine(arguments.quarantine.as_deref()),
+        limit: arguments.limit,
+        error_limit: error_limit(arguments.error_limit.as_deref())?,
+        ..RunOptions::default()
+    };
+    let runtime = runtime()?;
+    let (report, signals) = runtime.block_on(async {
+        let signals = Signals::watch(cancel);
+        (weir::run(job, options).await, signals)
+    });
+    progress.finish();
+    // Nothing that still waits for a dead server keeps the program from ending.
+    runtime.shutdown_background();
+
+    let to_stdout = arguments.report.as_deref() == Some(Path::new("-"));
+    // What never began has nothing to sum up.
+    if !arguments.logging.quiet && report.exit_code() != 2 {
+        // Where a writer prints rows, a program reads them.
+        let rows_on_stdout = report.tables.iter().any(|table| table.target == "standard output");
+        if rows_on_stdout || to_stdout {
+            output::note(&summary::summary(&report, Paint::stderr()));
+        } else {
+            output::print(&summary::summary(&report, Paint::stdout()))?;
+        }
+    }
+    show_failures(&report);
+    let written = match arguments.report.as_deref() {
+        Some(_) if to_stdout => output::print_json(&report),
+        Some(path) => write_report(&report, path),
+        None => Ok(()),
+    };
+    let code = match (report.status, signals.code()) {
+        (Status::Succeeded, _) | (_, None) => report.exit_code(),
+        (_, Some(code)) => code,
+    };
+    // A run that failed says so by its own code, also when its report cannot be written.
+    match written {
+        Err(error) if code == 0 => Err(error),
+        Err(error) => {
+            style::show_error(&error);
+            Ok(code)
+        }
+        Ok(()) => Ok(code),
+    }
+}
+
+fn quarantine(text: Option<&str>) -> Quarantine {
+    match text {
+        None => Quarantine::StateDir,
+        Some(off) if off.eq_ignore_ascii_case("off") => Quarantine::Off,
+        Some(path) => Quarantine::Path(path.into()),
+    }
+}
+
+fn error_limit(text: Option<&str>) -> Result<Option<weir::ErrorLimit>, Error> {
+    text.map(|text| text.parse().map_err(|message| Error::config(format!("--error-limit: {message}")))).transpose()
+}
+
+/// The error of the run, and those of its tables that say something else.
+fn show_failures(report: &Report) {
+    let paint = Paint::stderr();
+    let Some(error) = &report.error else { return };
+    output::note(&failure(&paint.red("error:"), error, paint));
+    for table in &report.tables {
+        if let Some(own) = table.error.as_ref().filter(|own| own.message != error.message) {
+            let label = paint.red(format!("error in {}:", table.source));
+            output::note(&failure(&label, own, paint));
+        }
+    }
+}
+
+fn failure(label: &str, error: &ErrorReport, paint: Paint) -> String {
+    let mut lines = error.message.lines();
+    let mut text = format!("{label} {}\n", lines.next().unwrap_or_default());
+    for line in lines {
+        text.push_str(&format!("  {line}\n"));
+    }
+    if error.retryable {
+        text.push_str(&format!("  {}\n", paint.dim("running again may help")));
+    }
+    text
+}
+
+/// Writes the report beside its place and moves it there, so that nobody reads half of it.
+fn write_report(report: &Report, path: &Path) -> Result<(), Error> {
+    let text = output::json(report)? + "\n";
+    let failed = |error: std::io::Error| {
+        Error::new(ErrorKind::Io, format!("the report cannot be written to {}", path.display())).because(error)
+    };
+    // A device or a pipe cannot be replaced.
+    if path.exists() && !path.is_file() {
+        return std::fs::write(path, text).map_err(failed);
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.part", std::process::id()));
+    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written.map_err(failed)
+}
