@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::{DataType, Field};
 use chrono::{DateTime, Timelike, Utc};
 use serde_json::{Map, Value};
+use weir_core::convert::ConvertOptions;
 use weir_core::{Error, Faults, Form, OnTypeLoss};
 
 use super::datasources::DataSources;
@@ -16,7 +18,10 @@ use super::text::{self, Document, child};
 use super::validate::{self, Rules, is_empty, rename_aliases, show};
 use super::{datax, parameters, script, secrets, setting, zone};
 use crate::mapping::MappingPair;
-use crate::transform::TransformerSpec;
+use crate::transform::{TransformerSpec, Transformers};
+
+/// More columns than any source has.
+const MAX_COLUMNS: usize = 4096;
 
 /// What surrounds a job file.
 #[derive(Debug, Clone, Default)]
@@ -264,10 +269,22 @@ impl Loader<'_> {
     }
 
     fn entry(&mut self, mut raw: RawEntry) -> Option<Entry> {
+        self.transformers(&raw.transformers);
         let (mapping, on_type_loss) = raw.writer.as_mut().map(|end| self.writer_keys(end)).unwrap_or_default();
         let reader = raw.reader.and_then(|end| self.endpoint(end, Side::Reader));
         let writer = raw.writer.and_then(|end| self.endpoint(end, Side::Writer));
         Some(Entry { reader: reader?, writer: writer?, transformers: raw.transformers, mapping, on_type_loss })
+    }
+
+    /// What is wrong with transformers whatever the columns are: these stand in for them, and take any value.
+    fn transformers(&mut self, specs: &[TransformerSpec]) {
+        if specs.is_empty() {
+            return;
+        }
+        let columns: Vec<Field> = (0..MAX_COLUMNS).map(|i| Field::new(i.to_string(), DataType::Utf8, true)).collect();
+        if let Err(faults) = Transformers::plan(specs, &columns, &ConvertOptions::default()) {
+            self.notes.faults.0.extend(faults.0);
+        }
     }
 
     /// Takes the keys of a writer that the runtime itself reads.

@@ -19,7 +19,7 @@ const DATAX: &str = r#"{
         "connection": [{"table": ["t_[00-03]"], "jdbcUrl": ["jdbc:fake://h/d"]}]}},
       "writer": {"name": "fakewriter", "parameter": {"url": "fake://x", "table": "t_${dt}", "batchSize": "1024",
         "createTable": "TRUE", "session": "", "onTypeLoss": "cast", "mapping": [{"from": "id", "to": "a"}, {"value": "${bizdate}", "to": "b"}]}},
-      "transformer": [{"name": "dx_substr", "parameter": {"columnIndex": 1, "paras": ["0", ""]}}]
+      "transformer": [{"name": "dx_substr", "parameter": {"columnIndex": 1, "paras": ["0", "5"]}}]
     }]
   },
   "core": {"container": {"x": 1}, "transport": {"channel": {"speed": {"byte": 1048576}}}}
@@ -78,7 +78,7 @@ fn a_datax_job_is_read_whole() {
     assert_eq!(entry.mapping.len(), 2);
     assert_eq!(serde_json::to_value(&entry.mapping[1]).unwrap()["value"], "20251031");
     assert_eq!(entry.transformers[0].pointer, "/job/content/0/transformer/0");
-    assert_eq!(entry.transformers[0].parameter["paras"], json!(["0", ""]));
+    assert_eq!(entry.transformers[0].parameter["paras"], json!(["0", "5"]));
     assert_eq!(job.warnings.len(), 3, "{:?}", job.warnings);
     assert_eq!(job.time_zone_from, "--at");
     assert_eq!(job.parameters["password"], "***");
@@ -282,6 +282,25 @@ fn the_time_zone_of_the_job_holds_for_its_dates() {
     let job = load(&text(""), &options).unwrap();
     assert_eq!(job.entries[0].reader.parameter["url"], "2025110100");
     assert_eq!(job.time_zone_from, "WEIR_TZ");
+}
+
+#[test]
+fn transformers_are_checked_before_anything_is_connected_to() {
+    let with = |transformer: &str| {
+        let job = entry(FAKE, FAKE);
+        let shown = faults(&job.replace("}]}}", &format!(", \"transformer\": [{transformer}]}}]}}}}")));
+        shown.to_string()
+    };
+    let shown = with(
+        r#"{"name": "dx_substring"}, {"name": "dx_pad", "parameter": {"paras": ["l"]}}, {"name": "dx_groovy"}, {}"#,
+    );
+    for pointer in ["transformer/0/name", "transformer/1/parameter", "transformer/2/name", "transformer/3"] {
+        assert!(
+            shown.contains(&format!("/job/content/0/{pointer}: ")) || shown.contains(pointer),
+            "{pointer}\n{shown}"
+        );
+    }
+    assert!(shown.contains("`dx_substr`") && shown.contains("dx_groovy"), "{shown}");
 }
 
 /// Whatever a file looks like: faults or a job, and no panic.
