@@ -1,1 +1,54 @@
-//! Reads Delta Lake tables.
+//! Reads Delta Lake tables: the current version or an old one, file by file.
+
+mod config;
+mod object;
+mod reader;
+mod scan;
+mod split;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use weir_core::{Catalog, ConnectorContext, Faults, Parameters, Reader, ReaderPlugin};
+use weir_lakehouse::{LakehouseCatalog, Location, location_of};
+
+pub use config::Config;
+pub use reader::LakehouseReader;
+
+weir_core::inventory::submit! {
+    ReaderPlugin {
+        name: "lakehouse",
+        aliases: &[],
+        summary: "Delta Lake tables on local disk or in an object store",
+        schema: || schemars::schema_for!(Config),
+        ignored: &[],
+        refused: &[],
+        open,
+        catalog: Some(catalog),
+        recognise,
+    }
+}
+
+fn open(parameters: &Parameters, context: &ConnectorContext) -> Result<Arc<dyn Reader>, Faults> {
+    Ok(Arc::new(LakehouseReader::new(weir_core::config::parse(parameters)?, context.clone())?))
+}
+
+fn catalog(parameters: &Parameters, context: &ConnectorContext) -> Result<Arc<dyn Catalog>, Faults> {
+    let config: Config = weir_core::config::parse(parameters)?;
+    Ok(Arc::new(LakehouseCatalog::new(Location::new(&config.location)?, context.clone())))
+}
+
+/// `delta:…`, and a folder that holds a Delta log.
+fn recognise(location: &str, table: Option<&str>) -> Option<Value> {
+    if let Some(parameters) = location_of(location, table) {
+        return Some(parameters);
+    }
+    let folder = Path::new(location);
+    let is_table = |path: &Path| path.join("_delta_log").is_dir();
+    match table {
+        Some(table) if is_table(&folder.join(table)) => Some(json!({"path": location, "table": table})),
+        None if is_table(folder) => Some(json!({"path": location})),
+        _ => None,
+    }
+}

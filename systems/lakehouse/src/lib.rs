@@ -1,1 +1,23 @@
-//! Delta Lake tables: location, types, log.
+//! Delta Lake tables: where they are, what their columns mean in Arrow, which files make up a version.
+//!
+//! Everything here that touches storage runs on the job's I/O runtime, see [`on_io`]: object stores and the Delta log
+//! spawn work of their own, which a task's current-thread runtime does not outlive.
+
+mod catalog;
+mod connection;
+mod error;
+mod files;
+mod filter;
+mod io;
+mod types;
+
+pub use catalog::LakehouseCatalog;
+pub use connection::{Location, LocationConfig, location_of};
+pub use error::{delta_error, parquet_error};
+pub use files::{DataFile, active_files, ensure_readable, ensure_writable};
+pub use filter::Filter;
+pub use io::on_io;
+pub use types::{
+    NewColumn, SYSTEM, arrow_schema, canonical, existing_input, from_stored, key_position, new_column, partition_value,
+    stored_type, to_stored, type_text,
+};

@@ -1,1 +1,70 @@
 //! Writes Delta Lake tables.
+//!
+//! Tasks write Parquet files that no version names yet; `commit` puts all of them into one version of the log, together
+//! with a mark of the run, so that a second `commit` of the same run finds it and does nothing.
+
+mod commit;
+mod config;
+mod plan;
+mod task;
+mod upsert;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use weir_core::{ConnectorContext, Faults, Parameters, Writer, WriterPlugin};
+use weir_lakehouse::location_of;
+
+pub use config::Config;
+pub use writer::LakehouseWriter;
+
+weir_core::inventory::submit! {
+    WriterPlugin {
+        name: "lakehouse",
+        aliases: &[],
+        summary: "Delta Lake tables on local disk or in an object store",
+        schema: || schemars::schema_for!(Config),
+        ignored: &[],
+        refused: &[],
+        open,
+        recognise,
+    }
+}
+
+fn open(parameters: &Parameters, context: &ConnectorContext) -> Result<Arc<dyn Writer>, Faults> {
+    Ok(Arc::new(LakehouseWriter::new(weir_core::config::parse(parameters)?, context.clone())?))
+}
+
+/// `delta:…`, and a plain folder: a path without a scheme and without a file's extension.
+fn recognise(location: &str, table: Option<&str>) -> Option<Value> {
+    if let Some(parameters) = location_of(location, table) {
+        return Some(parameters);
+    }
+    let plain = !location.is_empty() && location != "-" && !location.contains(':') && !location.contains(['*', '?']);
+    let path = Path::new(location);
+    if !plain || path.is_file() || (path.extension().is_some() && !path.is_dir()) {
+        return None;
+    }
+    Some(match table {
+        Some(table) => json!({"path": location, "table": table}),
+        None => json!({"path": location}),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::recognise;
+
+    #[test]
+    fn a_folder_is_a_lake() {
+        for location in ["lake", "./lake/orders", "/data/lake/", "delta:lake/v1.2"] {
+            assert!(recognise(location, None).is_some(), "{location}");
+        }
+        for location in ["-", "stream:", "out.csv", "s3://bucket/x", "mysql://h/db", "in/*", "shop.db"] {
+            assert!(recognise(location, None).is_none(), "{location}");
+        }
+        assert_eq!(recognise("lake", Some("orders")).unwrap()["table"], "orders");
+    }
+}

@@ -1,0 +1,121 @@
+//! Reads data files, one after the other, into batches of the table's columns. Runs on the I/O runtime.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use deltalake::ObjectStore;
+use deltalake::parquet::arrow::ProjectionMask;
+use deltalake::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use deltalake::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use futures::StreamExt;
+use tokio::sync::mpsc::Sender;
+use weir_core::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, Result};
+use weir_lakehouse::{DataFile, Filter, parquet_error, partition_value};
+
+use crate::object::StoredFile;
+
+/// What to read from each file.
+pub(crate) struct Scan {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// The columns to deliver, by the table's names and types.
+    pub(crate) columns: SchemaRef,
+    /// Which of them are partition columns, whose values stand in the log.
+    pub(crate) partition_columns: Vec<String>,
+    pub(crate) filter: Option<Filter>,
+}
+
+impl Scan {
+    /// Sends the rows of `files`; ends early when nobody listens any more.
+    pub(crate) async fn run(&self, files: Vec<DataFile>, output: &Sender<Result<RecordBatch>>) {
+        for file in files {
+            if let Err(error) = self.file(&file, output).await {
+                // The receiver is gone only when the task ended already.
+                let _ = output.send(Err(error.with("file", &file.path))).await;
+                return;
+            }
+            if output.is_closed() {
+                return;
+            }
+        }
+    }
+
+    async fn file(&self, file: &DataFile, output: &Sender<Result<RecordBatch>>) -> Result<()> {
+        let path = deltalake::Path::parse(&file.path).map_err(|e| {
+            weir_core::Error::new(weir_core::ErrorKind::Data, "the log names an impossible file").because(e)
+        })?;
+        let mut reader = StoredFile::new(self.store.clone(), path, file.size).await.map_err(parquet_error)?;
+        let metadata =
+            ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await.map_err(parquet_error)?;
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(microseconds(metadata.schema())));
+        let metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options).map_err(parquet_error)?;
+
+        let wanted: Vec<usize> = (0..metadata.schema().fields().len())
+            .filter(|i| self.columns.index_of(metadata.schema().field(*i).name()).is_ok())
+            .collect();
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
+        let rows = metadata.metadata().file_metadata().num_rows().max(1) as u64;
+        let bytes: i64 = metadata.metadata().row_groups().iter().map(|g| g.total_byte_size()).sum();
+        let width = (u64::try_from(bytes).unwrap_or(0) / rows).max(1);
+        // Encoded rows are smaller than decoded ones, so aim well below the bound; what is larger all the same is cut.
+        let batch_rows = (MAX_BATCH_BYTES as u64 / 4 / width).clamp(1, MAX_BATCH_ROWS as u64) as usize;
+
+        let mut constants = BTreeMap::new();
+        for name in &self.partition_columns {
+            if let Ok(field) = self.columns.field_with_name(name) {
+                let text = file.partition.get(name).and_then(|v| v.as_deref());
+                constants.insert(name.as_str(), partition_value(text, field.data_type())?);
+            }
+        }
+        let mut stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
+            .with_projection(mask)
+            .with_batch_size(batch_rows)
+            .build()
+            .map_err(parquet_error)?;
+        while let Some(batch) = stream.next().await {
+            let batch = self.complete(&batch.map_err(parquet_error)?, &constants)?;
+            let batch = match &self.filter {
+                Some(filter) => filter.apply(&batch)?,
+                None => batch,
+            };
+            if batch.num_rows() > 0 && output.send(Ok(batch)).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a file's columns into the table's order and types; adds partition values, and NULL for columns that
+    /// are younger than the file.
+    fn complete(&self, batch: &RecordBatch, constants: &BTreeMap<&str, ArrayRef>) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let mut arrays = Vec::with_capacity(self.columns.fields().len());
+        for field in self.columns.fields() {
+            arrays.push(match (constants.get(field.name().as_str()), batch.column_by_name(field.name())) {
+                (Some(value), _) => take(value.as_ref(), &UInt64Array::from(vec![0; rows]), None)?,
+                (None, Some(values)) => weir_lakehouse::to_stored(values, field.data_type())?,
+                (None, None) => new_null_array(field.data_type(), rows),
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.columns.clone(), arrays, &options)?)
+    }
+}
+
+/// The file's schema with microseconds for nanoseconds: Spark's INT96 times would overflow nanoseconds, and Delta has
+/// nothing finer than microseconds.
+fn microseconds(schema: &Schema) -> Schema {
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|field| match field.data_type() {
+            DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
+                field.as_ref().clone().with_data_type(DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))
+            }
+            _ => field.as_ref().clone(),
+        })
+        .collect();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
+}

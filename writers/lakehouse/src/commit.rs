@@ -1,0 +1,168 @@
+//! One version of the log for one run.
+
+use std::collections::{BTreeMap, HashMap};
+
+use deltalake::DeltaTable;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake::kernel::{Action, Add, DataType, PrimitiveType, StructField, StructType, Transaction, new_metadata};
+use deltalake::logstore::{LogStoreRef, ObjectStoreRef};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use object_store::ObjectStoreExt as _;
+use serde_json::json;
+use weir_core::{Error, ErrorKind, Receipt, Result, WriteMode, WritePlan};
+use weir_lakehouse::{Location, arrow_schema, delta_error, partition_value};
+
+use crate::plan::{State, application};
+
+/// How often a commit is tried again when others commit at the same time.
+pub(crate) const RETRIES: usize = 20;
+
+/// The files that the tasks wrote.
+pub(crate) fn adds(receipts: &[Receipt]) -> Result<Vec<Add>> {
+    let mut receipts: Vec<&Receipt> = receipts.iter().collect();
+    receipts.sort_by_key(|r| r.split);
+    let mut all = Vec::new();
+    for receipt in receipts {
+        let adds: Vec<Add> = receipt
+            .data
+            .get("adds")
+            .cloned()
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(|e| Error::internal("a receipt was not made by the lakehouse writer").because(e))?
+            .unwrap_or_default();
+        all.extend(adds);
+    }
+    Ok(all)
+}
+
+/// Whether the run is in the table already.
+pub(crate) async fn committed(table: &DeltaTable, plan: &WritePlan) -> Result<bool> {
+    let snapshot = table.snapshot().map_err(delta_error)?;
+    let version = snapshot.transaction_version(table.log_store().as_ref(), application(plan)).await;
+    Ok(version.map_err(delta_error)?.is_some())
+}
+
+/// Commit properties that mark the version as this run's.
+pub(crate) fn properties(plan: &WritePlan) -> CommitProperties {
+    CommitProperties::default()
+        .with_application_transaction(Transaction::new(application(plan), 1))
+        .with_max_retries(RETRIES)
+        .with_metadata([("weirRunId".to_owned(), json!(plan.run_id))])
+}
+
+/// Publishes the files: appended, or in place of what the table or the partition holds. Gives the version.
+///
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict) when another writer's change does not go together with this one.
+pub(crate) async fn publish(table: &DeltaTable, plan: &WritePlan, adds: Vec<Add>) -> Result<u64> {
+    let state = State::of(plan)?;
+    let snapshot = table.snapshot().map_err(delta_error)?;
+    let mut actions: Vec<Action> = adds.into_iter().map(Action::Add).collect();
+    let overwrite = plan.mode == WriteMode::Overwrite;
+    if overwrite {
+        let wanted = partition(&state)?;
+        for view in snapshot.log_data().iter() {
+            if in_partition(&view.partition_values_map(), &wanted)? {
+                actions.push(Action::Remove(view.remove_action(true)));
+            }
+        }
+    }
+    let operation = DeltaOperation::Write {
+        mode: if overwrite { SaveMode::Overwrite } else { SaveMode::Append },
+        partition_by: Some(state.partition_columns.clone()).filter(|c| !c.is_empty()),
+        predicate: None,
+    };
+    run(CommitBuilder::from(properties(plan)).with_actions(actions), Some(snapshot), table.log_store(), operation).await
+}
+
+/// Creates the table with the files in its first version.
+///
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict) when another writer created it meanwhile.
+pub(crate) async fn create(location: &Location, plan: &WritePlan, adds: Vec<Add>) -> Result<u64> {
+    let state = State::of(plan)?;
+    let invalid = |e| Error::new(ErrorKind::Schema, "Delta takes no table with these columns").because(e);
+    let schema = StructType::try_new(state.fields.iter().cloned())
+        .map_err(|e| Error::new(ErrorKind::Schema, "Delta takes no table with these columns").because(e))?;
+    let metadata =
+        new_metadata(&schema, &state.partition_columns, HashMap::<String, String>::new()).map_err(invalid)?;
+    let mut actions = vec![protocol(&state.fields)?, Action::Metadata(metadata)];
+    actions.extend(adds.into_iter().map(Action::Add));
+    let operation = DeltaOperation::Write {
+        mode: SaveMode::ErrorIfExists,
+        partition_by: Some(state.partition_columns.clone()).filter(|c| !c.is_empty()),
+        predicate: None,
+    };
+    // No retries: were the table there, its columns might be others.
+    let builder = CommitBuilder::from(properties(plan).with_max_retries(0)).with_actions(actions);
+    run(builder, None, location.log_store()?, operation).await
+}
+
+async fn run(
+    builder: CommitBuilder,
+    snapshot: Option<&dyn TableReference>,
+    log_store: LogStoreRef,
+    operation: DeltaOperation,
+) -> Result<u64> {
+    let committed = builder.build(snapshot, log_store, operation).await.map_err(delta_error)?;
+    Ok(committed.version())
+}
+
+/// The least protocol that the columns need.
+fn protocol(fields: &[StructField]) -> Result<Action> {
+    let zoneless = fields.iter().any(|f| is_zoneless(&f.data_type));
+    let action = if zoneless {
+        let features = ["timestampNtz"];
+        json!({"protocol": {
+            "minReaderVersion": 3, "minWriterVersion": 7,
+            "readerFeatures": features, "writerFeatures": ["appendOnly", "invariants", "timestampNtz"],
+        }})
+    } else {
+        json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}})
+    };
+    serde_json::from_value(action).map_err(|e| Error::internal("the protocol cannot be written down").because(e))
+}
+
+fn is_zoneless(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Primitive(PrimitiveType::TimestampNtz) => true,
+        DataType::Array(list) => is_zoneless(list.element_type()),
+        _ => false,
+    }
+}
+
+/// The constant partition values with their types, for comparing them with those of the log.
+type Partition = BTreeMap<String, arrow::array::ArrayRef>;
+
+fn partition(state: &State) -> Result<Partition> {
+    let mut values = BTreeMap::new();
+    for (name, text) in &state.partition {
+        if let Some(field) = state.field(name) {
+            let arrow = arrow_schema([field])?;
+            values.insert(name.clone(), partition_value(Some(text), arrow.field(0).data_type())?);
+        }
+    }
+    Ok(values)
+}
+
+fn in_partition(file: &HashMap<String, Option<String>>, wanted: &Partition) -> Result<bool> {
+    for (name, value) in wanted {
+        let text = file.get(name).and_then(|v| v.as_deref());
+        if partition_value(text, value.data_type())?.as_ref() != value.as_ref() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Deletes files that no version names. What cannot be deleted is litter, not wrong data.
+pub(crate) async fn delete<'a>(store: &ObjectStoreRef, paths: impl Iterator<Item = &'a str>) {
+    for path in paths {
+        let Ok(location) = deltalake::Path::parse(path) else { continue };
+        match store.delete(&location).await {
+            Ok(()) | Err(deltalake::ObjectStoreError::NotFound { .. }) => {}
+            Err(error) => tracing::warn!(file = path, %error, "an unpublished file could not be deleted"),
+        }
+    }
+}

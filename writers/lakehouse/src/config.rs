@@ -1,0 +1,64 @@
+//! The parameters of the lakehouse writer.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use weir_core::config::OneOrMany;
+use weir_core::{Faults, OnEmpty, WriteMode};
+use weir_lakehouse::LocationConfig;
+
+/// Parameters of the lakehouse writer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Config {
+    /// Where the table is.
+    #[serde(flatten)]
+    pub location: LocationConfig,
+    /// The columns to write, in order; `*` or none for all.
+    pub column: OneOrMany<String>,
+    /// append (the default), overwrite (the whole table, or the one partition that `partition` names) or upsert.
+    pub write_mode: Option<WriteMode>,
+    /// Constant values of partition columns, `{"pt": "${bizdate}"}`. The source need not have these columns; a row that
+    /// has another value there is dirty. With overwrite, just this partition is replaced.
+    pub partition: BTreeMap<String, String>,
+    /// The columns by which a new table is partitioned, after those of `partition`.
+    pub partition_by: OneOrMany<String>,
+    /// The key columns of an upsert; by default the key that the table's columns had at their source.
+    pub key: OneOrMany<String>,
+    /// Whether to create the table when it is missing. On by default.
+    pub create_table: Option<bool>,
+    /// What an overwrite does when the source is empty: overwrite, keep or error.
+    pub on_empty: OnEmpty,
+    /// About how many bytes a data file should have.
+    #[schemars(range(min = 1))]
+    pub target_file_size: Option<u64>,
+}
+
+impl Config {
+    /// The mode.
+    pub fn mode(&self) -> WriteMode {
+        self.write_mode.unwrap_or(WriteMode::Append)
+    }
+
+    /// Rules across parameters.
+    ///
+    /// # Errors
+    /// A mode that Delta does not have, a key without an upsert.
+    pub fn check(&self) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        let mode = self.mode();
+        if matches!(mode, WriteMode::Replace | WriteMode::Ignore) {
+            let message =
+                format!("a lakehouse table cannot be written with `{}`: use append, overwrite or upsert", mode.name());
+            faults.add("/writeMode", message);
+        }
+        if !self.key.is_empty() && mode != WriteMode::Upsert {
+            faults.add("/key", "`key` is for writeMode upsert");
+        }
+        if let Some(column) = self.partition_by.as_slice().iter().find(|c| self.partition.contains_key(*c)) {
+            faults.add("/partitionBy", format!("`{column}` stands in `partition` already: name it once"));
+        }
+        faults.or(())
+    }
+}

@@ -1,0 +1,250 @@
+//! One task: batches become Parquet files. Encoding and uploading run on the I/O runtime.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, UInt64Array, new_null_array};
+use arrow::compute::kernels::cmp::not_distinct;
+use arrow::compute::{and, filter_record_batch, is_not_null, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
+use deltalake::kernel::Add;
+use deltalake::logstore::ObjectStoreRef;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use weir_core::{ConnectorContext, DirtyRow, Error, Finished, Receipt, Result, TaskWriter, WritePlan, Written};
+use weir_lakehouse::{arrow_schema, delta_error, partition_value, to_stored};
+
+use crate::commit::delete;
+use crate::plan::State;
+
+/// Columns of staged files that say in which order rows came.
+pub(crate) const SPLIT_COLUMN: &str = "__weir_split";
+pub(crate) const ROW_COLUMN: &str = "__weir_row";
+
+const TARGET_FILE_SIZE: u64 = 128 * 1024 * 1024;
+
+enum Message {
+    Batch(RecordBatch),
+    Finish,
+}
+
+pub(crate) struct LakehouseTask {
+    context: ConnectorContext,
+    split: u32,
+    staged: bool,
+    /// The columns of the files, partition columns included.
+    schema: SchemaRef,
+    /// How each of them comes about.
+    columns: Vec<Source>,
+    /// Columns that must not be NULL, by their position in the batch.
+    required: Vec<(usize, &'static str)>,
+    rows: u64,
+    sender: Option<mpsc::Sender<Message>>,
+    worker: JoinHandle<Result<Vec<Add>>>,
+}
+
+enum Source {
+    /// A column of the batch.
+    Mapped(usize),
+    /// A constant, and the column of the batch that must be equal to it.
+    Constant(ArrayRef, Option<usize>),
+    /// Not written: NULL.
+    Absent,
+}
+
+impl LakehouseTask {
+    pub(crate) fn open(
+        context: &ConnectorContext,
+        store: ObjectStoreRef,
+        plan: &WritePlan,
+        split: u32,
+        target_file_size: Option<u64>,
+        staged: bool,
+    ) -> Result<Self> {
+        let state = State::of(plan)?;
+        let table_schema = arrow_schema(&state.fields)?;
+        let mut columns = Vec::new();
+        let mut required = Vec::new();
+        for (field, arrow) in state.fields.iter().zip(table_schema.fields()) {
+            let mapped = plan.columns.iter().position(|c| c.name == field.name);
+            columns.push(match (state.partition.get(&field.name), mapped) {
+                (Some(text), mapped) => Source::Constant(partition_value(Some(text), arrow.data_type())?, mapped),
+                (None, Some(index)) => Source::Mapped(index),
+                (None, None) => Source::Absent,
+            });
+            if let Some(index) = mapped {
+                if plan.keys.contains(&field.name) {
+                    required.push((index, "a row without its key cannot be upserted"));
+                } else if !field.nullable {
+                    required.push((index, "the column does not take NULL"));
+                }
+            }
+        }
+        let (schema, partition_columns) = if staged {
+            let mut fields: Vec<Field> = table_schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+            fields.push(Field::new(SPLIT_COLUMN, DataType::Int32, false));
+            fields.push(Field::new(ROW_COLUMN, DataType::Int64, false));
+            // A column that the job does not write keeps its value at the target, so NULL may stand for it here.
+            let fields: Vec<Field> = fields.into_iter().map(|f| f.with_nullable(true)).collect();
+            (Arc::new(Schema::new(fields)), Vec::new())
+        } else {
+            (table_schema, state.partition_columns.clone())
+        };
+        let config = files(schema.clone(), partition_columns, target_file_size);
+        let (sender, receiver) = mpsc::channel(1);
+        let worker = context.io.spawn(work(DeltaWriter::new(store.clone(), config), store, receiver));
+        Ok(Self {
+            context: context.clone(),
+            split,
+            staged,
+            schema,
+            columns,
+            required,
+            rows: 0,
+            sender: Some(sender),
+            worker,
+        })
+    }
+
+    /// Hands a message to the worker; learns from it why it takes no more.
+    async fn tell(&mut self, message: Message) -> Result<()> {
+        let Some(sender) = &self.sender else { return Err(Error::cancelled()) };
+        let sent = self.context.until_cancelled(async { Ok(sender.send(message).await.is_ok()) }).await?;
+        if sent {
+            return Ok(());
+        }
+        self.sender = None;
+        match (&mut self.worker).await {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) => Err(Error::internal("the file writer ended early")),
+            Err(error) => Err(Error::internal("the file writer ended unexpectedly").because(error)),
+        }
+    }
+
+    /// The rows that may go in, and those that may not.
+    fn accept(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<DirtyRow>)> {
+        let mut good: Option<BooleanArray> = None;
+        let mut refused: Vec<DirtyRow> = Vec::new();
+        let mut narrow = |mask: BooleanArray, index: usize, reason: &str| -> Result<()> {
+            if mask.true_count() == mask.len() {
+                return Ok(());
+            }
+            for row in (0..mask.len()).filter(|row| !mask.value(*row)) {
+                if good.as_ref().is_none_or(|g| g.value(row)) {
+                    let column = batch.schema_ref().field(index).name().clone();
+                    refused.push(DirtyRow::of_batch(batch, row, Some(column), reason));
+                }
+            }
+            good = Some(match &good {
+                Some(good) => and(good, &mask)?,
+                None => mask,
+            });
+            Ok(())
+        };
+        for (index, reason) in &self.required {
+            let values = batch.column(*index);
+            if values.null_count() > 0 {
+                narrow(is_not_null(values)?, *index, reason)?;
+            }
+        }
+        for (source, field) in self.columns.iter().zip(self.schema.fields()) {
+            if let Source::Constant(value, Some(index)) = source {
+                let values = to_stored(batch.column(*index), field.data_type())?;
+                let mask = not_distinct(&values, &arrow::array::Scalar::new(value.clone()))?;
+                narrow(mask, *index, "the value is not the one that `partition` gives")?;
+            }
+        }
+        match good {
+            None => Ok((batch.clone(), refused)),
+            Some(good) => Ok((filter_record_batch(batch, &good)?, refused)),
+        }
+    }
+
+    fn stored(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let mut arrays = Vec::with_capacity(self.schema.fields().len());
+        for (source, field) in self.columns.iter().zip(self.schema.fields()) {
+            arrays.push(match source {
+                Source::Mapped(index) => {
+                    to_stored(batch.column(*index), field.data_type()).map_err(|e| e.with("column", field.name()))?
+                }
+                Source::Constant(value, _) => take(value.as_ref(), &UInt64Array::from(vec![0; rows]), None)?,
+                Source::Absent => new_null_array(field.data_type(), rows),
+            });
+        }
+        if self.staged {
+            let first = self.rows as i64;
+            arrays.push(Arc::new(Int32Array::from_value(self.split as i32, rows)));
+            arrays.push(Arc::new(Int64Array::from_iter_values(first..first + rows as i64)));
+        }
+        Ok(RecordBatch::try_new(self.schema.clone(), arrays)?)
+    }
+}
+
+/// How data files are made.
+pub(crate) fn files(schema: SchemaRef, partition_columns: Vec<String>, target_file_size: Option<u64>) -> WriterConfig {
+    let size = NonZeroU64::new(target_file_size.unwrap_or(TARGET_FILE_SIZE));
+    WriterConfig::new(schema, partition_columns, None, size, None, Default::default(), None)
+}
+
+/// Writes what comes; without a `Finish` at the end nothing of it stays.
+async fn work(
+    mut writer: DeltaWriter,
+    store: ObjectStoreRef,
+    mut receiver: mpsc::Receiver<Message>,
+) -> Result<Vec<Add>> {
+    let mut failed = None;
+    let mut finished = false;
+    while let Some(message) = receiver.recv().await {
+        match message {
+            Message::Batch(batch) => {
+                if let Err(error) = writer.write(&batch).await {
+                    failed = Some(delta_error(error));
+                    break;
+                }
+            }
+            Message::Finish => {
+                finished = true;
+                break;
+            }
+        }
+    }
+    // Files that are complete already are known only after closing.
+    let adds = writer.close().await.map_err(delta_error);
+    if finished && failed.is_none() {
+        return adds;
+    }
+    if let Ok(adds) = adds {
+        delete(&store, adds.iter().map(|add| add.path.as_str())).await;
+    }
+    Err(failed.unwrap_or_else(Error::cancelled))
+}
+
+#[async_trait]
+impl TaskWriter for LakehouseTask {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
+        let (good, refused) = self.accept(batch)?;
+        if good.num_rows() > 0 {
+            let stored = self.stored(&good)?;
+            self.rows += good.num_rows() as u64;
+            self.tell(Message::Batch(stored)).await?;
+        }
+        Ok(Written { refused })
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<Finished> {
+        self.tell(Message::Finish).await?;
+        let worker = &mut self.worker;
+        let adds = self
+            .context
+            .until_cancelled(async {
+                worker.await.map_err(|e| Error::internal("the file writer ended unexpectedly").because(e))?
+            })
+            .await?;
+        let receipt = Receipt { split: self.split, rows: self.rows, skipped: 0, data: json!({ "adds": adds }) };
+        Ok(Finished { receipt, refused: Vec::new() })
+    }
+}
