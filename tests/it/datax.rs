@@ -123,7 +123,8 @@ fn a_byte_or_record_speed_sets_the_channels_as_datax_does() {
     };
     assert_eq!(with(json!({"byte": 4194304})), (Some(4), None, Some(4194304)));
     assert_eq!(with(json!({"byte": 4194304, "record": 2000})), (Some(2), Some(2000), Some(4194304)));
-    assert_eq!(with(json!({"channel": 5})), (Some(5), None, None));
+    // A rate for each channel is one for the job: five channels of it.
+    assert_eq!(with(json!({"channel": 5})), (Some(5), Some(5000), Some(5 * 1048576)));
     assert_eq!(with(json!({"channel": 3, "byte": 4194304})).0, Some(3));
-    assert_eq!(with(json!({"channel": 1, "record": 100})), (Some(1), Some(100), None));
+    assert_eq!(with(json!({"channel": 1, "record": 100})), (Some(1), Some(100), Some(1048576)));
 }

@@ -42,7 +42,7 @@ async fn every_job_in_the_guides_runs() {
             let options = RunOptions { quarantine: Quarantine::Off, ..RunOptions::default() };
             let report = weir::run(&job, options).await;
             assert_eq!(report.status, Status::Succeeded, "{}: {:#?}\n{block}", guide.display(), report.error);
-            assert!(report.rows_written > 0);
+            assert!(report.rows_written > 0, "{}: no rows\n{block}", guide.display());
             ran += 1;
         }
     }

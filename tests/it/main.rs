@@ -1,9 +1,13 @@
 //! Whole jobs against real servers and real files, every value compared at both ends.
 
+#[cfg(feature = "cli")]
+mod bad_input;
 mod datax;
 mod docs;
 mod engine;
 mod orders;
+mod reference;
 mod registry;
 mod routes;
+mod samples;
 mod support;

@@ -57,16 +57,24 @@ pub async fn rows(database: &Database, table: &str) -> Vec<Row> {
             "SELECT id::text, customer, amount::text, paid::int::text, note, day::text, \
              to_char(placed, 'YYYY-MM-DD HH24:MI:SS.US'), \
              to_char(seen AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), ratio::text, encode(raw, 'hex') \
-             FROM {table} ORDER BY id"
+             FROM {table} t ORDER BY t.id"
         ),
         _ => format!(
             "SELECT CAST(id AS CHAR), customer, CAST(amount AS CHAR), CAST(paid AS SIGNED), note, CAST(day AS CHAR), \
              DATE_FORMAT(placed, '%Y-%m-%d %H:%i:%s.%f'), \
              DATE_FORMAT(CONVERT_TZ(seen, @@session.time_zone, '+00:00'), '%Y-%m-%d %H:%i:%s.%f'), \
-             CAST(ratio AS CHAR), LOWER(HEX(raw)) FROM {table} ORDER BY id"
+             CAST(ratio AS CHAR), LOWER(HEX(raw)) FROM {table} t ORDER BY t.id"
         ),
     };
     database.query(&sql).await
+}
+
+/// The columns as a reader of CSV files is told them.
+pub fn csv_columns() -> serde_json::Value {
+    let names = ["id", "customer", "amount", "paid", "note", "day", "placed", "seen", "ratio"];
+    let mut columns: Vec<_> = names.iter().map(|n| serde_json::json!({"name": n, "type": "string"})).collect();
+    columns.push(serde_json::json!({"name": "raw", "type": "bytes"}));
+    columns.into()
 }
 
 /// Compares two ends row by row, so that a failure shows the first difference instead of everything.

@@ -10,9 +10,11 @@ fn folders(of: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_connector_folder_is_registered_under_its_own_name() {
-    let readers: BTreeSet<String> = weir::core::readers().iter().map(|p| p.name.to_owned()).collect();
+    // `memory` comes with the test library.
+    let own = |names: Vec<&str>| names.into_iter().filter(|n| *n != "memory").map(str::to_owned).collect();
+    let readers: BTreeSet<String> = own(weir::core::readers().iter().map(|p| p.name).collect());
     assert_eq!(readers, folders("readers"));
-    let writers: BTreeSet<String> = weir::core::writers().iter().map(|p| p.name.to_owned()).collect();
+    let writers: BTreeSet<String> = own(weir::core::writers().iter().map(|p| p.name).collect());
     assert_eq!(writers, folders("writers"));
 }
 

@@ -16,7 +16,8 @@ async fn csv_to_postgresql_and_back() {
     let out = json!({"path": file, "format": "csv", "header": true, "writeMode": "truncate"});
     run_ok(&job_of("postgresql", json!({"url": database.url(), "table": "orders"}), "files", out)).await;
     orders::create(&database, "again").await;
-    let from = json!({"path": file, "format": "csv", "header": true});
+    // A CSV does not say which of its texts are bytes; the job does, and leaves the rest to the target's columns.
+    let from = json!({"path": file, "format": "csv", "header": true, "column": orders::csv_columns()});
     let report = run_ok(&job_of("files", from, "postgresql", json!({"url": database.url(), "table": "again"}))).await;
     assert_eq!(counts(&report), (5_000, 5_000, 0));
     orders::assert_same(&orders::rows(&database, "orders").await, &orders::rows(&database, "again").await);
@@ -140,7 +141,7 @@ async fn csv_and_parquet_from_and_to_an_object_store() {
     let bucket = s3::fresh_bucket("orders");
     let store = json!({
         "endpoint": bucket.endpoint(), "region": s3::REGION, "accessKeyId": s3::ACCESS_KEY,
-        "secretAccessKey": s3::SECRET_KEY, "allowHttp": true
+        "secretAccessKey": s3::SECRET_KEY
     });
     for format in ["csv", "parquet"] {
         let place = bucket.url(&format!("{format}/orders"));
@@ -149,11 +150,10 @@ async fn csv_and_parquet_from_and_to_an_object_store() {
         if format == "csv" {
             out["header"] = true.into();
             from["header"] = true.into();
+            from["column"] = orders::csv_columns();
         }
-        for (key, value) in store.as_object().unwrap() {
-            out[key] = value.clone();
-            from[key] = value.clone();
-        }
+        out["options"] = store.clone();
+        from["options"] = store.clone();
         run_ok(&job_of("postgresql", json!({"url": database.url(), "table": "orders"}), "files", out)).await;
         orders::create(&database, format).await;
         run_ok(&job_of("files", from, "postgresql", json!({"url": database.url(), "table": format}))).await;

@@ -86,17 +86,20 @@ impl Store {
                 Err(e) => Err(e).context("file", path),
             },
             Self::Remote { store, .. } => {
+                // Listed first: stores on top of a file system answer a HEAD of a folder with an error of their own.
                 let key = self.key(path)?;
-                if !path.ends_with('/') && !key.as_ref().is_empty() {
-                    match store.head(&key).await {
-                        Ok(meta) => return Ok(Found::File(meta.size)),
-                        Err(object_store::Error::NotFound { .. }) => {}
-                        Err(e) => return Err(store_error(e, &self.display(path))),
-                    }
-                }
                 let first = store.list(Some(&key)).next().await.transpose();
-                let first = first.map_err(|e| store_error(e, &self.display(path)))?;
-                Ok(if first.is_some() { Found::Folder } else { Found::Nothing })
+                if first.map_err(|e| store_error(e, &self.display(path)))?.is_some() {
+                    return Ok(Found::Folder);
+                }
+                if path.ends_with('/') || key.as_ref().is_empty() {
+                    return Ok(Found::Nothing);
+                }
+                match store.head(&key).await {
+                    Ok(meta) => Ok(Found::File(meta.size)),
+                    Err(object_store::Error::NotFound { .. }) => Ok(Found::Nothing),
+                    Err(e) => Err(store_error(e, &self.display(path))),
+                }
             }
         }
     }
