@@ -70,9 +70,24 @@ impl From<Faults> for crate::Error {
 /// Reads a connector's parameter struct from parameters that were validated against its schema.
 ///
 /// # Errors
-/// A fault at `""` when serde finds something that the schema let through.
+/// A fault with the key's pointer when serde finds something that the schema let through.
 pub fn parse<T: DeserializeOwned>(parameters: &Value) -> Result<T, Faults> {
-    T::deserialize(parameters).map_err(|error| Faults::one("", error.to_string()))
+    T::deserialize(parameters).map_err(|error| {
+        let message = error.to_string();
+        Faults::one(place::<T>(parameters, &message), message)
+    })
+}
+
+/// Serde says what is wrong, not where: it is the key without which the same complaint does not come.
+fn place<T: DeserializeOwned>(parameters: &Value, message: &str) -> String {
+    let Some(map) = parameters.as_object() else { return String::new() };
+    let innocent = |key: &str| {
+        let mut rest = map.clone();
+        rest.remove(key);
+        T::deserialize(&Value::Object(rest)).is_err_and(|error| error.to_string() == message)
+    };
+    let key = map.keys().find(|key| !innocent(key));
+    key.map(|key| format!("/{}", key.replace('~', "~0").replace('/', "~1"))).unwrap_or_default()
 }
 
 /// One value or a list of them: DataX writes `"table": "t"` as well as `"table": ["t", "u"]`.
@@ -127,6 +142,24 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    #[derive(Default)]
+    struct Config {
+        _table: String,
+        write_mode: Option<crate::WriteMode>,
+    }
+
+    #[test]
+    fn a_fault_of_serde_names_its_key() {
+        let faults = parse::<Config>(&serde_json::json!({"table": "t", "writeMode": "upsertt"})).unwrap_err();
+        assert_eq!(faults.0[0].pointer, "/writeMode");
+        assert!(faults.0[0].message.contains("`upsertt`"), "{faults}");
+        assert_eq!(parse::<Config>(&serde_json::json!(1)).unwrap_err().0[0].pointer, "");
+        let good = parse::<Config>(&serde_json::json!({"writeMode": "insert"})).unwrap();
+        assert_eq!(good.write_mode, Some(crate::WriteMode::Append));
+    }
 
     #[test]
     fn the_nearest_name_is_near() {

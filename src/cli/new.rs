@@ -78,7 +78,11 @@ fn sample(parameter: &ParameterInfo, fill_in: bool) -> Value {
     }
     match parameter.kind.as_str() {
         kind if kind.starts_with('`') => kind[1..].split('`').next().unwrap_or_default().into(),
-        kind if kind.starts_with("a whole number") || kind.starts_with("a number") => 1.into(),
+        kind if kind.starts_with("a whole number") || kind.starts_with("a number") => {
+            // The least that is allowed: `a whole number, 1024 or more`, `a number from 0 to 1`.
+            let least = kind.split([' ', ',']).find_map(|word| word.parse::<u64>().ok());
+            least.unwrap_or(1).into()
+        }
         kind if kind.starts_with("true") => true.into(),
         _ if parameter.name == "column" => serde_json::json!(["*"]),
         kind if kind.starts_with("a list") => Value::Array(Vec::new()),
