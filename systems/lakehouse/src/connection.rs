@@ -63,7 +63,7 @@ impl Location {
                 let path = url.to_file_path().map_err(|()| Faults::one("/path", "the file URL names no local path"))?;
                 Self::local(&path, path.display().to_string(), options)
             }
-            "s3" | "s3a" | "memory" => {
+            "s3" | "s3a" => {
                 if !url.path().ends_with('/') {
                     url.set_path(&format!("{}/", url.path()));
                 }

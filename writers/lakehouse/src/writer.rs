@@ -192,6 +192,7 @@ impl LakehouseWriter {
                 if committed(&table, &plan).await? {
                     return Ok(already());
                 }
+                not_made_by_others(&plan)?;
                 if staged.is_empty() {
                     return Ok(Committed { rows: Some(0), description: "no rows to merge".into(), warnings: vec![] });
                 }
@@ -223,10 +224,11 @@ impl LakehouseWriter {
         let on_empty = self.config.on_empty;
         on_io(&self.context, async move {
             let table = location.open(None).await?;
-            if let Some(table) = &table
-                && committed(table, &plan).await?
-            {
-                return Ok(already());
+            if let Some(table) = &table {
+                if committed(table, &plan).await? {
+                    return Ok(already());
+                }
+                not_made_by_others(&plan)?;
             }
             if overwrite && rows == 0 && table.is_some() {
                 match on_empty {
@@ -296,6 +298,16 @@ impl LakehouseWriter {
         self.tidy(&all, plan.creates);
         Ok(())
     }
+}
+
+/// Files made for a table of this run's own must not go into one that somebody else made meanwhile: its columns may
+/// be others.
+fn not_made_by_others(plan: &WritePlan) -> Result<()> {
+    if plan.creates {
+        let message = "another writer created the table while this run wrote its files: run the job again";
+        return Err(Error::new(ErrorKind::Conflict, message));
+    }
+    Ok(())
 }
 
 fn already() -> Committed {

@@ -317,3 +317,23 @@ async fn a_missing_table_is_made_only_if_wanted() {
     let checks = writer(&path, json!({})).check().await;
     assert!(checks.iter().all(|c| c.outcome == weir_core::CheckOutcome::Ok), "{checks:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_runs_do_not_create_the_same_table() {
+    let folder = tempfile::tempdir().unwrap();
+    for mode in ["append", "upsert"] {
+        let path = folder.path().join(mode);
+        let late = writer(&path, json!({"writeMode": mode}));
+        let batch = people(&[1], &[Some("late")]);
+        let late_plan = plan(late.as_ref(), &batch, "late").await.unwrap();
+        late.prepare(&late_plan).await.unwrap();
+        let receipts = [task(late.as_ref(), &late_plan, 0, &batch).await.0];
+        run(&path, json!({"writeMode": mode}), "early", &[people(&[1], &[Some("early")])]).await.unwrap();
+        let error = late.commit(&late_plan, &receipts).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        late.abort(&late_plan, &receipts).await.unwrap();
+        assert_eq!(rows(&read(&path, json!({})).await.unwrap()), ["1|early"]);
+        let left = files(&path);
+        assert_eq!(left.iter().filter(|f| f.ends_with(".parquet")).count(), 1, "{left:?}");
+    }
+}
