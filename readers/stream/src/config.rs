@@ -44,6 +44,7 @@ pub struct ColumnSpec {
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// The same value in every row.
+    #[schemars(extend("x-keep-empty" = true))]
     pub value: Option<Value>,
     /// Random values, `"min,max"`, both included: the range of a long, double or date, the length of a string or bytes;
     /// of a bool the weights of false and true.

@@ -21,6 +21,7 @@ use crate::error::delta_error;
 pub struct LocationConfig {
     /// The table's folder, or its URL in an object store: `lake/orders`, `s3://bucket/lake/orders`.
     #[serde(alias = "url")]
+    #[schemars(extend("x-aliases" = ["url"]))]
     pub path: Option<String>,
     /// A folder below `path`, for a lake with many tables.
     pub table: Option<String>,

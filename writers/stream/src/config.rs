@@ -14,6 +14,7 @@ pub struct Config {
     /// What stands between the values of a row.
     pub field_delimiter: String,
     /// What stands for NULL.
+    #[schemars(extend("x-keep-empty" = true))]
     pub null_format: String,
     /// A folder: the rows go into the file `fileName` in it, replacing one that is there, instead of being printed.
     pub path: Option<PathBuf>,
