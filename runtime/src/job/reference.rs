@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::schema::Node;
+use super::validate::is_empty;
 
 /// One parameter of a connector.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,8 +42,7 @@ fn fields(node: Node<'_>, depth: usize) -> Vec<ParameterInfo> {
             let own = node.get("properties")?.get(key)?;
             let property = node.property(key)?;
             let said = |keyword: &str| own.get(keyword).or_else(|| property.get(keyword));
-            let default =
-                said("default").filter(|d| !super::validate::is_empty(d) && **d != Value::Object(Default::default()));
+            let default = said("default").filter(|default| !says_nothing(default));
             let description = said("description").and_then(Value::as_str).unwrap_or_default();
             Some(ParameterInfo {
                 name: key.to_owned(),
@@ -56,6 +56,11 @@ fn fields(node: Node<'_>, depth: usize) -> Vec<ParameterInfo> {
             })
         })
         .collect()
+}
+
+/// Whether a default is the same as none; an object of such defaults too.
+fn says_nothing(default: &Value) -> bool {
+    is_empty(default) || default.as_object().is_some_and(|map| map.values().all(says_nothing))
 }
 
 /// The keys of the objects that a parameter takes, alone or in a list.

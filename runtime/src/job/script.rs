@@ -58,6 +58,13 @@ fn step<'a>(value: &'a Value, index: usize, notes: &mut Notes) -> Option<Step<'a
         }
         return None;
     }
+    if value["category"] == "processor" {
+        // The editor adds an empty one to every file.
+        if !is_empty(&value["parameter"]["nodes"]) {
+            notes.faults.add(&pointer, "processors are not supported: use `transformer`, or expressions as columns");
+        }
+        return None;
+    }
     let known = ["stepType", "parameter", "name", "category"];
     notes.unknown_keys(
         value,

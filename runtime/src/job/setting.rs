@@ -70,8 +70,17 @@ pub(crate) fn read(parts: &Parts<'_>, notes: &mut Notes) -> Setting {
 }
 
 fn speed(parts: &Parts<'_>, setting: &mut Setting, notes: &mut Notes) {
-    let speed = &parts.setting["speed"];
     let at = child(parts.pointer, "speed");
+    let bare;
+    let speed = match &parts.setting["speed"] {
+        Value::Number(bytes) => {
+            // As a sample of DataX's documentation has it.
+            notes.warn(&at, "a bare number is taken for `speed.byte`, bytes a second for the whole job");
+            bare = serde_json::json!({"byte": bytes});
+            &bare
+        }
+        speed => speed,
+    };
     if is_empty(speed) || !notes.object(speed, &at) {
         return;
     }
@@ -197,6 +206,7 @@ mod tests {
         let none = json!({});
         assert_eq!(limits(json!({}), none.clone()), (None, None, None));
         assert_eq!(limits(json!({"channel": "3"}), none.clone()), (Some(3), None, None));
+        assert_eq!(limits(json!(100), json!({"byte": 30})), (Some(3), None, Some(100)));
         assert_eq!(limits(json!({"byte": 100}), json!({"byte": 30})), (Some(3), None, Some(100)));
         assert_eq!(limits(json!({"byte": 10}), json!({"byte": "30"})), (Some(1), None, Some(10)));
         assert_eq!(

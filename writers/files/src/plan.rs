@@ -58,7 +58,10 @@ impl Rules {
         let path = location.path.trim_end_matches('/').to_owned();
         let (by_name, packed, tabs) = split_extension(&path, form);
         let is_file = by_name.is_some() && !location.path.ends_with('/') && !data_x;
-        let named = config.format.as_ref().or(config.file_format.as_ref());
+        // Old DataX jobs have the pattern of dates as `format`.
+        let is_pattern = |text: &&String| data_x && Format::parse(text).is_err() && text.contains("yy");
+        let old_pattern = config.format.as_ref().filter(is_pattern);
+        let named = config.format.as_ref().filter(|_| old_pattern.is_none()).or(config.file_format.as_ref());
         let format = named.and_then(|t| Format::parse(t).map_err(|m| faults.add("/format", m)).ok());
         let format = format.or(by_name.filter(|_| is_file)).or(data_x.then_some(Format::Text));
         let format = format.unwrap_or_else(|| {
@@ -118,7 +121,7 @@ impl Rules {
         };
         let text = config.encoding.as_deref().unwrap_or("UTF-8");
         let encoding = encoding(text).map_err(|m| faults.add("/encoding", m)).unwrap_or(encoding_rs::UTF_8);
-        let date = config.date_format.as_deref().map(Pattern::new);
+        let date = config.date_format.as_ref().or(old_pattern).map(|text| Pattern::new(text));
         let date_pattern = date.and_then(|p| p.map_err(|m| faults.add("/dateFormat", m)).ok());
         if format == Format::Sql && config.table.is_none() {
             faults.add("/table", "`table` is missing: `sql` files insert into it");

@@ -47,6 +47,9 @@ inventory::submit! {
         refused: &[
             ("onConflictColumn", "MySQL decides by its unique keys; use writeMode upsert"),
             ("partitionName", "rows go where the table's partitioning puts them"),
+            ("updateColumn", "an upsert updates every column it writes; leave the others out of `column`"),
+            ("nullMode", "NULLs are written as they are; leave a column with a default out of `column`"),
+            ("skipNullColumn", "NULLs are written as they are; leave a column with a default out of `column`"),
         ],
         open: |parameters, context| {
             let config: MySqlWriterConfig = parse(parameters)?;
