@@ -4,12 +4,13 @@ use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use weir::core::{Error, ErrorKind};
+use tokio_util::sync::CancellationToken;
+use weir::core::{ConnectorContext, Error, ErrorKind, Form};
 use weir::job::{self, Plugin, Side, find_plugin, plugins};
 
 use super::arguments::{CopyArguments, SourceArguments};
 use super::job::{data_sources, options, told};
-use super::{Outcome, logging, output, run};
+use super::{Outcome, logging, output, run, runtime};
 
 /// A location, understood: a connector and its parameters.
 #[derive(Debug)]
@@ -24,8 +25,7 @@ pub(crate) struct Place {
 pub(crate) fn copy(arguments: &CopyArguments) -> Outcome {
     logging::start(&arguments.running.logging);
     let source = place(&arguments.source, arguments.table.as_deref(), Side::Reader, &arguments.sources)?;
-    let to_table = arguments.to_table.as_deref().or(arguments.table.as_deref());
-    let target = place(&arguments.target, to_table, Side::Writer, &arguments.sources)?;
+    let target = target(arguments)?;
     let text = output::json(&job_text(arguments, source, target)?)? + "\n";
     if let Some(path) = &arguments.save {
         save(&text, path)?;
@@ -34,16 +34,48 @@ pub(crate) fn copy(arguments: &CopyArguments) -> Outcome {
     run::run_job(&job, &arguments.running)
 }
 
+/// The target with its mode. `lake/orders` is a whole target, `shop.db` wants a table: that of the source by default.
+fn target(arguments: &CopyArguments) -> Result<Place, Error> {
+    let with = |table: Option<&str>| -> Result<Place, Error> {
+        let mut target = place(&arguments.target, table, Side::Writer, &arguments.sources)?;
+        match &arguments.mode {
+            Some(mode) => target.parameter["writeMode"] = mode.as_str().into(),
+            // Where a mode has to be written, the one that touches nothing that is there.
+            None if careful(&target.plugin) => target.parameter["writeMode"] = "nonConflict".into(),
+            None => {}
+        }
+        Ok(target)
+    };
+    if let Some(table) = &arguments.to_table {
+        return with(Some(table));
+    }
+    let bare = with(None)?;
+    match &arguments.table {
+        Some(table) if !is_whole(&bare, &arguments.sources)? => with(Some(table)),
+        _ => Ok(bare),
+    }
+}
+
+/// Whether a writer opens with these parameters; it connects to nothing then.
+fn is_whole(target: &Place, sources: &SourceArguments) -> Result<bool, Error> {
+    let Ok(endpoint) = job::endpoint(&target.plugin, target.parameter.clone(), Side::Writer, &options(sources)) else {
+        return Ok(false);
+    };
+    let runtime = runtime()?;
+    let context = ConnectorContext {
+        cancel: CancellationToken::new(),
+        io: runtime.handle().clone(),
+        form: Form::Native,
+        time_zone: Default::default(),
+    };
+    let _inside = runtime.enter();
+    Ok(endpoint.open_writer(&context).is_ok())
+}
+
 fn job_text(arguments: &CopyArguments, source: Place, target: Place) -> Result<Value, Error> {
-    let (mut from, mut to) = (source.parameter, target.parameter);
+    let (mut from, to) = (source.parameter, target.parameter);
     if let Some(condition) = &arguments.condition {
         from["where"] = condition.as_str().into();
-    }
-    match &arguments.mode {
-        Some(mode) => to["writeMode"] = mode.as_str().into(),
-        // Where a mode has to be written, the one that touches nothing that is there.
-        None if careful(&target.plugin) => to["writeMode"] = "nonConflict".into(),
-        None => {}
     }
     let mut setting = Map::new();
     if let Some(channels) = arguments.channels {
