@@ -159,6 +159,8 @@ pub struct WritePlan {
     /// How rows become visible, in a sentence: `each split commits by itself`, `staged, then published in one
     /// transaction`.
     pub method: String,
+    /// Whether a split's rows are at the target for good as soon as it is finished, whatever becomes of the job.
+    pub commits_per_split: bool,
     /// The key columns of an upsert.
     pub keys: Vec<String>,
     /// What a user should know before a run.

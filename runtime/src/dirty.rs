@@ -1,9 +1,9 @@
 //! Dirty rows of a run: counted against the job's limit, kept in the quarantine file.
 //!
 //! Each attempt at a split writes a part of its own, synced before the split is finished at the target; the part of an
-//! attempt that is tried again is dropped. When the run ends the parts become one file.
+//! attempt that is tried again is dropped. Before an entry is published its parts become one file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -60,6 +60,7 @@ pub struct DirtyRows {
     limit: ErrorLimit,
     count: AtomicU64,
     file: Option<PathBuf>,
+    joined: Mutex<Option<File>>,
     parts: Mutex<BTreeMap<(usize, u32), Part>>,
     observer: Arc<dyn Observer>,
 }
@@ -78,6 +79,7 @@ impl DirtyRows {
             limit,
             count: AtomicU64::new(0),
             file,
+            joined: Mutex::default(),
             parts: Mutex::default(),
             observer,
         })
@@ -120,21 +122,35 @@ impl DirtyRows {
         ))
     }
 
-    /// Joins the parts into the quarantine file; `None` when there is nothing to keep.
+    /// Moves the parts of an entry into the quarantine file and makes it durable; called before the entry is published,
+    /// so that rows which cannot be kept fail it in time.
+    pub fn settle(&self, entry: usize) -> Result<()> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let mut joined = self.joined.lock().unwrap_or_else(|poison| poison.into_inner());
+        let mut parts = self.parts();
+        for (_, part) in parts.iter_mut().filter(|((of, _), part)| *of == entry && part.file.is_some()) {
+            let Some(from) = part.file.take() else { continue };
+            let file = match joined.as_mut() {
+                Some(file) => file,
+                None => joined.insert(create_private(path)?),
+            };
+            std::io::copy(&mut File::open(&from).context("file", from.display())?, file)
+                .and_then(|_| file.sync_data())
+                .context("quarantine", path.display())?;
+            // Left behind it is litter, not harm: its rows are in the joined file.
+            let _ = fs::remove_file(from);
+        }
+        Ok(())
+    }
+
+    /// Settles what is left; the quarantine file, if there is one.
     pub fn close(&self) -> Result<Option<PathBuf>> {
-        let parts: Vec<_> = std::mem::take(&mut *self.parts()).into_values().filter_map(|part| part.file).collect();
-        let Some(file) = self.file.as_ref().filter(|_| !parts.is_empty()) else { return Ok(None) };
-        let mut joined = create_private(file)?;
-        for part in &parts {
-            std::io::copy(&mut File::open(part).context("file", part.display())?, &mut joined)
-                .context("file", file.display())?;
+        let entries: BTreeSet<usize> = self.parts().keys().map(|(entry, _)| *entry).collect();
+        for entry in entries {
+            self.settle(entry)?;
         }
-        joined.sync_all().context("file", file.display())?;
-        for part in &parts {
-            // A part left behind is litter, not harm: its rows are in the joined file.
-            let _ = fs::remove_file(part);
-        }
-        Ok(Some(file.clone()))
+        let joined = self.joined.lock().unwrap_or_else(|poison| poison.into_inner());
+        Ok(self.file.clone().filter(|_| joined.is_some()))
     }
 }
 

@@ -66,7 +66,7 @@ pub async fn plan_entry(job: &Job, entry: &Entry, run_id: &str, context: &Connec
         time_zone: context.time_zone,
         formats: job.setting.column_formats.clone(),
         on_type_loss: entry.on_type_loss,
-        empty_as_null: entry.writer.form == Form::DataX,
+        empty_as_null: entry.empty_as_null,
     };
     let transformers = compile_transformers(entry, &source, &convert.options()?)?;
     let offers = offers(&source, &mapping, transformers.as_ref());

@@ -101,6 +101,8 @@ struct EntryEnd {
     source: String,
     target: String,
     created: bool,
+    /// Whether finished splits stay at the target although the entry failed.
+    stays: bool,
     receipts: Vec<Receipt>,
     result: Result<Committed>,
 }
@@ -162,6 +164,7 @@ impl Run {
             source: entry.source.tables.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),
             target: entry.plan.table.clone(),
             created: entry.plan.creates,
+            stays: entry.plan.commits_per_split,
             receipts: Vec::new(),
             result: Ok(Committed::default()),
         };
@@ -236,6 +239,7 @@ impl Run {
         receipts.sort_by_key(|receipt| receipt.split);
         let counts = self.progress.of_entry(index);
         self.dirty.check_percentage(counts.rows_dirty, counts.rows_read)?;
+        self.dirty.settle(index)?;
         // The snapshot's connection has done its work; a source that is also the target must not lock itself out.
         drop(guard);
         let committed = context.until_cancelled(entry.writer.commit(&entry.plan, receipts)).await?;
@@ -324,6 +328,7 @@ impl Run {
             let taken: u64 = end.receipts.iter().map(|r| r.rows).sum();
             let written = match &end.result {
                 Ok(committed) => committed.rows.unwrap_or(taken),
+                Err(_) if end.stays => taken,
                 Err(_) => 0,
             };
             rows_written += written;
@@ -356,10 +361,10 @@ impl Run {
                     status,
                     created: end.created && succeeded,
                     rows_read: table.counts.rows_read,
-                    rows_written: match (succeeded, alone) {
-                        (false, _) => 0,
-                        (true, true) => written,
-                        (true, false) => table.counts.rows_written,
+                    rows_written: match (alone, succeeded) {
+                        (true, _) => written,
+                        (false, true) => table.counts.rows_written,
+                        (false, false) => 0,
                     },
                     rows_dirty: table.counts.rows_dirty,
                     elapsed_ms: *elapsed_ms,

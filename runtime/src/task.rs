@@ -140,7 +140,7 @@ pub async fn run_task(
     let job = (spec.clone(), split.clone(), context.clone(), cancel.clone());
     let writer = on_thread(format!("write-{}", split.id), move || async move {
         let (spec, split, context, cancel) = job;
-        let mut reading = reading;
+        let mut reading = Some(reading);
         let mut in_doubt = false;
         let work = write(&spec, &split, attempt, &context, &cancel, receiver, &mut reading, &counters, &dirty);
         let work = async {
@@ -154,6 +154,7 @@ pub async fn run_task(
             cancel.cancel();
             // A writer that was stopped because the reader failed only echoes: the reader's own word is the cause.
             if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled)
+                && let Some(reading) = reading
                 && let Ok(Ok(Err(error))) = tokio::time::timeout(GRACE, reading).await
             {
                 result = Err(error);
@@ -190,7 +191,7 @@ async fn write(
     context: &TaskContext,
     cancel: &CancellationToken,
     mut receiver: ChannelReceiver,
-    reading: &mut oneshot::Receiver<Result<()>>,
+    reading: &mut Option<oneshot::Receiver<Result<()>>>,
     counters: &Counters,
     dirty: &DirtyPart,
 ) -> Result<Receipt, (Error, bool)> {
@@ -223,10 +224,10 @@ async fn write(
     if let Some(error) = failed {
         return Err(sure(error));
     }
-    match reading.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(sure(error)),
-        Err(_) => return Err(sure(Error::internal("the reader's thread ended without a word"))),
+    if let Some(end) = reading {
+        let read = end.await.unwrap_or_else(|_| Err(Error::internal("the reader's thread ended without a word")));
+        *reading = None;
+        read.map_err(sure)?;
     }
     let task = match task {
         Some(task) => task,

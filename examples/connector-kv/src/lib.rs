@@ -129,6 +129,7 @@ impl Writer for Kv {
             creates: !self.target().await?.exists,
             statements: Vec::new(),
             method: "staged beside the file, then put in its place".into(),
+            commits_per_split: false,
             keys: Vec::new(),
             warnings: Vec::new(),
             state: Value::Null,

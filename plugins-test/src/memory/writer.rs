@@ -94,6 +94,7 @@ impl Writer for MemoryWriter {
             creates: schema.is_none(),
             statements: Vec::new(),
             method: "staged in memory, then published at once".into(),
+            commits_per_split: false,
             keys,
             warnings: Vec::new(),
             state: json!({}),

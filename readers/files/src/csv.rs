@@ -277,7 +277,7 @@ impl CsvTask<'_> {
                 let fields = &spans[i * width..(i + 1) * width];
                 let bad = fields.iter().position(|s| std::str::from_utf8(&text[s.start..s.end]).is_err());
                 let column = bad.and_then(|b| self.names.get(b).cloned());
-                let reason = "the text is not valid in the file's encoding: check `encoding`";
+                let reason = "the text is not valid UTF-8: if the file has another encoding, name it as `encoding`";
                 output.reject(self.dirty(text, row, fields, column, reason)).await?;
             }
             let mut keep = good.iter();

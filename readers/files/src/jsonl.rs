@@ -192,8 +192,9 @@ impl JsonTask<'_> {
         positions: &HashMap<String, Option<usize>>,
         lines: &mut Lines,
     ) -> std::result::Result<(), String> {
-        let text = std::str::from_utf8(line)
-            .map_err(|_| "the text is not valid in the file's encoding: check `encoding`".to_owned())?;
+        let text = std::str::from_utf8(line).map_err(|_| {
+            "the text is not valid UTF-8: if the file has another encoding, name it as `encoding`".to_owned()
+        })?;
         serde_json::from_str::<IgnoredAny>(text).map_err(|e| format!("the line is no JSON: {e}"))?;
         let members = members(text).ok_or("the line is no JSON object")?;
         let (start, first) = (lines.text.len(), lines.values.len());

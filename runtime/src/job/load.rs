@@ -222,6 +222,14 @@ struct Loader<'a> {
     native: Option<bool>,
 }
 
+/// The keys of a writer that the runtime itself reads.
+#[derive(Default)]
+struct WriterKeys {
+    mapping: Vec<MappingPair>,
+    on_type_loss: OnTypeLoss,
+    empty_as_null: Option<bool>,
+}
+
 impl Loader<'_> {
     fn job(&mut self, document: &Document) -> (super::Setting, Vec<Entry>, Option<String>) {
         let root = &document.value;
@@ -270,10 +278,18 @@ impl Loader<'_> {
 
     fn entry(&mut self, mut raw: RawEntry) -> Option<Entry> {
         self.transformers(&raw.transformers);
-        let (mapping, on_type_loss) = raw.writer.as_mut().map(|end| self.writer_keys(end)).unwrap_or_default();
+        let keys = raw.writer.as_mut().map(|end| self.writer_keys(end)).unwrap_or_default();
         let reader = raw.reader.and_then(|end| self.endpoint(end, Side::Reader));
         let writer = raw.writer.and_then(|end| self.endpoint(end, Side::Writer));
-        Some(Entry { reader: reader?, writer: writer?, transformers: raw.transformers, mapping, on_type_loss })
+        let (reader, writer) = (reader?, writer?);
+        Some(Entry {
+            transformers: raw.transformers,
+            mapping: keys.mapping,
+            on_type_loss: keys.on_type_loss,
+            empty_as_null: keys.empty_as_null.unwrap_or(writer.form == Form::DataX),
+            reader,
+            writer,
+        })
     }
 
     /// What is wrong with transformers whatever the columns are: these stand in for them, and take any value.
@@ -288,10 +304,11 @@ impl Loader<'_> {
     }
 
     /// Takes the keys of a writer that the runtime itself reads.
-    fn writer_keys(&mut self, end: &mut RawEnd) -> (Vec<MappingPair>, OnTypeLoss) {
+    fn writer_keys(&mut self, end: &mut RawEnd) -> WriterKeys {
         let Some(map) = end.parameter.as_object_mut() else { return Default::default() };
         let mapping = map.shift_remove("mapping").unwrap_or_default();
         let loss = map.shift_remove("onTypeLoss").unwrap_or_default();
+        let empty = map.shift_remove("emptyAsNull").unwrap_or_default();
         let at = child(&end.pointer, "onTypeLoss");
         let loss = match self.notes.text(&loss, &at) {
             None => OnTypeLoss::default(),
@@ -302,7 +319,11 @@ impl Loader<'_> {
                 OnTypeLoss::default()
             }
         };
-        (self.mapping(&mapping, &child(&end.pointer, "mapping")), loss)
+        WriterKeys {
+            mapping: self.mapping(&mapping, &child(&end.pointer, "mapping")),
+            on_type_loss: loss,
+            empty_as_null: self.notes.boolean(&empty, &child(&end.pointer, "emptyAsNull")),
+        }
     }
 
     fn mapping(&mut self, value: &Value, pointer: &str) -> Vec<MappingPair> {
@@ -381,8 +402,11 @@ impl Loader<'_> {
             None => BTreeMap::new(),
         };
         let who = format!("{} {}", plugin.name, side.name());
-        let framework: &[&str] =
-            if side == Side::Writer { &["datasource", "mapping", "onTypeLoss"] } else { &["datasource"] };
+        let framework: &[&str] = if side == Side::Writer {
+            &["datasource", "mapping", "onTypeLoss", "emptyAsNull"]
+        } else {
+            &["datasource"]
+        };
         let rules =
             Rules { who: &who, ignored: plugin.ignored, refused: plugin.refused, framework, form, strict: self.strict };
         let findings = validate::validate(&mut parameter, &schema, &rules);

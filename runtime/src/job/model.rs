@@ -46,6 +46,9 @@ pub struct Entry {
     pub mapping: Vec<MappingPair>,
     /// What to do with conversions that alter every value (`onTypeLoss` of the writer).
     pub on_type_loss: OnTypeLoss,
+    /// Whether an empty text is NULL where anything but text is wanted (`emptyAsNull` of the writer; on under DataX's
+    /// names).
+    pub empty_as_null: bool,
 }
 
 /// A connector and its parameters.

@@ -64,7 +64,7 @@ fn of_server(db: &PgDatabaseError) -> Error {
         "42703" => (ErrorKind::NotFound, "check the column names"),
         "3F000" => (ErrorKind::NotFound, "check the schema's name, or create it"),
         "42883" | "42704" => (ErrorKind::NotFound, "check the name, and whether the extension is installed"),
-        "42601" => (ErrorKind::Config, "correct the SQL text in the job"),
+        "42601" => (ErrorKind::Remote, "correct the SQL text in the job"),
         "42P07" | "42710" => (ErrorKind::Conflict, "it exists already"),
         "55P03" => (ErrorKind::Conflict, "somebody else holds a lock on it: try again later"),
         "25006" => (ErrorKind::Denied, "the session is read-only: write to the primary server"),

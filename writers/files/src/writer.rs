@@ -115,6 +115,7 @@ impl Writer for FilesWriter {
             creates: existing.is_empty(),
             statements,
             method: method.into(),
+            commits_per_split: false,
             keys: Vec::new(),
             warnings: Vec::new(),
             state: serde_json::Value::Null,

@@ -407,6 +407,7 @@ impl Writer for LakehouseWriter {
             creates,
             statements,
             method,
+            commits_per_split: false,
             keys,
             warnings: Vec::new(),
             state: serde_json::to_value(state)

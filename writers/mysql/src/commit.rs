@@ -24,7 +24,7 @@ pub(crate) async fn prepare(
     };
     if !again {
         for sql in with_table(config.pre_sql.as_slice(), &state.table, QUOTING) {
-            session.run(&sql).await.context("statement", "preSql")?;
+            session.run(&sql).await.context("preSql", &sql)?;
         }
     }
     for sql in &state.stage {

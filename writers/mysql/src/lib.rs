@@ -42,7 +42,6 @@ inventory::submit! {
         ignored: &[
             ("encoding", "text is always UTF-8"),
             ("dryRun", "use `weir plan`"),
-            ("emptyAsNull", "an empty text for a number is a dirty row; make it NULL with a transformer"),
         ],
         refused: &[
             ("onConflictColumn", "MySQL decides by its unique keys; use writeMode upsert"),

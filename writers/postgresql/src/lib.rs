@@ -35,6 +35,7 @@ weir_core::inventory::submit! {
         refused: &[
             ("onConflictColumn", "name the key columns of an upsert as `key`"),
             ("partitionName", "name the partition as `table`"),
+            ("conflictMode", "say it as `writeMode`: insert, upsert (update) or ignore"),
         ],
         open,
         recognise: weir_postgresql::recognise,

@@ -126,6 +126,7 @@ pub(crate) async fn plan(
         creates: state.create.is_some(),
         statements,
         method,
+        commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
         keys,
         warnings,
         state: serde_json::to_value(&state).map_err(|e| Error::internal("the plan cannot be written").because(e))?,

@@ -80,7 +80,7 @@ impl Writer for PostgresqlWriter {
             session.execute(create).await.context("table", &state.table)?;
         }
         for statement in with_table(self.config.common.pre_sql.as_slice(), &state.table, Q) {
-            session.execute(&statement).await.context("statement", "preSql")?;
+            session.execute(&statement).await.context("preSql", &statement)?;
         }
         if let Some(into) = &state.stage {
             stage::create(&mut session, plan, &state, into).await?;

@@ -27,7 +27,6 @@ weir_core::inventory::submit! {
         ignored: &[
             ("encoding", "SQLite knows the encoding of its file"),
             ("dryRun", "use `weir plan`"),
-            ("emptyAsNull", "text for a numeric column is converted, and what is no number is a dirty row"),
         ],
         refused: &[
             ("onConflictColumn", "name the columns in `key`"),

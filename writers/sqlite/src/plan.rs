@@ -183,6 +183,7 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
         creates: target.table.is_none(),
         statements: prepare,
         method: method.into(),
+        commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
         keys: upsert_keys,
         warnings,
         state: serde_json::to_value(state)

@@ -88,6 +88,7 @@ impl Writer for StreamWriter {
             creates: false,
             statements: Vec::new(),
             method: method.into(),
+            commits_per_split: self.file.is_none(),
             keys: Vec::new(),
             warnings: Vec::new(),
             state: Value::Null,
