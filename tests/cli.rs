@@ -223,6 +223,10 @@ fn what_is_known_without_connecting_exits_with_2_and_names_the_file() {
         fails(folder.path(), &[command, "job.json", "-p", "word=a", "--at", "soon"], 2, &["--at", "soon"]);
     }
     fails(folder.path(), &["run", "job.json", "-p", "word=a", "--error-limit", "some"], 2, &["--error-limit", "some"]);
+    call(folder.path(), &["run", "wrong.json", "--report", "report.json"]);
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("report.json")).unwrap()).unwrap();
+    assert_eq!((&report["status"], &report["error"]["kind"]), (&json!("failed"), &json!("config")));
     fails(folder.path(), &["check"], 2, &["JOB"]);
     fails(folder.path(), &["check", "--datasource", "none"], 2, &["none"]);
     fails(folder.path(), &["tables", "what:ever"], 2, &["what:ever"]);

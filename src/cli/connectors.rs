@@ -129,6 +129,9 @@ fn show(text: &mut String, parameter: &ParameterInfo, depth: usize, paint: Paint
     if parameter.required {
         facts.push("required".into());
     }
+    if parameter.secret {
+        facts.push("secret".into());
+    }
     if let Some(default) = &parameter.default {
         facts.push(format!("default {default}"));
     }

@@ -1,8 +1,10 @@
 //! `weir run`
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use chrono::{SecondsFormat, Utc};
 use tokio_util::sync::CancellationToken;
 use weir::core::{Error, ErrorKind};
 use weir::{ErrorReport, Job, Quarantine, Report, RunOptions, Status};
@@ -16,8 +18,16 @@ use super::{Outcome, job, logging, output, runtime, style, summary};
 /// Reads the job and runs it.
 pub(crate) fn run(arguments: &RunArguments) -> Outcome {
     logging::start(&arguments.running.logging);
-    let job = job::load(&arguments.job, &arguments.reading)?;
-    run_job(&job, &arguments.running)
+    match job::load(&arguments.job, &arguments.reading) {
+        Ok(job) => run_job(&job, &arguments.running),
+        Err(error) => {
+            // Whoever waits for the report learns of this too; the error itself is what decides the exit code.
+            if let Some(path) = &arguments.running.report {
+                let _ = deliver(&stillborn(arguments, &error), path);
+            }
+            Err(error)
+        }
+    }
 }
 
 /// Runs a job, shows what happens and how it ended.
@@ -54,11 +64,7 @@ pub(crate) fn run_job(job: &Job, arguments: &RunningArguments) -> Outcome {
         }
     }
     show_failures(&report);
-    let written = match arguments.report.as_deref() {
-        Some(_) if to_stdout => output::print_json(&report),
-        Some(path) => write_report(&report, path),
-        None => Ok(()),
-    };
+    let written = arguments.report.as_deref().map_or(Ok(()), |path| deliver(&report, path));
     let code = match (report.status, signals.code()) {
         (Status::Succeeded, _) | (_, None) => report.exit_code(),
         (_, Some(code)) => code,
@@ -109,6 +115,40 @@ fn failure(label: &str, error: &ErrorReport, paint: Paint) -> String {
         text.push_str(&format!("  {}\n", paint.dim("running again may help")));
     }
     text
+}
+
+/// The report of a run that never began, because its job file is wrong.
+fn stillborn(arguments: &RunArguments, error: &Error) -> Report {
+    let now = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+    let path = std::path::absolute(&arguments.job).unwrap_or_else(|_| arguments.job.clone());
+    Report {
+        job: path.display().to_string(),
+        run_id: String::new(),
+        status: Status::Failed,
+        at: arguments.reading.at.clone().unwrap_or_default(),
+        time_zone: String::new(),
+        parameters: BTreeMap::new(),
+        started_at: now.clone(),
+        finished_at: now,
+        elapsed_ms: 0,
+        rows_per_second: 0.0,
+        rows_read: 0,
+        rows_written: 0,
+        rows_dirty: 0,
+        rows_filtered: 0,
+        rows_skipped: 0,
+        bytes_read: 0,
+        bytes_written: 0,
+        tables: Vec::new(),
+        quarantine: None,
+        warnings: Vec::new(),
+        error: Some(ErrorReport::from(error)),
+    }
+}
+
+/// Puts the report where the caller wants it; `-` is stdout.
+fn deliver(report: &Report, path: &Path) -> Result<(), Error> {
+    if path == Path::new("-") { output::print_json(report) } else { write_report(report, path) }
 }
 
 /// Writes the report beside its place and moves it there, so that nobody reads half of it.

@@ -13,21 +13,21 @@ pub(crate) fn summary(report: &Report, paint: Paint) -> String {
     line("started", format!("{}, finished {}", report.started_at, report.finished_at));
     line("time", format!("{} {}", report.at, report.time_zone));
     let rate = |n: u64| n as f64 * 1000.0 / report.elapsed_ms.max(1) as f64;
-    line("read", format!("{} rows, {}", count(report.rows_read), bytes(report.bytes_read)));
+    line("read", format!("{}, {}", rows(report.rows_read), bytes(report.bytes_read)));
     line(
         "written",
         format!(
-            "{} rows, {} ({} rows/s, {}/s)",
-            count(report.rows_written),
+            "{}, {} ({} rows/s, {}/s)",
+            rows(report.rows_written),
             bytes(report.bytes_written),
             count(report.rows_per_second as u64),
             bytes(rate(report.bytes_written) as u64)
         ),
     );
     let others = [(report.rows_dirty, "dirty"), (report.rows_filtered, "filtered"), (report.rows_skipped, "skipped")];
-    for (rows, what) in others {
-        if rows > 0 || what == "dirty" {
-            line(what, format!("{} rows", count(rows)));
+    for (number, what) in others {
+        if number > 0 || what == "dirty" {
+            line(what, rows(number));
         }
     }
     if let Some(path) = &report.quarantine {
@@ -38,6 +38,10 @@ pub(crate) fn summary(report: &Report, paint: Paint) -> String {
         text.push_str(&tables(&report.tables, paint));
     }
     text
+}
+
+fn rows(number: u64) -> String {
+    format!("{} row{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 fn tables(tables: &[TableReport], paint: Paint) -> String {
