@@ -58,14 +58,17 @@ fn store_kind(error: &ObjectStoreError) -> (ErrorKind, &'static str) {
     }
 }
 
-/// The operating system's own fault, when there is one among the causes.
+/// The operating system's own fault, when there is one among the causes: the innermost, for stores wrap one in another.
 fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+    let mut found = None;
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return Some(io);
-        }
         cause = error.source();
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            found = Some(io);
+            // An I/O error shows the cause of what it wraps, not what it wraps.
+            cause = io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
+        }
     }
-    None
+    found
 }

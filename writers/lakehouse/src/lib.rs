@@ -5,6 +5,7 @@
 
 mod commit;
 mod config;
+mod created;
 mod plan;
 mod task;
 mod upsert;

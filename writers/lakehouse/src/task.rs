@@ -1,7 +1,7 @@
 //! One task: batches become Parquet files. Encoding and uploading run on the I/O runtime.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, UInt64Array, new_null_array};
 use arrow::compute::kernels::cmp::not_distinct;
@@ -18,6 +18,7 @@ use weir_core::{ConnectorContext, DirtyRow, Error, Finished, Receipt, Result, Ta
 use weir_lakehouse::{arrow_schema, delta_error, partition_value, to_stored};
 
 use crate::commit::delete;
+use crate::created::{Begun, Created};
 use crate::plan::State;
 
 /// Columns of staged files that say in which order rows came.
@@ -95,7 +96,8 @@ impl LakehouseTask {
         };
         let config = files(schema.clone(), partition_columns, target_file_size);
         let (sender, receiver) = mpsc::channel(1);
-        let worker = context.io.spawn(work(DeltaWriter::new(store.clone(), config), store, receiver));
+        let (watched, begun) = Created::watch(store.clone());
+        let worker = context.io.spawn(work(DeltaWriter::new(watched, config), store, begun, receiver));
         Ok(Self {
             context: context.clone(),
             split,
@@ -194,33 +196,33 @@ pub(crate) fn files(schema: SchemaRef, partition_columns: Vec<String>, target_fi
 async fn work(
     mut writer: DeltaWriter,
     store: ObjectStoreRef,
+    begun: Begun,
     mut receiver: mpsc::Receiver<Message>,
 ) -> Result<Vec<Add>> {
-    let mut failed = None;
-    let mut finished = false;
-    while let Some(message) = receiver.recv().await {
-        match message {
-            Message::Batch(batch) => {
+    let written = loop {
+        match receiver.recv().await {
+            Some(Message::Batch(batch)) => {
                 if let Err(error) = writer.write(&batch).await {
-                    failed = Some(delta_error(error));
-                    break;
+                    break Err(delta_error(error));
                 }
             }
-            Message::Finish => {
-                finished = true;
-                break;
-            }
+            Some(Message::Finish) => break Ok(()),
+            None => break Err(Error::cancelled()),
         }
+    };
+    let closed = match written {
+        Ok(()) => writer.close().await.map_err(delta_error),
+        Err(error) => {
+            // Dropped before its files are deleted, for it may hold some of them open.
+            drop(writer);
+            Err(error)
+        }
+    };
+    if closed.is_err() {
+        let begun = std::mem::take(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner));
+        delete(&store, begun.iter().map(String::as_str)).await;
     }
-    // Files that are complete already are known only after closing.
-    let adds = writer.close().await.map_err(delta_error);
-    if finished && failed.is_none() {
-        return adds;
-    }
-    if let Ok(adds) = adds {
-        delete(&store, adds.iter().map(|add| add.path.as_str())).await;
-    }
-    Err(failed.unwrap_or_else(Error::cancelled))
+    closed
 }
 
 #[async_trait]
