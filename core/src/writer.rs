@@ -229,7 +229,7 @@ impl WriteMode {
     /// Understands our names and DataX's, in any case and spacing.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase().as_str() {
-            "append" | "insert" | "insert into" => Some(Self::Append),
+            "append" | "insert" | "insert into" | "copy" => Some(Self::Append),
             "overwrite" | "insert overwrite" => Some(Self::Overwrite),
             "upsert" | "update" | "on duplicate key update" => Some(Self::Upsert),
             "replace" | "replace into" => Some(Self::Replace),

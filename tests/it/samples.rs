@@ -48,6 +48,7 @@ const SAMPLES: &[Sample] = &[
     sample("stream-printed.json", 10, &["encoding"]),
     sample("stream-self-test.json", 200, &["encoding"]),
     sample("stream-template.json", 6, &[]),
+    sample("stream-transformers.json", 200, &["encoding"]),
     sample("txtfile-csv-reader-config.json", 4, &[]),
     sample("txtfile-old-date-format.json", 4, &["setting"]),
     sample("txtfile-options.json", 2, &[]),
