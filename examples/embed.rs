@@ -37,11 +37,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let slow = job::load(SLOW, &LoadOptions::default())?;
 
     // Each run has its own threads, counters and limits; nothing is shared, nothing is global.
-    let options = |name| RunOptions {
-        observer: Arc::new(Log(name)),
-        quarantine: Quarantine::Off,
-        ..RunOptions::default()
-    };
+    let options =
+        |name| RunOptions { observer: Arc::new(Log(name)), quarantine: Quarantine::Off, ..RunOptions::default() };
     let slow_options = options("slow");
     let stop = slow_options.cancel.clone();
     let (count, slow, ()) =

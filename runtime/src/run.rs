@@ -249,15 +249,16 @@ impl Run {
 
     fn add_tables(&self, index: usize, entry: &PlannedEntry, splits: &[Split]) {
         for table in &entry.source.tables {
-            let of_table = splits.iter().filter(|split| split.table == table.name).count();
+            let of_table: Vec<_> = splits.iter().filter(|split| split.table == table.name).collect();
+            let sum = |of: fn(&Split) -> Option<u64>| of_table.iter().map(|split| of(split)).sum::<Option<u64>>();
             self.progress.add_table(
                 index,
                 TableProgress {
                     source: table.name.clone(),
                     target: entry.plan.table.clone(),
-                    estimated_rows: table.rows,
-                    estimated_bytes: table.bytes,
-                    splits: (0, of_table),
+                    estimated_rows: table.rows.or_else(|| sum(|split| split.rows)),
+                    estimated_bytes: table.bytes.or_else(|| sum(|split| split.bytes)),
+                    splits: (0, of_table.len()),
                     ..TableProgress::default()
                 },
             );

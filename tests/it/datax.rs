@@ -80,8 +80,7 @@ async fn a_dataworks_script_runs_unchanged() {
         "setting": {"errorLimit": {"record": "0"}, "speed": {"throttle": "true", "concurrent": "2", "mbps": "12"}},
         "order": {"hops": [{"from": "Reader", "to": "Writer"}]}
     });
-    let options =
-        LoadOptions { datasources: Some(sources), environment: Some("dev".into()), ..LoadOptions::default() };
+    let options = LoadOptions { datasources: Some(sources), environment: Some("dev".into()), ..LoadOptions::default() };
     let job = job::load(&text.to_string(), &options).unwrap();
     assert_eq!(job.setting.bytes_per_second, Some(12 << 20));
     let report = weir::run(&job, RunOptions { quarantine: Quarantine::Off, ..RunOptions::default() }).await;

@@ -37,6 +37,7 @@ pub struct Config {
     pub escape: Option<String>,
     /// CSV: the unquoted text that means NULL. By default an empty unquoted field is NULL and `""` an empty text; with
     /// this set, empty fields of text columns are empty texts.
+    #[schemars(extend("x-keep-empty" = true))]
     pub null_format: Option<String>,
     /// Whether empty texts, quoted ones too, are NULL.
     pub empty_as_null: Option<bool>,

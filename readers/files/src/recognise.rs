@@ -22,7 +22,9 @@ pub(crate) fn recognise(location: &str, table: Option<&str>) -> Option<Value> {
     let is_glob = path.contains(['*', '?']) && !location.starts_with("http");
     let is_folder = || {
         let folder = std::path::Path::new(location.strip_prefix("file://").unwrap_or(location));
-        folder.is_dir() && !folder.join("_delta_log").exists()
+        let is_table = |path: &std::path::Path| path.join("_delta_log").is_dir();
+        let mut inner = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        folder.is_dir() && !is_table(folder) && !inner.any(|entry| is_table(&entry.path()))
     };
     // A folder may be called `x.parquet` and be a Delta table all the same.
     let is_table = || std::path::Path::new(path).join("_delta_log").exists();

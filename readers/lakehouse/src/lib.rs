@@ -39,7 +39,13 @@ fn catalog(parameters: &Parameters, context: &ConnectorContext) -> Result<Arc<dy
     Ok(Arc::new(LakehouseCatalog::new(Location::new(&config.location)?, context.clone())))
 }
 
-/// `delta:…`, and a folder that holds a Delta log.
+/// Whether a folder's own folders are Delta tables.
+fn holds_tables(folder: &Path) -> bool {
+    let inner = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    inner.into_iter().any(|entry| entry.path().join("_delta_log").is_dir())
+}
+
+/// `delta:…`, a folder that holds a Delta log, and a folder of such folders.
 fn recognise(location: &str, table: Option<&str>) -> Option<Value> {
     if let Some(parameters) = location_of(location, table) {
         return Some(parameters);
@@ -48,7 +54,7 @@ fn recognise(location: &str, table: Option<&str>) -> Option<Value> {
     let is_table = |path: &Path| path.join("_delta_log").is_dir();
     match table {
         Some(table) if is_table(&folder.join(table)) => Some(json!({"path": location, "table": table})),
-        None if is_table(folder) => Some(json!({"path": location})),
+        None if is_table(folder) || holds_tables(folder) => Some(json!({"path": location})),
         _ => None,
     }
 }

@@ -24,9 +24,11 @@ use crate::url::PgUrl;
 pub struct TlsConfig {
     /// disable, allow, prefer (default), require, verify-ca or verify-full; as the URL's `sslmode`.
     #[serde(alias = "sslMode")]
+    #[schemars(extend("x-aliases" = ["sslMode"]))]
     pub sslmode: Option<String>,
     /// The file with the certificates of the authorities to trust; as the URL's `sslrootcert`.
     #[serde(alias = "sslRootCert")]
+    #[schemars(extend("x-aliases" = ["sslRootCert"]))]
     pub sslrootcert: Option<String>,
 }
 

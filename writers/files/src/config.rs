@@ -37,6 +37,7 @@ pub struct Config {
     /// values would need quotes is a dirty row then.
     pub quote_style: Option<String>,
     /// The text for NULL; by default an empty unquoted field, under DataX's name `null`.
+    #[schemars(extend("x-keep-empty" = true))]
     pub null_format: Option<String>,
     /// The encoding of text formats: UTF-8, GBK, ISO-8859-1, UTF-16LE … A row it has no code for is a dirty row.
     pub encoding: Option<String>,

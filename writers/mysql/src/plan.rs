@@ -55,7 +55,6 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
     if layout.create.is_some() {
         let near = facts.nearest.as_ref().map(|n| format!("; the nearest existing table is `{n}`")).unwrap_or_default();
         let warning = format!("table `{}` does not exist and is created{near}", facts.name);
-        tracing::warn!("{warning}");
         warnings.push(warning);
     }
     if let Some(table) = &facts.table {

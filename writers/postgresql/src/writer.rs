@@ -75,8 +75,6 @@ impl Writer for PostgresqlWriter {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
         if let Some(create) = &state.create {
-            let near = catalog::nearest_table(&mut session, &state.table).await?;
-            tracing::warn!(table = %state.table, nearest = near.as_deref(), "the table does not exist and is created");
             session.execute(create).await.context("table", &state.table)?;
         }
         for statement in with_table(self.config.common.pre_sql.as_slice(), &state.table, Q) {

@@ -131,9 +131,6 @@ impl Writer for SqliteWriter {
 
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let state = state_of(plan)?;
-        for warning in &plan.warnings {
-            tracing::warn!(table = %plan.table, "{warning}");
-        }
         let access = if plan.creates { Access::Create } else { Access::Write };
         self.in_file(access, move |database| {
             for statement in &state.prepare {
