@@ -20,6 +20,7 @@ pub(crate) fn start(arguments: &LoggingArguments) {
         Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(&text).unwrap_or_else(|_| EnvFilter::new(default)),
         _ => EnvFilter::new(default),
     };
+    quiet_panics();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr);
     // An embedding of ours cannot have set one before: this is the program's own main.
     let _ = match arguments.log {
@@ -30,6 +31,16 @@ pub(crate) fn start(arguments: &LoggingArguments) {
             if terminal { builder.without_time().try_init() } else { builder.try_init() }
         }
     };
+}
+
+/// A panic on one of the run's threads becomes the run's error, and libraries catch some of their own: those are told as
+/// errors or not at all, and stand in the log only when asked for. One on the main thread has nobody else to tell it.
+fn quiet_panics() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match std::thread::current().name() {
+        Some("main") => loud(panic),
+        thread => tracing::debug!(thread, "{panic}"),
+    }));
 }
 
 /// From now on log lines appear above these progress lines.
