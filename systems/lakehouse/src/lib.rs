@@ -7,6 +7,7 @@ mod catalog;
 mod connection;
 mod error;
 mod files;
+#[cfg_attr(not(feature = "datafusion"), path = "filter_absent.rs")]
 mod filter;
 mod io;
 mod types;

@@ -8,6 +8,9 @@ use weir_core::config::OneOrMany;
 use weir_core::{Faults, OnEmpty, WriteMode};
 use weir_lakehouse::LocationConfig;
 
+pub(crate) const NO_UPSERT: &str =
+    "this build cannot upsert into a lakehouse table: build with the feature `datafusion`, or use append or overwrite";
+
 /// Parameters of the lakehouse writer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
@@ -52,6 +55,9 @@ impl Config {
             let message =
                 format!("a lakehouse table cannot be written with `{}`: use append, overwrite or upsert", mode.name());
             faults.add("/writeMode", message);
+        }
+        if mode == WriteMode::Upsert && cfg!(not(feature = "datafusion")) {
+            faults.add("/writeMode", NO_UPSERT);
         }
         if !self.key.is_empty() && mode != WriteMode::Upsert {
             faults.add("/key", "`key` is for writeMode upsert");

@@ -8,6 +8,7 @@ mod config;
 mod created;
 mod plan;
 mod task;
+#[cfg_attr(not(feature = "datafusion"), path = "upsert_absent.rs")]
 mod upsert;
 mod writer;
 
