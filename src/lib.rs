@@ -19,8 +19,9 @@
 //!
 //! # Features
 //!
-//! `sqlite`, `files`, `postgresql`, `mysql`, `lakehouse` and `stream` each link a reader and a writer; `cli` is the
-//! `weir` command. All are on by default.
+//! `sqlite`, `files`, `postgresql`, `mysql`, `lakehouse` and `stream` each link a reader and a writer; `datafusion` adds
+//! what the lakehouse needs it for (upsert, `where`) and most of the build time; `cli` is the `weir` command. All are on
+//! by default.
 //!
 //! # Extending
 //!
