@@ -15,7 +15,8 @@ static LINES: OnceLock<MultiProgress> = OnceLock::new();
 
 /// Starts logging. Called once, by the commands that log.
 pub(crate) fn start(arguments: &LoggingArguments) {
-    let default = if arguments.quiet { "warn" } else { "warn,weir=info" };
+    // deltalake warns of every binary column that it keeps no statistics of.
+    let default = if arguments.quiet { "warn,deltalake_core=error" } else { "warn,weir=info,deltalake_core=error" };
     let filter = match std::env::var("WEIR_LOG") {
         Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(&text).unwrap_or_else(|_| EnvFilter::new(default)),
         _ => EnvFilter::new(default),
