@@ -66,3 +66,16 @@ pub struct TypeCase {
     /// What its canonical form must show as text, in any order.
     pub values: Vec<Option<String>>,
 }
+
+impl TypeCase {
+    /// A type whose column holds these values; `parameters` read them.
+    pub fn new<'a>(
+        name: &str,
+        parameters: Value,
+        column: &str,
+        values: impl IntoIterator<Item = Option<&'a str>>,
+    ) -> Self {
+        let values = values.into_iter().map(|value| value.map(str::to_owned)).collect();
+        Self { name: name.into(), parameters, column: column.into(), values }
+    }
+}

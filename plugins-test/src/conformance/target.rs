@@ -33,18 +33,12 @@ pub trait Target: Send + Sync {
         true
     }
 
-    /// Whether nothing of a mode is visible before the commit. Only an append may say no.
-    fn staged(&self, mode: WriteMode) -> bool {
-        let _ = mode;
-        true
-    }
-
     /// Whether empty texts and line breaks are kept apart from NULL and from the end of a row.
     fn keeps_every_text(&self) -> bool {
         true
     }
 
-    /// Every type that the writer claims to write.
+    /// Every type that the writer claims to write; [`samples`](super::samples) has values of all canonical ones.
     async fn types(&self) -> Vec<WriteCase> {
         Vec::new()
     }

@@ -118,6 +118,8 @@ async fn of_query(session: &mut Session, sql: &str, index: usize) -> Result<Desc
 pub fn select_entry(column: &Column, field: &Field) -> String {
     let cast = match extension(field) {
         Some(NATIVE) => None,
+        // A cast writes the mask of every address; the type itself leaves it out where it says nothing.
+        Some(TEXT) if column.pg.text == "inet" => return format!("pg_catalog.abbrev({})", column.sql),
         Some(TEXT) => Some("text"),
         // Money's binary form counts the cents of the server's locale.
         _ if column.pg.wire() == Wire::Money => Some("numeric"),

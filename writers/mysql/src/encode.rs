@@ -16,6 +16,8 @@ use weir_core::field::{NATIVE, UUID, extension};
 use weir_core::{Error, ErrorKind, Result};
 use weir_mysql::Kind;
 
+use crate::json::altered_number;
+
 /// Where values go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
@@ -35,6 +37,8 @@ pub(crate) struct Encoder<'a> {
 enum Values<'a> {
     I8(&'a PrimitiveArray<Int8Type>),
     I16(&'a PrimitiveArray<Int16Type>),
+    /// Years, which the server guesses the century of unless they have four digits.
+    Year(&'a PrimitiveArray<Int16Type>),
     I32(&'a PrimitiveArray<Int32Type>),
     I64(&'a PrimitiveArray<Int64Type>),
     U8(&'a PrimitiveArray<UInt8Type>),
@@ -55,6 +59,10 @@ enum Values<'a> {
     Duration(&'a PrimitiveArray<DurationMicrosecondType>),
     Clock(&'a PrimitiveArray<Time64MicrosecondType>),
     Text(&'a StringArray),
+    /// JSON for MySQL's own binary form, which keeps numbers as integers of 64 bits and doubles.
+    Json(&'a StringArray),
+    /// The same, from a server that may keep JSON as text.
+    NativeJson(&'a BinaryArray),
     LargeText(&'a LargeStringArray),
     TextView(&'a StringViewArray),
     Uuid(&'a FixedSizeBinaryArray),
@@ -128,6 +136,8 @@ impl<'a> Encoder<'a> {
                 Values::Date(a) if !(-719_528..=2_932_896).contains(&a.value(row)) => {
                     "the year is not between 0 and 9999".into()
                 }
+                Values::Json(a) => altered_number(a.value(row).as_bytes())?,
+                Values::NativeJson(a) => altered_number(a.value(row))?,
                 _ => return None,
             };
             Some((i, reason))
@@ -147,6 +157,8 @@ impl<'a> Encoder<'a> {
                     | Values::Duration(_)
                     | Values::Clock(_)
                     | Values::Date(_)
+                    | Values::Json(_)
+                    | Values::NativeJson(_)
             )
         })
     }
@@ -183,12 +195,14 @@ fn fraction(kind: &Kind) -> Option<u8> {
 impl<'a> Values<'a> {
     fn new(array: &'a ArrayRef, field: &Field, kind: &Kind) -> Result<Self> {
         Ok(match (array.data_type(), kind) {
+            (DataType::Binary, Kind::Json) if extension(field) == Some(NATIVE) => Self::NativeJson(array.as_binary()),
             (DataType::Binary, kind) if extension(field) == Some(NATIVE) && !kind.is_bytes() => {
                 Self::NativeText(array.as_binary())
             }
             (DataType::Binary, _) if extension(field) == Some(NATIVE) => Self::Bytes(array.as_binary()),
             (DataType::Binary, Kind::Geometry) => Self::Wkb(array.as_binary()),
             (DataType::Int8, _) => Self::I8(array.as_primitive()),
+            (DataType::Int16, Kind::Year) => Self::Year(array.as_primitive()),
             (DataType::Int16, _) => Self::I16(array.as_primitive()),
             (DataType::Int32, _) => Self::I32(array.as_primitive()),
             (DataType::Int64, _) => Self::I64(array.as_primitive()),
@@ -209,6 +223,7 @@ impl<'a> Values<'a> {
             (DataType::Timestamp(TimeUnit::Microsecond, _), _) => Self::Micros(array.as_primitive()),
             (DataType::Duration(TimeUnit::Microsecond), _) => Self::Duration(array.as_primitive()),
             (DataType::Time64(TimeUnit::Microsecond), _) => Self::Clock(array.as_primitive()),
+            (DataType::Utf8, Kind::Json) => Self::Json(array.as_string()),
             (DataType::Utf8, _) => Self::Text(array.as_string()),
             (DataType::LargeUtf8, _) => Self::LargeText(array.as_string()),
             (DataType::Utf8View, _) => Self::TextView(array.as_string_view()),
@@ -230,7 +245,7 @@ impl<'a> Values<'a> {
     fn array(&self) -> &dyn Array {
         match self {
             Self::I8(a) => *a,
-            Self::I16(a) => *a,
+            Self::I16(a) | Self::Year(a) => *a,
             Self::I32(a) => *a,
             Self::I64(a) => *a,
             Self::U8(a) => *a,
@@ -248,10 +263,10 @@ impl<'a> Values<'a> {
             Self::Micros(a) => *a,
             Self::Duration(a) => *a,
             Self::Clock(a) => *a,
-            Self::Text(a) => *a,
+            Self::Text(a) | Self::Json(a) => *a,
             Self::LargeText(a) => *a,
             Self::TextView(a) => *a,
-            Self::NativeText(a) | Self::Bytes(a) | Self::Wkb(a) => *a,
+            Self::NativeText(a) | Self::NativeJson(a) | Self::Bytes(a) | Self::Wkb(a) => *a,
             Self::LargeBytes(a) => *a,
             Self::BytesView(a) => *a,
             Self::Uuid(a) | Self::FixedBytes(a) => *a,
@@ -284,6 +299,7 @@ impl<'a> Values<'a> {
         match self {
             Self::I8(a) => signed(a.value(row).into(), out),
             Self::I16(a) => signed(a.value(row).into(), out),
+            Self::Year(a) => quoted(style, out, |out| out.extend_from_slice(format!("{:04}", a.value(row)).as_bytes())),
             Self::I32(a) => signed(a.value(row).into(), out),
             Self::I64(a) => signed(a.value(row), out),
             Self::U8(a) => unsigned(a.value(row).into(), out),
@@ -316,10 +332,10 @@ impl<'a> Values<'a> {
                     clock(micros.unsigned_abs(), out);
                 });
             }
-            Self::Text(a) => text(a.value(row).as_bytes(), style, out),
+            Self::Text(a) | Self::Json(a) => text(a.value(row).as_bytes(), style, out),
             Self::LargeText(a) => text(a.value(row).as_bytes(), style, out),
             Self::TextView(a) => text(a.value(row).as_bytes(), style, out),
-            Self::NativeText(a) => text(a.value(row), style, out),
+            Self::NativeText(a) | Self::NativeJson(a) => text(a.value(row), style, out),
             Self::Uuid(a) => quoted(style, out, |out| {
                 for (i, byte) in a.value(row).iter().enumerate() {
                     if matches!(i, 4 | 6 | 8 | 10) {

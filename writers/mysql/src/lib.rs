@@ -19,6 +19,7 @@ mod apply;
 mod commit;
 mod config;
 mod encode;
+mod json;
 mod plan;
 mod state;
 mod task;

@@ -92,7 +92,15 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         staging,
         stage,
         marker,
-        types: layout.columns.iter().map(|c| c.native_type.clone()).collect(),
+        // MariaDB's JSON is a text, and keeps every digit.
+        types: layout
+            .columns
+            .iter()
+            .map(|c| match weir_mysql::Kind::parse(&c.native_type) {
+                weir_mysql::Kind::Json if facts.server.mariadb => "longtext".into(),
+                _ => c.native_type.clone(),
+            })
+            .collect(),
         load,
         max_packet: facts.server.max_packet,
         same,

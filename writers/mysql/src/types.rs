@@ -169,8 +169,12 @@ fn like_source(
     }
     let mut ddl = text.to_owned();
     if kind.is_text() {
-        match field.metadata().get(COLLATION).filter(|c| collations.contains(c) && c.starts_with("utf8mb4")) {
-            Some(collation) => ddl.push_str(&format!(" CHARACTER SET utf8mb4 COLLATE {collation}")),
+        match field.metadata().get(COLLATION).filter(|c| collations.contains(c)) {
+            Some(collation) => {
+                // A collation's name begins with its character set's.
+                let charset = collation.split('_').next().unwrap_or(collation);
+                ddl.push_str(&format!(" CHARACTER SET {charset} COLLATE {collation}"));
+            }
             None if is_key => ddl.push_str(" CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"),
             None => {}
         }
@@ -264,7 +268,10 @@ fn arrow_type(field: &Field, is_key: bool, server: &Server) -> (String, Option<D
             same("longblob")
         }
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => text_type(field, is_key),
-        _ => text_type(&Field::new("", DataType::Utf8, true), is_key),
+        _ => {
+            let (text, _, warning) = text_type(&Field::new("", DataType::Utf8, true), is_key);
+            (text, Some(DataType::Utf8), warning)
+        }
     }
 }
 

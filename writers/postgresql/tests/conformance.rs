@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use weir_core::WriteMode;
-use weir_plugins_test::conformance::{self, Cells, Dialect, Table, Target};
+use weir_plugins_test::conformance::{self, Cells, Dialect, Refused, Table, Target, WriteCase, samples};
 use weir_plugins_test::servers::{self, Database};
 use weir_writer_postgresql as _;
 
@@ -39,8 +39,26 @@ impl Target for Shop {
         self.0.query(sql).await.into_iter().flatten().flatten().collect()
     }
 
-    fn staged(&self, mode: WriteMode) -> bool {
-        matches!(mode, WriteMode::Overwrite | WriteMode::Upsert)
+    async fn types(&self) -> Vec<WriteCase> {
+        let case = |sample: conformance::Sample| match sample.name {
+            "bool" => sample.case(["t", "f"]),
+            "timestamp" => sample.case(["1969-12-31 23:59:59.999999", "9999-12-31 23:59:59.999999"]),
+            "instant" => sample.case(["2024-02-29 06:30:00.5+00", "1970-01-01 00:00:01.000001+00"]),
+            "duration" => sample.case(["-01:02:03.5", "25:00:00"]),
+            "interval" => sample.case(["1 year 2 mons 3 days 04:05:06.5", "-1 days"]),
+            "uuid" => sample.case(["a0a0a0a0-a0a0-a0a0-a0a0-a0a0a0a0a0a0", "00000000-0000-0000-0000-000000000000"]),
+            "list" => sample.case(["{1,NULL,-3}", "{}"]),
+            "bytes" => sample.case(["\\x00ff5c0a27", "\\x61"]),
+            _ => sample.case(sample.texts()),
+        };
+        samples().into_iter().map(case).collect()
+    }
+
+    async fn refused(&self) -> Option<Refused> {
+        let (rows, refused) = conformance::rows_with_null_keys();
+        self.0.execute("CREATE TABLE refused (key text PRIMARY KEY, value text)").await;
+        let parameters = json!({ "url": self.0.url(), "table": "refused" });
+        Some(Refused { parameters, table: "refused".into(), rows, refused })
     }
 
     async fn missing(&self) -> Option<Value> {
