@@ -134,7 +134,7 @@ async fn publish_many(
         }
         ours.insert(to);
     }
-    if parts.is_empty() && rules.mode != Mode::Append {
+    if parts.is_empty() && (rules.mode != Mode::Append || before.is_empty()) {
         // A file without rows keeps the columns.
         let to = rules.place(&rules.part_name(&plan.run_id, 0, 0));
         let from = format!("{staging}/empty.part");
