@@ -167,7 +167,11 @@ impl Decoder {
             Builder::Utf8(b) => b.append_value(text()?),
             Builder::Binary(b) => b.append_value(cell),
             // Four bytes of SRID, then WKB.
-            Builder::Wkb(b) => b.append_value(cell.get(4..).ok_or(Bad::Value("it is no geometry"))?),
+            Builder::Wkb(b) => match cell.split_at_checked(4) {
+                Some(([0, 0, 0, 0], wkb)) => b.append_value(wkb),
+                Some(_) => return Err(Bad::Value("a geometry's SRID is kept from MySQL to MySQL only")),
+                None => return Err(Bad::Value("it is no geometry")),
+            },
             Builder::Uuid(b) => {
                 let bytes = numbers::uuid(cell).ok_or(Bad::Value("it is no UUID"))?;
                 b.append_value(bytes).map_err(|_| Bad::Value("it is no UUID"))?;

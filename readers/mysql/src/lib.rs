@@ -20,7 +20,7 @@
 //! | text types, `enum`, `set`, `inet4`, `inet6` | Utf8 |
 //! | binary types | Binary |
 //! | `json` (MariaDB's too), `uuid` | `arrow.json`, `arrow.uuid` |
-//! | geometry | Binary: WKB, x before y; the SRID is kept from MySQL to MySQL only |
+//! | geometry | Binary: WKB, x before y; a geometry with an SRID goes from MySQL to MySQL only |
 //! | `vector(n)` | List of Float32 |
 //!
 //! From MySQL to MySQL every type passes as the bytes of the text protocol, undecoded.

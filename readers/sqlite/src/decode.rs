@@ -185,7 +185,7 @@ impl Column {
                 }
             },
             Builder::Binary(b) => match value {
-                Value::Blob(bytes) | Value::Text(bytes) => b.append_value(bytes),
+                Value::Blob(bytes) => b.append_value(bytes),
                 _ => return Err(None),
             },
             Builder::Boolean(b) => b.append_value(boolean(value).ok_or(None)?),
@@ -432,6 +432,7 @@ mod tests {
             ("TEXT", Text(b"\xff"), false),
             ("TEXT", Text("😀".as_bytes()), true),
             ("BLOB", Integer(1), false),
+            ("BLOB", Text(b"x"), false),
             ("BOOLEAN", Integer(2), false),
             ("BOOLEAN", Text(b"TRUE"), true),
             ("DECIMAL(5,2)", Text(b"999.99"), true),

@@ -129,7 +129,7 @@ fn columns(
         let column = table.zip(selected.get(i)).and_then(|(table, s)| s.column.map(|c| &table.columns[c]));
         let name = selected.get(i).map_or(result.name, |s| s.name.clone());
         let nullable = column.is_none_or(|c| c.nullable);
-        let native = |field| if declared[i].is_empty() { field } else { with_native_type(field, SYSTEM, &declared[i]) };
+        let native = |field| with_native_type(field, SYSTEM, &declared[i]);
         let mut canonical = native(types::field(&name, &form, nullable));
         let mut text = native(types::field(&name, &(DataType::Utf8, Some(TEXT)), nullable));
         let key = column.and_then(|c| c.key);

@@ -33,6 +33,8 @@ pub const SYSTEM: &str = "delta";
 const ARROW: &str = "weir.arrow";
 /// Metadata of a Delta column: the Arrow extension of its values.
 const STORED_EXTENSION: &str = "weir.extension";
+/// How metadata that only one system knows begins.
+const SYSTEM_PREFIX: &str = "weir.mysql.";
 /// Metadata of a Delta column: its comment (a name the whole Delta world knows).
 const COMMENT: &str = "comment";
 
@@ -77,10 +79,16 @@ pub fn new_column(column: &MappedColumn) -> NewColumn {
     if let Some(name) = extension(&storage.input) {
         metadata.push((STORED_EXTENSION, name.to_owned().into()));
     }
-    // The native form, if offered, knows the source's type best.
-    if let Some((system, text)) = column.offers.iter().find_map(native_type) {
+    // The last form knows the source's type best: the first may be how another type travels.
+    if let Some((system, text)) = column.offers.iter().rev().find_map(native_type) {
         metadata.push((NATIVE_SYSTEM, system.to_owned().into()));
         metadata.push((NATIVE_TYPE, text.to_owned().into()));
+    }
+    // What else systems say of their columns: collations.
+    for (key, value) in column.offers.iter().rev().flat_map(|f| f.metadata()) {
+        if key.starts_with(SYSTEM_PREFIX) && !metadata.iter().any(|(k, _)| k == key) {
+            metadata.push((key, value.clone().into()));
+        }
     }
     if let Some(key) = column.key {
         metadata.push((KEY, MetadataValue::Number(key.into())));
@@ -274,6 +282,13 @@ pub fn canonical(field: &StructField) -> Result<Field> {
     }
     if let Some(key) = key_position(field) {
         restored = with_metadata(restored, KEY, &key.to_string());
+    }
+    for (key, value) in &field.metadata {
+        if let MetadataValue::String(value) = value
+            && key.starts_with(SYSTEM_PREFIX)
+        {
+            restored = with_metadata(restored, key, value);
+        }
     }
     Ok(match (text(NATIVE_SYSTEM), text(NATIVE_TYPE)) {
         (Some(system), Some(native)) => with_native_type(restored, system, native),

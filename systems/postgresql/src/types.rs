@@ -210,11 +210,13 @@ impl PgType {
 
     /// The forms a column of this type can be read in, best first.
     pub fn representations(&self, name: &str) -> Vec<Field> {
-        let field = |data_type: DataType| with_native_type(Field::new(name, data_type, true), SYSTEM, &self.base);
+        let field = |data_type: DataType| with_native_type(Field::new(name, data_type, true), SYSTEM, &self.text);
         let extended = |data_type: DataType, extension: &str| with_extension(field(data_type), extension);
         let mut forms = Vec::with_capacity(3);
         if self.is_built_in() {
-            forms.push(extended(DataType::Binary, NATIVE));
+            // On the wire a domain's values are its base type's.
+            let wire = with_extension(Field::new(name, DataType::Binary, true), NATIVE);
+            forms.push(with_native_type(wire, SYSTEM, &self.base));
         }
         let wire = self.wire();
         if let Some((data_type, extension)) = canonical(&wire) {

@@ -205,6 +205,9 @@ impl TextEncoder {
         value.clear();
         column.write(row, value).map_err(|e| e.to_string())?;
         match column.shape {
+            Shape::Json if value.trim() == "null" => {
+                return Err("a JSON null would be read as NULL from JSON lines".into());
+            }
             Shape::Json => {
                 serde_json::from_str::<IgnoredAny>(value).map_err(|e| format!("the value is no JSON: {e}"))?;
                 // Line ends outside strings are mere space, and inside strings they are escaped.

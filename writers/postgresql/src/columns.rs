@@ -30,7 +30,12 @@ fn input(column: &MappedColumn, target: &PgType, format: Format) -> Field {
     };
     // What no offer fits: the runtime converts into the server type's own form, else into text that the server reads.
     let lists = column.offers.iter().any(|f| matches!(f.data_type(), DataType::List(_)));
-    let own = canonical(&target.wire()).filter(|_| match target.wire() {
+    let own = match target.wire() {
+        // The server rounds at a negative scale: only digits are checked against it.
+        Wire::Numeric(Some((_, scale))) if scale < 0 => Some((DataType::Utf8, Some(DECIMAL))),
+        wire => canonical(&wire),
+    };
+    let own = own.filter(|_| match target.wire() {
         Wire::Money => false,
         Wire::Array(_) => lists,
         _ => true,
@@ -51,7 +56,8 @@ fn input(column: &MappedColumn, target: &PgType, format: Format) -> Field {
 /// The type of a column to be created: the source's own where it is one of PostgreSQL's that exists here, else the one
 /// that holds every value of its canonical form.
 pub async fn created_type(session: &mut Session, column: &MappedColumn) -> Result<PgType> {
-    let native = column.offers.iter().find_map(native_type);
+    // The first form of a domain's values names its base type, the last the domain.
+    let native = column.offers.iter().rev().find_map(native_type);
     if let Some((SYSTEM, text)) = native {
         if let Some(known) = PgType::parse(text) {
             return Ok(known);
