@@ -91,8 +91,10 @@ pub struct Committed {
     pub rows: Option<u64>,
     /// What happened, for the log: `published 3 files as version 4`.
     pub description: String,
-    /// What went wrong after the data was published (postSql): the job fails, the data stays.
+    /// What the user should know: a target emptied by an empty source, say.
     pub warnings: Vec<String>,
+    /// What went wrong after the data was published (postSql): the job fails, the data stays.
+    pub failures: Vec<String>,
 }
 
 /// Names one attempt at one split.

@@ -229,7 +229,8 @@ impl DirtyPart {
         let mut part = self.file.lock().unwrap_or_else(|poison| poison.into_inner());
         if part.is_none() {
             let mut path = file.clone().into_os_string();
-            path.push(format!(".{}-{}-{}.part", self.origin.entry, self.origin.split, self.origin.attempt));
+            let Origin { entry, split, attempt, .. } = &self.origin;
+            path.push(format!(".{}-{entry}-{split}-{attempt}.part", self.rows.run_id));
             let path = PathBuf::from(path);
             *part = Some(BufWriter::new(create_private(&path)?));
             if let Some(known) = self.rows.parts().get_mut(&(self.origin.entry, self.origin.split)) {
@@ -263,7 +264,12 @@ fn create_private(path: &Path) -> Result<File> {
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).context("file", path.display())
+    let file = options.open(path).context("file", path.display())?;
+    // A file that was there keeps its mode when it is opened. Where it cannot be changed (a device) there is nothing to
+    // protect.
+    #[cfg(unix)]
+    let _ = file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600));
+    Ok(file)
 }
 
 #[cfg(test)]

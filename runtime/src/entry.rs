@@ -14,7 +14,7 @@ use weir_core::{
 use crate::convert::ConvertSpec;
 use crate::job::{Endpoint, Entry, Job};
 use crate::mapping::{MappedSource, Mapping, map};
-use crate::pipeline::{From, PipelineSpec, constant_field};
+use crate::pipeline::{From, Pipeline, PipelineSpec, constant_field};
 use crate::transform::Transformers;
 
 /// An entry whose every decision is taken, and which has done nothing yet.
@@ -84,6 +84,8 @@ pub async fn plan_entry(job: &Job, entry: &Entry, run_id: &str, context: &Connec
     let mut warnings: Vec<String> =
         source.warnings.iter().chain(&mapping.warnings).chain(&plan.warnings).cloned().collect();
     let (pipeline, columns) = choose(entry, &source, &mapping, transformers.as_ref(), &offers, &plan, convert)?;
+    // What a task would stumble over, a constant that does not fit say, is known before anything is written.
+    Pipeline::new(&pipeline, &plan).map_err(|error| error.with("table", &plan.table))?;
     for (from, to) in columns.iter().zip(&plan.columns) {
         if let Some(warning) = &to.warning {
             warnings.push(format!("column {}: {warning}", to.name));
@@ -109,7 +111,9 @@ fn compile_transformers(
         return Ok(None);
     }
     let fields: Vec<Field> = source.columns.iter().map(|c| c.canonical().clone()).collect();
-    Ok(Some(Transformers::plan(&entry.transformers, &fields, options)?))
+    // What can be known from the job alone was found when it was read; this is about the source's columns.
+    let planned = Transformers::plan(&entry.transformers, &fields, options);
+    planned.map(Some).map_err(|faults| Error::new(ErrorKind::Schema, faults.to_string()))
 }
 
 /// The forms in which each mapped column can come.

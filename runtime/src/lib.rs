@@ -1,7 +1,7 @@
 //! # weir-runtime: from a job file to rows at the target
 //!
 //! ```text
-//!   job file ─▶ job::load ─▶ Job ─▶ plan ─▶ EntryPlan ─┬─▶ prepare ─▶ tasks ─▶ commit ─▶ Report
+//!   job file ─▶ job::load ─▶ Job ─▶ plan ─▶ planned  ─┬─▶ prepare ─▶ tasks ─▶ commit ─▶ Report
 //!                                                      │              │
 //!                                                      │   reader thread ══ channel ══ writer thread
 //!                                                      └─▶ `weir plan` stops here

@@ -54,7 +54,7 @@ impl Limiter {
     pub fn slice(&self, rows: usize, bytes: usize) -> Option<usize> {
         let by_rows = self.rows.as_ref().map(|b| b.burst());
         // Rows of about equal width; a single row wider than the burst goes alone and is waited for.
-        let by_bytes = self.bytes.as_ref().map(|b| b.burst() * rows as u64 / (bytes as u64).max(1));
+        let by_bytes = self.bytes.as_ref().map(|b| b.burst().saturating_mul(rows as u64) / (bytes as u64).max(1));
         let most = by_rows.into_iter().chain(by_bytes).min()?.max(1);
         (most < rows as u64).then_some(most as usize)
     }

@@ -35,8 +35,10 @@ pub struct TableProgress {
     pub estimated_bytes: Option<u64>,
     /// So far.
     pub counts: Counts,
-    /// Splits, and those finished.
-    pub splits: (usize, usize),
+    /// Splits.
+    pub splits: usize,
+    /// Splits that are finished.
+    pub splits_done: usize,
 }
 
 /// Something that happened in a run.

@@ -8,11 +8,16 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use serde::{Deserialize, Serialize};
 use weir_core::convert::{Conversion, ConvertOptions};
-use weir_core::{DirtyRow, Error, ReadRequest, Result, ResultExt, WritePlan};
+use weir_core::{
+    DirtyRow, Error, ErrorKind, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ReadRequest, Result, ResultExt, WritePlan,
+};
 
 use crate::convert::ConvertSpec;
 use crate::dirty::Side;
 use crate::transform::{TransformerSpec, Transformers};
+
+/// The most rows that transformers see at once: `dx_pad` may make a row many times wider.
+const TRANSFORMED_ROWS: usize = 4096;
 
 /// The serialisable recipe of a [`Pipeline`], fixed when the entry is planned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,6 +96,16 @@ impl Pipeline {
         Ok(Self { transformers, columns, schema: plan.input_schema() })
     }
 
+    /// The most rows to apply at once, so that what transformers and constants add keeps a batch within its bounds.
+    pub fn max_rows(&self) -> usize {
+        let widest = self.columns.iter().map(|source| match source {
+            Source::Column(..) => 0,
+            Source::Constant(value) => value.get_buffer_memory_size(),
+        });
+        let by_constants = MAX_BATCH_BYTES / widest.sum::<usize>().max(1);
+        by_constants.clamp(1, if self.transformers.is_some() { TRANSFORMED_ROWS } else { MAX_BATCH_ROWS })
+    }
+
     /// Turns one batch into the writer's form.
     ///
     /// # Errors
@@ -109,13 +124,15 @@ impl Pipeline {
         };
         let mut faults: BTreeMap<usize, (String, String)> = BTreeMap::new();
         let mut columns = Vec::with_capacity(self.columns.len());
-        for (source, field) in self.columns.iter().zip(self.schema.fields()) {
+        for source in &self.columns {
             columns.push(match source {
                 Source::Constant(value) => repeat(value, batch.num_rows())?,
                 Source::Column(index, conversion) => {
                     let converted = conversion.apply(batch.column(*index))?;
                     for fault in converted.faults {
-                        faults.entry(fault.row).or_insert_with(|| (field.name().clone(), fault.reason));
+                        // Named as the source names it, for so the row's values are.
+                        let name = || batch.schema_ref().field(*index).name().clone();
+                        faults.entry(fault.row).or_insert_with(|| (name(), fault.reason));
                     }
                     converted.column
                 }
@@ -141,7 +158,9 @@ fn constant(text: &str, input: &Field, options: &ConvertOptions) -> Result<Array
     let column: ArrayRef = Arc::new(StringArray::from(vec![text]));
     let converted = Conversion::plan(&field, input, options)?.apply(&column)?;
     match converted.faults.into_iter().next() {
-        Some(fault) => Err(Error::config(format!("the constant `{text}` does not fit: {}", fault.reason))),
+        Some(fault) => {
+            Err(Error::new(ErrorKind::Schema, format!("the constant `{text}` does not fit: {}", fault.reason)))
+        }
         None => Ok(converted.column),
     }
 }

@@ -90,7 +90,7 @@ impl Progress {
             if let Some(counters) = table.running.remove(&split) {
                 table.shown.counts += counters.counts();
             }
-            table.shown.splits.0 += 1;
+            table.shown.splits_done += 1;
             table.elapsed_ms = table.begun.map_or(0, |at| at.elapsed().as_millis() as u64);
         }
     }

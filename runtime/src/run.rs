@@ -1,7 +1,7 @@
 //! A whole run: plan every entry, move their splits through the channels, publish, report.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Receipt, Result, Split};
+use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Faults, Receipt, Result, Split, WriteMode};
 
 use crate::dirty::DirtyRows;
 use crate::entry::{PlannedEntry, plan_entry};
@@ -38,7 +38,6 @@ pub async fn run(job: &Job, options: RunOptions) -> Report {
     let run_id = options.run_id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
     let started = (Instant::now(), Utc::now());
     let cancel = options.cancel.child_token();
-    let _stop_when_dropped = cancel.clone().drop_guard();
     let file = match &options.quarantine {
         Quarantine::Off => None,
         Quarantine::Path(path) => Some(path.clone()),
@@ -53,6 +52,7 @@ pub async fn run(job: &Job, options: RunOptions) -> Report {
         limiter: Arc::new(Limiter::new(job.setting.rows_per_second, job.setting.bytes_per_second)),
         channels: Arc::new(Semaphore::new(channels(&job.setting))),
         progress: Progress::default(),
+        warnings: Mutex::default(),
         job: job.clone(),
         run_id,
         cancel,
@@ -61,15 +61,43 @@ pub async fn run(job: &Job, options: RunOptions) -> Report {
     let ended = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Err(error) => Ended::failed(Error::new(ErrorKind::Io, "the run's threads cannot be started").because(error)),
         Ok(runtime) => {
-            let handle = runtime.handle().clone();
+            let engine = Engine { cancel: run.cancel.clone(), runtime: Some(runtime) };
             let work = run.clone();
-            let ended = handle.clone().spawn(async move { work.execute(handle).await }).await;
-            // Not dropped here, for that would block the caller's runtime.
-            runtime.shutdown_background();
+            let ended = engine.spawn(move |handle| async move { work.execute(handle).await }).await;
+            drop(engine);
             ended.unwrap_or_else(|panic| Ended::failed(Error::internal("the run panicked").because(panic)))
         }
     };
     run.report(ended, started)
+}
+
+/// The run's own threads. When the caller drops `run` half-way, the run is stopped and its threads get the time to clean
+/// up, on a thread of their own: a runtime must not be waited for inside another one.
+struct Engine {
+    cancel: CancellationToken,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Engine {
+    fn spawn<F, W>(&self, work: F) -> tokio::task::JoinHandle<W::Output>
+    where
+        F: FnOnce(Handle) -> W,
+        W: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let handle = self.runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
+        handle.spawn(work(handle.clone()))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        let Some(runtime) = self.runtime.take() else { return };
+        let patience = CLEAN_UP * 4;
+        let waiting = std::thread::Builder::new().name("clean-up".into());
+        // Without a thread to wait on the runtime is dropped with the closure, which ends its work at once.
+        let _ = waiting.spawn(move || runtime.shutdown_timeout(patience));
+    }
 }
 
 struct Run {
@@ -81,6 +109,7 @@ struct Run {
     limiter: Arc<Limiter>,
     channels: Arc<Semaphore>,
     progress: Progress,
+    warnings: Mutex<Vec<String>>,
 }
 
 /// How the entries ended; shorter than the job's list when planning failed.
@@ -114,9 +143,16 @@ impl Run {
         let mut context = context(&self.job, &self.options, io);
         context.cancel = self.cancel.clone();
         let mut ended = Ended { warnings: self.job.warnings.clone(), ..Ended::default() };
+        for warning in &ended.warnings {
+            observer.event(&Event::Warning(warning));
+        }
+        if let Err(faults) = self.open_all(&context) {
+            ended.error = Some(faults.into());
+            return ended;
+        }
         let mut planned = Vec::with_capacity(self.job.entries.len());
         for (index, entry) in self.job.entries.iter().enumerate() {
-            match plan_entry(&self.job, entry, &self.run_id, &context).await {
+            match plan_entry(&self.job, entry, &self.entry_id(index), &context).await {
                 Ok(entry) => planned.push(entry),
                 Err(error) => {
                     ended.error = Some(match self.job.entries.len() {
@@ -127,9 +163,12 @@ impl Run {
                 }
             }
         }
-        ended.warnings.extend(planned.iter().flat_map(|entry| entry.warnings.iter().cloned()));
-        for warning in &ended.warnings {
-            observer.event(&Event::Warning(warning));
+        if let Err(error) = distinct_targets(&self.job, &planned) {
+            ended.error = Some(error);
+            return ended;
+        }
+        for warning in planned.iter().flat_map(|entry| &entry.warnings) {
+            self.warn(warning);
         }
         let ticker = tokio::spawn({
             let run = self.clone();
@@ -153,6 +192,28 @@ impl Run {
         ended
     }
 
+    /// Opens all ends of all entries, which connects to nothing, so that their faults are told at once.
+    fn open_all(&self, context: &ConnectorContext) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        for entry in &self.job.entries {
+            if let Err(more) = entry.open(context) {
+                faults.0.extend(more.0);
+            }
+        }
+        faults.or(())
+    }
+
+    /// What names an entry's staging and its record at the target: entries number their splits from 0 each.
+    fn entry_id(&self, index: usize) -> String {
+        if self.job.entries.len() == 1 { self.run_id.clone() } else { format!("{}-{index}", self.run_id) }
+    }
+
+    /// Tells the observer, and the report.
+    fn warn(&self, text: &str) {
+        self.options.observer.event(&Event::Warning(text));
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    }
+
     fn tell_progress(&self) {
         let (total, tables) = self.progress.snapshot();
         let tables: Vec<_> = tables.into_iter().map(|(_, table, _)| table).collect();
@@ -168,14 +229,23 @@ impl Run {
             receipts: Vec::new(),
             result: Ok(Committed::default()),
         };
-        let result = self.move_entry(index, &entry, context, &mut end.receipts).await;
+        let mut in_doubt = false;
+        let result = match self.move_entry(index, &entry, context, &mut end.receipts).await {
+            Ok(()) => self.commit(index, &entry, context, &end.receipts, &mut in_doubt).await,
+            Err(error) => Err(error),
+        };
         end.result = result.map_err(|error| error.with("target", &entry.plan.table));
         if let Err(error) = &end.result {
             if error.kind() == ErrorKind::DirtyLimit {
                 // The limit is the job's: more rows of other tables would only be more to clean up.
                 self.cancel.cancel();
             }
-            self.abort(index, &entry, context, &end.receipts).await;
+            if in_doubt {
+                let table = &entry.plan.table;
+                self.warn(&format!("whether {table} was published is not known: look before you run the job again"));
+            } else {
+                self.abort(index, &entry, context, &end.receipts).await;
+            }
         }
         end
     }
@@ -186,7 +256,7 @@ impl Run {
         entry: &PlannedEntry,
         context: &ConnectorContext,
         receipts: &mut Vec<Receipt>,
-    ) -> Result<Committed> {
+    ) -> Result<()> {
         let observer = &self.options.observer;
         let (guard, splits) = splits(entry, &self.job, &self.options, context).await?;
         self.add_tables(index, entry, &splits);
@@ -201,7 +271,7 @@ impl Run {
         pipeline.read.snapshot = guard.as_ref().map(|g| g.token.clone());
         pipeline.read.limit = self.options.limit;
         let spec = Arc::new(TaskSpec {
-            run_id: self.run_id.clone(),
+            run_id: self.entry_id(index),
             entry: index,
             reader: self.job.entries[index].reader.clone(),
             writer: self.job.entries[index].writer.clone(),
@@ -242,8 +312,43 @@ impl Run {
         self.dirty.settle(index)?;
         // The snapshot's connection has done its work; a source that is also the target must not lock itself out.
         drop(guard);
-        let committed = context.until_cancelled(entry.writer.commit(&entry.plan, receipts)).await?;
-        observer.event(&Event::Committed { target: &entry.plan.table, description: &committed.description });
+        Ok(())
+    }
+
+    /// Publishes. A commit that has begun is let finish, within bounds, even when the run is stopped meanwhile: dropped
+    /// in mid-air it might happen or not, and nobody would know. So its writer is opened anew, with a token of its own.
+    async fn commit(
+        &self,
+        index: usize,
+        entry: &PlannedEntry,
+        context: &ConnectorContext,
+        receipts: &[Receipt],
+        in_doubt: &mut bool,
+    ) -> Result<Committed> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        let endpoint = &self.job.entries[index].writer;
+        let stop = CancellationToken::new();
+        let writer =
+            endpoint.open_writer(&ConnectorContext { cancel: stop.clone(), form: endpoint.form, ..context.clone() })?;
+        let mut commit = writer.commit(&entry.plan, receipts);
+        let result = tokio::select! {
+            biased;
+            result = &mut commit => result,
+            () = async { self.cancel.cancelled().await; tokio::time::sleep(CLEAN_UP).await } => {
+                stop.cancel();
+                let ended = tokio::time::timeout(CLEAN_UP, &mut commit).await.unwrap_or_else(|_| Err(Error::cancelled()));
+                *in_doubt = ended.is_err();
+                ended
+            }
+        };
+        let committed = result?;
+        let (target, description) = (&entry.plan.table, &committed.description);
+        self.options.observer.event(&Event::Committed { target, description });
+        for warning in &committed.warnings {
+            self.warn(warning);
+        }
         Ok(committed)
     }
 
@@ -258,7 +363,7 @@ impl Run {
                     target: entry.plan.table.clone(),
                     estimated_rows: table.rows.or_else(|| sum(|split| split.rows)),
                     estimated_bytes: table.bytes.or_else(|| sum(|split| split.bytes)),
-                    splits: (0, of_table.len()),
+                    splits: of_table.len(),
                     ..TableProgress::default()
                 },
             );
@@ -283,7 +388,7 @@ impl Run {
                 }
                 Err(fault) if fault.error.is_retryable() && !fault.in_doubt && attempt < ATTEMPTS => {
                     let text = format!("split {} is tried again: {}", split.id, fault.error.full());
-                    observer.event(&Event::Warning(&text));
+                    self.warn(&text);
                     let wait = Duration::from_millis(500) * attempt * attempt;
                     let _ = context.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
                     attempt += 1;
@@ -314,7 +419,7 @@ impl Run {
             Err(_) => Some("no answer in time".into()),
         } {
             let table = &entry.plan.table;
-            self.options.observer.event(&Event::Warning(&format!("staging of {table} is left behind: {text}")));
+            self.warn(&format!("staging of {table} is left behind: {text}"));
         }
     }
 
@@ -323,6 +428,7 @@ impl Run {
         let elapsed = started.0.elapsed();
         let stopped = self.options.cancel.is_cancelled();
         let mut warnings = ended.warnings;
+        warnings.append(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
         let mut reports = Vec::new();
         let (mut rows_written, mut rows_skipped) = (0, 0);
         for (index, end) in ended.entries.iter().enumerate() {
@@ -336,10 +442,10 @@ impl Run {
             rows_skipped += end.receipts.iter().map(|r| r.skipped).sum::<u64>();
             let mine: Vec<_> = tables.iter().filter(|(entry, ..)| *entry == index).collect();
             let status = status_of(&end.result, stopped);
-            let error = end.result.as_ref().err().map(ErrorReport::from);
-            if let Ok(committed) = &end.result {
-                warnings.extend(committed.warnings.iter().cloned());
-            }
+            let error = match &end.result {
+                Ok(committed) => failure(committed, &end.target).as_ref().map(ErrorReport::from),
+                Err(error) => Some(ErrorReport::from(error)),
+            };
             if mine.is_empty() {
                 reports.push(TableReport {
                     source: end.source.clone(),
@@ -379,13 +485,8 @@ impl Run {
         for end in ended.entries {
             match end.result {
                 Err(fault) if error.as_ref().is_none_or(|e| e.kind() == ErrorKind::Cancelled) => error = Some(fault),
-                Ok(committed) if !committed.warnings.is_empty() => {
-                    // The data is published, and yet the job did not do all it was asked to.
-                    status = Status::Failed;
-                    let text = committed.warnings.join("; ");
-                    error = error.or(Some(Error::new(ErrorKind::Remote, text).with("target", end.target)));
-                }
-                _ => {}
+                Ok(committed) => error = error.or(failure(&committed, &end.target)),
+                Err(_) => {}
             }
         }
         let quarantine = quarantine.unwrap_or_else(|fault| {
@@ -423,18 +524,47 @@ impl Run {
     }
 }
 
+/// What makes an entry fail although its data is published: it did not do all it was asked to.
+fn failure(committed: &Committed, target: &str) -> Option<Error> {
+    let text = committed.failures.join("; ");
+    (!text.is_empty()).then(|| Error::new(ErrorKind::Remote, text).with("target", target))
+}
+
 fn status_of(result: &Result<Committed>, stopped: bool) -> Status {
     match result {
-        Ok(_) => Status::Succeeded,
+        Ok(committed) if committed.failures.is_empty() => Status::Succeeded,
+        Ok(_) => Status::Failed,
         Err(_) if stopped => Status::Stopped,
         Err(_) => Status::Failed,
     }
 }
 
 fn overall(entries: &[EntryEnd]) -> Status {
-    match (entries.iter().any(|e| e.result.is_ok()), entries.iter().any(|e| e.result.is_err())) {
-        (_, false) => Status::Succeeded,
-        (true, true) => Status::PartiallyFailed,
-        (false, true) => Status::Failed,
+    let succeeded = |end: &EntryEnd| status_of(&end.result, false) == Status::Succeeded;
+    match (entries.iter().any(succeeded), entries.iter().all(succeeded)) {
+        (_, true) => Status::Succeeded,
+        (true, false) => Status::PartiallyFailed,
+        (false, false) => Status::Failed,
     }
+}
+
+/// Refuses two entries that would replace or merge into the same target: each plans against what was there before.
+fn distinct_targets(job: &Job, planned: &[PlannedEntry]) -> Result<()> {
+    let place = |index: usize| {
+        let writer = &job.entries[index].writer;
+        let of = |key: &str| writer.parameter.get(key).cloned();
+        (&writer.plugin, of("url"), of("path"), of("fileName"), of("connection"), &planned[index].plan.table)
+    };
+    for (later, entry) in planned.iter().enumerate() {
+        if let Some(earlier) = (0..later).find(|earlier| {
+            matches!(entry.plan.mode, WriteMode::Overwrite | WriteMode::Upsert) && place(*earlier) == place(later)
+        }) {
+            return Err(Error::config(format!(
+                "entries {earlier} and {later} of the job both write to {} as a whole: give them one reader with several \
+                 tables, or make two jobs",
+                entry.plan.table
+            )));
+        }
+    }
+    Ok(())
 }

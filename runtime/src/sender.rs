@@ -35,12 +35,11 @@ pub struct TaskSender {
 }
 
 impl TaskSender {
-    /// How many of `rows` may still be read.
-    fn claim(&mut self, rows: usize) -> usize {
-        let Some(left) = &self.left else { return rows };
+    /// How many of `rows` may still be read, and whether these are the last.
+    fn claim(&self, rows: usize) -> (usize, bool) {
+        let Some(left) = &self.left else { return (rows, false) };
         let before = left.fetch_sub(rows as i64, Relaxed).max(0) as usize;
-        self.enough = before <= rows;
-        before.min(rows)
+        (before.min(rows), before <= rows)
     }
 
     async fn send_slice(&mut self, batch: RecordBatch) -> Result<()> {
@@ -72,18 +71,21 @@ impl TaskSender {
 #[async_trait]
 impl BatchSender for TaskSender {
     async fn send(&mut self, batch: RecordBatch) -> Result<()> {
-        let rows = self.claim(batch.num_rows());
+        let (rows, last) = self.claim(batch.num_rows());
         let batch = if rows < batch.num_rows() { batch.slice(0, rows) } else { batch };
         if rows > 0 {
-            match self.limiter.slice(rows, batch_bytes(&batch)) {
-                None => self.send_slice(batch).await?,
-                Some(most) => {
-                    for slice in slice_rows(&batch, most) {
-                        self.send_slice(slice).await?;
-                    }
+            let budget = self.limiter.slice(rows, batch_bytes(&batch)).unwrap_or(rows);
+            let most = budget.min(self.pipeline.max_rows());
+            if most >= rows {
+                self.send_slice(batch).await?;
+            } else {
+                for slice in slice_rows(&batch, most) {
+                    self.send_slice(slice).await?;
                 }
             }
         }
+        // Only now, when all that was claimed has gone: a fault before this point is the task's.
+        self.enough = last;
         // The reader is told to stop in the one way it knows; the task looks at `enough` and calls it a success.
         if self.enough { Err(Error::cancelled()) } else { Ok(()) }
     }

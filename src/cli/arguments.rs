@@ -79,7 +79,7 @@ pub(crate) struct SourceArguments {
 /// How to run.
 #[derive(Debug, Args)]
 pub(crate) struct RunningArguments {
-    /// Stop each table after this many rows, for a try
+    /// Stop each entry of the job after this many rows, for a try
     #[arg(long, value_name = "ROWS")]
     pub limit: Option<u64>,
     /// Dirty rows to tolerate instead of the job's errorLimit: a number, a share such as 1%, or unlimited

@@ -141,7 +141,7 @@ impl Progress {
         state.logged = now;
         state.told = total;
         let (share, left) = whole(tables, rows);
-        let done = tables.iter().filter(|t| t.splits.1 > 0 && t.splits.0 == t.splits.1).count();
+        let done = tables.iter().filter(|t| t.splits > 0 && t.splits_done == t.splits).count();
         tracing::info!(
             rows_read = total.rows_read,
             rows_written = total.rows_written,
@@ -206,7 +206,7 @@ fn plain() -> ProgressStyle {
 
 /// Splits are (all, finished).
 fn at_work(table: &TableProgress) -> bool {
-    table.counts.rows_read > 0 && table.splits.1 < table.splits.0
+    table.counts.rows_read > 0 && table.splits_done < table.splits
 }
 
 fn name(table: &TableProgress) -> String {
@@ -215,7 +215,7 @@ fn name(table: &TableProgress) -> String {
 
 /// How much of a table is done: by its estimate, which may be wrong, so never more than 99 % before the end.
 fn share(table: &TableProgress) -> Option<f64> {
-    let (splits, finished) = table.splits;
+    let (splits, finished) = (table.splits, table.splits_done);
     if splits > 0 && splits == finished {
         return Some(1.0);
     }
@@ -233,7 +233,7 @@ fn whole(tables: &[TableProgress], rate: f64) -> (Option<f64>, Option<Duration>)
     let mut all = 0u64;
     let mut done = 0u64;
     for table in tables {
-        let finished = table.splits.0 > 0 && table.splits.0 == table.splits.1;
+        let finished = table.splits > 0 && table.splits_done == table.splits;
         let rows = if finished { Some(table.counts.rows_read) } else { table.estimated_rows };
         let Some(rows) = rows else { return (None, None) };
         all += rows.max(table.counts.rows_read);
@@ -278,13 +278,14 @@ fn text(
 mod tests {
     use super::*;
 
-    fn table(read: u64, estimated: Option<u64>, splits: (usize, usize)) -> TableProgress {
+    fn table(read: u64, estimated: Option<u64>, (splits, splits_done): (usize, usize)) -> TableProgress {
         TableProgress {
             source: "a".into(),
             target: "b".into(),
             estimated_rows: estimated,
             counts: Counts { rows_read: read, rows_written: read, ..Counts::default() },
             splits,
+            splits_done,
             ..TableProgress::default()
         }
     }

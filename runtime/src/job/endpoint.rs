@@ -48,11 +48,11 @@ impl Endpoint {
 
     /// The parameters as they may be shown: secrets stand as `***`.
     pub fn redacted(&self) -> Value {
-        let schema = [Side::Reader, Side::Writer].into_iter().find_map(|side| {
-            let fits = self.pointer.contains(side.name());
-            find_plugin(&self.plugin, side).ok().filter(|_| fits).map(|(plugin, _)| plugin.schema())
-        });
-        secrets::redact(&self.parameter, schema.as_ref())
+        // An endpoint does not say which side it is; what is secret at either is shown at neither.
+        let plugins = [Side::Reader, Side::Writer].into_iter().filter_map(|side| find_plugin(&self.plugin, side).ok());
+        plugins.fold(secrets::redact(&self.parameter, None), |shown, (plugin, _)| {
+            secrets::redact(&shown, Some(&plugin.schema()))
+        })
     }
 
     pub(crate) fn try_open_reader(&self, context: &ConnectorContext) -> Result<Arc<dyn Reader>, Faults> {

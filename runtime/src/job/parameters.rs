@@ -158,7 +158,8 @@ pub fn parse_parameters(text: &str) -> Result<Vec<(String, String)>, Faults> {
             search = found + 2;
         };
         match one_parameter(tail[..end].trim()) {
-            Ok(pair) => pairs.push(pair),
+            // Inside the one argument that holds all pairs no shell has taken a value's quotation marks off.
+            Ok((name, value)) => pairs.push((name, unquote(&value).to_owned())),
             Err(more) => faults.0.extend(more.0),
         }
         rest = &tail[end..];
@@ -179,11 +180,11 @@ fn one_parameter(text: &str) -> Result<(String, String), Faults> {
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || matches!(c, '{' | '}' | '$')) {
         return Err(wrong());
     }
-    Ok((name.to_owned(), unquote(value).to_owned()))
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn unquote(value: &str) -> &str {
-    let quoted = |q: char| value.strip_prefix(q).and_then(|v| v.strip_suffix(q));
+    let quoted = |q: char| value.strip_prefix(q).and_then(|v| v.strip_suffix(q)).filter(|v| !v.contains(q));
     quoted('"').or_else(|| quoted('\'')).unwrap_or(value)
 }
 

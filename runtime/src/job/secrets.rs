@@ -21,7 +21,7 @@ static PROPERTY: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 static SECRET_KEY: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"(?i)(password|passwd|^pwd$|secret|token|credential|access_?key)"));
+    LazyLock::new(|| regex(r"(?i)(pass|pwd|(^|_)pw$|secret|token|credential|(access|api|private)_?key|^(ak|sk)$)"));
 
 #[allow(clippy::expect_used, reason = "the patterns are constants, and the tests compile each of them")]
 fn regex(pattern: &str) -> Regex {

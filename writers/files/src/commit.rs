@@ -10,6 +10,7 @@
 //! | the staging folder is removed | no staging folder: everything happened |
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, WritePlan
 use weir_files::{BLOCK, ByteStream, ColumnarReader, Entry, Format, Found, Sink, Store};
 
 use crate::encode::Encoder;
+use crate::parquet::splice;
 use crate::plan::{Mode, Rules};
 use crate::task::Part;
 
@@ -81,10 +83,14 @@ pub(crate) async fn commit(
     let rows: u64 = receipts.iter().map(|r| r.rows).sum();
     if rows == 0 && rules.mode == Mode::Truncate {
         match rules.on_empty {
-            OnEmpty::Overwrite => {}
+            OnEmpty::Overwrite => {
+                committed.warnings.push(format!("the source is empty, and so is {} now", rules.display()));
+            }
             OnEmpty::Keep => {
                 clean(rules, &plan.run_id).await?;
-                return Ok(done(rules, "the source is empty: the target is left as it was"));
+                let mut kept = done(rules, "the source is empty: the target is left as it was");
+                kept.warnings.push(format!("the source is empty: {} is kept as it was", rules.display()));
+                return Ok(kept);
             }
             OnEmpty::Error => {
                 clean(rules, &plan.run_id).await?;
@@ -110,7 +116,7 @@ pub(crate) async fn commit(
 }
 
 fn done(rules: &Rules, what: &str) -> Committed {
-    Committed { rows: None, description: format!("{}: {what}", rules.display()), warnings: Vec::new() }
+    Committed { description: format!("{}: {what}", rules.display()), ..Committed::default() }
 }
 
 async fn publish_many(
@@ -139,7 +145,7 @@ async fn publish_many(
         let to = rules.place(&rules.part_name(&plan.run_id, 0, 0));
         let from = format!("{staging}/empty.part");
         let mut sink = Sink::create(store, &from).await?;
-        let encoder = Encoder::new(rules, plan, true, sink.buffer())?;
+        let encoder = Encoder::new(rules, plan, true, None, sink.buffer())?;
         encoder.finish(sink.buffer())?;
         sink.finish().await?;
         store.rename(&from, &to).await?;
@@ -223,7 +229,7 @@ async fn join_text(
     let mut sink = Sink::create(store, whole).await?;
     if !appends {
         let mut header = Vec::new();
-        let head = Encoder::new(rules, plan, true, &mut header)?;
+        let head = Encoder::new(rules, plan, true, None, &mut header)?;
         head.finish(&mut header)?;
         // Without a header an archive of nothing would stand here, which some tools stumble over.
         if rules.header.is_some() || inputs.is_empty() {
@@ -251,7 +257,8 @@ async fn join_text(
     Ok(())
 }
 
-/// Parquet and Arrow files are written anew, a batch at a time; a lone part is whole already.
+/// A lone part is whole already; the row groups of local Parquet files are taken over as they are; other files are
+/// written anew, a batch at a time.
 async fn join_columns(
     rules: &Rules,
     plan: &WritePlan,
@@ -265,9 +272,16 @@ async fn join_columns(
     {
         return store.rename(only, whole).await;
     }
+    if store.is_local() && rules.format == Format::Parquet {
+        let (inputs, path, cancel) = (inputs.to_vec(), PathBuf::from(whole), cancel.clone());
+        let spliced = tokio::task::spawn_blocking(move || splice(&inputs, &path, &cancel)).await;
+        if spliced.map_err(|e| Error::internal("joining files failed").because(e))?? {
+            return Ok(());
+        }
+    }
     let mut sink = Sink::create(store, whole).await?;
     let schema = plan.input_schema();
-    let mut encoder = Encoder::columnar(rules, schema.clone())?;
+    let mut encoder = Encoder::columnar(rules, schema.clone(), None)?;
     for input in inputs {
         let reader = ColumnarReader::open(store, input, rules.format, cancel).await?;
         let same = reader.schema().fields().len() == schema.fields().len()

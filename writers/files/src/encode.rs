@@ -5,15 +5,15 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use parquet::arrow::ArrowWriter;
-use parquet::file::properties::WriterProperties;
 use weir_core::{DirtyRow, Error, ErrorKind, Result, WritePlan};
 use weir_files::Format;
 
+use crate::parquet::properties;
 use crate::plan::Rules;
 use crate::text::TextEncoder;
 
-/// The most that a row group gathers in memory before it is written.
-const ROW_GROUP_BYTES: usize = 128 * 1024 * 1024;
+/// The most that a row group gathers in memory before it is written. Each channel has one.
+const ROW_GROUP_BYTES: usize = 64 * 1024 * 1024;
 
 /// Makes one file of a format.
 pub(crate) enum Encoder {
@@ -23,8 +23,14 @@ pub(crate) enum Encoder {
 }
 
 impl Encoder {
-    /// Begins a file; `header` says whether a CSV file has its own.
-    pub(crate) fn new(rules: &Rules, plan: &WritePlan, header: bool, out: &mut Vec<u8>) -> Result<Self> {
+    /// Begins a file; `header` says whether a CSV file has its own, `first` are the rows to come first, if any come.
+    pub(crate) fn new(
+        rules: &Rules,
+        plan: &WritePlan,
+        header: bool,
+        first: Option<&RecordBatch>,
+        out: &mut Vec<u8>,
+    ) -> Result<Self> {
         if rules.format.is_text() {
             let mut text = TextEncoder::new(rules, plan)?;
             if header {
@@ -32,13 +38,13 @@ impl Encoder {
             }
             return Ok(Self::Text(Box::new(text)));
         }
-        Self::columnar(rules, plan.input_schema())
+        Self::columnar(rules, plan.input_schema(), first)
     }
 
     /// Begins a Parquet or Arrow file of any schema.
-    pub(crate) fn columnar(rules: &Rules, schema: SchemaRef) -> Result<Self> {
+    pub(crate) fn columnar(rules: &Rules, schema: SchemaRef, first: Option<&RecordBatch>) -> Result<Self> {
         if rules.format == Format::Parquet {
-            let properties = WriterProperties::builder().set_compression(rules.parquet_compression).build();
+            let properties = properties(rules.parquet_compression, &schema, first);
             let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(misfit)?;
             return Ok(Self::Parquet(Box::new(writer)));
         }
@@ -57,7 +63,7 @@ impl Encoder {
             Self::Text(text) => return text.write(batch, out),
             Self::Parquet(writer) => {
                 writer.write(batch).map_err(misfit)?;
-                if writer.in_progress_size() > ROW_GROUP_BYTES {
+                if writer.memory_size() > ROW_GROUP_BYTES {
                     writer.flush().map_err(misfit)?;
                 }
                 out.append(writer.inner_mut());

@@ -24,6 +24,7 @@
 mod commit;
 mod config;
 mod encode;
+mod parquet;
 mod plan;
 mod recognise;
 mod render;

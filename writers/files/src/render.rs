@@ -26,8 +26,9 @@ pub(crate) enum Shape {
 pub(crate) fn is_renderable(field: &Field) -> bool {
     use DataType as T;
     match field.data_type() {
-        T::FixedSizeBinary(_) | T::Interval(_) | T::Struct(_) | T::Map(..) => true,
-        T::List(_) | T::LargeList(_) => true,
+        T::FixedSizeBinary(_) => true,
+        // Arrow's own text of these loses values (NaN in a list) or is read back by nobody: the runtime's is exact.
+        T::Interval(_) | T::Duration(_) | T::Struct(_) | T::Map(..) | T::List(_) | T::LargeList(_) => false,
         T::Union(..) | T::RunEndEncoded(..) | T::ListView(_) | T::LargeListView(_) => false,
         T::Dictionary(..) | T::FixedSizeList(..) => false,
         _ => extension(field) != Some(weir_core::field::NATIVE),

@@ -39,13 +39,13 @@ impl FilesTask {
         format!("{}/{name}", self.rules.staging(&self.task.run_id))
     }
 
-    async fn begin(&mut self) -> Result<()> {
+    async fn begin(&mut self, first: &RecordBatch) -> Result<()> {
         let name = format!("{:05}-{}-{}.part", self.task.split, self.task.attempt, self.parts.len());
         let store = &self.rules.location.store;
         let mut sink = Sink::create(store, &self.path(&name)).await?;
         // The parts of one file share the header that commit writes.
         let header = self.rules.single.is_none();
-        let encoder = Encoder::new(&self.rules, &self.plan, header, sink.buffer())?;
+        let encoder = Encoder::new(&self.rules, &self.plan, header, Some(first), sink.buffer())?;
         self.open = Some((sink, encoder, name));
         Ok(())
     }
@@ -66,7 +66,7 @@ impl TaskWriter for FilesTask {
             return Ok(Written::default());
         }
         if self.open.is_none() {
-            self.begin().await?;
+            self.begin(batch).await?;
         }
         let Some((sink, encoder, _)) = &mut self.open else { return Err(Error::internal("no part is open")) };
         let refused = encoder.write(batch, sink.buffer())?;

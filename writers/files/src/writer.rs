@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 use async_trait::async_trait;
-use weir_core::field::{NATIVE, extension, type_text};
+use weir_core::field::{JSON, NATIVE, TEXT, extension, type_text, with_extension};
 use weir_core::{
     Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Parameters, PlannedColumn, Receipt, Result,
     TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer, config,
@@ -52,18 +52,25 @@ impl FilesWriter {
 
     fn column(&self, column: &weir_core::MappedColumn) -> Result<PlannedColumn, String> {
         let text = self.rules.format.is_text();
+        let nested = column.offers.iter().find(|f| f.data_type().is_nested());
         let accepts = |field: &Field| match self.rules.format {
             _ if extension(field) == Some(NATIVE) => false,
             Format::Parquet => {
                 !matches!(field.data_type(), DataType::Interval(_) | DataType::Union(..) | DataType::Null)
             }
             Format::Arrow => true,
+            // A list is a list in JSON, not its source's text of one.
+            Format::Jsonl if nested.is_some() && extension(field) == Some(TEXT) => false,
             _ => is_renderable(field),
         };
         if !column.offers.iter().any(|f| extension(f) != Some(NATIVE)) {
             return Err(format!("`{}` ({})", column.name, column.source_type));
         }
-        let input = PlannedColumn::choose(column, accepts, Field::new(&column.name, DataType::Utf8, true));
+        let mut fallback = Field::new(&column.name, DataType::Utf8, true);
+        if nested.is_some() {
+            fallback = with_extension(fallback, JSON);
+        }
+        let input = PlannedColumn::choose(column, accepts, fallback);
         let native_type = if text { "text".to_owned() } else { type_text(&input) };
         Ok(PlannedColumn { name: column.name.clone(), native_type, input, warning: None })
     }

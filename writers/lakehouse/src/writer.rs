@@ -186,7 +186,7 @@ impl LakehouseWriter {
                     return Ok(Committed {
                         rows: Some(rows),
                         description: format!("created with {rows} rows as version {version}"),
-                        warnings: Vec::new(),
+                        ..Committed::default()
                     });
                 };
                 if committed(&table, &plan).await? {
@@ -194,7 +194,11 @@ impl LakehouseWriter {
                 }
                 not_made_by_others(&plan)?;
                 if staged.is_empty() {
-                    return Ok(Committed { rows: Some(0), description: "no rows to merge".into(), warnings: vec![] });
+                    return Ok(Committed {
+                        rows: Some(0),
+                        description: "no rows to merge".into(),
+                        ..Committed::default()
+                    });
                 }
                 match upsert::merge(table, &plan, &staged).await {
                     Ok(done) => {
@@ -204,7 +208,7 @@ impl LakehouseWriter {
                                 "merged as version {}: {} rows updated, {} inserted",
                                 done.version, done.updated, done.inserted
                             ),
-                            warnings: Vec::new(),
+                            ..Committed::default()
                         });
                     }
                     Err(error) if error.kind() == ErrorKind::Conflict && attempt < MERGE_ATTEMPTS => attempt += 1,
@@ -218,7 +222,7 @@ impl LakehouseWriter {
     async fn publish(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
         let files = adds(receipts)?;
         let rows: u64 = receipts.iter().map(|r| r.rows).sum();
-        let mut note = "";
+        let mut warnings = Vec::new();
         let overwrite = plan.mode == WriteMode::Overwrite;
         let (location, plan) = (self.location.clone(), plan.clone());
         let on_empty = self.config.on_empty;
@@ -232,12 +236,13 @@ impl LakehouseWriter {
             }
             if overwrite && rows == 0 && table.is_some() {
                 match on_empty {
-                    OnEmpty::Overwrite => note = " (the source was empty, and so is the target now)",
+                    OnEmpty::Overwrite => warnings.push(format!("the source is empty, and so is {} now", plan.table)),
                     OnEmpty::Keep => {
                         return Ok(Committed {
                             rows: Some(0),
                             description: "the source was empty: the target was left as it is".into(),
-                            warnings: Vec::new(),
+                            warnings: vec![format!("the source is empty: {} is kept as it was", plan.table)],
+                            ..Committed::default()
                         });
                     }
                     OnEmpty::Error => {
@@ -249,15 +254,19 @@ impl LakehouseWriter {
             let count = files.len();
             let version = match &table {
                 Some(_) if count == 0 && !overwrite => {
-                    return Ok(Committed { rows: Some(0), description: "no rows to publish".into(), warnings: vec![] });
+                    return Ok(Committed {
+                        rows: Some(0),
+                        description: "no rows to publish".into(),
+                        ..Committed::default()
+                    });
                 }
                 Some(table) => commit::publish(table, &plan, files).await?,
                 None => commit::create(&location, &plan, files).await?,
             };
             let made = if table.is_none() { "created and " } else { "" };
-            let description = format!("{made}published {count} files as version {version}{note}");
+            let description = format!("{made}published {count} files as version {version}");
             tracing::debug!(table = location.name(), version, "committed");
-            Ok(Committed { rows: None, description, warnings: Vec::new() })
+            Ok(Committed { description, warnings, ..Committed::default() })
         })
         .await
     }

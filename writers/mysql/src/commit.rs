@@ -62,7 +62,8 @@ pub(crate) async fn commit(
     if let Some(staging) = &state.staging {
         let published: Option<u8> = session.row(&format!("SELECT published FROM {}", marker.quoted(QUOTING))).await?;
         if published.is_none() {
-            done.description = publish(session, config, plan, state, marker, staging, receipts).await?;
+            (done.description, done.warnings) =
+                publish(session, config, plan, state, marker, staging, receipts).await?;
         }
     }
     for sql in with_table(config.post_sql.as_slice(), &state.table, QUOTING) {
@@ -70,7 +71,7 @@ pub(crate) async fn commit(
             if error.kind() == ErrorKind::Cancelled {
                 return Err(error);
             }
-            done.warnings.push(format!("postSql failed: {}", error.full()));
+            done.failures.push(format!("postSql failed: {}", error.full()));
             break;
         }
     }
@@ -86,7 +87,8 @@ async fn publish(
     marker: &TableName,
     staging: &TableName,
     receipts: &[Receipt],
-) -> Result<String> {
+) -> Result<(String, Vec<String>)> {
+    let mut warnings = Vec::new();
     let (target, source) = (state.table.quoted(QUOTING), staging.quoted(QUOTING));
     let rows: u64 = receipts.iter().map(|r| r.rows).sum();
     let names: Vec<&str> = plan.columns.iter().map(|c| c.name.as_str()).collect();
@@ -108,11 +110,11 @@ async fn publish(
             if rows == 0 {
                 match config.on_empty {
                     OnEmpty::Overwrite => {
-                        tracing::warn!(table = %plan.table, "the source is empty: the target is emptied too");
+                        warnings.push(format!("the source is empty, and so is {} now", plan.table));
                         description = "the source is empty: the target was emptied".into();
                     }
                     OnEmpty::Keep => {
-                        tracing::warn!(table = %plan.table, "the source is empty: the target stays as it is");
+                        warnings.push(format!("the source is empty: {} is kept as it was", plan.table));
                         description = "the source is empty: the target stays as it was".into();
                         replace = false;
                     }
@@ -152,7 +154,7 @@ async fn publish(
         }
     }
     session.run("COMMIT").await?;
-    Ok(description)
+    Ok((description, warnings))
 }
 
 /// Takes back what is not published.

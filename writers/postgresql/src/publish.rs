@@ -25,14 +25,15 @@ pub async fn publish(
     let mut warnings = Vec::new();
     if plan.mode == WriteMode::Overwrite && staged == 0 {
         match state.on_empty {
-            OnEmpty::Overwrite => tracing::warn!(table = %plan.table, "the source is empty: the target is emptied too"),
+            OnEmpty::Overwrite => warnings.push(format!("the source is empty, and so is {} now", plan.table)),
             OnEmpty::Keep => {
-                tracing::warn!(table = %plan.table, "the source is empty: the target is kept as it is");
+                warnings.push(format!("the source is empty: {} is kept as it was", plan.table));
                 session.execute(&format!("DROP TABLE {}", stage.quoted(Q))).await?;
                 return Ok(Committed {
                     description: "the source is empty: the target was kept".into(),
                     rows: None,
                     warnings,
+                    failures: Vec::new(),
                 });
             }
             OnEmpty::Error => {
@@ -50,7 +51,12 @@ pub async fn publish(
     };
     let rows = rows.context("table", &plan.table)?;
     warnings.retain(|w: &String| !w.is_empty());
-    Ok(Committed { rows: Some(rows), description: format!("published {rows} rows in one transaction"), warnings })
+    Ok(Committed {
+        rows: Some(rows),
+        description: format!("published {rows} rows in one transaction"),
+        warnings,
+        failures: Vec::new(),
+    })
 }
 
 fn of_receipts(receipts: &[Receipt]) -> String {

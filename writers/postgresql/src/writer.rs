@@ -104,7 +104,7 @@ impl Writer for PostgresqlWriter {
         };
         for statement in with_table(self.config.common.post_sql.as_slice(), &state.table, Q) {
             if let Err(error) = session.execute(&statement).await {
-                committed.warnings.push(format!("postSql failed, the rows are published: {}", error.full()));
+                committed.failures.push(format!("postSql failed, the rows are published: {}", error.full()));
                 break;
             }
         }

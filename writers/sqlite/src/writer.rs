@@ -164,16 +164,16 @@ impl Writer for SqliteWriter {
         }
         let keep = is_empty && state.on_empty == OnEmpty::Keep;
         let published = self.in_file(Access::Write, move |database| publish(database, &state, keep)).await?;
-        let mut committed = Committed { rows: None, description: String::new(), warnings: published.warnings };
+        let mut committed = Committed { failures: published.failures, ..Committed::default() };
         committed.description = match (plan.mode, published.rows) {
             (WriteMode::Overwrite | WriteMode::Upsert, None) => "had been published before".into(),
             _ if keep => {
-                tracing::warn!(table = %plan.table, "the source gave no rows: the table was left as it is");
+                committed.warnings.push(format!("the source is empty: {} is kept as it was", plan.table));
                 "the source gave no rows: the table was left as it is".into()
             }
             (WriteMode::Overwrite, Some(rows)) => {
                 if is_empty {
-                    tracing::warn!(table = %plan.table, "the source gave no rows: the table was emptied");
+                    committed.warnings.push(format!("the source is empty, and so is {} now", plan.table));
                 }
                 committed.rows = Some(rows);
                 format!("replaced the table's rows by {rows}")
@@ -227,12 +227,12 @@ impl Writer for SqliteWriter {
 struct Published {
     /// Rows that were published now; `None` where nothing was staged (any more).
     rows: Option<u64>,
-    warnings: Vec<String>,
+    failures: Vec<String>,
 }
 
 /// One transaction; the staging table goes with it, so that its absence says that it happened.
 fn publish(database: &Database<'_>, state: &State, keep: bool) -> Result<Published> {
-    let mut published = Published { rows: None, warnings: Vec::new() };
+    let mut published = Published { rows: None, failures: Vec::new() };
     if let Some(stage) = &state.stage {
         database.execute("BEGIN IMMEDIATE")?;
         let schema = QUOTING.quote(schema_of(&state.table));
@@ -263,7 +263,7 @@ fn publish(database: &Database<'_>, state: &State, keep: bool) -> Result<Publish
             if error.kind() == ErrorKind::Cancelled {
                 return Err(error);
             }
-            published.warnings.push(format!("postSql failed: {} ({statement})", error.message()));
+            published.failures.push(format!("postSql failed: {} ({statement})", error.message()));
             break;
         }
     }
