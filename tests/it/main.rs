@@ -11,3 +11,4 @@ mod registry;
 mod routes;
 mod samples;
 mod support;
+mod types;

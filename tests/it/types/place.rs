@@ -1,0 +1,203 @@
+//! A database of a test, whichever it is: what the matrix asks of all four.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, TypeInfo, ValueRef};
+use weir_plugins_test::servers::{self, Database};
+
+/// The systems that types come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum System {
+    PostgreSql,
+    MariaDb,
+    MySql,
+    Sqlite,
+}
+
+impl System {
+    pub const ALL: [Self; 4] = [Self::PostgreSql, Self::MariaDb, Self::MySql, Self::Sqlite];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PostgreSql => "PostgreSQL",
+            Self::MariaDb => "MariaDB",
+            Self::MySql => "MySQL 9",
+            Self::Sqlite => "SQLite",
+        }
+    }
+
+    /// The connector, which MariaDB and MySQL share.
+    pub fn connector(self) -> &'static str {
+        match self {
+            Self::PostgreSql => "postgresql",
+            Self::MariaDb | Self::MySql => "mysql",
+            Self::Sqlite => "sqlite",
+        }
+    }
+
+    pub fn is_mysql(self) -> bool {
+        matches!(self, Self::MariaDb | Self::MySql)
+    }
+}
+
+/// A database of its own.
+#[derive(Clone)]
+pub struct Place {
+    pub system: System,
+    server: Option<Database>,
+    file: PathBuf,
+}
+
+impl Place {
+    /// A new, empty database; an SQLite file stands in `folder`.
+    pub async fn new(system: System, name: &str, folder: &Path) -> Self {
+        let server = match system {
+            System::PostgreSql => Some(servers::postgresql().await.fresh_database(name).await),
+            System::MariaDb => Some(servers::mariadb().await.fresh_database(name).await),
+            System::MySql => Some(servers::mysql().await.fresh_database(name).await),
+            System::Sqlite => None,
+        };
+        Self { system, server, file: folder.join(format!("{name}.db")) }
+    }
+
+    /// Removes the database, for those who make many.
+    pub async fn drop(&self) {
+        match &self.server {
+            Some(database) if self.system.is_mysql() => {
+                database.execute(&format!("DROP DATABASE {}", database.quote(database.name()))).await;
+            }
+            // PostgreSQL drops no database that is connected to.
+            Some(database) => database.execute("DROP SCHEMA public CASCADE").await,
+            None => _ = std::fs::remove_file(&self.file),
+        }
+    }
+
+    /// The parameters of a reader or writer of `table`.
+    pub fn parameters(&self, table: &str) -> Value {
+        match &self.server {
+            Some(database) => json!({"url": database.url(), "table": table}),
+            None => json!({"path": self.file, "table": table}),
+        }
+    }
+
+    async fn sqlite(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(&self.file).create_if_missing(true);
+        options.connect().await.unwrap_or_else(|e| panic!("{}: {e}", self.file.display()))
+    }
+
+    /// Runs statements; MySQL's in a session that takes every value as it is.
+    pub async fn execute(&self, sql: &str) {
+        match &self.server {
+            Some(database) if self.system.is_mysql() => {
+                database.execute(&format!("SET SESSION sql_mode = '', time_zone = '+00:00'; {sql}")).await;
+            }
+            Some(database) => database.execute(&format!("SET TIME ZONE 'UTC'; {sql}")).await,
+            None => {
+                let mut connection = self.sqlite().await;
+                let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await;
+                done.unwrap_or_else(|e| panic!("{e}\nin: {}", &sql[..sql.len().min(2_000)]));
+                let _ = connection.close().await;
+            }
+        }
+    }
+
+    /// The rows of a query, as the server spells them.
+    pub async fn query(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        match &self.server {
+            Some(database) if self.system.is_mysql() => {
+                database.query(&format!("SET SESSION time_zone = '+00:00'; {sql}")).await
+            }
+            Some(database) => database.query(&format!("SET TIME ZONE 'UTC'; {sql}")).await,
+            None => {
+                let mut connection = self.sqlite().await;
+                let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
+                let rows = rows.unwrap_or_else(|e| panic!("{e}\nin: {sql}"));
+                let cell = |row: &SqliteRow, i: usize| {
+                    let real = row.try_get_raw(i).is_ok_and(|value| value.type_info().name() == "REAL");
+                    // SQLite's own text of a real has fewer digits.
+                    if real {
+                        return Some(format!("real:{:?}", row.get::<f64, _>(i)));
+                    }
+                    row.get_unchecked::<Option<&[u8]>, _>(i).map(|b| String::from_utf8_lossy(b).into_owned())
+                };
+                rows.iter().map(|row| (0..row.len()).map(|i| cell(row, i)).collect()).collect()
+            }
+        }
+    }
+
+    pub fn quote(&self, name: &str) -> String {
+        if self.system.is_mysql() { format!("`{name}`") } else { format!("\"{name}\"") }
+    }
+
+    /// The columns of a table with the server's own texts of their types; none if there is no table.
+    pub async fn types(&self, table: &str) -> Vec<(String, String)> {
+        let sql = match self.system {
+            System::PostgreSql => format!(
+                "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute \
+                 WHERE attrelid = to_regclass('\"{table}\"') AND attnum > 0 ORDER BY attnum"
+            ),
+            // A MariaDB JSON column is told from a longtext by its check; both servers hide what is the table's default.
+            System::MariaDb | System::MySql => format!(
+                "SELECT column_name, CONCAT(column_type, \
+                 IF(character_set_name IS NULL OR character_set_name = 'utf8mb4', '', CONCAT(' ', character_set_name)), \
+                 IF(collation_name LIKE '%\\_bin' AND data_type <> 'longtext', CONCAT(' ', collation_name), ''){}) \
+                 FROM information_schema.columns c WHERE table_schema = DATABASE() AND table_name = '{table}' \
+                 ORDER BY ordinal_position",
+                if self.system == System::MariaDb {
+                    ", IF(EXISTS (SELECT 1 FROM information_schema.check_constraints k WHERE k.constraint_schema = DATABASE() \
+                     AND k.table_name = c.table_name AND k.constraint_name = c.column_name AND k.check_clause LIKE 'json_valid%'), \
+                     ' json', '')"
+                } else {
+                    ""
+                }
+            ),
+            System::Sqlite => format!("SELECT name, type FROM pragma_table_info('{table}')"),
+        };
+        self.query(&sql)
+            .await
+            .into_iter()
+            .map(|row| {
+                let mut cells = row.into_iter().map(Option::unwrap_or_default);
+                (cells.next().unwrap_or_default(), cells.next().unwrap_or_default())
+            })
+            .collect()
+    }
+
+    /// An expression that spells every value of a column out, each differently.
+    fn text_of(&self, column: &str, type_text: &str) -> String {
+        let column = self.quote(column);
+        let lower = type_text.to_lowercase();
+        let is = |names: &[&str]| names.iter().any(|name| lower.starts_with(name));
+        match self.system {
+            System::PostgreSql => format!("{column}::text"),
+            System::Sqlite => format!(
+                "CASE typeof({column}) WHEN 'real' THEN {column} WHEN 'blob' THEN 'blob:' || hex({column}) \
+                 ELSE typeof({column}) || ':' || {column} END"
+            ),
+            _ if is(&["vector"]) => format!("HEX(CAST({column} AS BINARY))"),
+            // The server rounds a float to six digits where it spells it itself.
+            _ if is(&["float"]) => format!("CAST({column} * 1E0 AS CHAR)"),
+            _ if lower.contains("blob")
+                || is(&["binary", "varbinary", "bit", "point", "geometry", "linestring", "polygon"]) =>
+            {
+                format!("HEX({column})")
+            }
+            _ => format!("CAST({column} AS CHAR)"),
+        }
+    }
+
+    /// Every value of the columns of a table by row: `id`, then the columns in the order of `types`.
+    pub async fn values(&self, table: &str, types: &[(String, String)]) -> Vec<(i64, Vec<Option<String>>)> {
+        let texts: Vec<_> = types.iter().map(|(column, text)| self.text_of(column, text)).collect();
+        let sql = format!("SELECT {}, {} FROM {} ORDER BY 1", self.quote("id"), texts.join(", "), self.quote(table));
+        let rows = self.query(&sql).await;
+        rows.into_iter()
+            .map(|mut row| {
+                let values = row.split_off(1);
+                (row.remove(0).and_then(|id| id.parse().ok()).expect("an id"), values)
+            })
+            .collect()
+    }
+}
