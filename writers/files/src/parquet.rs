@@ -1,0 +1,239 @@
+//! How a Parquet file's columns are encoded, and how finished files are put together without decoding them.
+//!
+//! The Parquet writer is what costs most between a database and a file, and most of that is dictionaries of columns
+//! whose values hardly repeat. So a file's first rows decide, column by column:
+//!
+//! | the column's values | encoding | why |
+//! |-|-|-|
+//! | repeat | dictionary | small, and quick to compress |
+//! | whole numbers, dates, times, decimals up to 18 digits that hardly repeat | delta, bit-packed | needs no more bits than the values differ by, so that little is left to compress |
+//! | anything else | plain | |
+//!
+//! A wrong guess costs some bytes or cycles and nothing else: a dictionary that grows too large is given up for the
+//! rest of its row group by the library itself.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::hash::Hash;
+use std::io::BufWriter;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, SchemaRef,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type, UInt64Type,
+};
+use parquet::basic::{Compression, Encoding};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+use tokio_util::sync::CancellationToken;
+use weir_core::{Error, Result, ResultExt};
+use weir_files::parquet_error;
+
+/// How many values of a column are looked at.
+const SAMPLE: usize = 8192;
+/// Rows a page: fewer pages than the library's 20,000 rows make, and still a megabyte of most columns.
+const PAGE_ROWS: usize = 65_536;
+/// What a writer of pages gathers between two looks at their size.
+const WRITE_BATCH: usize = 8192;
+
+/// The properties of a file of `schema` that starts with the rows `first`.
+pub(crate) fn properties(
+    compression: Compression,
+    schema: &SchemaRef,
+    first: Option<&RecordBatch>,
+) -> WriterProperties {
+    let mut builder = WriterProperties::builder()
+        .set_compression(compression)
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(WRITE_BATCH);
+    if let Some(first) = first {
+        for (field, column) in schema.fields().iter().zip(first.columns()) {
+            builder = of_column(builder, field.name(), column);
+        }
+    }
+    builder.build()
+}
+
+fn of_column(builder: WriterPropertiesBuilder, name: &str, column: &ArrayRef) -> WriterPropertiesBuilder {
+    let repeats = match column.data_type() {
+        DataType::Int32 => repeat_numbers::<Int32Type>(column),
+        DataType::Int64 => repeat_numbers::<Int64Type>(column),
+        DataType::UInt32 => repeat_numbers::<UInt32Type>(column),
+        DataType::UInt64 => repeat_numbers::<UInt64Type>(column),
+        DataType::Date32 => repeat_numbers::<Date32Type>(column),
+        DataType::Time64(TimeUnit::Microsecond) => repeat_numbers::<Time64MicrosecondType>(column),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => repeat_numbers::<TimestampMicrosecondType>(column),
+        DataType::Decimal128(_, _) => repeat_numbers::<Decimal128Type>(column),
+        DataType::Float64 => {
+            let numbers = column.as_primitive::<Float64Type>().values();
+            repeat(column, |row| numbers[row].to_bits())
+        }
+        DataType::Utf8 => {
+            let texts = column.as_string::<i32>();
+            repeat(column, |row| texts.value(row).as_bytes())
+        }
+        DataType::Binary => {
+            let bytes = column.as_binary::<i32>();
+            repeat(column, |row| bytes.value(row))
+        }
+        // Rare, nested or small: the library's own way.
+        _ => return builder,
+    };
+    if repeats {
+        return builder;
+    }
+    let path = ColumnPath::from(name);
+    let whole_numbers = match column.data_type() {
+        DataType::Utf8 | DataType::Binary | DataType::Float64 => false,
+        // Wider ones are stored as bytes.
+        DataType::Decimal128(precision, _) => *precision <= 18,
+        _ => true,
+    };
+    let builder = builder.set_column_dictionary_enabled(path.clone(), false);
+    if whole_numbers { builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED) } else { builder }
+}
+
+fn repeat_numbers<T: ArrowPrimitiveType>(column: &ArrayRef) -> bool
+where
+    T::Native: Hash + Eq,
+{
+    let values = column.as_primitive::<T>().values();
+    repeat(column, |row| values[row])
+}
+
+/// Whether most values of a column come more than once, by a sample from all over it.
+fn repeat<T: Hash + Eq>(column: &ArrayRef, value: impl Fn(usize) -> T) -> bool {
+    let rows = column.len();
+    let step = rows.div_ceil(SAMPLE).max(1);
+    let mut seen = HashSet::with_capacity(SAMPLE / 2);
+    let mut valid = 0;
+    for row in (0..rows).step_by(step).filter(|row| column.is_valid(*row)) {
+        valid += 1;
+        seen.insert(value(row));
+    }
+    seen.len() * 2 <= valid
+}
+
+/// Puts the row groups of `inputs` into the new file `whole`, their bytes as they are; `false`, and no file, when one of
+/// them is not made like the first.
+pub(crate) fn splice(inputs: &[String], whole: &Path, cancel: &CancellationToken) -> Result<bool> {
+    // A job may have more splits than a process may open files: one is open at a time.
+    let mut opened: Vec<(&String, ParquetMetaData)> = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let file = File::open(input).context("file", input)?;
+        let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let metadata = reader.parse_and_finish(&file).map_err(|e| parquet_error(e, input))?;
+        opened.push((input, metadata));
+    }
+    let Some((_, first)) = opened.first() else { return Ok(false) };
+    let (root, pairs) =
+        (first.file_metadata().schema_descr().root_schema_ptr(), first.file_metadata().key_value_metadata());
+    let alike = |m: &ParquetMetaData| {
+        m.file_metadata().schema_descr().root_schema() == &*root && m.file_metadata().key_value_metadata() == pairs
+    };
+    if !opened.iter().all(|(_, metadata)| alike(metadata)) {
+        return Ok(false);
+    }
+    let name = whole.display().to_string();
+    let wrong = |e| parquet_error(e, &name);
+    let properties = WriterProperties::builder().set_key_value_metadata(pairs.cloned()).build();
+    let file = BufWriter::with_capacity(1 << 20, File::create(whole).context("file", &name)?);
+    let mut writer = SerializedFileWriter::new(file, root.clone(), Arc::new(properties)).map_err(wrong)?;
+    for (input, metadata) in &opened {
+        let input = File::open(input).context("file", input)?;
+        for (number, group) in metadata.row_groups().iter().enumerate() {
+            if cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            let mut out = writer.next_row_group().map_err(wrong)?;
+            for (index, column) in group.columns().iter().enumerate() {
+                let close = ColumnCloseResult {
+                    bytes_written: column.compressed_size().max(0) as u64,
+                    rows_written: group.num_rows().max(0) as u64,
+                    metadata: column.clone(),
+                    bloom_filter: None,
+                    column_index: metadata.column_index().and_then(|i| i.get(number)?.get(index)).cloned(),
+                    offset_index: metadata.offset_index().and_then(|i| i.get(number)?.get(index)).cloned(),
+                };
+                out.append_column(&input, close).map_err(wrong)?;
+            }
+            out.close().map_err(wrong)?;
+        }
+    }
+    let file = writer.into_inner().map_err(wrong)?;
+    let file = file.into_inner().map_err(std::io::IntoInnerError::into_error).context("file", &name)?;
+    file.sync_all().context("file", &name)?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Decimal128Array, Int64Array, StringArray};
+    use parquet::arrow::ArrowWriter;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+
+    fn rows(start: i64) -> RecordBatch {
+        let numbers = start..start + 3000;
+        let price = |n: i64| Some(i128::from(n * 7919 % 100_003)).filter(|_| n % 5 != 0);
+        RecordBatch::try_from_iter([
+            ("id", Arc::new(Int64Array::from_iter_values(numbers.clone())) as ArrayRef),
+            (
+                "price.net",
+                Arc::new(
+                    numbers.clone().map(price).collect::<Decimal128Array>().with_precision_and_scale(15, 2).unwrap(),
+                ),
+            ),
+            ("kind", Arc::new(numbers.clone().map(|n| Some(["a", "b", ""][n as usize % 3])).collect::<StringArray>())),
+            ("note", Arc::new(numbers.map(|n| (n % 2 == 0).then(|| format!("note {n}"))).collect::<StringArray>())),
+        ])
+        .unwrap()
+    }
+
+    fn write(path: &Path, batch: &RecordBatch) -> String {
+        let compression = Compression::ZSTD(Default::default());
+        let properties = properties(compression, batch.schema_ref(), Some(batch));
+        let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+        writer.write(batch).unwrap();
+        writer.close().unwrap();
+        path.display().to_string()
+    }
+
+    #[test]
+    fn only_columns_that_repeat_have_a_dictionary() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = write(&folder.path().join("a"), &rows(0));
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&File::open(&name).unwrap()).unwrap();
+        let columns = metadata.row_group(0).columns();
+        let dictionaries: Vec<bool> = columns.iter().map(|c| c.dictionary_page_offset().is_some()).collect();
+        assert_eq!(dictionaries, [false, false, true, false]);
+        let delta = |i: usize| columns[i].encodings().any(|e| e == Encoding::DELTA_BINARY_PACKED);
+        assert_eq!([delta(0), delta(1), delta(3)], [true, true, false]);
+    }
+
+    #[test]
+    fn files_are_spliced_to_one_with_all_rows_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let batches = [rows(0), rows(3000), rows(6000)];
+        let inputs: Vec<String> = batches.iter().enumerate().map(|(i, b)| write(&path(&i.to_string()), b)).collect();
+        let cancel = CancellationToken::new();
+        assert!(splice(&inputs, &path("whole"), &cancel).unwrap());
+        let read = ParquetRecordBatchReader::try_new(File::open(path("whole")).unwrap(), 10_000).unwrap();
+        let read: Vec<RecordBatch> = read.map(Result::unwrap).collect();
+        let schema = batches[0].schema();
+        let all = arrow::compute::concat_batches(&schema, &batches).unwrap();
+        assert_eq!(arrow::compute::concat_batches(&schema, &read).unwrap(), all);
+
+        let other = write(&path("other"), &batches[0].project(&[0, 2]).unwrap());
+        assert!(!splice(&[inputs[0].clone(), other], &path("none"), &cancel).unwrap());
+        assert!(!path("none").exists());
+        cancel.cancel();
+        assert!(splice(&inputs, &path("stopped"), &cancel).is_err());
+    }
+}
