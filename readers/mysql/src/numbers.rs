@@ -46,6 +46,15 @@ pub(crate) fn unsigned(digits: &[u8]) -> Option<u64> {
 
 /// A decimal of up to 38 digits, as an integer of `scale` decimals.
 pub(crate) fn decimal128(cell: &[u8], scale: usize) -> Option<i128> {
+    if cell.len() + scale <= 18 {
+        // So few digits fit 64 bits however they stand, and arithmetic of 128 bits is slow.
+        let mut value = 0i64;
+        let negative = decimal_digits(cell, scale, |d| {
+            value = value * 10 + i64::from(d);
+            Some(())
+        })?;
+        return Some(i128::from(if negative { -value } else { value }));
+    }
     let mut value = 0i128;
     let negative = decimal_digits(cell, scale, |d| {
         value = value.checked_mul(10)?.checked_add(i128::from(d))?;
@@ -215,6 +224,9 @@ mod tests {
         assert_eq!(decimal128(b"-12.30", 2), Some(-1230));
         assert_eq!(decimal128(b"5", 3), Some(5000));
         assert_eq!(decimal128(b"1.005", 2), None);
+        assert_eq!(decimal128(b"-99999999999999.99", 2), Some(-9_999_999_999_999_999));
+        assert_eq!(decimal128(b"-9999999999999999.99", 2), Some(-999_999_999_999_999_999));
+        assert_eq!(decimal128(b"9", 17), Some(900_000_000_000_000_000));
         let nines = "9".repeat(65);
         assert_eq!(decimal256(nines.as_bytes(), 0).unwrap().to_string(), nines);
         assert_eq!(decimal256(b"-0.000000000000000000000000000001", 30).unwrap(), i256::from_i128(-1));

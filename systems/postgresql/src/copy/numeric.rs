@@ -195,6 +195,11 @@ fn push_digits(negative: bool, digits: &[u8], scale: usize, out: &mut Vec<u8>) {
 
 /// Appends the wire form of an unscaled decimal.
 pub fn from_i128(value: i128, scale: i8, out: &mut Vec<u8>) {
+    if let (Ok(small), Ok(places)) = (u64::try_from(value.unsigned_abs()), u16::try_from(scale))
+        && from_u64(value < 0, small, places, out)
+    {
+        return;
+    }
     let mut buffer = [0u8; 40];
     let mut at = buffer.len();
     let mut rest = value.unsigned_abs();
@@ -211,6 +216,36 @@ pub fn from_i128(value: i128, scale: i8, out: &mut Vec<u8>) {
         rest /= 10;
     }
     scaled(value < 0, &buffer[at..], scale, out);
+}
+
+/// As [`from_i128`], for what fits 64 bits once its last group is filled up; `false` when it does not. Money and
+/// quantities do, and they are most decimals there are: groups come from four or five divisions, with no digits between.
+#[inline]
+fn from_u64(negative: bool, value: u64, scale: u16, out: &mut Vec<u8>) -> bool {
+    let fill = (4 - scale % 4) % 4;
+    let Some(mut rest) = value.checked_mul(u64::from(POWERS[usize::from(fill)])) else { return false };
+    // Four words, then up to five groups, filled from the end.
+    let mut bytes = [0u8; 18];
+    let mut at = bytes.len();
+    // The weight of the group above the first.
+    let mut weight = -(((scale + fill) / 4) as i16);
+    while rest > 0 {
+        let group = (rest % 10_000) as u16;
+        rest /= 10_000;
+        weight += 1;
+        // Zeros at the end are not stored.
+        if group != 0 || at < bytes.len() {
+            at -= 2;
+            bytes[at..at + 2].copy_from_slice(&group.to_be_bytes());
+        }
+    }
+    let groups = ((bytes.len() - at) / 2) as u16;
+    let (weight, sign) = if groups == 0 { (0, 0) } else { (weight - 1, if negative { NEGATIVE } else { 0 }) };
+    for (i, word) in [groups, weight as u16, sign, scale].into_iter().enumerate() {
+        bytes[at - 8 + 2 * i..at - 6 + 2 * i].copy_from_slice(&word.to_be_bytes());
+    }
+    out.extend_from_slice(&bytes[at - 8..]);
+    true
 }
 
 /// Appends the wire form of an unscaled decimal.
@@ -345,6 +380,29 @@ mod tests {
         assert_eq!(wire("12345.678"), [0, 3, 0, 1, 0, 0, 0, 3, 0, 1, 0x09, 0x29, 0x1a, 0x7c]);
         // 0.00001: one group of weight -2.
         assert_eq!(wire("0.00001"), [0, 1, 0xff, 0xfe, 0, 0, 0, 5, 0x03, 0xe8]);
+    }
+
+    #[test]
+    fn the_short_way_writes_what_the_long_one_does() {
+        for scale in 0..24i8 {
+            for power in 0..19 {
+                for value in [0, 1, 7, 10_000, 12_345_678, u64::MAX / 1000].map(|n| n / 10u64.pow(power)) {
+                    for value in [i128::from(value), -i128::from(value), i128::from(10u64.pow(power))] {
+                        let magnitude = value.unsigned_abs() as u64;
+                        let (mut short, mut long) = (Vec::new(), Vec::new());
+                        if !from_u64(value < 0, magnitude, scale as u16, &mut short) {
+                            assert!(magnitude > u64::MAX / 1000);
+                            continue;
+                        }
+                        let digits = magnitude.to_string();
+                        push_digits(value < 0, digits.trim_start_matches('0').as_bytes(), scale as usize, &mut long);
+                        assert_eq!(short, long, "{value} with scale {scale}");
+                    }
+                }
+            }
+        }
+        // Too long once its last group is filled up.
+        assert!(!from_u64(false, u64::MAX, 1, &mut vec![]));
     }
 
     #[test]
