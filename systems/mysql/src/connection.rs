@@ -176,7 +176,6 @@ async fn open_rows(options: &Options) -> Result<MySqlConnection> {
         .host(&options.host)
         .port(options.port)
         .username(&options.user)
-        .password(options.password.reveal())
         .pipes_as_concat(false)
         .no_engine_substitution(false)
         .timezone(None)
@@ -189,6 +188,10 @@ async fn open_rows(options: &Options) -> Result<MySqlConnection> {
             Tls::VerifyCa => MySqlSslMode::VerifyCa,
             Tls::VerifyIdentity => MySqlSslMode::VerifyIdentity,
         });
+    // The driver answers the server's challenge even with an empty password, which is not what the server expects.
+    if !options.password.reveal().is_empty() {
+        all = all.password(options.password.reveal());
+    }
     if let Some(database) = &options.database {
         all = all.database(database);
     }
