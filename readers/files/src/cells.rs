@@ -44,6 +44,7 @@ pub(crate) struct NullRule {
 }
 
 impl NullRule {
+    #[inline]
     fn value<'a>(&self, cell: Cell<'a>, text: bool) -> Option<Cow<'a, str>> {
         let (value, plain) = match cell {
             Cell::Null => return None,
