@@ -187,14 +187,13 @@ pub fn to_display_text(column: &ArrayRef, field: &Field) -> StringArray {
     // What MySQL's text protocol carries is text as it stands.
     if crate::field::extension(field) == Some(crate::field::NATIVE)
         && crate::field::native_type(field).is_some_and(|n| n.0 == "mysql")
+        && let Some(bytes) = column.as_binary_opt::<i32>()
     {
-        if let Some(bytes) = column.as_binary_opt::<i32>() {
-            let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-                Ok(text) => text.to_owned(),
-                Err(_) => bytes.iter().map(|b| format!("{b:02x}")).collect(),
-            };
-            return bytes.iter().map(|value| value.map(text)).collect();
-        }
+        let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => bytes.iter().map(|b| format!("{b:02x}")).collect(),
+        };
+        return bytes.iter().map(|value| value.map(text)).collect();
     }
     let formats = Formats::default();
     let style = Style { zone: Zone::new(Tz::UTC), formats: &formats, encoding: None };

@@ -118,10 +118,11 @@ impl Reader for PostgresqlReader {
     async fn schema(&self) -> Result<SourceSchema> {
         let described = self.describe().await?;
         let first = described.first().ok_or_else(|| Error::config("no `table`: name a table, or give a `querySql`"))?;
-        let columns = first.columns.iter().map(|c| SourceColumn {
+        let columns = first.columns.iter().enumerate().map(|(i, c)| SourceColumn {
             name: c.name.clone(),
             native_type: c.pg.text.clone(),
-            nullable: c.nullable,
+            // A shard that takes NULL is enough.
+            nullable: described.iter().any(|d| d.columns.get(i).is_none_or(|c| c.nullable)),
             key: c.key,
             representations: c.pg.representations(&c.name),
             comment: c.comment.clone(),

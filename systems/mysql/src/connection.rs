@@ -66,6 +66,7 @@ pub async fn connect(options: &Options, setup: &Setup, context: &ConnectorContex
         for statement in options.session.iter().chain(&setup.session) {
             conn.query_drop(statement).await.map_err(|e| from_async(e).with("statement", "session"))?;
         }
+        conn.query_drop(Setup::essential_again()).await.map_err(from_async)?;
         Ok(Session { conn, options: options.clone(), context: context.clone() })
     };
     context.until_cancelled(work).await.map_err(|e| e.with("server", options.place()))
@@ -92,6 +93,7 @@ async fn rows(options: &Options, setup: &Setup, context: &ConnectorContext) -> R
         for statement in options.session.iter().chain(&setup.session) {
             run(&mut conn, statement).await.map_err(|e| e.with("statement", "session"))?;
         }
+        run(&mut conn, Setup::essential_again()).await?;
         let row = sqlx::raw_sql("SELECT CONNECTION_ID()").fetch_one(&mut conn).await.map_err(from_sqlx)?;
         let id: &[u8] = row.try_get_unchecked(0).map_err(from_sqlx)?;
         let id = std::str::from_utf8(id).ok().and_then(|t| t.parse().ok()).unwrap_or(0);

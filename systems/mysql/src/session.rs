@@ -14,6 +14,14 @@ impl Setup {
          SESSION time_zone = '+00:00', SESSION autocommit = 1"
     }
 
+    /// Run after the job's own `session` statements: these may choose modes of their own, but not any that would let
+    /// values change on their way or end a literal early.
+    pub(crate) fn essential_again() -> &'static str {
+        "SET NAMES utf8mb4, SESSION time_zone = '+00:00', SESSION autocommit = 1, SESSION sql_mode = \
+         CONCAT_WS(',', NULLIF(TRIM(BOTH ',' FROM REPLACE(REPLACE(@@SESSION.sql_mode, 'NO_BACKSLASH_ESCAPES', ''), \
+         ',,', ',')), ''), 'STRICT_ALL_TABLES', 'NO_AUTO_VALUE_ON_ZERO')"
+    }
+
     /// Statements that some relatives do not know.
     pub(crate) fn optional() -> [&'static str; 3] {
         [

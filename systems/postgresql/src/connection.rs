@@ -183,9 +183,8 @@ fn options(url: &PgUrl, host: &str, port: u16) -> Result<PgConnectOptions> {
     Ok(options)
 }
 
-/// Settings that answers depend on, and timeouts that would break a long transfer. Only those that the server knows are
-/// set: older servers and relatives miss some.
-const SETTINGS: &[(&str, &str)] = &[
+/// Settings that answers depend on.
+const FORMS: &[(&str, &str)] = &[
     ("TimeZone", "UTC"),
     ("DateStyle", "ISO, MDY"),
     ("IntervalStyle", "iso_8601"),
@@ -194,6 +193,10 @@ const SETTINGS: &[(&str, &str)] = &[
     ("bytea_output", "hex"),
     ("standard_conforming_strings", "on"),
     ("xmlbinary", "base64"),
+];
+
+/// Timeouts that would break a long transfer.
+const TIMEOUTS: &[(&str, &str)] = &[
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
@@ -211,17 +214,11 @@ pub struct Session {
 
 impl Session {
     async fn set_up(&mut self, url: &PgUrl, statements: &[String]) -> Result<()> {
-        let mut settings: Vec<(&str, &str)> = SETTINGS.to_vec();
+        let mut settings: Vec<(&str, &str)> = [FORMS, TIMEOUTS].concat();
         if let Some(schema) = &url.current_schema {
             settings.push(("search_path", schema));
         }
-        let values: Vec<_> = settings.iter().map(|(n, v)| format!("({}, {})", literal(n), literal(v))).collect();
-        self.execute(&format!(
-            "SELECT set_config(s.name, v.value, false) FROM (VALUES {}) v(name, value) \
-             JOIN pg_catalog.pg_settings s ON lower(s.name) = lower(v.name)",
-            values.join(", ")
-        ))
-        .await?;
+        self.configure(&settings).await?;
         let row = self
             .one(
                 "SELECT pg_backend_pid(), current_setting('server_version_num')::int4, pg_is_in_recovery(), \
@@ -243,7 +240,22 @@ impl Session {
         for statement in statements {
             self.execute(statement).await.map_err(|e| e.with("statement", "session"))?;
         }
+        // The job's statements may set what they like, but not how values look on the wire.
+        if !statements.is_empty() {
+            self.configure(FORMS).await?;
+        }
         Ok(())
+    }
+
+    /// Sets what of these settings the server knows: older servers and relatives miss some.
+    async fn configure(&mut self, settings: &[(&str, &str)]) -> Result<()> {
+        let values: Vec<_> = settings.iter().map(|(n, v)| format!("({}, {})", literal(n), literal(v))).collect();
+        let sql = format!(
+            "SELECT set_config(s.name, v.value, false) FROM (VALUES {}) v(name, value) \
+             JOIN pg_catalog.pg_settings s ON lower(s.name) = lower(v.name)",
+            values.join(", ")
+        );
+        self.execute(&sql).await.map(drop)
     }
 
     /// Runs one or several statements without reading rows; gives the rows affected.

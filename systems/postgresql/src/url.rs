@@ -147,7 +147,7 @@ impl PgUrl {
                 };
             }
             // These have no meaning here, or are always so.
-            "tcpkeepalive" | "stringtype" | "prepareThreshold" | "binarytransfer" | "charset" => {}
+            "tcpkeepalive" | "stringtype" | "preparethreshold" | "binarytransfer" | "charset" => {}
             _ => self.warnings.push(format!("the url's property `{name}` is not known and has no effect")),
         }
         Ok(())
@@ -155,7 +155,9 @@ impl PgUrl {
 }
 
 fn parse_host(text: &str) -> Result<(String, u16)> {
-    let wrong = || Error::config(format!("`{text}` in the url is no host:port"));
+    // The text is not repeated: with an unescaped `/` in it, it is part of a password.
+    let wrong =
+        || Error::config("the url's server is no host:port; write `/`, `@` and `?` in a password as %2F, %40, %3F");
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or_else(wrong)?;
