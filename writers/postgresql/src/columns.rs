@@ -1,7 +1,7 @@
 //! Which form each column is asked for in, and the types of columns to be created.
 
 use arrow::datatypes::{DataType, Field};
-use weir_core::field::{DECIMAL, INTERVAL, JSON, NATIVE, UUID, extension, native_type};
+use weir_core::field::{DECIMAL, INTERVAL, JSON, NATIVE, TEXT, UUID, extension, native_type};
 use weir_core::{MappedColumn, PlannedColumn, Result};
 use weir_postgresql::catalog::resolve_types;
 use weir_postgresql::copy::encode::{Format, accepts};
@@ -28,6 +28,18 @@ fn input(column: &MappedColumn, target: &PgType, format: Format) -> Field {
         }
         _ => accepts(field, target).is_some_and(|f| format == Format::Text || f == Format::Binary),
     };
+    // Where rows go as text, the same type's own text holds what no Arrow type does: infinity, NaN, years before 1.
+    let same = |field: &&Field| {
+        extension(field) == Some(TEXT)
+            && native_type(field).is_some_and(|(system, text)| {
+                system == SYSTEM && PgType::parse(text).is_some_and(|source| target.takes_native(&source))
+            })
+    };
+    if format == Format::Text
+        && let Some(text) = column.offers.iter().find(same)
+    {
+        return text.clone().with_name(&column.name);
+    }
     // What no offer fits: the runtime converts into the server type's own form, else into text that the server reads.
     let lists = column.offers.iter().any(|f| matches!(f.data_type(), DataType::List(_)));
     let own = match target.wire() {
@@ -141,7 +153,7 @@ fn arrow_type(field: &Field) -> String {
 mod tests {
     use super::*;
     use arrow::datatypes::TimeUnit;
-    use weir_core::field::{TEXT, with_extension};
+    use weir_core::field::with_extension;
 
     fn mapped(offers: Vec<Field>) -> MappedColumn {
         MappedColumn { name: "c".into(), offers, source_type: "?".into(), nullable: true, key: None, comment: None }
