@@ -110,6 +110,7 @@ impl Target for Folder {
             "uuid" if text => {
                 sample.case(["a0a0a0a0-a0a0-a0a0-a0a0-a0a0a0a0a0a0", "00000000-0000-0000-0000-000000000000"])
             }
+            "duration" if text => sample.case(["-01:02:03.5", "25:00:00"]),
             "list" if text => sample.case(["[1,null,-3]", "[]"]),
             _ => sample.case(sample.texts()),
         };
@@ -127,7 +128,7 @@ impl Target for Folder {
             _ => return None,
         };
         let rows = samples().into_iter().find(|s| s.name == sample)?.rows;
-        let parameters = json!({ "path": self.path("refused"), "encoding": encoding });
+        let parameters = json!({ "path": self.path("refused"), "writeMode": "truncate", "encoding": encoding });
         let refused = vec![if sample == "json" { 1 } else { 0 }];
         Some(Refused { parameters, table: "refused".into(), rows, refused })
     }
