@@ -1,7 +1,7 @@
 //! # weir-plugins-test: what the tests of connectors share
 //!
 //! - [`servers`]: private PostgreSQL, MariaDB and MySQL servers (feature `servers`, on by default).
-//! - [`s3`]: an S3-compatible server inside the test program (feature `s3`).
+//! - `s3`: an S3-compatible server inside the test program (feature `s3`).
 //! - [`harness`]: drives one reader or one writer the way the engine does.
 //! - [`conformance`]: what every connector must do, in or outside the workspace.
 //! - [`memory`]: an in-memory reader and writer for tests of the engine, which misbehave on demand.

@@ -11,7 +11,7 @@
 //!
 //! All test processes that run at the same time share one server of each kind; each test makes a database of its own.
 //! A server listens on a free port of localhost, keeps its data in a temporary folder, and is stopped and removed some
-//! seconds after its last user has gone, however that user ended. See [`shared`] for how.
+//! seconds after its last user has gone, however that user ended. The module `shared` says how.
 //!
 //! A server that is not installed fails the test with a message that names `scripts/install-test-servers.sh`.
 
