@@ -162,7 +162,8 @@ fn the_reference_is_what_the_code_says() {
     }
     let found: BTreeSet<String> =
         std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    let left: Vec<&String> = found.iter().filter(|name| !pages.contains_key(*name)).collect();
+    // The page of types is written by the tests of types.
+    let left: Vec<&String> = found.iter().filter(|name| !pages.contains_key(*name) && *name != "types.md").collect();
     assert!(left.is_empty(), "docs/reference has pages for nothing that is linked, remove them: {left:?}");
 }
 
