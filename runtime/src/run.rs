@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
 use futures::{FutureExt, StreamExt};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Faults, Receipt, Result, Split, WriteMode};
 
@@ -61,11 +62,12 @@ pub async fn run(job: &Job, options: RunOptions) -> Report {
     let ended = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Err(error) => Ended::failed(Error::new(ErrorKind::Io, "the run's threads cannot be started").because(error)),
         Ok(runtime) => {
-            let engine = Engine { cancel: run.cancel.clone(), runtime: Some(runtime) };
-            let work = run.clone();
-            let ended = engine.spawn(move |handle| async move { work.execute(handle).await }).await;
+            let handle = runtime.handle().clone();
+            let work = handle.spawn(run.clone().execute(handle.clone()));
+            let mut engine = Engine { cancel: run.cancel.clone(), running: Some((runtime, work)) };
+            let ended = engine.join().await;
             drop(engine);
-            ended.unwrap_or_else(|panic| Ended::failed(Error::internal("the run panicked").because(panic)))
+            ended.unwrap_or_else(Ended::failed)
         }
     };
     run.report(ended, started)
@@ -75,28 +77,32 @@ pub async fn run(job: &Job, options: RunOptions) -> Report {
 /// up, on a thread of their own: a runtime must not be waited for inside another one.
 struct Engine {
     cancel: CancellationToken,
-    runtime: Option<tokio::runtime::Runtime>,
+    // `None` only while dropping.
+    running: Option<(Runtime, JoinHandle<Ended>)>,
 }
 
 impl Engine {
-    fn spawn<F, W>(&self, work: F) -> tokio::task::JoinHandle<W::Output>
-    where
-        F: FnOnce(Handle) -> W,
-        W: Future<Output: Send + 'static> + Send + 'static,
-    {
-        let handle = self.runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
-        handle.spawn(work(handle.clone()))
+    async fn join(&mut self) -> Result<Ended> {
+        match &mut self.running {
+            Some((_, work)) => work.await.map_err(|panic| Error::internal("the run panicked").because(panic)),
+            None => Err(Error::cancelled()),
+        }
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        let Some((runtime, work)) = self.running.take() else { return };
+        if work.is_finished() {
+            return runtime.shutdown_background();
+        }
         self.cancel.cancel();
-        let Some(runtime) = self.runtime.take() else { return };
-        let patience = CLEAN_UP * 4;
         let waiting = std::thread::Builder::new().name("clean-up".into());
-        // Without a thread to wait on the runtime is dropped with the closure, which ends its work at once.
-        let _ = waiting.spawn(move || runtime.shutdown_timeout(patience));
+        // Without a thread to wait on, the runtime is dropped with the closure, which ends its work at once.
+        let _ = waiting.spawn(move || {
+            let _ = runtime.block_on(async { tokio::time::timeout(CLEAN_UP * 4, work).await });
+            runtime.shutdown_background();
+        });
     }
 }
 

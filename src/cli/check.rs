@@ -50,6 +50,9 @@ fn data_source(name: &str, arguments: &CheckArguments) -> Result<EndCheck, Error
             },
         ],
         Err(error) if error.kind() == weir::core::ErrorKind::Config => return Err(error),
+        Err(error) if error.kind() == weir::core::ErrorKind::Unsupported => {
+            vec![Check::warning("connect", format!("{}: check a job that uses it", error.message()))]
+        }
         Err(error) => vec![Check::fault("connect", error.full())],
     };
     Ok(EndCheck { end: "data source", connector: found.plugin, pointer: name.to_owned(), checks })

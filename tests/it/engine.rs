@@ -136,20 +136,82 @@ async fn two_jobs_in_one_process_share_nothing() {
 #[tokio::test]
 async fn one_table_that_fails_does_not_stop_the_others() {
     let folder = tempfile::tempdir().unwrap();
-    let content = |name: &str| {
-        json!({
+    let good = folder.path().join("good.csv");
+    let job = json!({"job": {"setting": {"speed": {"channel": 1}}, "content": [
+        {
             "reader": {"name": "stream", "parameter": stream(10)},
-            "writer": {"name": "files", "parameter": {
-                "path": folder.path().join(name).join("out.csv"), "writeMode": "truncate"}}
-        })
-    };
-    // A file where a folder is needed: known only when the writer begins.
-    std::fs::write(folder.path().join("bad"), "").unwrap();
-    let job = json!({"job": {"setting": {"speed": {"channel": 1}}, "content": [content("bad"), content("good")]}});
+            // Planned without a fault: only the statement before the load is wrong.
+            "writer": {"name": "sqlite", "parameter": {
+                "path": folder.path().join("bad.db"), "table": "t", "preSql": ["delete from nowhere"]}}
+        },
+        {
+            "reader": {"name": "stream", "parameter": stream(10)},
+            "writer": {"name": "files", "parameter": {"path": good, "writeMode": "truncate"}}
+        }
+    ]}});
     let report = crate::support::run(&job).await;
-    assert!(matches!(report.status, Status::PartiallyFailed | Status::Failed), "{report:#?}");
-    assert!(report.error.is_some());
-    if report.status == Status::PartiallyFailed {
-        assert!(folder.path().join("good/out.csv").exists());
+    assert_eq!(report.status, Status::PartiallyFailed, "{report:#?}");
+    assert!(report.error.unwrap().message.contains("nowhere"));
+    assert_eq!(report.tables.iter().map(|t| t.status).collect::<Vec<_>>(), [Status::Failed, Status::Succeeded]);
+    assert!(good.exists());
+}
+
+#[tokio::test]
+async fn a_limited_run_still_fails_at_a_dirty_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.jsonl");
+    let mut from = ragged(folder.path());
+    // Read as text, so that it is the conversion for the target that finds the dirty row.
+    from["column"] = json!([{"name": "id", "type": "string"}, {"name": "n", "type": "string"}]);
+    let to = json!({"path": folder.path().join("t.db"), "table": "t", "writeMode": "append",
+        "preSql": "create table if not exists t (id integer, n integer)", "createTable": false});
+    run_ok(&job_of("stream", stream(1), "sqlite", json!({"path": folder.path().join("t.db"), "table": "u"}))).await;
+    run_failing(&job_of("files", from.clone(), "sqlite", to.clone())).await;
+    let make =
+        json!({"path": folder.path().join("t.db"), "table": "u", "preSql": "create table t (id integer, n integer)"});
+    run_ok(&job_of("stream", stream(1), "sqlite", make)).await;
+    let job = load(&job_of("files", from, "sqlite", to));
+    let options = RunOptions { limit: Some(3), quarantine: Quarantine::Off, ..RunOptions::default() };
+    let report = weir::run(&job, options).await;
+    assert_eq!(report.status, Status::Failed, "{report:#?}");
+    assert_eq!(report.error.unwrap().kind, ErrorKind::DirtyLimit);
+    assert!(!out.exists());
+}
+
+#[tokio::test]
+async fn a_constant_that_does_not_fit_is_found_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("t.db");
+    let make = json!({"path": database, "table": "u", "preSql": "create table t (id integer, day date)"});
+    run_ok(&job_of("stream", stream(1), "sqlite", make)).await;
+    let to = json!({"path": database, "table": "t", "preSql": "drop table u",
+        "mapping": [{"from": "column2", "to": "id"}, {"value": "soon", "to": "day"}]});
+    let error = run_failing(&job_of("stream", stream(5), "sqlite", to)).await;
+    assert_eq!(error.kind, ErrorKind::Schema, "{error:?}");
+    assert!(error.message.contains("soon"), "{error:?}");
+    run_ok(&job_of("sqlite", json!({"path": database, "table": "u"}), "stream", json!({}))).await;
+}
+
+#[tokio::test]
+async fn dropping_the_future_of_a_run_stops_it_and_harms_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let mut job =
+        job_of("stream", stream(1_000_000), "files", json!({"path": out, "format": "csv", "writeMode": "truncate"}));
+    job["job"]["setting"]["speed"] = json!({"channel": 1, "record": 1_000});
+    let job = load(&job);
+    let options = RunOptions { quarantine: Quarantine::Off, ..RunOptions::default() };
+    assert!(tokio::time::timeout(Duration::from_millis(400), weir::run(&job, options)).await.is_err());
+    // Its threads clean up behind our back, and soon.
+    for _ in 0..60 {
+        let left = std::fs::read_dir(&out).map_or(0, |entries| entries.count());
+        if left == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    panic!(
+        "staging is left behind: {:?}",
+        std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>()
+    );
 }

@@ -11,7 +11,7 @@
 //!
 //! let reader = harness::open_reader("sqlite", json!({ "path": "a.db", "table": "t" }))?;
 //! let read = harness::read_all(&reader).await?;
-//! assert_eq!(read.cells(), [[Some("1"), None]]);
+//! assert_eq!(read.cells(), [[Some("1".to_owned()), None]]);
 //!
 //! let writer = harness::open_writer("sqlite", json!({ "path": "b.db", "table": "t" }))?;
 //! let written = harness::write_all(&writer, read.batches(), WriteOptions::default()).await?;

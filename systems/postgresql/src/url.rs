@@ -90,7 +90,13 @@ impl PgUrl {
             None => authority,
         };
         for host in hosts.split(',').filter(|h| !h.is_empty()) {
-            url.hosts.push(parse_host(host)?);
+            url.hosts.push(parse_host(host).map_err(|error| match rest.rsplit_once('@') {
+                // With an unescaped `/` or `?` before the last `@`, what looks like a host is part of a password.
+                Some((login, _)) if login.contains(host) => Error::config(
+                    "the url's server is no host:port; write `/`, `@` and `?` in a password as %2F, %40 and %3F",
+                ),
+                _ => error,
+            })?);
         }
         url.database = Some(decode(path.trim_end_matches('/'))?).filter(|d| !d.is_empty());
         for pair in query.split('&').filter(|p| !p.is_empty()) {
@@ -155,9 +161,7 @@ impl PgUrl {
 }
 
 fn parse_host(text: &str) -> Result<(String, u16)> {
-    // The text is not repeated: with an unescaped `/` in it, it is part of a password.
-    let wrong =
-        || Error::config("the url's server is no host:port; write `/`, `@` and `?` in a password as %2F, %40, %3F");
+    let wrong = || Error::config(format!("`{text}` in the url is no host:port"));
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or_else(wrong)?;
@@ -201,5 +205,7 @@ mod tests {
     fn a_wrong_port_is_named_without_the_password() {
         let message = PgUrl::parse("postgres://u:secret@h:abc/d").unwrap_err().to_string();
         assert!(message.contains("h:abc") && !message.contains("secret"), "{message}");
+        let message = PgUrl::parse("postgres://u:sec/ret@h/d").unwrap_err().to_string();
+        assert!(message.contains("%2F") && !message.contains("sec"), "{message}");
     }
 }

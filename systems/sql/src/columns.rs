@@ -39,7 +39,8 @@ pub fn resolve_source_columns(entries: &[String], names: &[&str], quoting: Quoti
         }
         match find_name("column", &quoting.unquote(entry), names.iter().copied()) {
             Ok(index) => selected.push(of_column(index)),
-            Err(error) if error.kind() == weir_core::ErrorKind::NotFound => {
+            // An entry in the system's own quotation marks can mean nothing but a column. (SQLite would take it for a text.)
+            Err(error) if error.kind() == weir_core::ErrorKind::NotFound && !is_quoted(entry, quoting) => {
                 selected.push(Selected { column: None, name: entry.to_owned(), sql: entry.to_owned() });
             }
             Err(error) => return Err(error),
@@ -70,6 +71,10 @@ pub fn resolve_target_columns(entries: &[String], names: &[&str], quoting: Quoti
     faults.or(Some(resolved)).map_err(|faults| Error::new(weir_core::ErrorKind::NotFound, faults.to_string()))
 }
 
+fn is_quoted(entry: &str, quoting: Quoting) -> bool {
+    entry.starts_with(quoting.open) && quoting.parts(entry).is_some_and(|parts| parts.len() == 1)
+}
+
 /// Whether a `column` list stands for all columns.
 pub fn is_all(entries: &[String]) -> bool {
     entries.is_empty() || (entries.len() == 1 && entries[0].trim() == "*")
@@ -90,6 +95,7 @@ mod tests {
         assert_eq!(selected.iter().map(|s| s.sql.as_str()).collect::<Vec<_>>(), ["\"Id\"", "\"my col\"", "now()"]);
         assert_eq!(selected[2].column, None);
         assert_eq!(resolve_source_columns(&[], &names, Quoting::DOUBLE).unwrap().len(), 2);
+        assert!(resolve_source_columns(&texts(&["\"mi col\""]), &names, Quoting::DOUBLE).is_err());
     }
 
     #[test]

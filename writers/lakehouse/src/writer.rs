@@ -106,6 +106,19 @@ impl LakehouseWriter {
         Ok((columns, State { fields, partition_columns, partition: self.config.partition.clone() }))
     }
 
+    /// That the table will be created, and which table beside it may have been meant.
+    fn creation_warning(&self) -> String {
+        let near = || {
+            let path = self.location.local_path()?;
+            let beside = std::fs::read_dir(path.parent()?).ok()?.flatten();
+            let tables = beside.filter(|entry| entry.path().join("_delta_log").is_dir());
+            let names: Vec<String> = tables.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+            let name = weir_core::config::nearest(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
+            Some(format!("; the nearest one is `{name}`"))
+        };
+        format!("there is no table `{}` yet: it will be created{}", self.location.name(), near().unwrap_or_default())
+    }
+
     /// The plan's columns for a table to be created.
     fn make(&self, request: &WriteRequest) -> Result<(Vec<PlannedColumn>, State)> {
         let mut columns = Vec::new();
@@ -418,7 +431,7 @@ impl Writer for LakehouseWriter {
             method,
             commits_per_split: false,
             keys,
-            warnings: Vec::new(),
+            warnings: creates.then(|| self.creation_warning()).into_iter().collect(),
             state: serde_json::to_value(state)
                 .map_err(|e| Error::internal("the plan cannot be written down").because(e))?,
         })

@@ -114,11 +114,23 @@ impl Writer for PostgresqlWriter {
 
     async fn abort(&self, plan: &WritePlan, _: &[Receipt]) -> Result<()> {
         let state = State::of(plan)?;
-        let Some(stage) = &state.stage else { return Ok(()) };
+        if state.stage.is_none() && state.create.is_none() {
+            return Ok(());
+        }
         // The run may have been stopped, and cleaning up is part of stopping: this session heeds no cancellation.
         let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
         let mut session = self.endpoint.connect(&context).await?;
-        session.execute(&format!("SET lock_timeout = '5s'; DROP TABLE IF EXISTS {}", stage.quoted(Q))).await?;
+        session.execute("SET lock_timeout = '5s'").await?;
+        if let Some(stage) = &state.stage {
+            session.execute(&format!("DROP TABLE IF EXISTS {}", stage.quoted(Q))).await?;
+        }
+        // A table that this run made, and that nobody has put rows into, goes with it.
+        if state.create.is_some() && stage::exists(&mut session, &state.table).await? {
+            let table = state.table.quoted(Q);
+            if !session.value::<bool>(&format!("SELECT EXISTS (SELECT FROM {table})")).await? {
+                session.execute(&format!("DROP TABLE {table}")).await?;
+            }
+        }
         session.close().await;
         Ok(())
     }

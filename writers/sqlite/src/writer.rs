@@ -190,11 +190,27 @@ impl Writer for SqliteWriter {
 
     async fn abort(&self, plan: &WritePlan, _receipts: &[Receipt]) -> Result<()> {
         let state = state_of(plan)?;
-        let Some(stage) = state.stage.filter(|_| self.file.exists()) else { return Ok(()) };
-        let drop = format!("DROP TABLE IF EXISTS {}", state.table.sibling(stage).quoted(QUOTING));
+        if !self.file.exists() {
+            return Ok(());
+        }
+        let table = state.table.quoted(QUOTING);
+        let stage = state.stage.as_ref().map(|stage| state.table.sibling(stage).quoted(QUOTING));
+        let creates = plan.creates;
         // The run may have been stopped, and must still be able to clean up.
         let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
-        self.file.with(Access::Write, &context, move |database| Ok(database.execute(&drop)?)).await
+        let clean_up = move |database: &Database<'_>| {
+            if let Some(stage) = stage {
+                database.execute(&format!("DROP TABLE IF EXISTS {stage}"))?;
+            }
+            // A table that this run made, and that nobody has put rows into, goes with it. Where it is not there any more
+            // there is nothing to ask.
+            let filled = database.integer(&format!("SELECT EXISTS (SELECT 1 FROM {table})"), &[]);
+            if creates && matches!(filled, Ok(Some(0))) {
+                database.execute(&format!("DROP TABLE {table}"))?;
+            }
+            Ok(())
+        };
+        self.file.with(Access::Write, &context, clean_up).await
     }
 
     async fn check(&self) -> Vec<Check> {

@@ -399,7 +399,7 @@ async fn faults_of_the_file_are_named() {
     // Post statements come too late to undo anything.
     let post = file.writer(json!({"postSql": "DELETE FROM nowhere"}));
     let (_, committed) = run(&post, &[pairs(&[(1, "a")])], "r").await.unwrap();
-    assert_eq!(committed.warnings.len(), 1);
+    assert_eq!(committed.failures.len(), 1);
     std::fs::write(file.folder.path().join("no.db"), "not a database at all, but some text instead of it").unwrap();
     let parameters = json!({"path": file.folder.path().join("no.db"), "table": "t"});
     let other = SqliteWriter::open(&parameters, &context(Form::Native)).unwrap();
