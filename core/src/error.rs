@@ -117,6 +117,12 @@ impl Error {
         self
     }
 
+    /// The same fault as another kind: what a connector calls a fault of the job may have been found only by connecting.
+    pub fn into_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// The kind.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

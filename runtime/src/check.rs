@@ -5,6 +5,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Check, ConnectorContext, Result};
 
+use crate::entry::open_all;
 use crate::job::{Endpoint, Job};
 
 /// What was found at one end of an entry.
@@ -28,6 +29,9 @@ pub async fn check(job: &Job, cancel: CancellationToken) -> Result<Vec<EndCheck>
         form: endpoint.form,
         time_zone: job.at.timezone(),
     };
+    if let Some(entry) = job.entries.first() {
+        open_all(job, &context(&entry.reader))?;
+    }
     let mut found = Vec::new();
     for entry in &job.entries {
         let reader = entry.reader.open_reader(&context(&entry.reader))?;

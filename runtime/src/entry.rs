@@ -47,6 +47,20 @@ pub struct PlannedSource {
     pub loss: Loss,
 }
 
+/// Opens all ends of all entries, which connects to nothing, so that their faults are told at once.
+///
+/// # Errors
+/// Every fault with its pointer.
+pub fn open_all(job: &Job, context: &ConnectorContext) -> Result<(), Faults> {
+    let mut faults = Faults::default();
+    for entry in &job.entries {
+        if let Err(more) = entry.open(context) {
+            faults.0.extend(more.0);
+        }
+    }
+    faults.or(())
+}
+
 /// Opens both ends of an entry and plans it.
 ///
 /// # Errors
@@ -55,6 +69,21 @@ pub async fn plan_entry(job: &Job, entry: &Entry, run_id: &str, context: &Connec
     let of = |endpoint: &Endpoint| ConnectorContext { form: endpoint.form, ..context.clone() };
     let reader = entry.reader.open_reader(&of(&entry.reader))?;
     let writer = entry.writer.open_writer(&of(&entry.writer))?;
+    // From here on both systems are asked, and `Config` is kept for what is known without that.
+    plan_open(job, entry, run_id, context, reader, writer).await.map_err(|error| match error.kind() {
+        ErrorKind::Config => error.into_kind(ErrorKind::Schema),
+        _ => error,
+    })
+}
+
+async fn plan_open(
+    job: &Job,
+    entry: &Entry,
+    run_id: &str,
+    context: &ConnectorContext,
+    reader: Arc<dyn Reader>,
+    writer: Arc<dyn Writer>,
+) -> Result<PlannedEntry> {
     let source = context.until_cancelled(reader.schema()).await?;
     let target = context.until_cancelled(writer.target()).await?;
     let form = match (entry.reader.form, entry.writer.form) {

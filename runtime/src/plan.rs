@@ -9,7 +9,7 @@ use weir_core::convert::Loss;
 use weir_core::field::type_text;
 use weir_core::{ConnectorContext, Error, Reader, Result, SnapshotGuard, Split, SplitRequest};
 
-use crate::entry::{PlannedEntry, plan_entry};
+use crate::entry::{PlannedEntry, open_all, plan_entry};
 use crate::job::{Endpoint, Job, Setting};
 use crate::options::RunOptions;
 
@@ -97,6 +97,7 @@ pub struct ColumnPlan {
 /// The first entry's fault that would keep the job from running.
 pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
     let context = context(job, options, Handle::current());
+    open_all(job, &context)?;
     let mut entries = Vec::new();
     for (index, entry) in job.entries.iter().enumerate() {
         let planned = plan_entry(job, entry, "plan", &context).await.map_err(|e| e.with("entry", index))?;

@@ -10,10 +10,10 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Faults, Receipt, Result, Split, WriteMode};
+use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Receipt, Result, Split, WriteMode};
 
 use crate::dirty::DirtyRows;
-use crate::entry::{PlannedEntry, plan_entry};
+use crate::entry::{PlannedEntry, open_all, plan_entry};
 use crate::job::Job;
 use crate::limit::Limiter;
 use crate::observer::{Event, TableProgress};
@@ -152,7 +152,7 @@ impl Run {
         for warning in &ended.warnings {
             observer.event(&Event::Warning(warning));
         }
-        if let Err(faults) = self.open_all(&context) {
+        if let Err(faults) = open_all(&self.job, &context) {
             ended.error = Some(faults.into());
             return ended;
         }
@@ -196,17 +196,6 @@ impl Run {
         ticker.abort();
         self.tell_progress();
         ended
-    }
-
-    /// Opens all ends of all entries, which connects to nothing, so that their faults are told at once.
-    fn open_all(&self, context: &ConnectorContext) -> Result<(), Faults> {
-        let mut faults = Faults::default();
-        for entry in &self.job.entries {
-            if let Err(more) = entry.open(context) {
-                faults.0.extend(more.0);
-            }
-        }
-        faults.or(())
     }
 
     /// What names an entry's staging and its record at the target: entries number their splits from 0 each.
@@ -565,11 +554,14 @@ fn distinct_targets(job: &Job, planned: &[PlannedEntry]) -> Result<()> {
         if let Some(earlier) = (0..later).find(|earlier| {
             matches!(entry.plan.mode, WriteMode::Overwrite | WriteMode::Upsert) && place(*earlier) == place(later)
         }) {
-            return Err(Error::config(format!(
-                "entries {earlier} and {later} of the job both write to {} as a whole: give them one reader with several \
+            return Err(Error::new(
+                ErrorKind::Schema,
+                format!(
+                    "entries {earlier} and {later} of the job both write to {} as a whole: give them one reader with several \
                  tables, or make two jobs",
-                entry.plan.table
-            )));
+                    entry.plan.table
+                ),
+            ));
         }
     }
     Ok(())

@@ -19,8 +19,9 @@ use crate::config::PostgresqlReaderConfig;
 use crate::source::{Described, describe, same_columns, select_entry};
 use crate::split::{Part, splits};
 
-/// Messages to take from the socket before looking around: COPY sends one a row.
-const ROWS_AT_ONCE: usize = 1024;
+/// Messages to take from the socket before looking around. COPY sends one a row, and rows may be a megabyte each, so this
+/// also bounds what lies in memory undecoded.
+const ROWS_AT_ONCE: usize = 64;
 
 /// Reads the tables or queries of a job.
 pub struct PostgresqlReader {
@@ -199,8 +200,8 @@ impl Reader for PostgresqlReader {
             while let Some(messages) = stopper.watch(stream.next()).await? {
                 for message in messages {
                     decoder.push(&message.map_err(map).context("table", &source.name)?)?;
+                    deliver(&mut decoder, output).await?;
                 }
-                deliver(&mut decoder, output).await?;
             }
         }
         decoder.finish()?;

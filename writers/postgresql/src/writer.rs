@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, Faults, Receipt, Result, ResultExt, TargetColumn, TargetSchema, TaskId,
-    TaskWriter, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, ErrorKind, Faults, Receipt, Result, ResultExt, TargetColumn, TargetSchema,
+    TaskId, TaskWriter, WritePlan, WriteRequest, Writer,
 };
 use weir_postgresql::{Endpoint, Session, catalog};
 use weir_sql::TableName;
@@ -104,6 +104,9 @@ impl Writer for PostgresqlWriter {
         };
         for statement in with_table(self.config.common.post_sql.as_slice(), &state.table, Q) {
             if let Err(error) = session.execute(&statement).await {
+                if error.kind() == ErrorKind::Cancelled {
+                    return Err(error);
+                }
                 committed.failures.push(format!("postSql failed, the rows are published: {}", error.full()));
                 break;
             }
