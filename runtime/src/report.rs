@@ -70,7 +70,7 @@ pub struct TableReport {
     pub rows_written: u64,
     /// Dirty rows.
     pub rows_dirty: u64,
-    /// From its first split's start to its publication, in milliseconds.
+    /// From its first split's start to its last one's end, in milliseconds; publishing is not in it.
     pub elapsed_ms: u64,
     /// Why it did not succeed.
     pub error: Option<ErrorReport>,
