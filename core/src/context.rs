@@ -1,5 +1,9 @@
 //! What a connector is given besides its parameters.
 
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use chrono_tz::Tz;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +29,37 @@ pub struct ConnectorContext {
     pub form: Form,
     /// The job's time zone.
     pub time_zone: Tz,
+    /// What other connectors of the run left in this process.
+    pub shared: Shared,
+}
+
+/// What the connectors of one run leave for each other within a process: connections that were opened together to see one
+/// snapshot, say, which a serialised token can only name. On another machine it is empty.
+#[derive(Clone, Default)]
+pub struct Shared(Arc<Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>>);
+
+impl Shared {
+    /// Leaves `value` under a name, which should say whose it is and be new.
+    pub fn leave(&self, name: impl Into<String>, value: Arc<dyn Any + Send + Sync>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), value);
+    }
+
+    /// What was left under a name, if it is a `T`.
+    pub fn find<T: Send + Sync + 'static>(&self, name: &str) -> Option<Arc<T>> {
+        let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        values.get(name).cloned().and_then(|value| value.downcast().ok())
+    }
+
+    /// Takes away what was left under a name.
+    pub fn remove(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
 }
 
 impl ConnectorContext {

@@ -51,16 +51,16 @@ pub use batch::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, batch_bytes, slice_rows};
 pub use catalog::{Catalog, TableInfo};
 pub use channel::{BatchReceiver, BatchSender};
 pub use config::{Fault, Faults};
-pub use context::{ConnectorContext, Form};
+pub use context::{ConnectorContext, Form, Shared};
 pub use dirty::{Bisect, DirtyRow, Refusal, bisect, row_values};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use reader::{Check, CheckOutcome, ReadColumn, ReadRequest, Reader, Snapshot, SnapshotGuard, SplitRequest};
 pub use registry::{Parameters, ReaderPlugin, WriterPlugin, readers, writers};
 pub use schema::{SourceColumn, SourceSchema, SourceTable, TargetColumn, TargetSchema};
 pub use secret::Secret;
-pub use split::{Receipt, Split};
+pub use split::{Account, Counts, Receipt, Split};
 pub use writer::{
-    Committed, Finished, MappedColumn, OnEmpty, OnTypeLoss, PlannedColumn, TaskId, TaskWriter, WriteMode, WritePlan,
+    Committed, MappedColumn, OnEmpty, OnTypeLoss, PlannedColumn, Recorded, TaskId, TaskWriter, WriteMode, WritePlan,
     WriteRequest, Writer, Written,
 };
 

@@ -77,6 +77,9 @@ pub struct SplitRequest {
     pub max_bytes: u64,
     /// The snapshot that is held, if any.
     pub snapshot: Option<Value>,
+    /// Whether each split is committed at the target by itself, so that a resume can go on only with
+    /// [stable](crate::Split::stable) ones: worth a slower way of cutting.
+    pub stable: bool,
     /// The most rows wanted in total (`--limit`): splitting is not worth it for a few.
     pub limit: Option<u64>,
 }

@@ -20,8 +20,58 @@ pub struct Split {
     pub rows: Option<u64>,
     /// Estimated bytes.
     pub bytes: Option<u64>,
+    /// Whether it means the same rows in every snapshot of the source: a range of keys does, a range of pages does
+    /// not. A resume after a crash reads from a new snapshot, and only then may splits that were committed from the
+    /// old one stay.
+    #[serde(default)]
+    pub stable: bool,
     /// The reader's own words; nobody else looks inside. Never a secret.
     pub part: Value,
+}
+
+/// What flowed through a task, a table or a job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Rows that the source delivered.
+    pub rows_read: u64,
+    /// Bytes of them.
+    pub bytes_read: u64,
+    /// Rows handed to the target so far; they may not be visible yet.
+    pub rows_written: u64,
+    /// Bytes of them.
+    pub bytes_written: u64,
+    /// Rows that could not be moved.
+    pub rows_dirty: u64,
+    /// Rows that a transformer dropped.
+    pub rows_filtered: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.rows_read += other.rows_read;
+        self.bytes_read += other.bytes_read;
+        self.rows_written += other.rows_written;
+        self.bytes_written += other.bytes_written;
+        self.rows_dirty += other.rows_dirty;
+        self.rows_filtered += other.rows_filtered;
+    }
+}
+
+/// What the runtime knows of the attempt that finished a split. The writer keeps it, unread, in the target's record of
+/// the split: after a crash the record is all there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The snapshot's epoch: of splits with equal epochs all rows are from one moment.
+    #[serde(default)]
+    pub epoch: String,
+    /// What flowed.
+    pub counts: Counts,
+    /// The quarantine part with the dirty rows, where there were any.
+    #[serde(default)]
+    pub quarantine: Option<String>,
 }
 
 /// What a finished task leaves behind: enough for [`Writer::commit`](crate::Writer::commit) to publish it, from any
@@ -35,6 +85,9 @@ pub struct Receipt {
     /// Rows that the target skipped by the mode's own meaning (`insert ignore`).
     #[serde(default)]
     pub skipped: u64,
+    /// What the runtime handed to [`TaskWriter::finish`](crate::TaskWriter::finish).
+    #[serde(default)]
+    pub account: Account,
     /// The writer's own words: staged files, staging table … Never a secret.
     pub data: Value,
 }

@@ -10,7 +10,7 @@ use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::{Check, DirtyRow, Receipt, Result, TargetSchema};
+use crate::{Account, Check, DirtyRow, Receipt, Result, TargetSchema};
 
 /// A target as one job sees it: one table, folder or stream.
 ///
@@ -21,7 +21,9 @@ use crate::{Check, DirtyRow, Receipt, Result, TargetSchema};
 /// runtime. A connection belongs to the runtime that opened it.
 ///
 /// **Crashes.** `prepare`, `commit` and `abort` may be called again, from another process, with the same plan; each
-/// must notice what has happened already. All DDL happens in `prepare`, for MySQL commits at DDL.
+/// must notice what has happened already. `prepare` then keeps what finished splits have staged, and runs preSql again
+/// only while no split is recorded. `commit` publishes once and runs postSql at least once. All DDL happens in
+/// `prepare`, for MySQL commits at DDL.
 #[async_trait]
 pub trait Writer: Send + Sync {
     /// What is there now. Reads only.
@@ -37,6 +39,14 @@ pub trait Writer: Send + Sync {
     /// Creates the table when missing, runs preSql, makes staging: whatever has to be there before the first task.
     async fn prepare(&self, plan: &WritePlan) -> Result<()>;
 
+    /// What the target recorded of the run, for a task whose `finish` failed and for a run that is resumed after a
+    /// crash. Reads only; also right when `prepare` was never called. A split that is not in here may still be in a
+    /// transaction that a lost connection left: whichever record comes second fails.
+    async fn recorded(&self, plan: &WritePlan) -> Result<Recorded> {
+        let _ = plan;
+        Ok(Recorded::default())
+    }
+
     /// Begins one task.
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>>;
 
@@ -46,6 +56,13 @@ pub trait Writer: Send + Sync {
     /// Takes back what `prepare` and finished tasks left behind and is not published. A failure here leaves litter,
     /// never wrong data.
     async fn abort(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<()>;
+
+    /// Drops the target's record of the run. Called once the run's final state is durable in the local ledger, so the
+    /// record is needed no more. A failure leaves litter.
+    async fn forget(&self, plan: &WritePlan) -> Result<()> {
+        let _ = plan;
+        Ok(())
+    }
 
     /// Looks at connection, credentials, privileges and the objects named by the job, without writing data.
     async fn check(&self) -> Vec<Check>;
@@ -64,8 +81,15 @@ pub trait TaskWriter: Send {
     async fn write(&mut self, batch: &RecordBatch) -> Result<Written>;
 
     /// Makes the split durable: the rows are staged or committed when this returns. Called once, after the last batch,
-    /// also when there was none.
-    async fn finish(self: Box<Self>) -> Result<Finished>;
+    /// also when there was none. No row can be refused any more.
+    ///
+    /// A writer whose plan says [`records_splits`](WritePlan::records_splits) writes the receipt, `account` included,
+    /// in the same transaction as the rows; whoever finds the record already there has been overtaken by another
+    /// attempt and fails with [`Conflict`](crate::ErrorKind::Conflict).
+    ///
+    /// # Errors
+    /// After an error the split may be there or not: only [`Writer::recorded`] knows.
+    async fn finish(self: Box<Self>, account: Account) -> Result<Receipt>;
 }
 
 /// What became of one batch.
@@ -75,13 +99,13 @@ pub struct Written {
     pub refused: Vec<DirtyRow>,
 }
 
-/// What became of one task.
-#[derive(Debug)]
-pub struct Finished {
-    /// For `commit`.
-    pub receipt: Receipt,
-    /// Rows that were refused only at the end.
-    pub refused: Vec<DirtyRow>,
+/// What a target remembers of a run.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// Receipts of the finished splits, in any order.
+    pub receipts: Vec<Receipt>,
+    /// Whether `commit` published them: nothing but postSql can be left to do.
+    pub published: bool,
 }
 
 /// What became of the job.
@@ -163,6 +187,9 @@ pub struct WritePlan {
     pub method: String,
     /// Whether a split's rows are at the target for good as soon as it is finished, whatever becomes of the job.
     pub commits_per_split: bool,
+    /// Whether the target records finished splits in a way that survives a crash, see [`Writer::recorded`]. Without
+    /// it, a split whose outcome is unknown cannot be tried again, and a run that died starts from its beginning.
+    pub records_splits: bool,
     /// The key columns of an upsert.
     pub keys: Vec<String>,
     /// What a user should know before a run.

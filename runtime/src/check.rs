@@ -28,6 +28,7 @@ pub async fn check(job: &Job, cancel: CancellationToken) -> Result<Vec<EndCheck>
         io: Handle::current(),
         form: endpoint.form,
         time_zone: job.at.timezone(),
+        shared: Default::default(),
     };
     if let Some(entry) = job.entries.first() {
         open_all(job, &context(&entry.reader))?;

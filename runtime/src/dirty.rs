@@ -245,6 +245,13 @@ impl DirtyPart {
         Ok(())
     }
 
+    /// The name of the part's file, if a row went into it.
+    pub fn name(&self) -> Option<String> {
+        let parts = self.rows.parts();
+        let file = parts.get(&(self.origin.entry, self.origin.split))?.file.as_ref()?;
+        Some(file.file_name()?.to_string_lossy().into_owned())
+    }
+
     /// Makes the part durable; called before the split is finished at the target.
     pub fn sync(&self) -> Result<()> {
         let mut part = self.file.lock().unwrap_or_else(|poison| poison.into_inner());

@@ -2,25 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use weir_core::{DirtyRow, Split};
-
-/// Counters of a job at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Rows that the source delivered.
-    pub rows_read: u64,
-    /// Bytes of them.
-    pub bytes_read: u64,
-    /// Rows handed to the target so far; they may not be visible yet.
-    pub rows_written: u64,
-    /// Bytes of them.
-    pub bytes_written: u64,
-    /// Rows that could not be moved.
-    pub rows_dirty: u64,
-    /// Rows that a transformer dropped.
-    pub rows_filtered: u64,
-}
+use weir_core::{Counts, DirtyRow, Split};
 
 /// What a table is expected to be and has become.
 #[derive(Debug, Clone, Default)]

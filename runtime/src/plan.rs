@@ -124,7 +124,13 @@ pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
 
 /// The connectors' context on the control runtime; the form is set for each end.
 pub fn context(job: &Job, options: &RunOptions, io: Handle) -> ConnectorContext {
-    ConnectorContext { cancel: options.cancel.clone(), io, form: weir_core::Form::Native, time_zone: job.at.timezone() }
+    ConnectorContext {
+        cancel: options.cancel.clone(),
+        io,
+        form: weir_core::Form::Native,
+        time_zone: job.at.timezone(),
+        shared: Default::default(),
+    }
 }
 
 /// The job's channels: its own ceiling, else one for each core up to four.
@@ -150,6 +156,7 @@ pub async fn splits(
         channels,
         max_bytes: MAX_SPLIT_BYTES,
         snapshot: guard.as_ref().map(|g| g.token.clone()),
+        stable: entry.plan.commits_per_split,
         limit: options.limit,
     };
     let mut splits = context.until_cancelled(reader.splits(&request)).await?;

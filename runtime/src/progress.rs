@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use crate::observer::{Counts, TableProgress};
+use weir_core::Counts;
+
+use crate::observer::TableProgress;
 
 /// Counters of one attempt at one split.
 #[derive(Debug, Default)]
@@ -35,17 +37,6 @@ impl Counters {
             rows_dirty: self.rows_dirty.load(Relaxed),
             rows_filtered: self.rows_filtered.load(Relaxed),
         }
-    }
-}
-
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.rows_read += other.rows_read;
-        self.bytes_read += other.bytes_read;
-        self.rows_written += other.rows_written;
-        self.bytes_written += other.bytes_written;
-        self.rows_dirty += other.rows_dirty;
-        self.rows_filtered += other.rows_filtered;
     }
 }
 

@@ -267,6 +267,7 @@ impl Run {
         pipeline.read.limit = self.options.limit;
         let spec = Arc::new(TaskSpec {
             run_id: self.entry_id(index),
+            epoch: String::new(),
             entry: index,
             reader: self.job.entries[index].reader.clone(),
             writer: self.job.entries[index].writer.clone(),
@@ -278,6 +279,7 @@ impl Run {
         let task_context = TaskContext {
             cancel: self.cancel.child_token(),
             io: context.io.clone(),
+            shared: context.shared.clone(),
             limiter: self.limiter.clone(),
             dirty: self.dirty.clone(),
             left: self.options.limit.map(|rows| Arc::new(AtomicI64::new(i64::try_from(rows).unwrap_or(i64::MAX)))),

@@ -11,12 +11,13 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use weir_core::channel::{BatchReceiver, ChannelReceiver, bounded_channel};
-use weir_core::{ConnectorContext, Error, ErrorKind, Finished, Receipt, Result, Split, TaskId, WritePlan, batch_bytes};
+use weir_core::{
+    Account, ConnectorContext, Counts, Error, ErrorKind, Receipt, Result, Split, TaskId, WritePlan, batch_bytes,
+};
 
 use crate::dirty::{DirtyPart, DirtyRows, Origin, Side};
 use crate::job::Endpoint;
 use crate::limit::Limiter;
-use crate::observer::Counts;
 use crate::pipeline::{Pipeline, PipelineSpec};
 use crate::progress::Counters;
 use crate::sender::TaskSender;
@@ -33,6 +34,8 @@ const GRACE: Duration = Duration::from_millis(1_500);
 pub struct TaskSpec {
     /// The run.
     pub run_id: String,
+    /// The snapshot's epoch, see [`Account::epoch`].
+    pub epoch: String,
     /// The entry's index in the job.
     pub entry: usize,
     /// The source.
@@ -57,6 +60,8 @@ pub struct TaskContext {
     pub cancel: CancellationToken,
     /// The job's multi-thread runtime.
     pub io: Handle,
+    /// What the connectors of the run share in this process.
+    pub shared: weir_core::Shared,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) dirty: Arc<DirtyRows>,
     pub(crate) left: Option<Arc<AtomicI64>>,
@@ -234,13 +239,8 @@ async fn write(
         None => writer.open(&spec.plan, &id).await.map_err(sure)?,
     };
     dirty.sync().map_err(sure)?;
-    let Finished { receipt, refused } = task.finish().await.map_err(|error| (error, true))?;
-    counters.rows_written.fetch_sub(refused.len() as u64, Relaxed);
-    for row in refused {
-        dirty.add(Side::Writer, row).map_err(|error| (error, true))?;
-    }
-    dirty.sync().map_err(|error| (error, true))?;
-    Ok(receipt)
+    let account = Account { attempt, epoch: spec.epoch.clone(), counts: counters.counts(), quarantine: dirty.name() };
+    task.finish(account).await.map_err(|error| (error, true))
 }
 
 fn connector_context(
@@ -249,7 +249,13 @@ fn connector_context(
     context: &TaskContext,
     cancel: &CancellationToken,
 ) -> ConnectorContext {
-    ConnectorContext { cancel: cancel.clone(), io: context.io.clone(), form: endpoint.form, time_zone: spec.time_zone }
+    ConnectorContext {
+        cancel: cancel.clone(),
+        io: context.io.clone(),
+        form: endpoint.form,
+        time_zone: spec.time_zone,
+        shared: context.shared.clone(),
+    }
 }
 
 /// Waits for `work`, but once the task is stopped no longer than [`GRACE`].

@@ -67,6 +67,7 @@ fn is_whole(target: &Place, sources: &SourceArguments) -> Result<bool, Error> {
         io: runtime.handle().clone(),
         form: Form::Native,
         time_zone: Default::default(),
+        shared: Default::default(),
     };
     let _inside = runtime.enter();
     Ok(endpoint.open_writer(&context).is_ok())

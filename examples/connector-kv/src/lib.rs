@@ -64,7 +64,7 @@ impl Reader for Kv {
 
     async fn splits(&self, _: &SplitRequest) -> Result<Vec<Split>> {
         let (table, description) = (self.path.clone(), "the whole file".into());
-        Ok(vec![Split { id: 0, table, description, rows: None, bytes: None, part: Value::Null }])
+        Ok(vec![Split { id: 0, table, description, rows: None, bytes: None, stable: true, part: Value::Null }])
     }
 
     async fn read(&self, _: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
@@ -130,6 +130,7 @@ impl Writer for Kv {
             statements: Vec::new(),
             method: "staged beside the file, then put in its place".into(),
             commits_per_split: false,
+            records_splits: false,
             keys: Vec::new(),
             warnings: Vec::new(),
             state: Value::Null,
@@ -201,9 +202,9 @@ impl TaskWriter for KvTask {
         Ok(Written { refused })
     }
 
-    async fn finish(self: Box<Self>) -> Result<Finished> {
+    async fn finish(self: Box<Self>, account: Account) -> Result<Receipt> {
         fs::write(&self.part, &self.text).await.context("file", &self.part)?;
-        let receipt = Receipt { split: self.split, rows: self.rows, skipped: 0, data: Value::Null };
-        Ok(Finished { receipt, refused: Vec::new() })
+        let receipt = Receipt { split: self.split, rows: self.rows, skipped: 0, account, data: Value::Null };
+        Ok(receipt)
     }
 }

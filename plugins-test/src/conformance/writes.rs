@@ -319,7 +319,7 @@ async fn dropped(target: &dyn Target, mode: WriteMode) -> Outcome {
     .map_err(told)?;
     stands(target, &old, old.cells(), "after a task was dropped").await?;
     let (finished, _) = harness::run_task(&writer, &plan, task(2), vec![new.rows.clone()]).await.map_err(told)?;
-    control(async move { writer.commit(&plan, &[finished.receipt]).await }).await.map_err(told)?;
+    control(async move { writer.commit(&plan, &[finished]).await }).await.map_err(told)?;
     stands(target, &old, outcome_of(mode, &old, &new), "after the second attempt").await?;
     passed()
 }

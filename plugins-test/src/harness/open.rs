@@ -17,12 +17,13 @@ pub fn context() -> ConnectorContext {
         io: control_runtime().handle().clone(),
         form: Form::Native,
         time_zone: chrono_tz::UTC,
+        shared: Default::default(),
     }
 }
 
 /// Splits for a few channels, far larger than any test's table.
 pub fn split_request(channels: usize) -> SplitRequest {
-    SplitRequest { channels, max_bytes: 1 << 30, snapshot: None, limit: None }
+    SplitRequest { channels, max_bytes: 1 << 30, snapshot: None, stable: false, limit: None }
 }
 
 /// Opens the reader called `name`. Under one of its DataX names, DataX's defaults hold. The parameters are handed over

@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use weir_core::field::{KEY, native_type, type_text};
 use weir_core::{
-    Committed, DirtyRow, Error, Finished, MappedColumn, OnTypeLoss, Receipt, Result, TaskId, WritePlan, WriteRequest,
+    Account, Committed, DirtyRow, Error, MappedColumn, OnTypeLoss, Receipt, Result, TaskId, WritePlan, WriteRequest,
     Writer,
 };
 
@@ -140,8 +140,8 @@ pub async fn stage_splits(
     match run_tasks(&staged, splits, &options).await {
         Ok(finished) => {
             for (finished, refused) in finished {
-                staged.receipts.push(through_json(&finished.receipt)?);
-                staged.refused.extend(refused.into_iter().chain(finished.refused));
+                staged.receipts.push(through_json(&finished)?);
+                staged.refused.extend(refused);
             }
             Ok(staged)
         }
@@ -157,7 +157,7 @@ async fn run_tasks(
     staged: &Staged,
     splits: Vec<Vec<RecordBatch>>,
     options: &WriteOptions,
-) -> Result<Vec<(Finished, Vec<DirtyRow>)>> {
+) -> Result<Vec<(Receipt, Vec<DirtyRow>)>> {
     let (writer, plan) = (staged.writer.clone(), staged.plan.clone());
     control(async move { writer.prepare(&plan).await }).await?;
     let tasks = splits.into_iter().enumerate().map(|(split, batches)| {
@@ -208,16 +208,17 @@ pub async fn run_task(
     plan: &WritePlan,
     task: TaskId,
     batches: Vec<RecordBatch>,
-) -> Result<(Finished, Vec<DirtyRow>)> {
+) -> Result<(Receipt, Vec<DirtyRow>)> {
     let (writer, plan) = (writer.clone(), through_json(plan)?);
     on_thread(async move {
+        let account = Account { attempt: task.attempt, ..Account::default() };
         let schema = plan.input_schema();
         let mut open = writer.open(&plan, &task).await?;
         let mut refused = Vec::new();
         for batch in &batches {
             refused.extend(open.write(&fit(batch, &schema)?).await?.refused);
         }
-        Ok((open.finish().await?, refused))
+        Ok((open.finish(account).await?, refused))
     })
     .await
 }

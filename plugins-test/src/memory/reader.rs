@@ -83,6 +83,7 @@ impl Reader for MemoryReader {
             description: format!("part {part}"),
             rows: Some(batches.iter().map(|b| b.num_rows() as u64).sum()),
             bytes: None,
+            stable: true,
             part: json!(part),
         };
         Ok(source.splits.iter().enumerate().map(split).collect())

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use weir_core::field::{KEY, same_representation, type_text, with_metadata};
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Finished, Parameters, PlannedColumn, Receipt, Result,
+    Account, Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Parameters, PlannedColumn, Receipt, Result,
     TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer, Written, config,
 };
 
@@ -95,6 +95,7 @@ impl Writer for MemoryWriter {
             statements: Vec::new(),
             method: "staged in memory, then published at once".into(),
             commits_per_split: false,
+            records_splits: false,
             keys,
             warnings: Vec::new(),
             state: json!({}),
@@ -255,12 +256,13 @@ impl TaskWriter for MemoryTask {
         Ok(Written { refused })
     }
 
-    async fn finish(self: Box<Self>) -> Result<Finished> {
+    async fn finish(self: Box<Self>, account: Account) -> Result<Receipt> {
         self.trouble.at(Step::Finish)?;
         let rows = self.batches.iter().map(|b| b.num_rows() as u64).sum();
         let Self { key, task, batches, .. } = *self;
         with(&key, |target| target.staged.insert((task.run_id.clone(), task.split), batches));
-        let receipt = Receipt { split: task.split, rows, skipped: 0, data: json!({ "attempt": task.attempt }) };
-        Ok(Finished { receipt, refused: Vec::new() })
+        let receipt =
+            Receipt { split: task.split, rows, skipped: 0, account, data: json!({ "attempt": task.attempt }) };
+        Ok(receipt)
     }
 }

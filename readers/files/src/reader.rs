@@ -407,7 +407,7 @@ impl Reader for FilesReader {
             let mut add = |part: &Part, description: String, rows, bytes| {
                 let part = serde_json::to_value(part).map_err(|e| Error::internal("no split").because(e))?;
                 let table = location.display();
-                splits.push(Split { id: splits.len() as u32, table, description, rows, bytes, part });
+                splits.push(Split { id: splits.len() as u32, table, description, rows, bytes, stable: true, part });
                 Ok::<_, Error>(())
             };
             if part.format == Format::Parquet {

@@ -54,6 +54,7 @@ fn reader(form: Form, parameters: Value) -> std::result::Result<Arc<dyn Reader>,
         io: tokio::runtime::Handle::current(),
         form,
         time_zone: chrono_tz::UTC,
+        shared: Default::default(),
     };
     let plugin = readers().into_iter().find(|p| p.name == "files").expect("the reader is linked");
     (plugin.open)(&parameters, &context)
@@ -64,7 +65,7 @@ async fn read(form: Form, parameters: Value) -> Result<(SourceSchema, Sink)> {
     let columns = schema.columns.iter().enumerate();
     let columns = columns.map(|(index, c)| ReadColumn { index, field: c.canonical().clone() }).collect();
     let request = ReadRequest { columns, snapshot: None, limit: None };
-    let wanted = SplitRequest { channels: 2, max_bytes: 1 << 30, snapshot: None, limit: None };
+    let wanted = SplitRequest { channels: 2, max_bytes: 1 << 30, snapshot: None, stable: false, limit: None };
     let splits = reader(form, parameters.clone())?.splits(&wanted).await?;
     let mut sink = Sink::default();
     for split in splits {

@@ -45,6 +45,8 @@ pub(crate) fn group(table: &str, version: u64, files: Vec<DataFile>, request: &S
                 description,
                 rows: files.iter().map(|f| f.rows).sum(),
                 bytes: Some(files.iter().map(|f| f.size).sum()),
+                // Data files are never changed.
+                stable: true,
                 part: serde_json::to_value(Part { version, files })
                     .map_err(|e| Error::internal("a split cannot be written down").because(e))?,
             })
@@ -61,7 +63,7 @@ mod tests {
         let file = |n: u64, size| DataFile { path: format!("{n}"), size, rows: Some(n), partition: Default::default() };
         let files: Vec<_> = [10, 10, 500, 10, 90, 20].into_iter().zip(0..).map(|(size, n)| file(n, size)).collect();
         for (channels, max_bytes) in [(1, 100), (1, 1), (8, 1000)] {
-            let request = SplitRequest { channels, max_bytes, snapshot: None, limit: None };
+            let request = SplitRequest { channels, max_bytes, snapshot: None, stable: false, limit: None };
             let splits = group("t", 3, files.clone(), &request).unwrap();
             let parts: Vec<Part> = splits.iter().map(|s| serde_json::from_value(s.part.clone()).unwrap()).collect();
             let all: Vec<_> = parts.iter().flat_map(|p| p.files.clone()).collect();
@@ -70,9 +72,14 @@ mod tests {
             assert!(splits.iter().zip(&parts).all(|(s, p)| p.files.len() == 1 || s.bytes.unwrap() <= max_bytes));
         }
         assert!(
-            group("t", 0, vec![], &SplitRequest { channels: 1, max_bytes: 9, snapshot: None, limit: None })
-                .unwrap()
-                .is_empty()
+            group(
+                "t",
+                0,
+                vec![],
+                &SplitRequest { channels: 1, max_bytes: 9, snapshot: None, stable: false, limit: None }
+            )
+            .unwrap()
+            .is_empty()
         );
     }
 }

@@ -56,6 +56,7 @@ pub(crate) async fn plan(
             description: description.into(),
             rows,
             bytes,
+            stable: true,
             part: to_value(&part(None))?,
         }])
     };
@@ -82,6 +83,7 @@ pub(crate) async fn plan(
                 description: name.description,
                 rows: rows.map(|n| n / share),
                 bytes: bytes.map(|n| n / share),
+                stable: true,
                 part: to_value(&part(range.condition))?,
             })
         })

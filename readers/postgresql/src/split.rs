@@ -51,6 +51,7 @@ pub async fn splits(
                 description: range.description.clone(),
                 rows: share(rows),
                 bytes: share(bytes),
+                stable: false,
                 part: to_value(Part { source, condition: range.condition.clone() })
                     .map_err(|e| Error::internal("a split cannot be written").because(e))?,
             })

@@ -49,7 +49,7 @@ pub fn cut(
         let part = serde_json::to_value(Part { source: index, select })
             .map_err(|error| Error::internal("a split could not be written down").because(error))?;
         let (rows, bytes) = (source.rows.map(|n| n.div_ceil(share)), source.bytes.map(|n| n.div_ceil(share)));
-        Ok(Split { id: 0, table: source.name.clone(), description, rows, bytes, part })
+        Ok(Split { id: 0, table: source.name.clone(), description, rows, bytes, stable: true, part })
     };
     let pieces = pieces(source, split_pk.is_some(), request, tables, file_bytes);
     let keys = if pieces > 1 { keys(database, source, split_pk, pieces)? } else { None };

@@ -23,6 +23,7 @@ fn context() -> ConnectorContext {
         io: tokio::runtime::Handle::current(),
         form: Form::Native,
         time_zone: chrono_tz::UTC,
+        shared: Default::default(),
     }
 }
 
@@ -86,7 +87,7 @@ impl Sink {
 }
 
 fn wants(channels: usize) -> SplitRequest {
-    SplitRequest { channels, max_bytes: 1 << 30, snapshot: None, limit: None }
+    SplitRequest { channels, max_bytes: 1 << 30, snapshot: None, stable: false, limit: None }
 }
 
 /// Reads all splits, in the canonical form or as text.

@@ -103,6 +103,7 @@ impl Reader for StreamReader {
                     description: format!("rows {start} to {}", start + rows - 1),
                     rows: Some(rows),
                     bytes: Some(rows * width),
+                    stable: true,
                     part: serde_json::to_value(Part { seed, start, rows })
                         .map_err(|e| Error::internal("a split cannot be written down").because(e))?,
                 });
@@ -181,6 +182,7 @@ mod tests {
             io: tokio::runtime::Handle::current(),
             form: Form::DataX,
             time_zone: "UTC".parse().unwrap(),
+            shared: Default::default(),
         };
         StreamReader::new(&weir_core::config::parse(&parameters)?, context)
     }
@@ -191,7 +193,7 @@ mod tests {
         let columns = columns.map(|(index, c)| ReadColumn { index, field: c.canonical().clone() }).collect();
         let request = ReadRequest { columns, snapshot: None, limit: None };
         let mut output = Collect::default();
-        let splits = SplitRequest { channels, max_bytes, snapshot: None, limit: None };
+        let splits = SplitRequest { channels, max_bytes, snapshot: None, stable: false, limit: None };
         for split in reader.splits(&splits).await.unwrap() {
             let before = output.0.len();
             reader.read(&split, &request, &mut output).await.unwrap();

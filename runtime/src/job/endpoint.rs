@@ -37,7 +37,8 @@ impl Endpoint {
     /// [`ErrorKind::Unsupported`] when the system has none; [`ErrorKind::Config`] as for the reader.
     pub fn open_catalog(&self, io: Handle, cancel: CancellationToken) -> weir_core::Result<Arc<dyn Catalog>> {
         // Names and sizes have no time zone.
-        let context = ConnectorContext { cancel, io, form: self.form, time_zone: chrono_tz::Tz::UTC };
+        let context =
+            ConnectorContext { cancel, io, form: self.form, time_zone: chrono_tz::Tz::UTC, shared: Default::default() };
         let plugin = self.reader_plugin()?;
         let open = plugin.catalog.ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, format!("{} has no tables that could be listed", plugin.name))

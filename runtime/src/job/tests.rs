@@ -228,6 +228,7 @@ fn data_sources_fill_in_what_the_job_leaves_out() {
         io: runtime.handle().clone(),
         form: Form::Native,
         time_zone: chrono_tz::UTC,
+        shared: Default::default(),
     };
     let opened = job.entries[0].reader.open_reader(&context).err().unwrap().to_string();
     assert!(opened.contains("opened Native") && opened.contains("geheim"), "{opened}");

@@ -110,6 +110,7 @@ mod tests {
             io: tokio::runtime::Handle::current(),
             form: Form::Native,
             time_zone: chrono_tz::UTC,
+            shared: Default::default(),
         };
         let parse = |text: &str| Location::parse(text, &StoreOptions::default(), &context);
         assert_eq!(parse("a b/c.csv").unwrap().path, "a b/c.csv");

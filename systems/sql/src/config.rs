@@ -91,6 +91,12 @@ pub struct WriterConfig {
     pub create_table: Option<bool>,
     /// What an overwrite does when the source is empty: overwrite, keep or error.
     pub on_empty: OnEmpty,
+    /// Where Weir keeps its own tables: `weir_commits`, the record of finished splits, and staging tables. By default
+    /// beside the target.
+    pub ledger: LedgerConfig,
+    /// Whether finished splits are recorded at the target, so that neither a retry nor a resume can double or lose one.
+    /// It takes the right to create tables; without that right, a job goes on only with `false`.
+    pub exactly_once: Option<bool>,
     /// Statements before the load; `@table` stands for the table.
     pub pre_sql: OneOrMany<String>,
     /// Statements after the load is published.
@@ -103,6 +109,15 @@ pub struct WriterConfig {
     /// The most bytes to send at once.
     #[schemars(range(min = 1))]
     pub batch_byte_size: Option<u64>,
+}
+
+/// Where a writer keeps its own tables.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct LedgerConfig {
+    /// The schema (MySQL: the database).
+    pub schema: Option<String>,
 }
 
 /// URL and table, DataX's way.

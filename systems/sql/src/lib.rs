@@ -4,6 +4,7 @@
 //! read the same in every dialect. It talks to no server: a system's crate brings connection, catalogue and types.
 
 pub mod columns;
+pub mod commits;
 pub mod config;
 pub mod names;
 pub mod ranges;
@@ -11,6 +12,7 @@ pub mod statements;
 pub mod tables;
 
 pub use columns::{Selected, resolve_source_columns, resolve_target_columns};
+pub use commits::Commits;
 pub use config::{Object, ReaderConfig, Source, WriterConfig};
 pub use names::{Quoting, TableName, find_name};
 pub use ranges::{KeyRange, integer_boundaries, key_ranges};

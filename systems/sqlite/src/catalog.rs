@@ -323,6 +323,7 @@ mod tests {
             io: tokio::runtime::Handle::current(),
             form: Form::Native,
             time_zone: chrono_tz::UTC,
+            shared: Default::default(),
         }
     }
 

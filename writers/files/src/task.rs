@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use weir_core::{Error, Finished, Receipt, Result, ResultExt, TaskId, TaskWriter, WritePlan, Written};
+use weir_core::{Account, Error, Receipt, Result, ResultExt, TaskId, TaskWriter, WritePlan, Written};
 use weir_files::Sink;
 
 use crate::encode::Encoder;
@@ -78,13 +78,13 @@ impl TaskWriter for FilesTask {
         Ok(Written { refused })
     }
 
-    async fn finish(mut self: Box<Self>) -> Result<Finished> {
+    async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
         self.end().await?;
         self.rules.location.store.sync_folder(&self.rules.staging(&self.task.run_id))?;
         self.finished = true;
         let data = serde_json::to_value(&self.parts).map_err(|e| Error::internal("no receipt").because(e))?;
-        let receipt = Receipt { split: self.task.split, rows: self.rows, skipped: 0, data };
-        Ok(Finished { receipt, refused: Vec::new() })
+        let receipt = Receipt { split: self.task.split, rows: self.rows, skipped: 0, account, data };
+        Ok(receipt)
     }
 }
 

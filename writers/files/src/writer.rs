@@ -123,6 +123,7 @@ impl Writer for FilesWriter {
             statements,
             method: method.into(),
             commits_per_split: false,
+            records_splits: false,
             keys: Vec::new(),
             warnings: Vec::new(),
             state: serde_json::Value::Null,

@@ -14,7 +14,7 @@ use weir_writer_files as _;
 
 fn context(form: Form) -> ConnectorContext {
     let io = tokio::runtime::Handle::current();
-    ConnectorContext { cancel: Default::default(), io, form, time_zone: chrono_tz::UTC }
+    ConnectorContext { cancel: Default::default(), io, form, time_zone: chrono_tz::UTC, shared: Default::default() }
 }
 
 fn writer(form: Form, parameters: &Value) -> std::result::Result<Arc<dyn Writer>, Faults> {
@@ -59,8 +59,8 @@ async fn stage(
             let batch = RecordBatch::try_new(plan.input_schema(), batch.columns().to_vec())?;
             refused.extend(task.write(&batch).await?.refused);
         }
-        let finished = task.finish().await?;
-        receipts.push(finished.receipt);
+        let finished = task.finish(Default::default()).await?;
+        receipts.push(finished);
     }
     // What comes back from another process has been JSON in between.
     let plan = serde_json::from_value(serde_json::to_value(&plan).unwrap()).unwrap();
@@ -99,7 +99,7 @@ async fn read(parameters: &Value) -> Vec<Vec<Option<String>>> {
     let columns = reader.schema().await.unwrap().columns;
     let columns = columns.iter().enumerate().map(|(index, c)| ReadColumn { index, field: c.canonical().clone() });
     let request = ReadRequest { columns: columns.collect(), snapshot: None, limit: None };
-    let wanted = SplitRequest { channels: 2, max_bytes: 1 << 30, snapshot: None, limit: None };
+    let wanted = SplitRequest { channels: 2, max_bytes: 1 << 30, snapshot: None, stable: false, limit: None };
     let mut rows = Rows::default();
     for split in reader.splits(&wanted).await.unwrap() {
         reader.read(&split, &request, &mut rows).await.unwrap();

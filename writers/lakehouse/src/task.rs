@@ -14,7 +14,7 @@ use deltalake::logstore::ObjectStoreRef;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use weir_core::{ConnectorContext, DirtyRow, Error, Finished, Receipt, Result, TaskWriter, WritePlan, Written};
+use weir_core::{Account, ConnectorContext, DirtyRow, Error, Receipt, Result, TaskWriter, WritePlan, Written};
 use weir_lakehouse::{arrow_schema, delta_error, partition_value, to_stored};
 
 use crate::commit::delete;
@@ -237,7 +237,7 @@ impl TaskWriter for LakehouseTask {
         Ok(Written { refused })
     }
 
-    async fn finish(mut self: Box<Self>) -> Result<Finished> {
+    async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
         self.tell(Message::Finish).await?;
         let worker = &mut self.worker;
         let adds = self
@@ -246,7 +246,8 @@ impl TaskWriter for LakehouseTask {
                 worker.await.map_err(|e| Error::internal("the file writer ended unexpectedly").because(e))?
             })
             .await?;
-        let receipt = Receipt { split: self.split, rows: self.rows, skipped: 0, data: json!({ "adds": adds }) };
-        Ok(Finished { receipt, refused: Vec::new() })
+        let receipt =
+            Receipt { split: self.split, rows: self.rows, skipped: 0, account, data: json!({ "adds": adds }) };
+        Ok(receipt)
     }
 }

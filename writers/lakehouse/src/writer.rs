@@ -430,6 +430,7 @@ impl Writer for LakehouseWriter {
             statements,
             method,
             commits_per_split: false,
+            records_splits: false,
             keys,
             warnings: creates.then(|| self.creation_warning()).into_iter().collect(),
             state: serde_json::to_value(state)

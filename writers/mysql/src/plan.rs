@@ -115,6 +115,7 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         statements,
         method: method(mode, load),
         commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
+        records_splits: false,
         keys,
         warnings,
         state: serde_json::to_value(&state).map_err(|e| Error::internal("a plan cannot be written down").because(e))?,

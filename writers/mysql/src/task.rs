@@ -7,7 +7,7 @@ use arrow::compute::filter_record_batch;
 use async_trait::async_trait;
 use serde_json::json;
 use weir_core::{
-    DirtyRow, Finished, Receipt, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan, Written, bisect,
+    Account, DirtyRow, Receipt, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan, Written, bisect,
 };
 use weir_mysql::{QUOTING, Session};
 use weir_sql::WriterConfig;
@@ -157,7 +157,7 @@ impl TaskWriter for MySqlTask {
         Ok(Written { refused })
     }
 
-    async fn finish(mut self: Box<Self>) -> Result<Finished> {
+    async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
         // Also without a row: an earlier attempt's must go.
         if self.state.staging.is_some() {
             self.begin().await.context("table", &self.state.table)?;
@@ -167,7 +167,7 @@ impl TaskWriter for MySqlTask {
             session.run("COMMIT").await.context("table", &self.state.table)?;
         }
         session.close().await;
-        let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, data: json!({}) };
-        Ok(Finished { receipt, refused: Vec::new() })
+        let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, account, data: json!({}) };
+        Ok(receipt)
     }
 }

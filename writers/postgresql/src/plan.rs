@@ -127,6 +127,7 @@ pub(crate) async fn plan(
         statements,
         method,
         commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
+        records_splits: false,
         keys,
         warnings,
         state: serde_json::to_value(&state).map_err(|e| Error::internal("the plan cannot be written").because(e))?,

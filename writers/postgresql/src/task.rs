@@ -5,7 +5,7 @@ use arrow::datatypes::Field;
 use async_trait::async_trait;
 use serde_json::json;
 use weir_core::{
-    Bisect, DirtyRow, Error, Finished, Receipt, Refusal, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan,
+    Account, Bisect, DirtyRow, Error, Receipt, Refusal, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan,
     Written, batch_bytes, bisect, slice_rows,
 };
 use weir_postgresql::copy::Encoder;
@@ -195,10 +195,10 @@ impl TaskWriter for Task {
         Ok(written)
     }
 
-    async fn finish(mut self: Box<Self>) -> Result<Finished> {
+    async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
         self.session.execute("COMMIT").await.context("table", &self.table)?;
-        let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, data: json!({}) };
+        let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, account, data: json!({}) };
         self.session.close().await;
-        Ok(Finished { receipt, refused: Vec::new() })
+        Ok(receipt)
     }
 }

@@ -184,6 +184,7 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
         statements: prepare,
         method: method.into(),
         commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
+        records_splits: false,
         keys: upsert_keys,
         warnings,
         state: serde_json::to_value(state)

@@ -6,7 +6,7 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use serde_json::json;
-use weir_core::{DirtyRow, Error, ErrorKind, Finished, Receipt, Result, TaskWriter, Written};
+use weir_core::{Account, DirtyRow, Error, ErrorKind, Receipt, Result, TaskWriter, Written};
 use weir_sqlite::{Connection, Database, Value};
 
 use crate::encode::Encoder;
@@ -69,13 +69,13 @@ impl TaskWriter for SqliteTask {
         Ok(Written { refused: outcome.refused })
     }
 
-    async fn finish(mut self: Box<Self>) -> Result<Finished> {
+    async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
         if self.begun {
             self.run(|database| Ok(database.execute("COMMIT")?)).await?;
         }
         let data = json!({ "stage": self.state.stage });
-        let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, data };
-        Ok(Finished { receipt, refused: Vec::new() })
+        let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, account, data };
+        Ok(receipt)
     }
 }
 

@@ -27,6 +27,7 @@ fn context(form: Form) -> ConnectorContext {
         io: tokio::runtime::Handle::current(),
         form,
         time_zone: chrono_tz::UTC,
+        shared: Default::default(),
     }
 }
 
@@ -126,9 +127,8 @@ async fn write(writer: &SqliteWriter, batches: &[RecordBatch], run: &str) -> Res
         drop(lost);
         let mut task = writer.open(&result.plan, &id).await?;
         result.refused.extend(task.write(batch).await?.refused);
-        let finished = task.finish().await?;
-        result.refused.extend(finished.refused);
-        result.receipts.push(finished.receipt);
+        let finished = task.finish(Default::default()).await?;
+        result.receipts.push(finished);
     }
     Ok(result)
 }
@@ -346,7 +346,7 @@ async fn what_is_created_reads_back_as_the_same_types_and_values() {
     for (field, column) in written.schema().fields().iter().zip(&source.columns) {
         assert!(weir_core::field::same_representation(field, column.canonical()), "{field} {:?}", column.canonical());
     }
-    let wanted = SplitRequest { channels: 1, max_bytes: 1 << 30, snapshot: None, limit: None };
+    let wanted = SplitRequest { channels: 1, max_bytes: 1 << 30, snapshot: None, stable: false, limit: None };
     let splits = reader.splits(&wanted).await.unwrap();
     let columns = source.columns.iter().enumerate();
     let columns = columns.map(|(index, c)| ReadColumn { index, field: c.canonical().clone() }).collect();

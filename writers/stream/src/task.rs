@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
-use weir_core::{ConnectorContext, Error, ErrorKind, Finished, Receipt, Result, ResultExt, TaskWriter, Written};
+use weir_core::{Account, ConnectorContext, Error, ErrorKind, Receipt, Result, ResultExt, TaskWriter, Written};
 
 use crate::config::Config;
 use crate::lines;
@@ -92,7 +92,7 @@ impl TaskWriter for StreamTask {
         Ok(Written::default())
     }
 
-    async fn finish(mut self: Box<Self>) -> Result<Finished> {
+    async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
         let mut data = json!({});
         if let Output::Part(part) = &mut self.output {
             part.file.flush().await.context("file", part.path.display())?;
@@ -100,8 +100,8 @@ impl TaskWriter for StreamTask {
             part.kept = true;
             data = json!({ "part": part.name });
         }
-        let receipt = Receipt { split: self.split, rows: self.rows, skipped: 0, data };
-        Ok(Finished { receipt, refused: Vec::new() })
+        let receipt = Receipt { split: self.split, rows: self.rows, skipped: 0, account, data };
+        Ok(receipt)
     }
 }
 

@@ -89,6 +89,7 @@ impl Writer for StreamWriter {
             statements: Vec::new(),
             method: method.into(),
             commits_per_split: self.file.is_none(),
+            records_splits: false,
             keys: Vec::new(),
             warnings: Vec::new(),
             state: Value::Null,

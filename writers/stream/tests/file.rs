@@ -13,6 +13,7 @@ fn writer(parameters: serde_json::Value) -> Arc<dyn Writer> {
         io: tokio::runtime::Handle::current(),
         form: Form::Native,
         time_zone: "UTC".parse().unwrap(),
+        shared: Default::default(),
     };
     let config = weir_core::config::parse(&parameters).unwrap();
     Arc::new(weir_writer_stream::StreamWriter::new(config, context).unwrap())
@@ -42,7 +43,7 @@ async fn task(writer: &dyn Writer, plan: &WritePlan, split: u32, values: Vec<i64
     let mut open = writer.open(plan, &task).await.unwrap();
     let batch = RecordBatch::try_new(plan.input_schema(), vec![Arc::new(Int64Array::from(values))]).unwrap();
     open.write(&batch).await.unwrap();
-    open.finish().await.unwrap().receipt
+    open.finish(Default::default()).await.unwrap()
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ pub fn context() -> ConnectorContext {
         io: tokio::runtime::Handle::current(),
         form: Form::Native,
         time_zone: chrono_tz::UTC,
+        shared: Default::default(),
     }
 }
 
@@ -80,7 +81,7 @@ pub async fn task(writer: &dyn Writer, plan: &WritePlan, split: u32, batch: &Rec
     });
     let batch = RecordBatch::try_new(plan.input_schema(), columns.collect()).unwrap();
     let refused = open.write(&batch).await.unwrap().refused;
-    (open.finish().await.unwrap().receipt, refused)
+    (open.finish(Default::default()).await.unwrap(), refused)
 }
 
 /// A whole job with one split for each batch.
@@ -121,7 +122,7 @@ pub async fn read(path: &Path, parameters: Value) -> Result<RecordBatch> {
     let columns = schema.columns.iter().enumerate();
     let columns = columns.map(|(index, c)| ReadColumn { index, field: c.canonical().clone() }).collect();
     let request = ReadRequest { columns, snapshot: None, limit: None };
-    let wanted = SplitRequest { channels: 2, max_bytes: 1 << 30, snapshot: None, limit: None };
+    let wanted = SplitRequest { channels: 2, max_bytes: 1 << 30, snapshot: None, stable: false, limit: None };
     let mut output = Collect::default();
     for split in reader.splits(&wanted).await? {
         reader.read(&split, &request, &mut output).await?;

@@ -1,0 +1,140 @@
+//! `weir_commits`: a target's own record of the runs that write to it.
+//!
+//! One row a finished split, written in the transaction of the split's rows; one more when the run is published. The
+//! primary key makes a split that is written twice fail the second time, whoever writes it: an attempt whose connection
+//! was lost while it committed, and the one that took its place, cannot both land.
+
+use serde::{Deserialize, Serialize};
+use weir_core::{Error, Receipt, Recorded, Result};
+
+use crate::names::{Quoting, TableName};
+
+/// The table's name, in the schema of the target or in the one of `ledger.schema`.
+pub const TABLE: &str = "weir_commits";
+
+/// Stands for the split in the record that says that preSql has been run and the staging made.
+pub const PREPARED: i64 = -1;
+
+/// Stands for the split in the record that says that the run is published.
+pub const PUBLISHED: i64 = -2;
+
+/// The longest run id the record takes, in bytes.
+pub const MAX_RUN_ID: usize = 120;
+
+/// The statements about one run's records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commits {
+    /// Where the records are.
+    pub table: TableName,
+    /// The run.
+    pub run_id: String,
+}
+
+impl Commits {
+    /// For the run `run_id` (see [`MAX_RUN_ID`]) into `target`: beside it, or in the schema that `ledger` names.
+    pub fn new(run_id: &str, target: &TableName, ledger: Option<&str>) -> Self {
+        let mut table = target.sibling(TABLE);
+        if let Some(schema) = ledger {
+            table.schema = Some(schema.to_owned());
+        }
+        Self { table, run_id: run_id.to_owned() }
+    }
+
+    /// `CREATE TABLE IF NOT EXISTS`, with the dialect's types for a name of up to 120 ASCII characters, for long text
+    /// and for a moment that is filled in by itself (`timestamp DEFAULT CURRENT_TIMESTAMP`).
+    pub fn create(&self, quoting: Quoting, name: &str, text: &str, moment: &str) -> String {
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} (run_id {name} NOT NULL, split bigint NOT NULL, target {text} NOT NULL, \
+             receipt {text} NOT NULL, committed_at {moment}, PRIMARY KEY (run_id, split))",
+            self.table.quoted(quoting)
+        )
+    }
+
+    /// `INSERT` of one record; `literal` quotes a text in the dialect.
+    ///
+    /// # Errors
+    /// Those of writing JSON.
+    pub fn insert(
+        &self,
+        quoting: Quoting,
+        split: i64,
+        target: &str,
+        receipt: Option<&Receipt>,
+        literal: impl Fn(&str) -> String,
+    ) -> Result<String> {
+        let receipt = receipt.map_or_else(|| Ok("null".into()), serde_json::to_string);
+        let receipt = receipt.map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
+        Ok(format!(
+            "INSERT INTO {} (run_id, split, target, receipt) VALUES ({}, {split}, {}, {})",
+            self.table.quoted(quoting),
+            literal(&self.run_id),
+            literal(target),
+            literal(&receipt)
+        ))
+    }
+
+    /// `SELECT` of all records: split and receipt.
+    pub fn select(&self, quoting: Quoting, literal: impl Fn(&str) -> String) -> String {
+        let table = self.table.quoted(quoting);
+        format!("SELECT split, receipt FROM {table} WHERE run_id = {} ORDER BY split", literal(&self.run_id))
+    }
+
+    /// `DELETE` of all records.
+    pub fn delete(&self, quoting: Quoting, literal: impl Fn(&str) -> String) -> String {
+        format!("DELETE FROM {} WHERE run_id = {}", self.table.quoted(quoting), literal(&self.run_id))
+    }
+}
+
+/// What the rows of [`Commits::select`] say.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Whether preSql has been run.
+    pub prepared: bool,
+    /// Splits and publication.
+    pub recorded: Recorded,
+}
+
+impl Records {
+    /// Reads the rows.
+    ///
+    /// # Errors
+    /// A receipt that somebody has changed.
+    pub fn of(rows: impl IntoIterator<Item = (i64, String)>) -> Result<Self> {
+        let mut records = Self::default();
+        for (split, receipt) in rows {
+            match split {
+                PREPARED => records.prepared = true,
+                PUBLISHED => records.recorded.published = true,
+                _ => records.recorded.receipts.push(serde_json::from_str(&receipt).map_err(|e| {
+                    Error::internal(format!("the receipt in {TABLE} cannot be read")).because(e).with("split", split)
+                })?),
+            }
+        }
+        Ok(records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_core::Account;
+
+    #[test]
+    fn a_receipt_comes_back_from_its_record() {
+        let target = TableName::parse("shop.orders", Quoting::DOUBLE).unwrap();
+        let commits = Commits::new("r1", &target, None);
+        assert_eq!(commits.table.to_string(), "shop.weir_commits");
+        assert_eq!(Commits::new("r1", &target, Some("etl")).table.to_string(), "etl.weir_commits");
+        let account = Account { attempt: 2, epoch: "e".into(), ..Account::default() };
+        let receipt = Receipt { split: 3, rows: 5, skipped: 0, account, data: serde_json::json!({"a": 1}) };
+        let literal = |text: &str| format!("'{text}'");
+        let insert = commits.insert(Quoting::DOUBLE, 3, "shop.orders", Some(&receipt), literal).unwrap();
+        assert!(insert.starts_with(r#"INSERT INTO "shop"."weir_commits" (run_id"#), "{insert}");
+        let text = serde_json::to_string(&receipt).unwrap();
+        let rows = [(PUBLISHED, "null".into()), (PREPARED, "null".into()), (3, text)];
+        let records = Records::of(rows).unwrap();
+        assert!(records.prepared && records.recorded.published);
+        assert_eq!(records.recorded.receipts, [receipt]);
+        assert!(Records::of([(0, "{".into())]).is_err());
+    }
+}
