@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, Result, TableInfo};
+use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Result, TableInfo, glob};
 
 use crate::connection::Location;
 use crate::files::active_files;
@@ -42,7 +42,7 @@ impl Catalog for LakehouseCatalog {
                     Ok(below) if !below.as_os_str().is_empty() => below.display().to_string(),
                     _ => ".".to_owned(),
                 };
-                if pattern.as_deref().is_some_and(|p| !matches(p, &name)) {
+                if pattern.as_deref().is_some_and(|p| !glob(p, &name, LetterCase::Exact)) {
                     continue;
                 }
                 tables.push(describe(name, &path).await);
@@ -83,50 +83,4 @@ async fn describe(name: String, path: &Path) -> TableInfo {
         info.bytes = Some(files.iter().map(|f| f.size).sum());
     }
     info
-}
-
-/// Whether `name` matches a pattern of `*` and `?`.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    p = at + 1;
-                    n = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn patterns() {
-        for (pattern, name, fits) in [
-            ("*", "orders", true),
-            ("ord*s", "orders", true),
-            ("o?ders", "orders", true),
-            ("*item*", "shop/order_items", true),
-            ("order", "orders", false),
-            ("", "x", false),
-        ] {
-            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use mysql_async::Row;
 use weir_core::config::nearest;
-use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, Result, TableInfo};
+use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Result, TableInfo, glob};
 use weir_sql::{TableName, find_name};
 
 use crate::QUOTING;
@@ -302,35 +302,10 @@ impl Catalog for MySqlCatalog {
         Ok(rows
             .into_iter()
             .map(of)
-            .filter(|t| pattern.as_deref().is_none_or(|p| glob(p.as_bytes(), t.name.as_bytes())))
+            .filter(|t| pattern.as_deref().is_none_or(|p| glob(p, &t.name, LetterCase::Ignore)))
             .collect())
     }
 }
 
 /// A pattern may be typed with the system's quotation marks.
 const QUOTING_FREE: fn(&str) -> String = |pattern| pattern.replace(QUOTING.open, "");
-
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern.split_first(), name.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), _) => glob(rest, name) || (!name.is_empty() && glob(pattern, &name[1..])),
-        (Some((b'?', rest)), Some((_, name))) => {
-            // One character, however many bytes.
-            let more = name.iter().take_while(|b| **b & 0xC0 == 0x80).count();
-            glob(rest, &name[more..])
-        }
-        (Some((p, rest)), Some((n, name))) => p.eq_ignore_ascii_case(n) && glob(rest, name),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_are_globs() {
-        assert!(glob(b"order_*", b"order_01") && glob(b"*", b"") && glob("?rder".as_bytes(), "örder".as_bytes()));
-        assert!(!glob(b"order", b"orders") && !glob(b"o?", b"o"));
-    }
-}

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Column as _, Decode, Executor, Postgres, Row, SqlSafeStr, Statement, Type};
-use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, Result, TableInfo};
+use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Result, TableInfo, glob};
 use weir_sql::{Quoting, TableName, find_name};
 
 use crate::connection::{Endpoint, Session, literal};
@@ -378,7 +378,7 @@ impl Catalog for PgCatalog {
             };
             let current: bool = get::<Option<bool>>(row, 5)?.unwrap_or(false);
             let name = if current { part(&name) } else { format!("{}.{}", part(&schema), part(&name)) };
-            if pattern.is_some_and(|p| !glob(p, &name)) {
+            if pattern.is_some_and(|p| !glob(p, &name, LetterCase::Exact)) {
                 continue;
             }
             let kind = letter(&get::<String>(row, 2)?);
@@ -397,45 +397,5 @@ impl Catalog for PgCatalog {
         }
         tables.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(tables)
-    }
-}
-
-/// Whether `name` matches `pattern`: `*` any text, `?` one character.
-fn glob(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut p, mut n) = (0, 0);
-    // Where the last star stood, and how much of the name it has taken.
-    let mut star: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    p = at + 1;
-                    n = taken + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::glob;
-
-    #[test]
-    fn globs_match_whole_names() {
-        assert!(glob("order_*", "order_01") && glob("*", "") && glob("a?c*", "abcd") && glob("*.t*x", "s.tax"));
-        assert!(!glob("order", "orders") && !glob("?", "") && !glob("a*b", "abc"));
     }
 }

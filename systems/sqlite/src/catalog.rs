@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, Result, TableInfo};
+use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Result, TableInfo, glob};
 use weir_sql::{TableName, find_name};
 
 use crate::raw::{Database, Value};
@@ -257,7 +257,7 @@ fn list(database: &Database<'_>, pattern: Option<&str>, file_bytes: u64) -> Resu
     let mut names = Vec::new();
     database.query(sql, &[], |row| {
         let name = row.text(0).unwrap_or_default();
-        if !is_internal(&name) && pattern.is_none_or(|p| matches_glob(p, &name)) {
+        if !is_internal(&name) && pattern.is_none_or(|p| glob(p, &name, LetterCase::Ignore)) {
             kinds.insert(name.clone(), row.text(1).unwrap_or_default());
             names.push(name);
         }
@@ -281,36 +281,6 @@ fn list(database: &Database<'_>, pattern: Option<&str>, file_bytes: u64) -> Resu
     Ok(infos)
 }
 
-/// `*` stands for any text, `?` for one character; the case of letters does not matter, as in SQLite's own names.
-fn matches_glob(pattern: &str, name: &str) -> bool {
-    let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
-    let name: Vec<char> = name.to_lowercase().chars().collect();
-    let (mut p, mut n) = (0, 0);
-    let mut star = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                // The last star takes one character more.
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    p = at + 1;
-                    n = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,12 +295,6 @@ mod tests {
             time_zone: chrono_tz::UTC,
             shared: Default::default(),
         }
-    }
-
-    #[test]
-    fn globs() {
-        assert!(matches_glob("Or*s", "orders") && matches_glob("*", "") && matches_glob("o?ders", "orders"));
-        assert!(!matches_glob("or*x", "orders") && !matches_glob("o?", "o") && matches_glob("*a*b", "xaxbxb"));
     }
 
     #[tokio::test]
