@@ -17,7 +17,7 @@ use weir_core::{
     ReadRequest, Reader, Result, ResultExt, SourceSchema, SourceTable, Split, SplitRequest,
 };
 use weir_mysql::{Options, Session, Setup, Shape, ZeroDate, connect_first, connect_rows, from_sqlx};
-use weir_sql::{Object, columns::is_all, statements::select};
+use weir_sql::{Object, Sources, columns::is_all, statements::select};
 
 use crate::config::MySqlReaderConfig;
 use crate::decode::Decoder;
@@ -29,6 +29,8 @@ use crate::split::{Part, plan};
 pub struct MySqlReader {
     config: MySqlReaderConfig,
     locations: Vec<Location>,
+    /// What was ignored.
+    warnings: Vec<String>,
     setup: Setup,
     shape: Shape,
     zero_date: ZeroDate,
@@ -41,10 +43,11 @@ impl MySqlReader {
     ///
     /// # Errors
     /// Every rule across parameters that is broken.
-    pub fn new(config: MySqlReaderConfig, context: &ConnectorContext) -> Result<Self, Faults> {
+    pub fn new(mut config: MySqlReaderConfig, context: &ConnectorContext) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let mut locations = Vec::new();
-        for source in config.common.sources()? {
+        let Sources { list, warnings } = config.common.sources(context.form)?;
+        for source in list {
             match config.options(&source.urls, source.username.as_deref(), source.password.as_ref(), "/url") {
                 Ok(options) => locations.push(Location { options, object: source.object }),
                 Err(more) => faults.0.extend(more.0),
@@ -62,6 +65,7 @@ impl MySqlReader {
             described: OnceCell::new(),
             config,
             locations,
+            warnings,
             shape,
         })
     }
@@ -132,6 +136,7 @@ impl Reader for MySqlReader {
         }
         let warnings = self.locations.iter().flat_map(|l| &l.options).flat_map(|o| o.warnings.iter().cloned());
         schema.warnings.extend(warnings);
+        schema.warnings.extend(self.warnings.iter().cloned());
         schema.warnings.dedup();
         Ok(schema)
     }

@@ -13,7 +13,7 @@ use weir_core::{
 use weir_postgresql::copy::Decoder;
 use weir_postgresql::error::map;
 use weir_postgresql::{Endpoint, Session};
-use weir_sql::{Object, Source, columns::is_all, statements};
+use weir_sql::{Source, Sources, columns::is_all, statements};
 
 use crate::config::PostgresqlReaderConfig;
 use crate::source::{Described, describe, same_columns, select_entry};
@@ -28,6 +28,8 @@ pub struct PostgresqlReader {
     pub(crate) config: PostgresqlReaderConfig,
     pub(crate) sources: Vec<Located>,
     pub(crate) endpoints: Vec<Endpoint>,
+    /// What was ignored.
+    warnings: Vec<String>,
     pub(crate) context: ConnectorContext,
     described: OnceCell<Arc<Vec<Described>>>,
 }
@@ -43,12 +45,13 @@ impl PostgresqlReader {
     ///
     /// # Errors
     /// All faults of the parameters.
-    pub fn new(config: PostgresqlReaderConfig, context: ConnectorContext) -> Result<Self, Faults> {
+    pub fn new(mut config: PostgresqlReaderConfig, context: ConnectorContext) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let mut endpoints = Vec::new();
         let mut places: Vec<(Vec<String>, Option<String>)> = Vec::new();
         let mut sources = Vec::new();
-        for source in config.common.sources()? {
+        let Sources { list, warnings } = config.common.sources(context.form)?;
+        for source in list {
             // Several tables of one database share its snapshot.
             let place = (source.urls.clone(), source.username.clone());
             let endpoint = match places.iter().position(|p| *p == place) {
@@ -71,20 +74,7 @@ impl PostgresqlReader {
             };
             sources.push(Located { source, endpoint });
         }
-        let queries = sources.iter().any(|s| matches!(s.source.object, Object::Query(_)));
-        if queries {
-            let common = &config.common;
-            if !is_all(common.column.as_slice()) {
-                faults.add("/column", "`column` does not apply to a querySql: write the columns into the statement");
-            }
-            if common.filter().is_some() {
-                faults.add("/where", "`where` does not apply to a querySql: write the condition into the statement");
-            }
-            if common.split_pk.is_some() {
-                faults.add("/splitPk", "`splitPk` does not apply to a querySql, which is one split: remove it");
-            }
-        }
-        faults.or(Self { config, sources, endpoints, context, described: OnceCell::new() })
+        faults.or(Self { config, sources, warnings, endpoints, context, described: OnceCell::new() })
     }
 
     /// Every table and query, described once in the life of this reader.
@@ -135,6 +125,7 @@ impl Reader for PostgresqlReader {
         });
         let mut warnings: Vec<String> = self.endpoints.iter().flat_map(Endpoint::warnings).collect();
         warnings.dedup();
+        warnings.extend(self.warnings.iter().cloned());
         Ok(SourceSchema {
             columns: columns.collect(),
             tables: tables.collect(),

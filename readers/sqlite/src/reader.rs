@@ -9,7 +9,7 @@ use weir_core::{
     BatchSender, Check, ConnectorContext, DirtyRow, Error, ErrorKind, Faults, MAX_BATCH_BYTES, MAX_BATCH_ROWS,
     Parameters, ReadRequest, Reader, Result, SourceSchema, SourceTable, Split, SplitRequest,
 };
-use weir_sql::{Object, columns::is_all};
+use weir_sql::{Object, Sources, columns::is_all};
 use weir_sqlite::{Access, Database, File, Statement, path_of};
 
 use crate::config::SqliteReaderConfig;
@@ -24,6 +24,8 @@ const BATCH_BYTES: usize = MAX_BATCH_BYTES / 2;
 pub struct SqliteReader {
     config: SqliteReaderConfig,
     sources: Vec<FileSource>,
+    /// What was ignored.
+    warnings: Vec<String>,
     context: ConnectorContext,
 }
 
@@ -41,12 +43,13 @@ impl SqliteReader {
     /// # Errors
     /// Every fault, with its pointer.
     pub fn open(parameters: &Parameters, context: &ConnectorContext) -> Result<Self, Faults> {
-        let config: SqliteReaderConfig = weir_core::config::parse(parameters)?;
+        let mut config: SqliteReaderConfig = weir_core::config::parse(parameters)?;
+        let Sources { list, warnings } = config.common.sources(context.form)?;
         let session = config.common.session.as_slice().to_vec();
         let mut faults = Faults::default();
         let mut sources: Vec<FileSource> = Vec::new();
-        let (mut queries, listed) = (0, config.common.sources()?);
-        for source in listed {
+        let mut queries = 0;
+        for source in list {
             // Several URLs stand for the same database; the first whose file is there is used.
             let mut paths = Vec::new();
             for url in &source.urls {
@@ -73,10 +76,7 @@ impl SqliteReader {
                 source.name = format!("{}:{}", source.file.path.display(), source.name);
             }
         }
-        if !config.common.query_sql.is_empty() && (!is_all(config.common.column.as_slice())) {
-            faults.add("/column", "`column` does not apply to `querySql`: list the columns in the statement");
-        }
-        faults.or(Self { config, sources, context: context.clone() })
+        faults.or(Self { config, sources, warnings, context: context.clone() })
     }
 
     async fn describe(&self, index: usize) -> Result<Described> {
@@ -94,8 +94,8 @@ impl SqliteReader {
 #[async_trait]
 impl Reader for SqliteReader {
     async fn schema(&self) -> Result<SourceSchema> {
-        let mut schema =
-            SourceSchema { listed: !is_all(self.config.common.column.as_slice()), ..SourceSchema::default() };
+        let listed = !is_all(self.config.common.column.as_slice());
+        let mut schema = SourceSchema { listed, warnings: self.warnings.clone(), ..SourceSchema::default() };
         for index in 0..self.sources.len() {
             let described = self.describe(index).await?;
             if index == 0 {

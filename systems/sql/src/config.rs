@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::config::OneOrMany;
 use weir_core::{Faults, Form, OnEmpty, Secret, WriteMode};
 
+use crate::columns::is_all;
 use crate::statements::trimmed;
 use crate::tables;
 
@@ -89,6 +90,9 @@ pub struct WriterConfig {
     pub key: OneOrMany<String>,
     /// Whether to create the table when it is missing. On under the plain names, off under DataX's.
     pub create_table: Option<bool>,
+    /// What an upsert does when the input holds a key more than once: `last` keeps the row that comes last, in the
+    /// order of splits and of rows within a split; `error` fails the job before anything is published.
+    pub duplicate_keys: DuplicateKeys,
     /// What an overwrite does when the source is empty: overwrite, keep or error.
     pub on_empty: OnEmpty,
     /// Where Weir keeps its own tables: `weir_commits`, the record of finished splits, and staging tables. By default
@@ -109,6 +113,18 @@ pub struct WriterConfig {
     /// The most bytes to send at once.
     #[schemars(range(min = 1))]
     pub batch_byte_size: Option<u64>,
+}
+
+/// What an upsert does with input rows of equal keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum DuplicateKeys {
+    /// The last row wins.
+    #[default]
+    Last,
+    /// The job fails.
+    Error,
 }
 
 /// Where a writer keeps its own tables.
@@ -160,6 +176,15 @@ pub struct Source {
     pub object: Object,
 }
 
+/// What a reader reads.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The tables and statements in order.
+    pub list: Vec<Source>,
+    /// What was ignored; belongs into [`SourceSchema::warnings`](weir_core::SourceSchema::warnings).
+    pub warnings: Vec<String>,
+}
+
 /// The one table of a writer, and where it is.
 #[derive(Debug, Clone)]
 pub struct Destination {
@@ -176,12 +201,16 @@ pub struct Destination {
 impl ReaderConfig {
     /// All tables or statements of all databases, in order.
     ///
+    /// `table`, `column`, `where` and `splitPk` say nothing about statements. Beside `querySql` they are a fault in our
+    /// own form; in DataX's form one warning, and they are taken out of these parameters. Where a job reads both
+    /// tables and statements, from several databases, they hold for the tables.
+    ///
     /// # Errors
-    /// No URL, no table, tables and statements together, or parameters that do not apply to statements; every fault
-    /// with its pointer.
-    pub fn sources(&self) -> Result<Vec<Source>, Faults> {
+    /// No URL, no table, or parameters beside statements; every fault with its pointer.
+    pub fn sources(&mut self, form: Form) -> Result<Sources, Faults> {
         let mut faults = Faults::default();
         let mut sources = Vec::new();
+        let warnings = self.settle_statements(form, &mut faults).into_iter().collect();
         let whole = ReaderConnection {
             jdbc_url: self.url.iter().cloned().collect::<Vec<_>>().into(),
             username: None,
@@ -214,12 +243,8 @@ impl ReaderConfig {
             if connection.jdbc_url.is_empty() {
                 faults.add(pointer, "no `url`: say where the database is (or name a `datasource`)");
             }
-            match (connection.table.is_empty(), connection.query_sql.is_empty()) {
-                (true, true) => faults.add(pointer, "no `table`: name a table, or give a `querySql`"),
-                (false, false) => {
-                    faults.add(pointer, "`table` and `querySql` exclude each other: remove one of them");
-                }
-                _ => {}
+            if connection.table.is_empty() && connection.query_sql.is_empty() {
+                faults.add(pointer, "no `table`: name a table, or give a `querySql`");
             }
             let tables = match tables::expand(connection.table.as_slice(), &format!("{pointer}/table")) {
                 Ok(tables) => tables,
@@ -238,7 +263,64 @@ impl ReaderConfig {
                 });
             }
         }
-        faults.or(sources)
+        faults.or(Sources { list: sources, warnings })
+    }
+
+    /// What stands beside statements and does not apply to them: taken out with a warning, or added to the faults.
+    fn settle_statements(&mut self, form: Form, faults: &mut Faults) -> Option<String> {
+        let native = form == Form::Native;
+        let mut ignored: Vec<String> = Vec::new();
+        let mut note = |key: &'static str, pointer: String, remedy: &str| {
+            if native {
+                faults.add(pointer, format!("`{key}` does not apply to `querySql`: {remedy}"));
+            } else if !ignored.iter().any(|k| k == key) {
+                ignored.push(key.to_owned());
+            }
+        };
+        const NO_TABLE: &str = "remove one of the two";
+        let in_connections = self.connection.as_slice().iter().any(|c| !c.query_sql.is_empty());
+        if !self.table.is_empty() && !self.query_sql.is_empty() {
+            note("table", "/table".into(), NO_TABLE);
+            self.table = OneOrMany::default();
+        }
+        let mut only_statements = self.connection.is_empty() && !self.query_sql.is_empty();
+        if !self.connection.is_empty() {
+            let list = matches!(self.connection, OneOrMany::Many(_));
+            let mut connections = self.connection.as_slice().to_vec();
+            only_statements = in_connections || !self.query_sql.is_empty();
+            for (i, connection) in connections.iter_mut().enumerate() {
+                if !connection.table.is_empty() && !connection.query_sql.is_empty() {
+                    let at = if list { format!("/connection/{i}/table") } else { "/connection/table".into() };
+                    note("table", at, NO_TABLE);
+                    connection.table = OneOrMany::default();
+                }
+                let says_nothing = connection.table.is_empty() && connection.query_sql.is_empty();
+                let tables = if says_nothing { !self.table.is_empty() } else { !connection.table.is_empty() };
+                only_statements &= !tables;
+            }
+            self.connection = if list {
+                connections.into()
+            } else {
+                connections.pop().map_or_else(OneOrMany::default, OneOrMany::One)
+            };
+        }
+        if only_statements {
+            if !is_all(self.column.as_slice()) {
+                note("column", "/column".into(), "list the columns in the statement");
+            }
+            if self.filter().is_some() {
+                note("where", "/where".into(), "write the condition into the statement");
+            }
+            if self.split_pk.is_some() {
+                note("splitPk", "/splitPk".into(), "a statement is one split; remove it");
+            }
+            self.column = OneOrMany::default();
+            (self.condition, self.split_pk) = (None, None);
+        }
+        if ignored.is_empty() {
+            return None;
+        }
+        Some(format!("`querySql` is read as it stands; ignored beside it: {}", ignored.join(", ")))
     }
 
     /// The job's `where` without trailing semicolons; it does not apply to statements.
@@ -305,25 +387,54 @@ mod tests {
 
     #[test]
     fn shards_and_the_short_form_give_the_same_kind_of_list() {
-        let short = reader(json!({"url": "mysql://h/d", "table": "t_[0-1]", "where": "a > 1;"}));
-        assert_eq!(short.sources().unwrap().len(), 2);
+        let mut short = reader(json!({"url": "mysql://h/d", "table": "t_[0-1]", "where": "a > 1;"}));
+        assert_eq!(short.sources(Form::Native).unwrap().list.len(), 2);
         assert_eq!(short.filter(), Some("a > 1"));
-        let long = reader(json!({"username": "u", "password": "p", "connection": [
+        let mut long = reader(json!({"username": "u", "password": "p", "column": ["a"], "connection": [
             {"jdbcUrl": ["jdbc:mysql://a/d", "jdbc:mysql://b/d"], "table": ["x", "y"]},
             {"jdbcUrl": "jdbc:mysql://c/d", "querySql": ["select 1;"]}]}));
-        let sources = long.sources().unwrap();
+        let sources = long.sources(Form::Native).unwrap().list;
         assert_eq!(sources.len(), 3);
         assert_eq!(sources[0].urls.len(), 2);
         assert_eq!(sources[2].object, Object::Query("select 1".into()));
         assert_eq!(sources[2].username.as_deref(), Some("u"));
+        assert_eq!(long.column.as_slice(), ["a"], "the tables have it");
         assert!(!format!("{long:?}").contains("\"p\""));
     }
 
     #[test]
     fn every_fault_is_named_at_once() {
-        let faults = reader(json!({"connection": [{"table": "a", "querySql": "select 1"}, {}]})).sources().unwrap_err();
+        let faults = reader(json!({"connection": [{"table": "a", "querySql": "select 1"}, {}]}))
+            .sources(Form::Native)
+            .unwrap_err();
         assert_eq!(faults.0.len(), 4, "{faults}");
         let writer: WriterConfig = weir_core::config::parse(&json!({"table": ["a", "b"]})).unwrap();
         assert_eq!(writer.destination().unwrap_err().0.len(), 2);
+    }
+
+    #[test]
+    fn what_says_nothing_about_statements_is_a_fault_here_and_a_warning_in_datax() {
+        let beside = json!({"column": ["a", "b"], "where": "a > 1", "splitPk": "a"});
+        let with = |more: serde_json::Value| {
+            let mut all = beside.clone();
+            all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            reader(all)
+        };
+        let here = json!({"url": "u", "table": "t", "querySql": "select 1"});
+        let listed = json!({"connection": [{"jdbcUrl": "u", "table": "t", "querySql": "select 1"}]});
+        for (more, table) in [(here, "/table"), (listed, "/connection/0/table")] {
+            let faults = with(more.clone()).sources(Form::Native).unwrap_err();
+            let pointers: Vec<_> = faults.0.iter().map(|f| f.pointer.as_str()).collect();
+            assert_eq!(pointers, [table, "/column", "/where", "/splitPk"]);
+            let mut config = with(more);
+            let sources = config.sources(Form::DataX).unwrap();
+            assert_eq!(sources.warnings.len(), 1);
+            assert!(sources.warnings[0].ends_with("table, column, where, splitPk"), "{:?}", sources.warnings);
+            assert_eq!(sources.list.len(), 1);
+            assert_eq!(sources.list[0].object, Object::Query("select 1".into()));
+            assert!(config.column.is_empty() && config.filter().is_none() && config.split_pk.is_none());
+        }
+        let mut plain = reader(json!({"url": "u", "querySql": "select 1", "column": ["*"], "where": " ; "}));
+        assert!(plain.sources(Form::Native).unwrap().warnings.is_empty());
     }
 }

@@ -13,6 +13,6 @@ pub mod tables;
 
 pub use columns::{Selected, resolve_source_columns, resolve_target_columns};
 pub use commits::Commits;
-pub use config::{Object, ReaderConfig, Source, WriterConfig};
-pub use names::{Quoting, TableName, find_name};
+pub use config::{DuplicateKeys, Object, ReaderConfig, Source, Sources, WriterConfig};
+pub use names::{Quoting, TableName, find_name, own_name};
 pub use ranges::{KeyRange, integer_boundaries, key_ranges};

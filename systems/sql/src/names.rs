@@ -145,6 +145,22 @@ impl fmt::Display for TableName {
     }
 }
 
+/// A name for one of Weir's own tables beside `table`, the same for every call of a run: at most 54 ASCII characters and
+/// the suffix, so that it fits every system.
+pub fn own_name(run_id: &str, table: &TableName, suffix: &str) -> String {
+    let run: String = run_id.chars().filter(char::is_ascii_alphanumeric).collect();
+    // A run id that was typed by somebody may be anything: what is taken out of it must not make two runs one.
+    let plain = run_id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let run = if plain && (1..=32).contains(&run.len()) { run } else { format!("{:016x}", fnv(run_id)) };
+    // A job of several tables has one run.
+    format!("weir_{}_{:016x}{suffix}", run.to_lowercase(), fnv(&table.to_string()))
+}
+
+/// FNV-1a: short, and the same everywhere and for ever.
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// Finds `wanted` among `names`: exactly, else case-insensitively if only one name matches so.
 ///
 /// # Errors
@@ -203,5 +219,14 @@ mod tests {
         assert_eq!(find("id").unwrap(), 0);
         assert!(find("Name").unwrap_err().message().contains("ambiguous"));
         assert!(find("totl").unwrap_err().message().contains("did you mean `total`"));
+    }
+
+    #[test]
+    fn own_names_are_short_and_differ_by_run_and_table() {
+        let name = |run: &str, table: &str| own_name(run, &TableName::bare(table), "_s");
+        assert_eq!(name("0197f2c0-aaaa-7bbb-8ccc-ddddeeeeffff", "a").len(), 54 + 2);
+        assert_ne!(name("r", "a"), name("r", "b"));
+        assert_ne!(name("a.b", "t"), name("ab", "t"));
+        assert!(name(&"x".repeat(120), "t").len() < 56);
     }
 }
