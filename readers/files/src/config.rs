@@ -12,7 +12,8 @@ use weir_files::StoreOptions;
 #[serde(default, rename_all = "camelCase")]
 pub struct Config {
     /// A file, a folder (read to any depth, names that start with `.` or `_` left out), a pattern with `*`, `?` and
-    /// `**`, or a list of them. Paths of this machine, `file://`, and `s3://bucket/key`.
+    /// `**`, or a list of them. Paths of this machine, `file://`, and URLs: `s3://bucket/key`, `gs://bucket/key`,
+    /// `az://container/key`, `abfss://container@account.dfs.core.windows.net/key`, `https://host/file.csv`.
     pub path: OneOrMany<String>,
     /// csv, jsonl, parquet or arrow (IPC, Feather 2). By default the files' extension says it.
     pub format: Option<String>,
@@ -54,8 +55,11 @@ pub struct Config {
     pub sample_rows: Option<u64>,
     /// DataX's settings of its CSV parser.
     pub csv_reader_config: Option<CsvReaderConfig>,
-    /// How to reach an object store.
-    pub options: StoreOptions,
+    /// Options of the object store, by name: accessKeyId, secretAccessKey, region, endpoint, pathStyle, anonymous (S3);
+    /// serviceAccountPath or serviceAccountKey (Google); accountName, accountKey, sasToken, clientId, clientSecret,
+    /// tenantId (Azure); allowHttp, timeout, proxyUrl (all). Write secrets as `${env:NAME}` or `${file:PATH}`.
+    #[schemars(extend("x-aliases" = ["options"]))]
+    pub storage_options: StoreOptions,
 }
 
 /// A column of the job's own list.

@@ -36,7 +36,7 @@ pub(crate) fn open(parameters: &Parameters, context: &ConnectorContext) -> Resul
         faults.add("/path", "`path` is missing: give a file, a folder or a pattern");
     }
     for path in config.path.as_slice() {
-        match Location::parse(path, &config.options, context) {
+        match Location::parse(path, &config.storage_options, context) {
             Ok(location) => locations.push(location),
             Err(message) => faults.add("/path", message),
         }

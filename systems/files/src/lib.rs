@@ -10,7 +10,7 @@
 //!
 //! # Extending
 //!
-//! A new place for files is a variant of [`Store`] and a scheme in [`Location::parse`]; a new packing is a variant of
+//! A new place for files is a scheme in [`open_store`]; a new packing is a variant of
 //! [`Compression`] with its two ends in `pack.rs` and `unpack.rs`.
 
 mod columnar;
@@ -21,6 +21,7 @@ mod location;
 mod options;
 mod pack;
 mod pattern;
+mod remote;
 mod sink;
 mod store;
 mod stream;
@@ -34,6 +35,7 @@ pub use location::Location;
 pub use options::StoreOptions;
 pub use pack::Pack;
 pub use pattern::{Moment, Pattern};
+pub use remote::{Opened, open_store};
 pub use sink::Sink;
 pub use store::{Entry, Found, Store};
 pub use stream::{BLOCK, ByteStream, TextSource};

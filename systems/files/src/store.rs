@@ -23,6 +23,8 @@ pub enum Store {
         store: Arc<dyn ObjectStore>,
         /// What stands before a key in reports: `s3://bucket`.
         root: String,
+        /// Whether it is a web server: its files can be read, and neither listed nor written.
+        is_web: bool,
     },
 }
 
@@ -65,6 +67,11 @@ impl Store {
         }
     }
 
+    /// Whether this is a web server, which can only be read from, file by file.
+    pub fn is_web(&self) -> bool {
+        matches!(self, Self::Remote { is_web: true, .. })
+    }
+
     /// Whether this is this machine's file system.
     pub fn is_local(&self) -> bool {
         matches!(self, Self::Local)
@@ -84,6 +91,11 @@ impl Store {
                     Ok(Found::Nothing)
                 }
                 Err(e) => Err(e).context("file", path),
+            },
+            Self::Remote { store, is_web: true, .. } => match store.head(&self.key(path)?).await {
+                Ok(meta) => Ok(Found::File(meta.size)),
+                Err(object_store::Error::NotFound { .. }) => Ok(Found::Nothing),
+                Err(e) => Err(store_error(e, &self.display(path))),
             },
             Self::Remote { store, .. } => {
                 // Listed first: stores on top of a file system answer a HEAD of a folder with an error of their own.
@@ -147,6 +159,10 @@ impl Store {
             Found::File(size) => vec![Entry { path: path.to_owned(), size }],
             Found::Folder => self.list(path).await?,
             Found::Nothing => match path.find(['*', '?', '[']) {
+                Some(_) if self.is_web() => {
+                    let message = "a web server lists no files: give the URL of each file, without a pattern";
+                    return Err(Error::new(ErrorKind::Unsupported, message).with("path", self.display(path)));
+                }
                 Some(first) => {
                     let folder = path[..first].rfind('/').map_or("", |slash| &path[..slash.max(1)]);
                     self.glob(path, folder).await?

@@ -17,7 +17,7 @@ async fn put(store: &Store, path: &str, data: &[u8]) {
 
 #[tokio::test]
 async fn objects_are_found_read_and_published() {
-    let store = Store::Remote { store: Arc::new(InMemory::new()), root: "s3://b".into() };
+    let store = Store::Remote { store: Arc::new(InMemory::new()), root: "s3://b".into(), is_web: false };
     let cancel = Default::default();
     let large: Vec<u8> = (0..20_000_000u32).map(|i| i.wrapping_mul(31) as u8).collect();
     put(&store, "in/a.csv", b"a\n1\n").await;

@@ -55,8 +55,11 @@ pub struct Config {
     pub on_empty: OnEmpty,
     /// The table that `sql` files insert into.
     pub table: Option<String>,
-    /// How to reach an object store.
-    pub options: StoreOptions,
+    /// Options of the object store, by name: accessKeyId, secretAccessKey, region, endpoint, pathStyle, anonymous (S3);
+    /// serviceAccountPath or serviceAccountKey (Google); accountName, accountKey, sasToken, clientId, clientSecret,
+    /// tenantId (Azure); allowHttp, timeout, proxyUrl (all). Write secrets as `${env:NAME}` or `${file:PATH}`.
+    #[schemars(extend("x-aliases" = ["options"]))]
+    pub storage_options: StoreOptions,
 }
 
 /// Whether there is a header, or what it says.

@@ -26,7 +26,10 @@ pub(crate) fn open(parameters: &Parameters, context: &ConnectorContext) -> Resul
     if path.contains(['*', '?']) {
         faults.add("/path", "a pattern cannot be written to: give a file or a folder");
     }
-    let location = Location::parse(path, &config.options, context).map_err(|m| Faults::one("/path", m))?;
+    let location = Location::parse(path, &config.storage_options, context).map_err(|m| Faults::one("/path", m))?;
+    if location.store.is_web() {
+        faults.add("/path", "a web server cannot be written to: give a path or the URL of an object store");
+    }
     let rules = Rules::new(&config, location, context.form, &mut faults);
     faults.or(())?;
     Ok(Arc::new(FilesWriter { rules, context: context.clone() }))
