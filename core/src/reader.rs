@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{BatchSender, Result, SourceSchema, Split};
+use crate::{BatchSender, Error, Result, SourceSchema, Split};
 
 /// A source as one job sees it: one logical table, made of one or more tables, files or queries with equal columns.
 ///
@@ -29,8 +30,12 @@ pub trait Reader: Send + Sync {
 
     /// Cuts the source into splits that together cover every row exactly once, whatever the collation, the skew or
     /// the NULLs of the key; an empty source gives one split or none. Each is bounded by `request.max_bytes` where the
-    /// source can be cut at all.
-    async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>>;
+    /// source can be cut at all. By default each table is one split.
+    async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>> {
+        let _ = request;
+        let tables = self.schema().await?.tables;
+        Ok((0..).zip(&tables).map(|(id, table)| Split { id, ..Split::whole(table) }).collect())
+    }
 
     /// Reads one split into `output`, in batches whose columns are exactly `request.columns`, each within
     /// [`MAX_BATCH_ROWS`](crate::MAX_BATCH_ROWS) and [`MAX_BATCH_BYTES`](crate::MAX_BATCH_BYTES).
@@ -40,8 +45,12 @@ pub trait Reader: Send + Sync {
     /// its end.
     async fn read(&self, split: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()>;
 
-    /// Looks at connection, credentials, privileges and the objects named by the job, without reading data.
-    async fn check(&self) -> Vec<Check>;
+    /// Looks at connection, credentials, privileges and the objects named by the job, without reading data. By default
+    /// it is the columns that are looked at.
+    async fn check(&self) -> Vec<Check> {
+        let seen = self.schema().await.map(|schema| format!("{} columns", schema.columns.len()));
+        vec![Check::of("columns", seen)]
+    }
 
     /// The ability to let all splits of all tables see one moment.
     fn snapshot(&self) -> Option<&dyn Snapshot> {
@@ -53,8 +62,9 @@ pub trait Reader: Send + Sync {
 #[async_trait]
 pub trait Snapshot: Send + Sync {
     /// Begins a snapshot that lasts until the guard is dropped. Called before [`Reader::splits`], on the control
-    /// runtime; the guard's token goes into [`ReadRequest::snapshot`] of every task.
-    async fn begin(&self) -> Result<SnapshotGuard>;
+    /// runtime; the guard's token goes into [`ReadRequest::snapshot`] of every task. At most `channels` splits are read
+    /// at once: where each reading connection has to be there from the beginning, so many are opened.
+    async fn begin(&self, channels: usize) -> Result<SnapshotGuard>;
 }
 
 /// A snapshot that is held open.
@@ -100,6 +110,20 @@ impl ReadRequest {
     pub fn arrow_schema(&self) -> SchemaRef {
         Arc::new(Schema::new(self.columns.iter().map(|c| c.field.clone()).collect::<Vec<_>>()))
     }
+
+    /// A batch of `rows` rows with the columns that are asked for, out of all that the source has, in the order of
+    /// [`SourceSchema::columns`].
+    ///
+    /// # Errors
+    /// [`Internal`](crate::ErrorKind::Internal) when a column is missing, or is of another type or length.
+    pub fn batch(&self, all: &[ArrayRef], rows: usize) -> Result<RecordBatch> {
+        let wanted = self.columns.iter().map(|column| all.get(column.index).cloned());
+        let wanted = wanted.collect::<Option<Vec<_>>>();
+        let wanted = wanted.ok_or_else(|| Error::internal("a column is asked for that the source does not have"))?;
+        // A job of constants asks for no column, but for as many rows.
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.arrow_schema(), wanted, &options)?)
+    }
 }
 
 /// A column to deliver.
@@ -131,6 +155,14 @@ impl Check {
     /// A line that found a fault.
     pub fn fault(what: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { what: what.into(), outcome: CheckOutcome::Fault, detail: detail.into() }
+    }
+
+    /// A line that found either.
+    pub fn of(what: impl Into<String>, found: Result<impl Into<String>>) -> Self {
+        match found {
+            Ok(detail) => Self::ok(what, detail),
+            Err(error) => Self::fault(what, error.full()),
+        }
     }
 
     /// A line that found something worth knowing that stops no run.

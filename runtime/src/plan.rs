@@ -147,11 +147,11 @@ pub async fn splits(
     context: &ConnectorContext,
 ) -> Result<(Option<SnapshotGuard>, Vec<Split>)> {
     let reader: &Arc<dyn Reader> = &entry.reader;
+    let channels = channels(&job.setting).min(entry.writer.max_channels().unwrap_or(usize::MAX));
     let guard = match reader.snapshot() {
-        Some(snapshot) => Some(context.until_cancelled(snapshot.begin()).await?),
+        Some(snapshot) => Some(context.until_cancelled(snapshot.begin(channels)).await?),
         None => None,
     };
-    let channels = channels(&job.setting).min(entry.writer.max_channels().unwrap_or(usize::MAX));
     let request = SplitRequest {
         channels,
         max_bytes: MAX_SPLIT_BYTES,

@@ -8,7 +8,7 @@ use crate::PostgresqlReader;
 
 #[async_trait]
 impl Snapshot for PostgresqlReader {
-    async fn begin(&self) -> Result<SnapshotGuard> {
+    async fn begin(&self, _channels: usize) -> Result<SnapshotGuard> {
         let described = self.describe().await?;
         let mut sessions = Vec::with_capacity(self.endpoints.len());
         let mut tokens = Vec::with_capacity(self.endpoints.len());

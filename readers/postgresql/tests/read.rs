@@ -169,7 +169,7 @@ async fn a_snapshot_shows_one_moment_in_ranges_of_pages() {
         .await;
     let reader = open_reader("postgresql", json!({"url": database.url(), "table": "t"})).unwrap();
     let holding = reader.clone();
-    let guard = harness::control(async move { holding.snapshot().unwrap().begin().await }).await.unwrap();
+    let guard = harness::control(async move { holding.snapshot().unwrap().begin(4).await }).await.unwrap();
     database
         .execute("DELETE FROM t WHERE id <= 5000; INSERT INTO t SELECT -i, 'new' FROM generate_series(1, 3000) i")
         .await;
