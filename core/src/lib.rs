@@ -45,6 +45,7 @@ mod registry;
 mod schema;
 mod secret;
 mod split;
+pub mod tables;
 mod writer;
 pub mod zone;
 

@@ -76,6 +76,36 @@ pub struct WriterPlugin {
     pub recognise: fn(location: &str, table: Option<&str>) -> Option<Value>,
 }
 
+impl ReaderPlugin {
+    /// A reader with no other names, that ignores and refuses nothing, lists no tables and knows no bare location. A
+    /// connector that has more says so with `..ReaderPlugin::new(…)`.
+    pub const fn new(
+        name: &'static str,
+        summary: &'static str,
+        schema: fn() -> Schema,
+        open: Open<dyn Reader>,
+    ) -> Self {
+        let recognise = nowhere;
+        Self { name, aliases: &[], summary, schema, ignored: &[], refused: &[], open, catalog: None, recognise }
+    }
+}
+
+impl WriterPlugin {
+    /// As [`ReaderPlugin::new`].
+    pub const fn new(
+        name: &'static str,
+        summary: &'static str,
+        schema: fn() -> Schema,
+        open: Open<dyn Writer>,
+    ) -> Self {
+        Self { name, aliases: &[], summary, schema, ignored: &[], refused: &[], open, recognise: nowhere }
+    }
+}
+
+fn nowhere(_: &str, _: Option<&str>) -> Option<Value> {
+    None
+}
+
 inventory::collect!(ReaderPlugin);
 inventory::collect!(WriterPlugin);
 

@@ -36,6 +36,19 @@ pub struct SourceColumn {
 }
 
 impl SourceColumn {
+    /// A column that is delivered in one form. Name, type text and key are the field's own.
+    pub fn of(field: Field) -> Self {
+        use crate::field::{KEY, native_type, type_text};
+        Self {
+            name: field.name().clone(),
+            native_type: native_type(&field).map_or_else(|| type_text(&field), |(_, text)| text.to_owned()),
+            nullable: field.is_nullable(),
+            key: field.metadata().get(KEY).and_then(|position| position.parse().ok()),
+            comment: None,
+            representations: vec![field],
+        }
+    }
+
     /// The first representation that is neither native nor plain source text: the column's canonical Arrow form.
     /// Falls back to the last one.
     pub fn canonical(&self) -> &Field {

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::SourceTable;
+
 /// A part of a source that is read by one task and applied to the target once or not at all.
 ///
 /// Splits are planned once, stored before the first read and never planned again, so a split must mean the same rows
@@ -27,6 +29,21 @@ pub struct Split {
     pub stable: bool,
     /// The reader's own words; nobody else looks inside. Never a secret.
     pub part: Value,
+}
+
+impl Split {
+    /// A table as one split.
+    pub fn whole(table: &SourceTable) -> Self {
+        Self {
+            id: 0,
+            table: table.name.clone(),
+            description: "all rows".into(),
+            rows: table.rows,
+            bytes: table.bytes,
+            stable: true,
+            part: Value::Null,
+        }
+    }
 }
 
 /// What flowed through a task, a table or a job.
@@ -90,4 +107,11 @@ pub struct Receipt {
     pub account: Account,
     /// The writer's own words: staged files, staging table … Never a secret.
     pub data: Value,
+}
+
+impl Receipt {
+    /// A receipt that says nothing but how many rows the target took.
+    pub fn new(split: u32, rows: u64, account: Account) -> Self {
+        Self { split, rows, skipped: 0, account, data: Value::Null }
+    }
 }

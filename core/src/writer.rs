@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::field::{NATIVE, extension, type_text};
 use crate::{Account, Check, DirtyRow, Receipt, Result, TargetSchema};
 
 /// A target as one job sees it: one table, folder or stream.
@@ -36,8 +37,12 @@ pub trait Writer: Send + Sync {
     /// [`Schema`](crate::ErrorKind::Schema) for columns that cannot be written, all of them named in one message.
     async fn plan(&self, request: &WriteRequest) -> Result<WritePlan>;
 
-    /// Creates the table when missing, runs preSql, makes staging: whatever has to be there before the first task.
-    async fn prepare(&self, plan: &WritePlan) -> Result<()>;
+    /// Creates the table when missing, runs preSql, makes staging: whatever has to be there before the first task. By
+    /// default nothing has to.
+    async fn prepare(&self, plan: &WritePlan) -> Result<()> {
+        let _ = plan;
+        Ok(())
+    }
 
     /// What the target recorded of the run, for a task whose `finish` failed and for a run that is resumed after a
     /// crash. Reads only; also right when `prepare` was never called. A split that is not in here may still be in a
@@ -64,12 +69,22 @@ pub trait Writer: Send + Sync {
         Ok(())
     }
 
-    /// Looks at connection, credentials, privileges and the objects named by the job, without writing data.
-    async fn check(&self) -> Vec<Check>;
+    /// Looks at connection, credentials, privileges and the objects named by the job, without writing data. By default
+    /// it is the target's present state that is looked at.
+    async fn check(&self) -> Vec<Check> {
+        let seen = self.target().await;
+        let text = |target: TargetSchema| target.table + if target.exists { " is there" } else { " is not there yet" };
+        vec![Check::of("target", seen.map(text))]
+    }
 
     /// The most tasks the target takes at once; `None` for any number (SQLite: 1).
     fn max_channels(&self) -> Option<usize> {
         None
+    }
+
+    /// Whether the rows go to the program's standard output, so that nothing else may be said there.
+    fn prints(&self) -> bool {
+        false
     }
 }
 
@@ -199,6 +214,31 @@ pub struct WritePlan {
 }
 
 impl WritePlan {
+    /// The plainest plan: every column in the first form offered that is not one system's own, nothing created, no
+    /// statements, all rows published by the commit, no splits recorded. A writer says what it does otherwise.
+    pub fn new(request: &WriteRequest, table: impl Into<String>, mode: WriteMode) -> Self {
+        let columns = request.columns.iter().map(|column| {
+            let foreign = |field: &Field| extension(field) != Some(NATIVE);
+            let text = Field::new(&column.name, DataType::Utf8, true);
+            let input = PlannedColumn::choose(column, foreign, text);
+            PlannedColumn { native_type: type_text(&input), name: column.name.clone(), input, warning: None }
+        });
+        Self {
+            run_id: request.run_id.clone(),
+            table: table.into(),
+            mode,
+            columns: columns.collect(),
+            creates: false,
+            statements: Vec::new(),
+            method: "published all at once".into(),
+            commits_per_split: false,
+            records_splits: false,
+            keys: Vec::new(),
+            warnings: Vec::new(),
+            state: Value::Null,
+        }
+    }
+
     /// The schema of the batches a task will be given.
     pub fn input_schema(&self) -> SchemaRef {
         Arc::new(Schema::new(self.columns.iter().map(|c| c.input.clone()).collect::<Vec<_>>()))
@@ -220,6 +260,13 @@ pub struct PlannedColumn {
 }
 
 impl PlannedColumn {
+    /// A column that is wanted in one Arrow type, whatever is offered: the runtime converts.
+    pub fn new(column: &MappedColumn, native_type: &str, input: DataType) -> Self {
+        let name = column.name.clone();
+        let input = Field::new(&name, input, true);
+        Self { name, native_type: native_type.to_owned(), input, warning: None }
+    }
+
     /// Takes the first offer that `accepts`; else asks the runtime to convert into `fallback`.
     pub fn choose(column: &MappedColumn, accepts: impl Fn(&Field) -> bool, fallback: Field) -> Field {
         let field = column.offers.iter().find(|f| accepts(f)).cloned().unwrap_or(fallback);

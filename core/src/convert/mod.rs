@@ -121,11 +121,6 @@ impl Conversion {
         &self.loss
     }
 
-    /// Whether columns pass as they are.
-    pub fn is_identity(&self) -> bool {
-        self.steps.is_empty()
-    }
-
     /// Converts a column.
     ///
     /// # Errors

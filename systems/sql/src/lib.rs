@@ -9,7 +9,8 @@ pub mod config;
 pub mod names;
 pub mod ranges;
 pub mod statements;
-pub mod tables;
+
+pub use weir_core::tables;
 
 pub use columns::{Selected, resolve_source_columns, resolve_target_columns};
 pub use commits::Commits;

@@ -1,6 +1,6 @@
 //! Table lists as DataX writes them: `t_[00-31]`, `a, b`, one string or many.
 
-use weir_core::Faults;
+use crate::Faults;
 
 /// The most tables one entry may stand for.
 const MOST: u64 = 10_000;
