@@ -120,7 +120,7 @@ fn a_byte_or_record_speed_sets_the_channels_as_datax_does() {
         let setting = load(&text).setting;
         (setting.channels, setting.rows_per_second, setting.bytes_per_second)
     };
-    assert_eq!(with(json!({"byte": 4194304})), (Some(4), None, Some(4194304)));
+    assert_eq!(with(json!({"byte": 4194304})), (Some(4), Some(4000), Some(4194304)));
     assert_eq!(with(json!({"byte": 4194304, "record": 2000})), (Some(2), Some(2000), Some(4194304)));
     // A rate for each channel is one for the job: five channels of it.
     assert_eq!(with(json!({"channel": 5})), (Some(5), Some(5000), Some(5 * 1048576)));

@@ -6,7 +6,8 @@
 //!           "prod": {"url": "mysql://db.example/shop", "username": "weir", "password": "${env:SHOP_PASSWORD}"}}}
 //! ```
 //!
-//! A source with a single configuration may also write its keys right beside `type`.
+//! A source with a single configuration may also write its keys right beside `type`: a key that the system's connectors
+//! know is a parameter, never the name of an environment.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 use weir_core::Faults;
 
 use super::plugins::{Plugin, Side, find_plugin, plugins};
+use super::schema::Node;
 use super::secrets;
 use super::text::{self, child};
 use super::validate::is_empty;
@@ -192,7 +194,8 @@ fn user_file() -> Option<PathBuf> {
     Some(folder.join("weir").join(FILE_NAME))
 }
 
-/// The configurations by environment, if the source has them: every key but `type` and `description` is an object.
+/// The configurations by environment, if the source has them: every key but `type` and `description` is an object, and
+/// none is a parameter, for parameters may be objects too.
 fn environments(source: &Value) -> Option<Map<String, Value>> {
     let map: Map<String, Value> = source
         .as_object()?
@@ -200,7 +203,17 @@ fn environments(source: &Value) -> Option<Map<String, Value>> {
         .filter(|(key, _)| *key != "type" && *key != "description")
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    (!map.is_empty() && map.values().all(Value::is_object)).then_some(map)
+    let kind = source["type"].as_str().unwrap_or_default();
+    let is_parameter = |key: &str| {
+        let plugins = [Side::Reader, Side::Writer].into_iter().filter_map(|side| find_plugin(kind, side).ok());
+        plugins.into_iter().any(|(plugin, _)| {
+            let schema = plugin.schema();
+            let keys = Node::root(&schema).keys();
+            keys.iter().any(|(main, aliases)| *main == key || aliases.contains(&key))
+        })
+    };
+    let named = !map.is_empty() && map.values().all(Value::is_object) && !map.keys().any(|key| is_parameter(key));
+    named.then_some(map)
 }
 
 /// The rules of names, descriptions and types.
@@ -284,6 +297,17 @@ mod tests {
         let other = sources(folder.path(), SHOP, Some("test"));
         assert!(other.get("shop", Side::Reader).unwrap_err().to_string().contains("only `dev`, `prod`"));
         assert!(other.get("shp", Side::Reader).unwrap_err().to_string().contains("did you mean `shop`"));
+    }
+
+    #[test]
+    fn a_parameter_that_is_an_object_is_no_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"{"flat": {"type": "fake", "connection": {"jdbcUrl": "fake://a"}},
+            "named": {"type": "fake", "test": {"connection": {"jdbcUrl": "fake://b"}}}}"#;
+        let sources = sources(folder.path(), text, Some("test"));
+        let url = |name: &str| sources.get(name, Side::Reader).unwrap().parameter["connection"]["jdbcUrl"].clone();
+        assert_eq!((url("flat"), url("named")), ("fake://a".into(), "fake://b".into()));
+        assert_eq!(sources.list().unwrap()[0].environments, [""; 0]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::load::{RawEnd, RawEntry, RawJob};
+use super::loader::{RawEnd, RawEntry, RawJob};
 use super::notes::Notes;
 use super::text::child;
 use super::validate::is_empty;

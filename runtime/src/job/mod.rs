@@ -3,7 +3,8 @@
 //! ```text
 //!   text ─▶ variables replaced ─▶ JSON with comments ─▶ DataX form ──┐
 //!           (parameters, dates)     (lines kept)       script mode ──┴▶ raw job ─▶ data sources merged,
-//!                                                                                  parameters validated ─▶ Job
+//!                                                                                  parameters validated,
+//!                                                                                  tables paired ─▶ Job
 //! ```
 //!
 //! Every fault of a file is found before anything is connected to, and all of them are reported at once.
@@ -11,10 +12,13 @@
 mod datasources;
 mod datax;
 mod endpoint;
+mod explain;
 mod expression;
 #[cfg(test)]
 mod fakes;
 mod load;
+mod loader;
+mod merge;
 mod model;
 mod notes;
 mod parameters;
@@ -24,18 +28,21 @@ mod schema;
 mod script;
 mod secrets;
 mod setting;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod text;
 mod validate;
+mod writer_keys;
 mod zone;
 
+pub(crate) use load::UNNAMED;
 pub(crate) use zone::parse as parse_zone;
 
 pub use datasources::{DataSource, DataSourceInfo, DataSources, FILE_NAME as DATA_SOURCES_FILE};
 pub use endpoint::Ends;
-pub use load::{LoadOptions, endpoint, load, load_file};
-pub use model::{Endpoint, Entry, ErrorLimit, Job, Setting};
+pub use load::{LoadOptions, endpoint, load, load_file, read_file};
+pub use model::{Endpoint, Entry, ErrorLimit, Job, Retry, Setting};
 pub use parameters::parse_parameters;
 pub use plugins::{Plugin, Side, find_plugin, plugins};
 pub use reference::{ParameterInfo, parameters};

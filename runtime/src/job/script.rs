@@ -1,12 +1,14 @@
-//! DataWorks' script mode: `{"type": "job", "version": "2.0", "steps": […], "order": {"hops": […]}, "setting": …}`.
+//! DataWorks' script mode: `{"type": "job", "version": "2.0", "steps": […], "order": {"hops": […]}, "setting": …}`, and its
+//! older version `1.0`: `{"type": "job", "version": "1.0", "configuration": {"reader": {"plugin": …}, "writer": …,
+//! "setting": …}}`.
 
 use serde_json::Value;
 
 use super::datax::transformers;
-use super::load::{RawEnd, RawEntry, RawJob};
+use super::loader::{RawEnd, RawEntry, RawJob};
 use super::notes::Notes;
 use super::text::child;
-use super::validate::is_empty;
+use super::validate::{is_empty, show};
 
 struct Step<'a> {
     name: &'a str,
@@ -24,6 +26,7 @@ pub(crate) fn read(root: &Value, notes: &mut Notes) -> RawJob {
         &["type", "version", "steps", "order", "setting", "name", "transformer"],
         &[("extend", "it belongs to another editor"), ("configuration", "it belongs to another editor")],
     );
+    version(root, notes);
     let mut raw = RawJob {
         name: notes.text(&root["name"], "/name").map(str::to_owned),
         setting: root["setting"].clone(),
@@ -48,6 +51,53 @@ pub(crate) fn read(root: &Value, notes: &mut Notes) -> RawJob {
         }
     }
     raw
+}
+
+/// Takes a file of version 1.0 apart: one reader, one writer, no steps.
+pub(crate) fn read_configuration(root: &Value, notes: &mut Notes) -> RawJob {
+    let ignored = [("extend", "it belongs to another editor"), ("traceId", "runs have names of their own")];
+    notes.unknown_keys(root, "", "job file", &["type", "version", "configuration", "name"], &ignored);
+    version(root, notes);
+    let (at, configuration) = ("/configuration", &root["configuration"]);
+    let mut raw = RawJob {
+        name: notes.text(&root["name"], "/name").map(str::to_owned),
+        setting: configuration["setting"].clone(),
+        setting_pointer: child(at, "setting"),
+        ..RawJob::default()
+    };
+    if !notes.object(configuration, at) {
+        if configuration.is_null() {
+            notes.faults.add(at, "expected `reader`, `writer` and `setting`, found nothing");
+        }
+        return raw;
+    }
+    notes.unknown_keys(configuration, at, "configuration", &["reader", "writer", "setting", "transformer"], &[]);
+    let mut of = |side: &str| {
+        let (pointer, value) = (child(at, side), &configuration[side]);
+        if value.is_null() {
+            notes.faults.add(at, format!("`{side}` is missing"));
+        }
+        if value.is_null() || !notes.object(value, &pointer) {
+            return None;
+        }
+        notes.unknown_keys(value, &pointer, side, &["plugin", "parameter", "name"], &[]);
+        named(value, "plugin", &pointer, notes)
+    };
+    let (reader, writer) = (of("reader"), of("writer"));
+    let transformers = transformers(&configuration["transformer"], &child(at, "transformer"), notes);
+    raw.entries.push(RawEntry { reader, writer, transformers });
+    raw
+}
+
+fn version(root: &Value, notes: &mut Notes) {
+    let version = &root["version"];
+    let known = is_empty(version)
+        || version.as_f64().is_some_and(|number| [1.0, 2.0].contains(&number))
+        || version.as_str().is_some_and(|text| ["1", "1.0", "2", "2.0"].contains(&text.trim()));
+    if !known {
+        let message = format!("scripts of version {} are not known: 1.0 and 2.0 are", show(version));
+        notes.faults.add("/version", message);
+    }
 }
 
 fn step<'a>(value: &'a Value, index: usize, notes: &mut Notes) -> Option<Step<'a>> {
@@ -145,17 +195,22 @@ fn pairs<'s, 'a>(order: &Value, steps: &'s [Step<'a>], notes: &mut Notes) -> Vec
 }
 
 fn end(step: &Step<'_>, notes: &mut Notes) -> Option<RawEnd> {
-    let name_pointer = child(&step.pointer, "stepType");
+    named(step.value, "stepType", &step.pointer, notes)
+}
+
+/// The end whose connector stands under `key`.
+fn named(value: &Value, key: &str, pointer: &str, notes: &mut Notes) -> Option<RawEnd> {
+    let name_pointer = child(pointer, key);
     let faults = notes.faults.0.len();
-    let name = notes.text(&step.value["stepType"], &name_pointer);
+    let name = notes.text(&value[key], &name_pointer);
     if name.is_none() && notes.faults.0.len() == faults {
-        notes.faults.add(&step.pointer, "`stepType` is missing: which system is it?");
+        notes.faults.add(pointer, format!("`{key}` is missing: which system is it?"));
     }
     Some(RawEnd {
         name: name?.to_owned(),
         name_pointer,
-        parameter: step.value["parameter"].clone(),
-        pointer: child(&step.pointer, "parameter"),
+        parameter: value["parameter"].clone(),
+        pointer: child(pointer, "parameter"),
         script: true,
     })
 }

@@ -49,6 +49,7 @@ pub(crate) struct Parts<'a> {
 pub(crate) fn read(parts: &Parts<'_>, notes: &mut Notes) -> Setting {
     let mut setting = Setting { column_formats: parts.column_formats.clone(), ..Setting::default() };
     if !notes.object(parts.setting, parts.pointer) {
+        per_channel(parts.core, &mut setting, notes);
         return setting;
     }
     notes.unknown_keys(
@@ -65,6 +66,7 @@ pub(crate) fn read(parts: &Parts<'_>, notes: &mut Notes) -> Setting {
         ],
     );
     speed(parts, &mut setting, notes);
+    per_channel(parts.core, &mut setting, notes);
     setting.error_limit = error_limit(&parts.setting["errorLimit"], &child(parts.pointer, "errorLimit"), notes);
     setting
 }
@@ -116,22 +118,27 @@ fn speed(parts: &Parts<'_>, setting: &mut Setting, notes: &mut Notes) {
         _ => {}
     }
     setting.channels = ceilings.into_iter().flatten().min();
-    let core = &parts.core["transport"]["channel"]["speed"];
-    let mut per_channel = |key: &str| {
+}
+
+/// DataX's `core.transport.channel.speed`, a rate for each channel: it divides the job's rate into channels, and where the
+/// job has no rate of that kind it makes one, by the number of channels there will be.
+fn per_channel(core: &Value, setting: &mut Setting, notes: &mut Notes) {
+    let core = &core["transport"]["channel"]["speed"];
+    let mut each = |key: &str| {
         let pointer = format!("/core/transport/channel/speed/{key}");
         let number = notes.number(&core[key], &pointer, "a whole number, or -1 for no limit")?;
         (number >= 1.0).then_some(number as u64)
     };
-    let (core_bytes, core_rows) = (per_channel("byte"), per_channel("record"));
-    let channels =
+    let (bytes, rows) = (each("byte"), each("record"));
+    let divided =
         |total: Option<u64>, each: Option<u64>| Some(usize::try_from((total? / each?).max(1)).unwrap_or(usize::MAX));
-    let computed = [channels(setting.bytes_per_second, core_bytes), channels(setting.rows_per_second, core_rows)];
-    let total = setting.channels;
-    setting.channels = computed.into_iter().flatten().chain(total).min();
-    // A rate for each channel, without one for the job, gives the job's by the number of channels.
-    let budget = |each: Option<u64>| Some(each?.saturating_mul(total? as u64));
-    setting.bytes_per_second = setting.bytes_per_second.or_else(|| budget(core_bytes));
-    setting.rows_per_second = setting.rows_per_second.or_else(|| budget(core_rows));
+    let computed = [divided(setting.bytes_per_second, bytes), divided(setting.rows_per_second, rows)];
+    setting.channels = computed.into_iter().flatten().chain(setting.channels).min();
+    // Where nothing says how many channels there are, the machine does: see `plan::channels`.
+    let channels = crate::plan::channels(setting) as u64;
+    let multiplied = |each: Option<u64>| Some(each?.saturating_mul(channels));
+    setting.bytes_per_second = setting.bytes_per_second.or_else(|| multiplied(bytes));
+    setting.rows_per_second = setting.rows_per_second.or_else(|| multiplied(rows));
 }
 
 fn error_limit(value: &Value, at: &str, notes: &mut Notes) -> ErrorLimit {
@@ -218,6 +225,19 @@ mod tests {
         assert_eq!(limits(json!({"byte": 100}), none.clone()), (None, None, Some(100)));
         assert_eq!(limits(json!({"byte": -1, "record": 0, "channel": 1}), json!({"byte": -1})), (Some(1), None, None));
         assert_eq!(limits(json!({"channel": 4}), json!({"byte": 10})), (Some(4), None, Some(40)));
+        // Four channels by the bytes, each of which may send seven rows.
+        assert_eq!(limits(json!({"byte": 40}), json!({"byte": 10, "record": 7})), (Some(4), Some(28), Some(40)));
+    }
+
+    #[test]
+    fn a_rate_for_each_channel_holds_also_where_nothing_says_how_many_there_are() {
+        let automatic = crate::plan::channels(&Setting::default()) as u64;
+        assert_eq!(limits(json!({}), json!({"byte": 10})), (None, None, Some(10 * automatic)));
+        assert_eq!(limits(Value::Null, json!({"record": "5"})), (None, Some(5 * automatic), None));
+        let core = json!({"transport": {"channel": {"speed": {"byte": "fast"}}}});
+        let (setting, notes) = of(Value::Null, core);
+        assert_eq!(setting.bytes_per_second, None);
+        assert!(notes.faults.to_string().contains("/core/transport/channel/speed/byte"), "{}", notes.faults);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rand::{Rng, SeedableRng};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectorContext, Faults, Form, OnTypeLoss};
 
@@ -95,6 +95,75 @@ fn a_script_is_read_whole() {
     assert_eq!(job.warnings.len(), 1, "{:?}", job.warnings);
     let strict = LoadOptions { strict: true, ..given() };
     assert!(load(SCRIPT, &strict).unwrap_err().to_string().contains("/steps/0/parameter/envType"));
+}
+
+#[test]
+fn a_script_of_version_one_is_read_whole() {
+    let text = |version: &str| {
+        format!(
+            r#"{{"type": "job", "version": "{version}", "traceId": "x", "configuration": {{
+            "reader": {{"plugin": "fake", "parameter": {{"url": "fake://a", "table": "t"}}}},
+            "writer": {{"plugin": "sink", "parameter": {{"url": "fake://b", "table": "t"}}}},
+            "setting": {{"errorLimit": {{"record": "3"}}, "speed": {{"concurrent": 2}}, "timeZone": "Asia/Tokyo"}}}}}}"#
+        )
+    };
+    let job = load(&text("1.0"), &LoadOptions { at: None, ..given() }).unwrap();
+    let entry = &job.entries[0];
+    assert_eq!((entry.reader.plugin.as_str(), entry.reader.form), ("fake", Form::DataX));
+    assert_eq!(entry.writer.pointer, "/configuration/writer/parameter");
+    assert_eq!((job.setting.error_limit.record, job.setting.channels), (Some(3), Some(2)));
+    assert_eq!((job.at.timezone().name(), job.warnings.len()), ("Asia/Tokyo", 1));
+    assert!(faults(&text("3.0")).to_string().contains("/version: scripts of version `3.0` are not known"));
+    let shown = faults(r#"{"version": 1, "configuration": {"reader": {"parameter": {}}}}"#).to_string();
+    assert!(shown.contains("/configuration/reader: `plugin` is missing"), "{shown}");
+    assert!(shown.contains("/configuration: `writer` is missing"), "{shown}");
+}
+
+#[test]
+fn several_tables_of_a_writer_are_filled_from_as_many_of_the_reader() {
+    let job = |reader: Value, writer: Value| {
+        let end = |name: &str, parameter: Value| json!({"name": name, "parameter": parameter}).to_string();
+        load(&entry(&end("fakereader", reader), &end("fakewriter", writer)), &given())
+    };
+    let places = |reader: Value, writer: Value| {
+        let of = |end: &super::Endpoint| {
+            let at = end.parameter.pointer("/connection/0").unwrap_or(&end.parameter).clone();
+            (at["jdbcUrl"].as_str().or(at["url"].as_str()).unwrap().to_owned(), at["table"].clone())
+        };
+        let job = job(reader, writer).unwrap_or_else(|faults| panic!("{faults}"));
+        job.entries.iter().map(|e| (of(&e.reader), of(&e.writer))).collect::<Vec<_>>()
+    };
+    let at = |url: &str, table: &str| (url.to_owned(), json!([table]));
+    // One connection each, ranges and all.
+    assert_eq!(
+        places(
+            json!({"url": "a", "table": ["t_[0-1]", "u"]}),
+            json!({"url": "b", "table": "x, y_[8-9]", "session": "s"})
+        ),
+        [(at("a", "t_0"), at("b", "x")), (at("a", "t_1"), at("b", "y_8")), (at("a", "u"), at("b", "y_9"))]
+    );
+    // Several databases on both sides; one names no table and takes those beside it.
+    assert_eq!(
+        places(
+            json!({"table": "t", "connection": [{"jdbcUrl": "a1"}, {"jdbcUrl": "a2", "table": ["u"]}]}),
+            json!({"connection": [{"jdbcUrl": "b1", "table": ["x"]}, {"jdbcUrl": "b2", "table": ["y"]}]})
+        ),
+        [(at("a1", "t"), at("b1", "x")), (at("a2", "u"), at("b2", "y"))]
+    );
+    // One table takes all of them.
+    assert_eq!(
+        job(json!({"url": "a", "table": "t_[0-2]"}), json!({"url": "b", "table": "x"})).unwrap().entries.len(),
+        1
+    );
+    for (reader, says) in [
+        (json!({"url": "a", "table": ["t", "u", "v"]}), "2 tables to write and 3 to read"),
+        (json!({"url": "a", "table": ["t"]}), "2 tables to write and 1 to read"),
+        (json!({"url": "a"}), "the reader has no list of tables"),
+    ] {
+        let faults = job(reader, json!({"url": "b", "table": ["x", "y"]})).unwrap_err();
+        assert_eq!((faults.0.len(), faults.0[0].pointer.as_str()), (1, "/job/content/0/writer/parameter/table"));
+        assert!(faults.0[0].message.contains(says), "{faults}");
+    }
 }
 
 #[test]
