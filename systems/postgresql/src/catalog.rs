@@ -175,8 +175,8 @@ async fn describe(session: &mut Session, oid: i64) -> Result<Table> {
     } else {
         "CASE WHEN c.relkind IN ('v','f') THEN NULL ELSE pg_table_size(c.oid) END, c.reltuples::float8"
     };
-    let row = session
-        .one(&format!(
+    let rows = session
+        .rows(&format!(
             "SELECT n.nspname::text, c.relname::text, c.relkind::text, \
              c.relkind IN ('r','m') AND NOT c.relhassubclass AND {method}, \
              CASE WHEN c.relkind IN ('r','m') THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 ELSE 0 END, \
@@ -184,10 +184,12 @@ async fn describe(session: &mut Session, oid: i64) -> Result<Table> {
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = {oid}"
         ))
         .await?;
-    let pages: i64 = get::<Option<i64>>(&row, 4)?.unwrap_or(0);
-    let then: i64 = get(&row, 5)?;
-    let kind = letter(&get::<String>(&row, 2)?);
-    let tuples = get::<Option<f64>>(&row, 7)?.filter(|t| *t >= 0.0);
+    let row =
+        rows.first().ok_or_else(|| Error::new(ErrorKind::NotFound, "the table was dropped just now: run again"))?;
+    let pages: i64 = get::<Option<i64>>(row, 4)?.unwrap_or(0);
+    let then: i64 = get(row, 5)?;
+    let kind = letter(&get::<String>(row, 2)?);
+    let tuples = get::<Option<f64>>(row, 7)?.filter(|t| *t >= 0.0);
     let rows = match tuples {
         // The planner's own way: the density of the last ANALYZE times the pages of now.
         Some(tuples) if matches!(kind, 'r' | 'm') && then > 0 => Some(tuples / then as f64 * pages as f64),
@@ -196,12 +198,12 @@ async fn describe(session: &mut Session, oid: i64) -> Result<Table> {
     };
     let mut table = Table {
         oid,
-        name: TableName { schema: Some(get(&row, 0)?), name: get(&row, 1)? },
+        name: TableName { schema: Some(get(row, 0)?), name: get(row, 1)? },
         kind,
-        heap: get(&row, 3)?,
+        heap: get(row, 3)?,
         pages: pages.max(0) as u64,
         rows: rows.map(|r| r.round() as u64),
-        bytes: get::<Option<i64>>(&row, 6)?.map(|b| b.max(0) as u64),
+        bytes: get::<Option<i64>>(row, 6)?.map(|b| b.max(0) as u64),
         columns: Vec::new(),
     };
     let generated = if session.version >= 120_000 { "a.attgenerated::text" } else { "''::text" };
@@ -250,7 +252,8 @@ pub async fn resolve_types(session: &mut Session, wanted: &[(u32, i32)]) -> Resu
                SELECT d.i, t.typbasetype, t.typtypmod, d.depth + 1 FROM d JOIN pg_catalog.pg_type t ON t.oid = d.oid \
                WHERE t.typtype = 'd') \
              SELECT DISTINCT ON (w.i) format_type(w.oid, w.typmod), format_type(d.oid, d.typmod), d.oid::int8, d.typmod, \
-               coalesce(t.typtype::text, 'b') \
+               coalesce(t.typtype::text, 'b'), (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) \
+                 FROM pg_catalog.pg_enum e WHERE e.enumtypid IN (t.oid, CASE WHEN t.typlen = -1 THEN t.typelem END)) \
              FROM w JOIN d ON d.i = w.i LEFT JOIN pg_catalog.pg_type t ON t.oid = d.oid ORDER BY w.i, d.depth DESC",
             values.join(", ")
         ))
@@ -263,6 +266,7 @@ pub async fn resolve_types(session: &mut Session, wanted: &[(u32, i32)]) -> Resu
                 oid: get::<i64>(row, 2)? as u32,
                 typmod: get(row, 3)?,
                 kind: letter(&get::<String>(row, 4)?),
+                labels: get::<Option<Vec<String>>>(row, 5)?.unwrap_or_default(),
             })
         })
         .collect()
@@ -336,6 +340,37 @@ pub async fn is_referenced(session: &mut Session, table: &Table) -> Result<bool>
         .value(&format!(
             "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = {})",
             table.oid
+        ))
+        .await
+}
+
+/// Whether other tables have foreign keys to it.
+pub async fn is_referenced_by_others(session: &mut Session, table: &Table) -> Result<bool> {
+    session
+        .value(&format!(
+            "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = {0} AND conrelid <> {0})",
+            table.oid
+        ))
+        .await
+}
+
+/// Whether the unique index on exactly these columns holds NULLs equal (`NULLS NOT DISTINCT`).
+pub async fn nulls_are_equal(session: &mut Session, table: &Table, columns: &[String]) -> Result<bool> {
+    if session.version < 150_000 {
+        return Ok(false);
+    }
+    let mut names: Vec<_> = columns.iter().map(|c| literal(c)).collect();
+    names.sort();
+    session
+        .value(&format!(
+            "SELECT coalesce(bool_or(i.indnullsnotdistinct), false) FROM pg_catalog.pg_index i \
+             WHERE i.indrelid = {} AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
+               AND i.indnkeyatts = {} AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, position) \
+                 JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+                 WHERE k.position <= i.indnkeyatts AND a.attname::text NOT IN ({}))",
+            table.oid,
+            names.len(),
+            names.join(", ")
         ))
         .await
 }

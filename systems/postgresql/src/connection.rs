@@ -42,6 +42,9 @@ pub struct Endpoint {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than this a stopped run does not wait for the server to take the cancellation.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(700);
+/// After so long without an answer the server is asked over a second connection whether it still works on it.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Endpoint {
     /// Reads the URLs. A login and TLS options beside the URL win over those in it.
@@ -126,23 +129,31 @@ impl Endpoint {
         let options = options(url, host, *port)?;
         let wait = url.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
         let place = format!("{host}:{port}");
+        let deadline = tokio::time::Instant::now() + wait;
+        let silent = || {
+            Error::new(
+                ErrorKind::Timeout,
+                format!(
+                    "the PostgreSQL server does not answer within {} s: check host, port and firewall, or raise connectTimeout",
+                    wait.as_secs_f64()
+                ),
+            )
+        };
         let opened = context.until_cancelled(async {
-            match tokio::time::timeout(wait, PgConnection::connect_with(&options)).await {
+            match tokio::time::timeout_at(deadline, PgConnection::connect_with(&options)).await {
                 Ok(opened) => opened.map_err(map),
-                Err(_) => Err(Error::new(
-                    ErrorKind::Timeout,
-                    format!(
-                        "the PostgreSQL server does not answer within {} s: check host, port and firewall, or raise connectTimeout",
-                        wait.as_secs_f64()
-                    ),
-                )),
+                Err(_) => Err(silent()),
             }
         });
         let connection = opened.await.context("server", &place)?;
         let stopper =
             Stopper { options: Arc::new(options), pid: 0, context: context.clone(), answer_within: url.socket_timeout };
         let mut session = Session { connection, stopper, version: 0 };
-        session.set_up(url, &self.session).await.context("server", &place)?;
+        match tokio::time::timeout_at(deadline, session.set_up(url)).await {
+            Ok(done) => done.context("server", &place)?,
+            Err(_) => return Err(silent()).context("server", &place),
+        }
+        session.run_statements(&self.session).await.context("server", &place)?;
         Ok(session)
     }
 }
@@ -174,13 +185,42 @@ fn options(url: &PgUrl, host: &str, port: u16) -> Result<PgConnectOptions> {
         options = options.ssl_client_key(file);
     }
     if let Some(text) = &url.options {
-        for setting in text.split("-c").map(str::trim).filter(|s| !s.is_empty()) {
-            if let Some((name, value)) = setting.trim_start_matches('-').split_once('=') {
-                options = options.options([(name.trim(), value.trim())]);
+        options = options.options(settings(text)?);
+    }
+    Ok(options)
+}
+
+/// Reads the URL's `options` as the server does: `-c name=value` and `--name=value`, divided by spaces, where a backslash
+/// keeps the next character.
+fn settings(text: &str) -> Result<Vec<(String, String)>> {
+    let mut words: Vec<String> = Vec::new();
+    let (mut word, mut chars) = (String::new(), text.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => word.extend(chars.next()),
+            c if c.is_whitespace() => words.extend(Some(std::mem::take(&mut word)).filter(|w| !w.is_empty())),
+            c => word.push(c),
+        }
+    }
+    words.extend(Some(word).filter(|w| !w.is_empty()));
+    let mut settings = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let setting = match word.strip_prefix("-c").or_else(|| word.strip_prefix("--")) {
+            Some("") => words.next().unwrap_or_default(),
+            Some(rest) => rest.to_owned(),
+            None => word.clone(),
+        };
+        match setting.split_once('=') {
+            Some((name, value)) if word.starts_with('-') && !name.is_empty() => {
+                settings.push((name.replace('-', "_"), value.to_owned()));
+            }
+            _ => {
+                return Err(Error::config(format!("`{word}` in the url's options is no setting: write -c name=value")));
             }
         }
     }
-    Ok(options)
+    Ok(settings)
 }
 
 /// Settings that answers depend on.
@@ -204,6 +244,15 @@ const TIMEOUTS: &[(&str, &str)] = &[
     ("transaction_timeout", "0"),
 ];
 
+/// By these the server notices a client that vanished, drops its transaction and with it the locks; and no firewall on the
+/// way forgets a connection that is only held.
+const WATCHFULNESS: &[(&str, &str)] = &[
+    ("tcp_keepalives_idle", "30"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "6"),
+    ("client_connection_check_interval", "10s"),
+];
+
 /// An open session. A call that fails because the run was stopped leaves it unusable: drop it.
 pub struct Session {
     connection: PgConnection,
@@ -213,8 +262,8 @@ pub struct Session {
 }
 
 impl Session {
-    async fn set_up(&mut self, url: &PgUrl, statements: &[String]) -> Result<()> {
-        let mut settings: Vec<(&str, &str)> = [FORMS, TIMEOUTS].concat();
+    async fn set_up(&mut self, url: &PgUrl) -> Result<()> {
+        let mut settings: Vec<(&str, &str)> = [FORMS, TIMEOUTS, WATCHFULNESS].concat();
         if let Some(schema) = &url.current_schema {
             settings.push(("search_path", schema));
         }
@@ -237,6 +286,10 @@ impl Session {
                 format!("the server is {role}, and the url asks for another"),
             ));
         }
+        Ok(())
+    }
+
+    async fn run_statements(&mut self, statements: &[String]) -> Result<()> {
         for statement in statements {
             self.execute(statement).await.map_err(|e| e.with("statement", "session"))?;
         }
@@ -252,10 +305,19 @@ impl Session {
         let values: Vec<_> = settings.iter().map(|(n, v)| format!("({}, {})", literal(n), literal(v))).collect();
         let sql = format!(
             "SELECT set_config(s.name, v.value, false) FROM (VALUES {}) v(name, value) \
-             JOIN pg_catalog.pg_settings s ON lower(s.name) = lower(v.name)",
+             JOIN pg_catalog.pg_settings s ON lower(s.name) = lower(v.name) \
+             WHERE v.name <> 'client_connection_check_interval' OR version() !~* 'mingw|visual c'",
             values.join(", ")
         );
         self.execute(&sql).await.map(drop)
+    }
+
+    /// Lets no timeout of the server end this session, whatever the job's own statements have set.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn keep_open(&mut self) -> Result<()> {
+        self.configure(TIMEOUTS).await
     }
 
     /// Runs one or several statements without reading rows; gives the rows affected.
@@ -313,7 +375,8 @@ impl Stopper {
     /// Waits for `future`, an answer of the server.
     ///
     /// # Errors
-    /// [`ErrorKind::Cancelled`] when the run is stopped first, [`ErrorKind::Timeout`] after the URL's socketTimeout.
+    /// [`ErrorKind::Cancelled`] when the run is stopped first, [`ErrorKind::Timeout`] after the URL's socketTimeout,
+    /// [`ErrorKind::Unreachable`] when the server has gone without a word.
     pub async fn watch<T>(&self, future: impl Future<Output = T>) -> Result<T> {
         let timeout = async {
             match self.answer_within {
@@ -329,9 +392,43 @@ impl Stopper {
                 ErrorKind::Timeout,
                 "the server did not answer within socketTimeout: raise it in the url, or leave it out",
             ),
+            error = self.lost() => error,
         };
         self.cancel_on_server().await;
         Err(stopped)
+    }
+
+    /// Ends when the server does not work on our statement any more. A statement may take hours and say nothing, and a
+    /// network may drop a connection and say nothing: only the server itself can tell them apart.
+    async fn lost(&self) -> Error {
+        let mut misses = 0;
+        while misses < 2 {
+            tokio::time::sleep(PROBE_AFTER).await;
+            let works = self.pid == 0 || self.server_works().await;
+            misses = if works { 0 } else { misses + 1 };
+        }
+        Error::new(
+            ErrorKind::Unreachable,
+            "the PostgreSQL server has lost our connection, or cannot be reached any more: check the network and the server",
+        )
+    }
+
+    /// Whether the server answers on a second connection and knows the first.
+    async fn server_works(&self) -> bool {
+        let (options, pid) = (self.options.clone(), self.pid);
+        let asking = self.context.io.spawn(async move {
+            let mut second = PgConnection::connect_with(&options).await?;
+            let query = "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE pid = $1";
+            let known: i64 = sqlx::query_scalar(query).bind(pid).fetch_one(&mut second).await?;
+            let _ = second.close().await;
+            Ok::<_, sqlx::Error>(known > 0)
+        });
+        match tokio::time::timeout(PROBE_TIMEOUT, asking).await {
+            Ok(Ok(Ok(known))) => known,
+            // It answers, be it that it has no room for another connection.
+            Ok(Ok(Err(sqlx::Error::Database(_)))) => true,
+            _ => false,
+        }
     }
 
     async fn cancel_on_server(&self) {
@@ -375,6 +472,20 @@ mod tests {
     fn literals_hold_any_text() {
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal(r"a\b"), r" E'a\\b'");
+    }
+
+    #[test]
+    fn options_are_read_word_by_word() {
+        let read = |text: &str| settings(text).ok().map(|s| s.into_iter().map(|(n, v)| format!("{n}:{v}")).collect());
+        let read = |text: &str| -> Option<Vec<String>> { read(text) };
+        assert_eq!(
+            read("-c search_path=my-custom  -cwork_mem=8MB --lock-timeout=5s").unwrap(),
+            ["search_path:my-custom", "work_mem:8MB", "lock_timeout:5s"]
+        );
+        assert_eq!(read(r"-c search_path=a\ b,\\c").unwrap(), [r"search_path:a b,\c"]);
+        assert_eq!(read("").unwrap().len(), 0);
+        assert_eq!(read("-c"), None);
+        assert_eq!(read("work_mem=1"), None);
     }
 
     #[test]

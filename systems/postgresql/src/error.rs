@@ -11,6 +11,11 @@ pub fn database_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
     }
 }
 
+/// Whether a unique key of `table` refused a row.
+pub fn is_duplicate(error: &sqlx::Error, table: &str) -> bool {
+    database_error(error).is_some_and(|db| db.code() == "23505" && db.table() == Some(table))
+}
+
 /// Turns a driver error into ours. SQLSTATE decides the kind; the message says what to do where we know it.
 pub fn map(error: sqlx::Error) -> Error {
     if let Some(db) = database_error(&error) {
@@ -72,7 +77,9 @@ fn of_server(db: &PgDatabaseError) -> Error {
         "57014" => (ErrorKind::Remote, "somebody else cancelled the statement on the server: run again"),
         "53100" => (ErrorKind::Remote, "the server's disk is full: free some space and run again"),
         "53300" => (ErrorKind::Unreachable, "the server has no free connection: use fewer channels or try again later"),
-        "57P01" | "57P02" | "57P03" | "57P05" => (ErrorKind::Unreachable, "the server is starting or stopping"),
+        "57P01" | "57P02" | "57P03" => (ErrorKind::Unreachable, "the server is starting or stopping"),
+        "57P05" | "25P03" | "25P04" => (ErrorKind::Unreachable, "the server's own timeout ended the session"),
+        "53200" => (ErrorKind::Remote, "the server is out of memory: use fewer channels or try again later"),
         "40001" | "40P01" => (ErrorKind::Conflict, "another transaction got in the way: run again"),
         _ => match &code[..code.len().min(2)] {
             "08" => (ErrorKind::Unreachable, "check the network and the server"),
@@ -91,7 +98,7 @@ fn of_server(db: &PgDatabaseError) -> Error {
         message.push_str(remedy);
     }
     let mut error = Error::new(kind, message).with("sqlstate", code);
-    if matches!(code, "40001" | "40P01") {
+    if matches!(code, "40001" | "40P01" | "55P03" | "53200") {
         error = error.retryable(true);
     }
     if let Some(table) = db.table() {

@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use weir_core::field::{DECIMAL, INTERVAL, JSON, NATIVE, TEXT, UUID, with_extension, with_native_type};
+use weir_core::field::{DECIMAL, INTERVAL, JSON, NATIVE, TEXT, UUID, with_extension, with_metadata, with_native_type};
 
 /// The wire family's name in field metadata.
 pub const SYSTEM: &str = "postgresql";
@@ -21,6 +21,17 @@ pub struct PgType {
     pub typmod: i32,
     /// `typtype` of the base type: b, e (enum), c (composite), r (range), m (multirange), p (pseudo).
     pub kind: char,
+    /// The labels of an enum, or of the enum that it is an array of, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+}
+
+/// Metadata key: the labels of an enum (or of an array's enum), as a JSON list.
+pub const LABELS: &str = "weir.labels";
+
+/// The labels that a field's metadata tells of.
+pub fn labels(field: &Field) -> Option<Vec<String>> {
+    serde_json::from_str(field.metadata().get(LABELS)?).ok()
 }
 
 /// How values of a type look in COPY's binary format.
@@ -134,6 +145,10 @@ impl PgType {
             }
             None => (single.to_owned(), None),
         };
+        // Such a text may come from a file's metadata, and it goes into statements.
+        if !text.chars().all(|c| c.is_alphanumeric() || " (),-_\"[]".contains(c)) {
+            return None;
+        }
         let name = match name.as_str() {
             "bpchar" => "character",
             "\"bit\"" => "bit",
@@ -156,7 +171,7 @@ impl PgType {
             _ => OPAQUE,
         };
         let oid = if array { array_oid } else { oid };
-        Some(Self { text: text.into(), base: text.into(), oid, typmod, kind: 'b' })
+        Some(Self { text: text.into(), base: text.into(), oid, typmod, kind: 'b', labels: Vec::new() })
     }
 
     /// The type's oid below an array, if it is an array of a built-in type.
@@ -210,7 +225,11 @@ impl PgType {
 
     /// The forms a column of this type can be read in, best first.
     pub fn representations(&self, name: &str) -> Vec<Field> {
-        let field = |data_type: DataType| with_native_type(Field::new(name, data_type, true), SYSTEM, &self.text);
+        let listed = (!self.labels.is_empty()).then(|| serde_json::Value::from(self.labels.clone()).to_string());
+        let field = |data_type: DataType| {
+            let field = with_native_type(Field::new(name, data_type, true), SYSTEM, &self.text);
+            listed.iter().fold(field, |field, labels| with_metadata(field, LABELS, labels))
+        };
         let extended = |data_type: DataType, extension: &str| with_extension(field(data_type), extension);
         let mut forms = Vec::with_capacity(3);
         if self.is_built_in() {
@@ -350,8 +369,16 @@ mod tests {
         assert_eq!(texts("numeric"), ["native", "decimal text", "text form"]);
         assert_eq!(texts("text"), ["native", "Utf8"]);
         assert_eq!(texts("int4range"), ["native", "text form"]);
-        let colour = PgType { text: "colour".into(), base: "colour".into(), oid: 99_999, typmod: -1, kind: 'e' };
+        let colour = PgType {
+            text: "colour".into(),
+            base: "colour".into(),
+            oid: 99_999,
+            typmod: -1,
+            kind: 'e',
+            labels: vec!["red".into()],
+        };
         assert_eq!(colour.representations("c").len(), 1);
         assert_eq!(extension(&colour.representations("c")[0]), None);
+        assert_eq!(labels(&colour.representations("c")[0]).unwrap(), ["red"]);
     }
 }

@@ -1,10 +1,12 @@
 //! `weir check` of a target.
 
-use sqlx::Row;
 use weir_core::{Check, WriteMode};
 use weir_postgresql::{catalog, literal};
+use weir_sql::Commits;
 
 use crate::PostgresqlWriter;
+use crate::plan::Q;
+use crate::record::Rights;
 
 /// Connection, login and the privileges that the job's mode needs.
 pub async fn check(writer: &PostgresqlWriter) -> Vec<Check> {
@@ -53,24 +55,54 @@ pub async fn check(writer: &PostgresqlWriter) -> Vec<Check> {
         let detail = error.map_or_else(|| "no such table".to_owned(), |e| e.message().to_owned());
         lines.push(Check::fault(format!("table {}", writer.table), format!("{detail}; or set createTable")));
     }
-    if staged || found.is_none() {
-        let schema = found.as_ref().and_then(|t| t.name.schema.clone()).or_else(|| writer.table.schema.clone());
-        let schema_sql = schema.as_deref().map_or_else(|| "current_schema()::text".to_owned(), literal);
-        let asked = session
-            .one(&format!(
-                "SELECT n.nspname::text, has_schema_privilege(n.oid, 'CREATE') FROM pg_catalog.pg_namespace n WHERE n.nspname = {schema_sql}"
-            ))
-            .await;
-        let name = schema.unwrap_or_else(|| "the current schema".into());
-        lines.push(match asked.map(|row| (row.try_get::<String, _>(0), row.try_get::<bool, _>(1))) {
-            Ok((Ok(name), Ok(true))) => Check::ok(format!("CREATE in {name}"), "granted"),
-            Ok((Ok(name), Ok(false))) => Check::fault(
-                format!("CREATE in {name}"),
+    let schema = found.as_ref().and_then(|t| t.name.schema.clone()).or_else(|| writer.table.schema.clone());
+    let mut target = writer.table.clone();
+    target.schema = schema;
+    let ledger = common.ledger.schema.as_deref().map(|s| Q.unquote(s));
+    let commits = Commits::new("", &target, ledger.as_deref()).table;
+    let exactly_once = common.exactly_once.unwrap_or(true);
+    let mut places = vec![(commits.clone(), if staged { "staging" } else { "the record of finished splits" })];
+    if found.is_none() && commits.schema != target.schema {
+        places.push((target, "the table"));
+    }
+    for (index, (place, purpose)) in places.iter().enumerate() {
+        let name = place.schema.clone().unwrap_or_else(|| "the current schema".into());
+        let what = format!("CREATE in {name}");
+        let creates = staged || found.is_none();
+        let rights = Rights::of(&mut session, place).await;
+        if index == 0
+            && exactly_once
+            && let Ok(Rights { commits: Some(granted), .. }) = &rights
+        {
+            let what = format!("use of {place}");
+            lines.push(if *granted {
+                Check::ok(what, "granted")
+            } else {
+                let remedy =
+                    format!("GRANT SELECT, INSERT, DELETE ON {place} TO this login, or say `exactlyOnce`: false");
+                Check::fault(what, format!("missing: {remedy}"))
+            });
+            if !creates {
+                continue;
+            }
+        }
+        lines.push(match rights {
+            Err(error) => Check::fault(what, error.full()),
+            Ok(rights) if !rights.schema => {
+                Check::fault(what, "there is no such schema: create it, or correct the name")
+            }
+            Ok(rights) if rights.create => Check::ok(what, "granted"),
+            Ok(_) if !creates && !exactly_once => {
+                Check::warning(what, "missing, and given up: finished splits are not recorded (`exactlyOnce`: false)")
+            }
+            Ok(_) => Check::fault(
+                what,
                 format!(
-                    "missing, and needed for the table or its staging: GRANT CREATE ON SCHEMA {name} TO this login"
+                    "missing, and needed for {purpose}: GRANT CREATE ON SCHEMA {name} TO this login, or name another as \
+                     `ledger`: {{\"schema\": …}}{}",
+                    if creates { "" } else { ", or say `exactlyOnce`: false" }
                 ),
             ),
-            _ => Check::fault(format!("CREATE in {name}"), "there is no such schema: create it, or correct the name"),
         });
     }
     session.close().await;

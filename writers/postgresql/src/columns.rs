@@ -1,12 +1,17 @@
 //! Which form each column is asked for in, and the types of columns to be created.
 
 use arrow::datatypes::{DataType, Field};
+use serde::{Deserialize, Serialize};
 use weir_core::field::{DECIMAL, INTERVAL, JSON, NATIVE, TEXT, UUID, extension, native_type};
-use weir_core::{MappedColumn, PlannedColumn, Result};
+use weir_core::{MappedColumn, PlannedColumn, Result, ResultExt};
 use weir_postgresql::catalog::resolve_types;
 use weir_postgresql::copy::encode::{Format, accepts};
-use weir_postgresql::types::canonical;
+use weir_postgresql::error::{database_error, map};
+use weir_postgresql::types::{canonical, labels};
 use weir_postgresql::{PgType, SYSTEM, Session, Wire, literal};
+use weir_sql::TableName;
+
+use crate::plan::Q;
 
 /// The form in which to ask for the values of each column, and COPY's format for all of them together.
 pub fn inputs(columns: &[(&MappedColumn, &PgType)]) -> (Vec<Field>, Format) {
@@ -65,38 +70,126 @@ fn input(column: &MappedColumn, target: &PgType, format: Format) -> Field {
     PlannedColumn::choose(column, takes, fallback)
 }
 
-/// The type of a column to be created: the source's own where it is one of PostgreSQL's that exists here, else the one
-/// that holds every value of its canonical form.
-pub async fn created_type(session: &mut Session, column: &MappedColumn) -> Result<PgType> {
-    // The first form of a domain's values names its base type, the last the domain.
-    let native = column.offers.iter().rev().find_map(native_type);
-    if let Some((SYSTEM, text)) = native {
-        if let Some(known) = PgType::parse(text) {
-            return Ok(known);
+/// An enum that the target lacks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewType {
+    /// Its name, in the schema of the table.
+    pub name: TableName,
+    /// Its labels in their order.
+    pub labels: Vec<String>,
+}
+
+impl NewType {
+    /// The statement that makes it.
+    pub fn sql(&self) -> String {
+        let labels: Vec<_> = self.labels.iter().map(|l| literal(l)).collect();
+        format!("CREATE TYPE {} AS ENUM ({})", self.name.quoted(Q), labels.join(", "))
+    }
+
+    /// Makes it, if it is not there.
+    pub async fn create(&self, session: &mut Session) -> Result<()> {
+        if find_type(session, &self.name.quoted(Q)).await?.is_some() {
+            return Ok(());
         }
-        // A type of an extension or of the user: only if this database has it too.
-        let found: Option<i64> = session.value(&format!("SELECT to_regtype({})::oid::int8", literal(text))).await?;
-        if let Some(oid) = found
-            && let Some(known) = resolve_types(session, &[(oid as u32, -1)]).await?.pop()
-        {
-            return Ok(known);
+        match session.try_execute(&self.sql()).await? {
+            // Another run has just made it.
+            Err(error) if database_error(&error).is_some_and(|e| matches!(e.code(), "42710" | "23505")) => Ok(()),
+            Err(error) => Err(map(error)).context("type", &self.name),
+            Ok(_) => Ok(()),
         }
     }
-    let text = match native {
-        Some((system, text)) if system != SYSTEM => sized_text(text),
-        _ => None,
+}
+
+/// The type of a column to be created, and what a user should know of it.
+pub struct Created {
+    pub pg: PgType,
+    pub warning: Option<String>,
+}
+
+async fn find_type(session: &mut Session, text: &str) -> Result<Option<PgType>> {
+    let found: Option<i64> = session.value(&format!("SELECT to_regtype({})::oid::int8", literal(text))).await?;
+    let Some(oid) = found else { return Ok(None) };
+    Ok(resolve_types(session, &[(oid as u32, -1)]).await?.pop())
+}
+
+/// The type of a column to be created: the source's own where it is one of PostgreSQL's that exists here or, as an enum,
+/// can be made; else the one that holds every value of its canonical form.
+pub async fn created_type(
+    session: &mut Session,
+    column: &MappedColumn,
+    table: &TableName,
+    new_types: &mut Vec<NewType>,
+) -> Result<Created> {
+    // The first form of a domain's values names its base type, the last the domain.
+    let native = column.offers.iter().rev().find_map(native_type);
+    let Some((SYSTEM, text)) = native else {
+        return Ok(Created {
+            pg: canonical_type(column, native.and_then(|(_, text)| sized_text(text))),
+            warning: None,
+        });
     };
+    if let Some(pg) = PgType::parse(text) {
+        return Ok(Created { pg, warning: None });
+    }
+    // A type of an extension or of the user, if this database has it too; an enum may also be in the table's schema.
+    let labels = column.offers.iter().find_map(labels).unwrap_or_default();
+    let (single, array) = text.strip_suffix("[]").map_or((text, ""), |single| (single, "[]"));
+    let own = TableName::parse(single, Q).ok().map(|name| table.sibling(name.name));
+    let mut found = find_type(session, text).await?;
+    if let (None, Some(own), false) = (&found, &own, labels.is_empty()) {
+        found = find_type(session, &format!("{}{array}", own.quoted(Q))).await?;
+    }
+    if let Some(mut pg) = found {
+        let missing: Vec<_> = labels.iter().filter(|l| !pg.labels.contains(l)).map(String::as_str).collect();
+        let warning = (!missing.is_empty()).then(|| {
+            format!(
+                "column `{}`: type {} lacks {}: rows with them will be refused",
+                column.name,
+                pg.text,
+                missing.join(", ")
+            )
+        });
+        // A modifier of an extension's own, as geometry(Point,4326).
+        if text.contains('(') && pg.labels.is_empty() {
+            pg.text = text.to_owned();
+        }
+        return Ok(Created { pg, warning });
+    }
+    if let (Some(name), false) = (own, labels.is_empty()) {
+        let text = format!("{}{array}", name.quoted(Q));
+        let kind = if array.is_empty() { 'e' } else { 'b' };
+        let new = NewType { name, labels: labels.clone() };
+        if !new_types.contains(&new) {
+            new_types.push(new);
+        }
+        return Ok(Created {
+            pg: PgType { base: text.clone(), text, oid: 0, typmod: -1, kind, labels },
+            warning: None,
+        });
+    }
+    let base = column.offers.iter().filter_map(native_type).find_map(|(_, text)| PgType::parse(text));
+    let pg = base.unwrap_or_else(|| canonical_type(column, None));
+    let warning = format!(
+        "column `{}`: type {text} does not exist here, the column is created as {}; create the type first to keep it",
+        column.name, pg.text
+    );
+    Ok(Created { pg, warning: Some(warning) })
+}
+
+fn canonical_type(column: &MappedColumn, sized: Option<String>) -> PgType {
     let canonical = column
         .offers
         .iter()
         .find(|f| extension(f) != Some(NATIVE) && extension(f) != Some(weir_core::field::TEXT))
         .or(column.offers.last());
-    let text = match (canonical, text) {
+    let text = match (canonical, sized) {
         (Some(field), Some(sized)) if *field.data_type() == DataType::Utf8 && extension(field).is_none() => sized,
         (Some(field), _) => arrow_type(field),
         (None, _) => "text".into(),
     };
-    Ok(PgType::parse(&text).unwrap_or(PgType { base: text.clone(), text, oid: 25, typmod: -1, kind: 'b' }))
+    let unknown =
+        || PgType { base: text.clone(), text: text.clone(), oid: 25, typmod: -1, kind: 'b', labels: Vec::new() };
+    PgType::parse(&text).unwrap_or_else(unknown)
 }
 
 /// `varchar(20)` and `char(20)` of another system keep their length, which counts characters here too.

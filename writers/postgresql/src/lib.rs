@@ -5,6 +5,7 @@ mod columns;
 mod config;
 mod plan;
 mod publish;
+mod record;
 mod stage;
 mod task;
 mod writer;

@@ -5,10 +5,13 @@ use weir_core::{Error, ErrorKind, MappedColumn, OnEmpty, PlannedColumn, Result, 
 use weir_postgresql::catalog::{self, Table, unique_keys};
 use weir_postgresql::copy::encode::Format;
 use weir_postgresql::{PgType, Session};
+use weir_sql::commits::MAX_RUN_ID;
+use weir_sql::config::DuplicateKeys;
 use weir_sql::statements::{NewColumn, create_table, with_table};
-use weir_sql::{Quoting, TableName, find_name};
+use weir_sql::{Commits, Quoting, TableName, find_name};
 
-use crate::columns::{created_type, inputs};
+use crate::columns::{NewType, created_type, inputs};
+use crate::record::{self, Rights};
 use crate::writer::PostgresqlWriter;
 
 pub(crate) const Q: Quoting = Quoting::DOUBLE;
@@ -26,10 +29,16 @@ pub(crate) struct State {
     pub format: Format,
     /// Where rows wait to be published.
     pub stage: Option<TableName>,
+    /// Where finished splits are recorded.
+    pub records: Option<Commits>,
+    /// Types to create before the target.
+    pub new_types: Vec<NewType>,
     /// The statement that creates the target.
     pub create: Option<String>,
     /// Key columns of an upsert that may be NULL: such rows conflict with none.
     pub nullable_keys: Vec<String>,
+    /// What an upsert does with rows of equal keys.
+    pub duplicate_keys: DuplicateKeys,
     /// What an overwrite does when nothing came.
     pub on_empty: OnEmpty,
 }
@@ -56,10 +65,14 @@ pub(crate) async fn plan(
     let wanted = &writer.table;
     let found = catalog::find_table(session, wanted).await?;
     let mut warnings = writer.endpoint.warnings();
+    if request.run_id.len() > MAX_RUN_ID {
+        return Err(Error::config(format!("the run id is longer than {MAX_RUN_ID} bytes: choose a shorter one")));
+    }
     if mode != WriteMode::Overwrite && config.on_empty != OnEmpty::Overwrite {
         warnings.push("`onEmpty` has a meaning for overwrite only".into());
     }
     let mut create = None;
+    let mut new_types = Vec::new();
     let (table, types) = match &found {
         Some(table) => (table.name.clone(), existing_types(table, &request.columns)?),
         None => {
@@ -69,15 +82,22 @@ pub(crate) async fn plan(
                     |e| Error::new(e.kind(), format!("{}; or let the job create it with createTable", e.message())),
                 ));
             }
+            let mut table = wanted.clone();
+            if table.schema.is_none() {
+                // Staging and records must be found again whatever a later session's search path is.
+                table.schema = session.value("SELECT current_schema()::text").await?;
+            }
             let mut types = Vec::with_capacity(request.columns.len());
             for column in &request.columns {
-                types.push(created_type(session, column).await?);
+                let created = created_type(session, column, &table, &mut new_types).await?;
+                warnings.extend(created.warning);
+                types.push(created.pg);
             }
             let near = catalog::nearest_table(session, wanted).await?;
             let near = near.map_or_else(String::new, |n| format!("; the nearest existing table is `{n}`"));
             warnings.push(format!("table `{wanted}` does not exist and will be created{near}"));
-            create = Some(creation(wanted, &request.columns, &types, config.key.as_slice(), mode)?);
-            (wanted.clone(), types)
+            create = Some(creation(&table, &request.columns, &types, config.key.as_slice(), mode)?);
+            (table, types)
         }
     };
     let pairs: Vec<_> = request.columns.iter().zip(&types).collect();
@@ -99,8 +119,25 @@ pub(crate) async fn plan(
         WriteMode::Upsert => keys(session, found.as_ref(), config.key.as_slice(), &request.columns).await?,
         _ => Vec::new(),
     };
+    if let Some(table) = &found {
+        refuse_unpublishable(session, table, mode, &columns, &keys).await?;
+    }
     let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
-    let stage = staged.then(|| table.sibling(stage_name(&request.run_id, &table)));
+    let ledger = config.ledger.schema.as_deref().map(|s| Q.unquote(s));
+    let commits = Commits::new(&request.run_id, &table, ledger.as_deref());
+    let rights = Rights::of(session, &commits.table).await?;
+    let lasting = match &found {
+        // The rows of an unlogged table do not outlive a crash of the server; a record of them would.
+        Some(t) if !staged => {
+            !session
+                .value::<bool>(&format!("SELECT relpersistence = 'u' FROM pg_catalog.pg_class WHERE oid = {}", t.oid))
+                .await?
+        }
+        _ => true,
+    };
+    let exactly_once = config.exactly_once.unwrap_or(true);
+    guarantee(&rights, &commits, mode, exactly_once, lasting, &mut warnings).map_err(|e| e.with("table", &table))?;
+    let stage = staged.then(|| commits.table.sibling(stage_name(&request.run_id, &table)));
     let column = |name: &str| found.as_ref().and_then(|t| t.column(name));
     let state = State {
         identities: columns
@@ -112,7 +149,10 @@ pub(crate) async fn plan(
         types,
         format,
         stage,
+        records: (exactly_once && lasting).then_some(commits),
+        new_types,
         create,
+        duplicate_keys: config.duplicate_keys,
         on_empty: config.on_empty,
         table,
     };
@@ -120,18 +160,111 @@ pub(crate) async fn plan(
         described(&state, mode, &columns, &keys, config.pre_sql.as_slice(), config.post_sql.as_slice());
     Ok(WritePlan {
         run_id: request.run_id.clone(),
-        table: state.table.to_string(),
+        table: if found.is_some() { state.table.to_string() } else { wanted.to_string() },
         mode,
         columns,
         creates: state.create.is_some(),
         statements,
         method,
         commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
-        records_splits: false,
+        records_splits: state.records.is_some(),
         keys,
         warnings,
         state: serde_json::to_value(&state).map_err(|e| Error::internal("the plan cannot be written").because(e))?,
     })
+}
+
+/// Which promise holds for this login, and how to get the others.
+fn guarantee(
+    rights: &Rights,
+    commits: &Commits,
+    mode: WriteMode,
+    exactly_once: bool,
+    lasting: bool,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let schema = commits.table.schema.as_deref().unwrap_or_default();
+    if !rights.schema {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("there is no schema `{schema}`: create it, or correct the name (see `ledger`)"),
+        ));
+    }
+    if matches!(mode, WriteMode::Overwrite | WriteMode::Upsert) && !rights.create {
+        return Err(Error::new(
+            ErrorKind::Denied,
+            format!(
+                "{} gathers the rows in a table of its own, to publish them all at once, and this login may not create \
+                 tables in schema `{schema}`: GRANT CREATE ON SCHEMA {} TO this login, or name a schema where it may as \
+                 `ledger`: {{\"schema\": …}}; only append does without",
+                mode.name(),
+                Q.quote(schema)
+            ),
+        ));
+    }
+    const FALLS: &str = "finished splits are not recorded: a split whose commit got no answer is not tried again, and a \
+                         run that dies cannot be resumed without doubling rows";
+    if !exactly_once {
+        warnings.push(format!("exactlyOnce is false: {FALLS}"));
+    } else if !lasting {
+        warnings.push(format!("the table is unlogged, a crash of the server empties it: {FALLS}"));
+    } else if !rights.records() {
+        let missing = match rights.commits {
+            Some(_) => format!(
+                "may not read, write and clean {0}: GRANT SELECT, INSERT, DELETE ON {0} TO this login",
+                commits.table
+            ),
+            None => format!(
+                "may not create tables in schema `{schema}`: GRANT CREATE ON SCHEMA {} TO this login",
+                Q.quote(schema)
+            ),
+        };
+        return Err(Error::new(
+            ErrorKind::Denied,
+            format!(
+                "exactly once cannot be promised: finished splits are recorded in {}, and this login {missing}, name \
+                 another schema as `ledger`: {{\"schema\": …}}, or go on without the promise with `exactlyOnce`: false",
+                commits.table
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Finds what would fail, or silently do something else, only when everything is staged.
+async fn refuse_unpublishable(
+    session: &mut Session,
+    table: &Table,
+    mode: WriteMode,
+    columns: &[PlannedColumn],
+    keys: &[String],
+) -> Result<()> {
+    let written = |name: &str| columns.iter().any(|c| c.name == name);
+    let fixed = table.columns.iter().find(|c| c.identity_always && written(&c.name) && !keys.contains(&c.name));
+    if let (WriteMode::Upsert, Some(column)) = (mode, fixed) {
+        return Err(Error::new(
+            ErrorKind::Schema,
+            format!(
+                "column `{}` is an identity that is generated always, which an upsert can insert but never update: leave it \
+                 out, make it the key, or ALTER it to GENERATED BY DEFAULT",
+                column.name
+            ),
+        )
+        .with("table", &table.name));
+    }
+    if mode == WriteMode::Overwrite {
+        let key = table.key();
+        let matched = !key.is_empty() && key.iter().all(|c| written(&c.name));
+        if !matched && catalog::is_referenced_by_others(session, table).await? {
+            return Err(Error::new(
+                ErrorKind::Schema,
+                "other tables have foreign keys to it, so an overwrite must match old rows and new ones by primary key: \
+                 map columns onto its primary key, or drop the foreign keys",
+            )
+            .with("table", &table.name));
+        }
+    }
+    Ok(())
 }
 
 fn existing_types(table: &Table, columns: &[MappedColumn]) -> Result<Vec<PgType>> {
@@ -244,10 +377,8 @@ async fn keys(
 /// Tells runs and targets apart, and fits PostgreSQL's 63 bytes.
 fn stage_name(run_id: &str, table: &TableName) -> String {
     let run: String = run_id.chars().filter(char::is_ascii_alphanumeric).take(24).collect();
-    // FNV-1a over what the shortened name may have lost.
-    let hash = format!("{run_id}/{table}")
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
+    // Over what the shortened name may have lost.
+    let hash = record::hash(&format!("{run_id}/{table}"));
     format!("weir_{}_{hash:016x}", run.to_lowercase())
 }
 
@@ -261,7 +392,8 @@ fn described(
 ) -> (Vec<String>, String) {
     let names = Q.quote_all(columns.iter().map(|c| &c.name));
     let table = state.table.quoted(Q);
-    let mut statements: Vec<String> = state.create.iter().cloned().collect();
+    let mut statements: Vec<String> = state.new_types.iter().map(NewType::sql).collect();
+    statements.extend(state.create.iter().cloned());
     statements.extend(with_table(pre, &state.table, Q));
     let into = state.stage.as_ref().map_or_else(|| table.clone(), |s| s.quoted(Q));
     if state.stage.is_some() {

@@ -1,17 +1,63 @@
-//! From staging into the target, in one transaction that also drops the staging table: where it is gone, the rows were
-//! published.
+//! From staging into the target, in one transaction that also drops the staging table and says that the run is published.
+//!
+//! The record comes first: whoever publishes a second time waits at it until the first has ended, and then finds it.
 
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
 use weir_postgresql::Session;
-use weir_postgresql::catalog::{find_table, is_referenced};
+use weir_postgresql::catalog::{Table, find_table, is_referenced, nulls_are_equal};
 use weir_sql::TableName;
+use weir_sql::commits::PUBLISHED;
+use weir_sql::config::DuplicateKeys;
 
 use crate::plan::{Q, State};
-use crate::stage::{ROW, SPLIT, exists};
+use crate::record::{self, PUBLISHER, exists};
+use crate::stage::{ROW, SPLIT};
 use crate::task::overriding;
 
-/// Publishes the splits that have a receipt.
+/// Publishes the splits that have a receipt, if that has not happened yet.
 pub async fn publish(
+    session: &mut Session,
+    plan: &WritePlan,
+    state: &State,
+    receipts: &[Receipt],
+) -> Result<Committed> {
+    let already = || Committed { description: "published already".into(), ..Committed::default() };
+    match &state.records {
+        Some(commits) => {
+            record::begin(session, commits, &plan.table, PUBLISHER).await?;
+            let new = !record::has(session, commits, PUBLISHED).await?;
+            if !new || !record::write(session, commits, PUBLISHED, &plan.table, None, false).await? {
+                session.execute("ROLLBACK").await?;
+                return Ok(already());
+            }
+        }
+        None => session.execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map(drop)?,
+    }
+    let committed = match &state.stage {
+        None => Committed { description: "each split committed by itself".into(), ..Committed::default() },
+        Some(stage) if !exists(session, stage).await? => {
+            session.execute("ROLLBACK").await?;
+            // Without records the missing staging table is the only sign.
+            if state.records.is_none() {
+                return Ok(already());
+            }
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the staging table is gone, and nothing was published: somebody dropped it; start a fresh run",
+            )
+            .with("table", stage));
+        }
+        Some(stage) => {
+            let committed = from_stage(session, plan, state, stage, receipts).await.context("table", &plan.table)?;
+            session.execute(&format!("DROP TABLE {}", stage.quoted(Q))).await?;
+            committed
+        }
+    };
+    session.execute("COMMIT").await.context("table", &plan.table)?;
+    Ok(committed)
+}
+
+async fn from_stage(
     session: &mut Session,
     plan: &WritePlan,
     state: &State,
@@ -19,20 +65,15 @@ pub async fn publish(
     receipts: &[Receipt],
 ) -> Result<Committed> {
     let staged: u64 = receipts.iter().map(|r| r.rows).sum();
-    if !exists(session, stage).await? {
-        return Ok(Committed { description: "published already".into(), ..Committed::default() });
-    }
     let mut warnings = Vec::new();
     if plan.mode == WriteMode::Overwrite && staged == 0 {
         match state.on_empty {
             OnEmpty::Overwrite => warnings.push(format!("the source is empty, and so is {} now", plan.table)),
             OnEmpty::Keep => {
-                warnings.push(format!("the source is empty: {} is kept as it was", plan.table));
-                session.execute(&format!("DROP TABLE {}", stage.quoted(Q))).await?;
                 return Ok(Committed {
                     description: "the source is empty: the target was kept".into(),
                     rows: None,
-                    warnings,
+                    warnings: vec![format!("the source is empty: {} is kept as it was", plan.table)],
                     failures: Vec::new(),
                 });
             }
@@ -40,23 +81,19 @@ pub async fn publish(
                 return Err(Error::new(
                     ErrorKind::Data,
                     "the source is empty, and `onEmpty` is error: nothing was overwritten; allow it with onEmpty overwrite or keep",
-                )
-                .with("table", &plan.table));
+                ));
             }
         }
     }
+    let found = find_table(session, &state.table).await?.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "the target table is gone: somebody dropped it during the run")
+    })?;
     let rows = match plan.mode {
-        WriteMode::Overwrite => overwrite(session, plan, state, stage, receipts).await,
-        _ => upsert(session, plan, state, stage, receipts).await,
+        WriteMode::Overwrite => overwrite(session, plan, state, &found, stage, receipts).await?,
+        _ => upsert(session, plan, state, &found, stage, receipts).await?,
     };
-    let rows = rows.context("table", &plan.table)?;
-    warnings.retain(|w: &String| !w.is_empty());
-    Ok(Committed {
-        rows: Some(rows),
-        description: format!("published {rows} rows in one transaction"),
-        warnings,
-        failures: Vec::new(),
-    })
+    let description = format!("published {rows} rows in one transaction");
+    Ok(Committed { rows: Some(rows), description, warnings, failures: Vec::new() })
 }
 
 fn of_receipts(receipts: &[Receipt]) -> String {
@@ -68,6 +105,7 @@ async fn overwrite(
     session: &mut Session,
     plan: &WritePlan,
     state: &State,
+    found: &Table,
     stage: &TableName,
     receipts: &[Receipt],
 ) -> Result<u64> {
@@ -75,13 +113,9 @@ async fn overwrite(
     let names: Vec<String> = plan.columns.iter().map(|c| Q.quote(&c.name)).collect();
     let list = names.join(", ");
     let rows = of_receipts(receipts);
-    let found = find_table(session, &state.table)
-        .await?
-        .ok_or_else(|| Error::new(ErrorKind::NotFound, "the target table is gone").with("table", &state.table))?;
     let key: Vec<String> = found.key().iter().map(|c| c.name.clone()).collect();
     let written = |name: &String| plan.columns.iter().any(|c| c.name == *name);
-    let by_key = !key.is_empty() && key.iter().all(written) && is_referenced(session, &found).await?;
-    session.execute("BEGIN").await?;
+    let by_key = !key.is_empty() && key.iter().all(written) && is_referenced(session, found).await?;
     // Writers wait, readers see the old rows until the commit.
     session.execute(&format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")).await?;
     let insert = format!("INSERT INTO {table} ({list}){} SELECT {list} FROM {from} s", overriding(state));
@@ -95,23 +129,7 @@ async fn overwrite(
                 "DELETE FROM {table} t WHERE NOT EXISTS (SELECT FROM {from} s WHERE s.{rows} AND {same})"
             ))
             .await?;
-        let others: Vec<_> =
-            plan.columns.iter().filter(|c| !key.contains(&c.name) && !state.identities.contains(&c.name)).collect();
-        if !others.is_empty() {
-            let quoted: Vec<_> = others.iter().map(|c| Q.quote(&c.name)).collect();
-            let set: Vec<_> = quoted.iter().map(|c| format!("{c} = s.{c}")).collect();
-            let (mine, theirs): (Vec<_>, Vec<_>) = quoted.iter().map(|c| (format!("t.{c}"), format!("s.{c}"))).unzip();
-            // As text, for some types (json, point) have no equality.
-            session
-                .execute(&format!(
-                    "UPDATE {table} t SET {} FROM {from} s WHERE s.{rows} AND {same} \
-                     AND ROW({})::text IS DISTINCT FROM ROW({})::text",
-                    set.join(", "),
-                    mine.join(", "),
-                    theirs.join(", ")
-                ))
-                .await?;
-        }
+        update_matched(session, plan, found, &key, (&table, &from), &format!("s.{rows} AND {same}")).await?;
         session
             .execute(&format!("{insert} WHERE s.{rows} AND NOT EXISTS (SELECT FROM {table} t WHERE {same})"))
             .await?;
@@ -119,15 +137,63 @@ async fn overwrite(
         session.execute(&format!("DELETE FROM {table}")).await?;
         session.execute(&format!("{insert} WHERE s.{rows} ORDER BY {SPLIT}, {ROW}")).await?;
     }
-    session.execute(&format!("DROP TABLE {from}")).await?;
-    session.execute("COMMIT").await?;
     Ok(receipts.iter().map(|r| r.rows).sum())
+}
+
+/// Brings the rows whose key stays to what deleting and inserting them would have left.
+async fn update_matched(
+    session: &mut Session,
+    plan: &WritePlan,
+    found: &Table,
+    key: &[String],
+    (table, from): (&str, &str),
+    matched: &str,
+) -> Result<()> {
+    let written = |name: &String| plan.columns.iter().any(|c| c.name == *name);
+    let mut set = Vec::new();
+    let (mut mine, mut theirs) = (Vec::new(), Vec::new());
+    for column in found.columns.iter().filter(|c| !c.generated && !key.contains(&c.name)) {
+        let name = Q.quote(&column.name);
+        if !written(&column.name) {
+            set.push(format!("{name} = DEFAULT"));
+            continue;
+        }
+        (mine.push(format!("t.{name}")), theirs.push(format!("s.{name}")));
+        if column.identity_always {
+            // No UPDATE can write it.
+            let sql =
+                format!("SELECT EXISTS (SELECT FROM {table} t, {from} s WHERE {matched} AND t.{name} <> s.{name})");
+            if session.value(&sql).await? {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "rows that other tables refer to would change an identity that is generated always: leave the column \
+                     out, or ALTER it to GENERATED BY DEFAULT",
+                )
+                .with("column", &column.name));
+            }
+        } else {
+            set.push(format!("{name} = s.{name}"));
+        }
+    }
+    if set.is_empty() {
+        return Ok(());
+    }
+    // Whether an unlisted column differs from its default cannot be asked: then every row is written. The comparison is
+    // one of texts, for some types (json, point) have no equality.
+    let changed = if found.columns.iter().any(|c| !c.generated && !written(&c.name)) {
+        String::new()
+    } else {
+        format!(" AND ROW({})::text IS DISTINCT FROM ROW({})::text", mine.join(", "), theirs.join(", "))
+    };
+    session.execute(&format!("UPDATE {table} t SET {} FROM {from} s WHERE {matched}{changed}", set.join(", "))).await?;
+    Ok(())
 }
 
 async fn upsert(
     session: &mut Session,
     plan: &WritePlan,
     state: &State,
+    found: &Table,
     stage: &TableName,
     receipts: &[Receipt],
 ) -> Result<u64> {
@@ -143,21 +209,33 @@ async fn upsert(
     let action = if set.is_empty() { "DO NOTHING".to_owned() } else { format!("DO UPDATE SET {}", set.join(", ")) };
     // Of rows with equal keys the last one counts; rows with a NULL in the key are equal to none.
     let mut distinct = keys.clone();
-    if !state.nullable_keys.is_empty() {
-        let null: Vec<_> = state.nullable_keys.iter().map(|k| format!("{} IS NULL", Q.quote(k))).collect();
-        let null = null.join(" OR ");
+    let mut null = Vec::new();
+    if !state.nullable_keys.is_empty() && !nulls_are_equal(session, found, &plan.keys).await? {
+        null.extend(state.nullable_keys.iter().map(|k| format!("{} IS NULL", Q.quote(k))));
+    }
+    let null = null.join(" OR ");
+    if !null.is_empty() {
         distinct.push_str(&format!(", CASE WHEN {null} THEN {SPLIT} END, CASE WHEN {null} THEN {ROW} END"));
     }
-    session.execute("BEGIN").await?;
-    let rows = session
+    let rows = of_receipts(receipts);
+    if state.duplicate_keys == DuplicateKeys::Error {
+        let among = if null.is_empty() { rows.clone() } else { format!("{rows} AND NOT ({null})") };
+        let sql = format!(
+            "SELECT ROW({keys})::text || ' ' || count(*) || ' times' FROM {from} WHERE {among} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"
+        );
+        if let Some(row) = session.rows(&sql).await?.first() {
+            let twice: String = sqlx::Row::try_get(row, 0).map_err(weir_postgresql::error::map)?;
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("the input holds the key {twice}, and `duplicateKeys` is error: nothing was written"),
+            ));
+        }
+    }
+    session
         .execute(&format!(
-            "INSERT INTO {table} ({list}){} SELECT DISTINCT ON ({distinct}) {list} FROM {from} WHERE {} \
+            "INSERT INTO {table} ({list}){} SELECT DISTINCT ON ({distinct}) {list} FROM {from} WHERE {rows} \
              ORDER BY {distinct}, {SPLIT} DESC, {ROW} DESC ON CONFLICT ({keys}) {action}",
-            overriding(state),
-            of_receipts(receipts)
+            overriding(state)
         ))
-        .await?;
-    session.execute(&format!("DROP TABLE {from}")).await?;
-    session.execute("COMMIT").await?;
-    Ok(rows)
+        .await
 }

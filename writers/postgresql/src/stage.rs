@@ -1,18 +1,20 @@
 //! The table where rows wait: the target's columns and checks, and which row of which split each one is.
 
 use weir_core::{Error, ErrorKind, Result, WriteMode, WritePlan};
+use weir_postgresql::Session;
 use weir_postgresql::catalog::{find_table, unique_keys};
-use weir_postgresql::{Session, literal};
 use weir_sql::TableName;
 
 use crate::plan::{Q, State};
+use crate::record::exists;
 
 /// The split of a staged row.
 pub const SPLIT: &str = "weir_split";
 /// The row's number within its split.
 pub const ROW: &str = "weir_row";
 
-/// Makes the staging table, if it is not there. The target exists by now.
+/// Makes the staging table, if it is not there, within the caller's transaction. The target exists by now. The table is
+/// logged even if the target is not: the record of its splits is.
 pub async fn create(session: &mut Session, plan: &WritePlan, state: &State, stage: &TableName) -> Result<()> {
     if exists(session, stage).await? {
         return Ok(());
@@ -36,11 +38,6 @@ pub async fn create(session: &mut Session, plan: &WritePlan, state: &State, stag
     } else {
         sql.push_str(&format!("CREATE INDEX ON {into} ({SPLIT});\n"));
     }
-    session.execute(&format!("BEGIN;\n{sql}COMMIT")).await.map_err(|e| e.with("table", stage))?;
+    session.execute(&sql).await.map_err(|e| e.with("table", stage))?;
     Ok(())
-}
-
-/// Whether the staging table is there.
-pub async fn exists(session: &mut Session, stage: &TableName) -> Result<bool> {
-    session.value(&format!("SELECT to_regclass({}) IS NOT NULL", literal(&stage.quoted(Q)))).await
 }

@@ -5,15 +5,17 @@ use arrow::datatypes::Field;
 use async_trait::async_trait;
 use serde_json::json;
 use weir_core::{
-    Account, Bisect, DirtyRow, Error, Receipt, Refusal, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan,
-    Written, batch_bytes, bisect, slice_rows,
+    Account, Bisect, DirtyRow, Error, ErrorKind, Receipt, Refusal, Result, ResultExt, TaskId, TaskWriter, WriteMode,
+    WritePlan, Written, batch_bytes, bisect, slice_rows,
 };
 use weir_postgresql::copy::Encoder;
 use weir_postgresql::copy::encode::Format;
 use weir_postgresql::error::{map, refusal};
 use weir_postgresql::{PgType, Session};
+use weir_sql::Commits;
 
 use crate::plan::{Q, State};
+use crate::record;
 use crate::stage::{ROW, SPLIT};
 
 /// The most bytes of a COPY stream in one message.
@@ -29,6 +31,7 @@ pub(crate) struct Task {
     /// `ignore`: moves a batch from the session's own table into the target.
     insert: Option<String>,
     table: String,
+    records: Option<Commits>,
     most_rows: usize,
     most_bytes: usize,
     split: u32,
@@ -50,12 +53,22 @@ impl Task {
         let split = i32::try_from(task.split).map_err(|_| Error::internal("too many splits"))?;
         let names = Q.quote_all(plan.columns.iter().map(|c| &c.name));
         let table = state.table.quoted(Q);
-        session.execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
+        match &state.records {
+            Some(commits) => {
+                record::begin(&mut session, commits, &plan.table, split).await?;
+                // A former attempt may have finished without anybody hearing of it. None can from here on.
+                if record::has(&mut session, commits, split.into()).await? {
+                    return Err(overtaken(task.split));
+                }
+            }
+            None => session.execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await.map(drop)?,
+        }
         let mut insert = None;
         let (into, relation, list) = match &state.stage {
             Some(stage) => {
-                // A former attempt at this split may have finished without anybody hearing of it.
-                session.execute(&format!("DELETE FROM {} WHERE {SPLIT} = {split}", stage.quoted(Q))).await?;
+                if state.records.is_none() {
+                    session.execute(&format!("DELETE FROM {} WHERE {SPLIT} = {split}", stage.quoted(Q))).await?;
+                }
                 (stage.quoted(Q), stage.name.clone(), comma(&names, &format!("{SPLIT}, {ROW}")))
             }
             None if plan.mode == WriteMode::Ignore => {
@@ -87,6 +100,7 @@ impl Task {
             relation,
             insert,
             table: plan.table.clone(),
+            records: state.records.clone(),
             most_rows: limit(most_rows),
             most_bytes: limit(most_bytes),
             split: task.split,
@@ -164,6 +178,10 @@ impl Task {
     }
 }
 
+fn overtaken(split: u32) -> Error {
+    Error::new(ErrorKind::Conflict, "another attempt at the split has been recorded at the target").with("split", split)
+}
+
 fn comma(a: &str, b: &str) -> String {
     if a.is_empty() { b.to_owned() } else { format!("{a}, {b}") }
 }
@@ -196,8 +214,16 @@ impl TaskWriter for Task {
     }
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
-        self.session.execute("COMMIT").await.context("table", &self.table)?;
         let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, account, data: json!({}) };
+        match &self.records {
+            Some(commits) => {
+                let split = i64::from(self.split);
+                if !record::write(&mut self.session, commits, split, &self.table, Some(&receipt), true).await? {
+                    return Err(overtaken(self.split));
+                }
+            }
+            None => self.session.execute("COMMIT").await.map(drop).context("table", &self.table)?,
+        }
         self.session.close().await;
         Ok(receipt)
     }

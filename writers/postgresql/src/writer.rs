@@ -2,18 +2,19 @@
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, ErrorKind, Faults, Receipt, Result, ResultExt, TargetColumn, TargetSchema,
-    TaskId, TaskWriter, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Receipt, Recorded, Result, ResultExt, TargetColumn,
+    TargetSchema, TaskId, TaskWriter, WritePlan, WriteRequest, Writer,
 };
 use weir_postgresql::{Endpoint, Session, catalog};
 use weir_sql::TableName;
 use weir_sql::columns::{is_all, resolve_target_columns};
+use weir_sql::commits::PREPARED;
 use weir_sql::statements::with_table;
 
 use crate::config::PostgresqlWriterConfig;
 use crate::plan::{Q, State, plan};
 use crate::task::Task;
-use crate::{publish, stage};
+use crate::{publish, record, stage};
 
 /// Writes one table.
 pub struct PostgresqlWriter {
@@ -38,6 +39,15 @@ impl PostgresqlWriter {
 
     async fn connect(&self) -> Result<Session> {
         self.endpoint.connect(&self.context).await
+    }
+
+    /// The run may have been stopped, and cleaning up is part of stopping: this session heeds no cancellation, and waits
+    /// for nobody long.
+    async fn connect_to_clean(&self) -> Result<Session> {
+        let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
+        let mut session = self.endpoint.connect(&context).await?;
+        session.execute("SET lock_timeout = '5s'").await?;
+        Ok(session)
     }
 }
 
@@ -74,17 +84,54 @@ impl Writer for PostgresqlWriter {
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
+        if let Some(commits) = &state.records {
+            record::create(&mut session, commits).await?;
+            let records = record::read(&mut session, commits).await?;
+            if records.prepared || records.recorded.published {
+                if let (Some(stage), false) = (&state.stage, records.recorded.published)
+                    && !record::exists(&mut session, stage).await?
+                {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        "the staging table of the unfinished run is gone: somebody dropped it; start a fresh run",
+                    )
+                    .with("table", stage));
+                }
+                session.close().await;
+                return Ok(());
+            }
+        }
+        for new in &state.new_types {
+            new.create(&mut session).await?;
+        }
         if let Some(create) = &state.create {
             session.execute(create).await.context("table", &state.table)?;
         }
         for statement in with_table(self.config.common.pre_sql.as_slice(), &state.table, Q) {
             session.execute(&statement).await.context("preSql", &statement)?;
         }
+        session.execute("BEGIN").await?;
         if let Some(into) = &state.stage {
             stage::create(&mut session, plan, &state, into).await?;
         }
+        let done = match &state.records {
+            Some(commits) => record::write(&mut session, commits, PREPARED, &plan.table, None, true).await?,
+            None => session.execute("COMMIT").await.map(|_| true)?,
+        };
+        if !done {
+            // The same run has been prepared from elsewhere meanwhile.
+            session.execute("ROLLBACK").await?;
+        }
         session.close().await;
         Ok(())
+    }
+
+    async fn recorded(&self, plan: &WritePlan) -> Result<Recorded> {
+        let Some(commits) = State::of(plan)?.records else { return Ok(Recorded::default()) };
+        let mut session = self.connect().await?;
+        let records = record::read(&mut session, &commits).await?;
+        session.close().await;
+        Ok(records.recorded)
     }
 
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
@@ -98,10 +145,7 @@ impl Writer for PostgresqlWriter {
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
-        let mut committed = match &state.stage {
-            Some(stage) => publish::publish(&mut session, plan, &state, stage, receipts).await?,
-            None => Committed { description: "each split committed by itself".into(), ..Committed::default() },
-        };
+        let mut committed = publish::publish(&mut session, plan, &state, receipts).await?;
         for statement in with_table(self.config.common.post_sql.as_slice(), &state.table, Q) {
             if let Err(error) = session.execute(&statement).await {
                 if error.kind() == ErrorKind::Cancelled {
@@ -117,23 +161,42 @@ impl Writer for PostgresqlWriter {
 
     async fn abort(&self, plan: &WritePlan, _: &[Receipt]) -> Result<()> {
         let state = State::of(plan)?;
-        if state.stage.is_none() && state.create.is_none() {
+        if state.stage.is_none() && state.create.is_none() && state.records.is_none() {
             return Ok(());
         }
-        // The run may have been stopped, and cleaning up is part of stopping: this session heeds no cancellation.
-        let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
-        let mut session = self.endpoint.connect(&context).await?;
-        session.execute("SET lock_timeout = '5s'").await?;
-        if let Some(stage) = &state.stage {
-            session.execute(&format!("DROP TABLE IF EXISTS {}", stage.quoted(Q))).await?;
+        let mut session = self.connect_to_clean().await?;
+        let mut published = false;
+        if let Some(commits) = &state.records {
+            published = record::read(&mut session, commits).await?.recorded.published;
+            if !published {
+                record::evict(&mut session, commits, &plan.table, None).await?;
+            }
         }
+        session.execute("BEGIN").await?;
+        if let Some(stage) = &state.stage
+            && record::exists(&mut session, stage).await?
+        {
+            session.execute(&format!("DROP TABLE {}", stage.quoted(Q))).await?;
+        }
+        if let Some(commits) = &state.records {
+            record::delete(&mut session, commits).await?;
+        }
+        session.execute("COMMIT").await?;
         // A table that this run made, and that nobody has put rows into, goes with it.
-        if state.create.is_some() && stage::exists(&mut session, &state.table).await? {
+        if !published && state.create.is_some() && record::exists(&mut session, &state.table).await? {
             let table = state.table.quoted(Q);
             if !session.value::<bool>(&format!("SELECT EXISTS (SELECT FROM {table})")).await? {
                 session.execute(&format!("DROP TABLE {table}")).await?;
             }
         }
+        session.close().await;
+        Ok(())
+    }
+
+    async fn forget(&self, plan: &WritePlan) -> Result<()> {
+        let Some(commits) = State::of(plan)?.records else { return Ok(()) };
+        let mut session = self.connect_to_clean().await?;
+        record::delete(&mut session, &commits).await?;
         session.close().await;
         Ok(())
     }

@@ -1,0 +1,192 @@
+//! What the target remembers of the run: the rows of `weir_commits`, and the locks by which attempts at one split, or at
+//! the publication, come after each other.
+//!
+//! A connection may be lost while the server still works for it. Whoever comes next takes the same lock, which ends only
+//! with the transaction before it: what it reads then is final. A session that holds it for a client that is gone is
+//! ended, so that its other locks are too.
+
+use sqlx::Row;
+use weir_core::{Error, ErrorKind, Receipt, Result, ResultExt};
+use weir_postgresql::error::{is_duplicate, map};
+use weir_postgresql::{Session, literal};
+use weir_sql::TableName;
+use weir_sql::commits::{Commits, Records, TABLE};
+
+use crate::plan::Q;
+
+/// Stands for the split in the lock of whoever publishes.
+pub const PUBLISHER: i32 = i32::MAX;
+
+/// The longest wait for a former attempt that has been told to end.
+const PATIENCE: &str = "30s";
+
+/// FNV-1a.
+pub fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// What this login may do in the schema of `table`.
+#[derive(Debug, Default)]
+pub struct Rights {
+    /// Whether the schema exists.
+    pub schema: bool,
+    /// Whether it may create tables there.
+    pub create: bool,
+    /// Whether `weir_commits` is there, and if so, whether it may be read, written and cleaned.
+    pub commits: Option<bool>,
+}
+
+impl Rights {
+    /// Asks the server.
+    pub async fn of(session: &mut Session, table: &TableName) -> Result<Self> {
+        let schema = table.schema.as_deref().map_or_else(|| "current_schema()".to_owned(), literal);
+        let row = session
+            .one(&format!(
+                "SELECT n.oid IS NOT NULL, coalesce(has_schema_privilege(n.oid, 'CREATE'), false), \
+                 has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') \
+                   AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'DELETE') \
+                 FROM (SELECT {schema} AS name) w LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.name \
+                 LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = {}",
+                literal(TABLE)
+            ))
+            .await?;
+        Ok(Self {
+            schema: row.try_get(0).map_err(map)?,
+            create: row.try_get(1).map_err(map)?,
+            commits: row.try_get(2).map_err(map)?,
+        })
+    }
+
+    /// Whether finished splits can be recorded.
+    pub fn records(&self) -> bool {
+        self.commits.unwrap_or(self.create)
+    }
+}
+
+/// Makes `weir_commits` if it is not there.
+pub async fn create(session: &mut Session, commits: &Commits) -> Result<()> {
+    let sql = commits.create(Q, "varchar(120)", "text", "timestamp with time zone DEFAULT now()");
+    for _ in 0..10 {
+        // Asked first, for CREATE … IF NOT EXISTS wants the right to create even where there is nothing to create.
+        if exists(session, &commits.table).await? {
+            return Ok(());
+        }
+        match session.try_execute(&sql).await? {
+            Ok(_) => return Ok(()),
+            // Of two runs that make it at once, one finds its name taken in the catalogue.
+            Err(error)
+                if weir_postgresql::error::database_error(&error)
+                    .is_some_and(|e| matches!(e.code(), "23505" | "42P07" | "42710" | "XX000")) => {}
+            Err(error) => return Err(map(error)).context("table", &commits.table),
+        }
+    }
+    Err(Error::new(ErrorKind::Conflict, "the record of finished splits cannot be made: others keep making it")
+        .with("table", &commits.table))
+}
+
+/// Whether a table is there.
+pub async fn exists(session: &mut Session, table: &TableName) -> Result<bool> {
+    session.value(&format!("SELECT to_regclass({}) IS NOT NULL", literal(&table.quoted(Q)))).await
+}
+
+/// Everything recorded of the run.
+pub async fn read(session: &mut Session, commits: &Commits) -> Result<Records> {
+    if !exists(session, &commits.table).await? {
+        return Ok(Records::default());
+    }
+    let rows = session.rows(&commits.select(Q, literal)).await.context("table", &commits.table)?;
+    let mut records = Vec::with_capacity(rows.len());
+    for row in &rows {
+        records.push((row.try_get(0).map_err(map)?, row.try_get(1).map_err(map)?));
+    }
+    Records::of(records)
+}
+
+/// Whether one split, or one of the marks, is recorded.
+pub async fn has(session: &mut Session, commits: &Commits, split: i64) -> Result<bool> {
+    let table = commits.table.quoted(Q);
+    let run = literal(&commits.run_id);
+    session
+        .value(&format!("SELECT EXISTS (SELECT FROM {table} WHERE run_id = {run} AND split = {split})"))
+        .await
+        .context("table", &commits.table)
+}
+
+/// Writes a record, and with `commit` ends the transaction in the same message: a connection that breaks in between
+/// would leave a transaction that waits, with the record's lock, for a COMMIT that never comes. `false`: it is there
+/// already, and the transaction is broken.
+pub async fn write(
+    session: &mut Session,
+    commits: &Commits,
+    split: i64,
+    target: &str,
+    receipt: Option<&Receipt>,
+    commit: bool,
+) -> Result<bool> {
+    let mut sql = commits.insert(Q, split, target, receipt, literal)?;
+    if commit {
+        sql.push_str("; COMMIT");
+    }
+    match session.try_execute(&sql).await? {
+        Ok(_) => Ok(true),
+        Err(error) if is_duplicate(&error, TABLE) => Ok(false),
+        Err(error) => Err(map(error)).context("table", target),
+    }
+}
+
+/// Drops the run's records, if there are any.
+pub async fn delete(session: &mut Session, commits: &Commits) -> Result<()> {
+    if exists(session, &commits.table).await? {
+        session.execute(&commits.delete(Q, literal)).await.context("table", &commits.table)?;
+    }
+    Ok(())
+}
+
+/// Begins a transaction that has the run's lock number `of` to itself.
+pub async fn begin(session: &mut Session, commits: &Commits, target: &str, of: i32) -> Result<()> {
+    // A commit that the server has only in memory must not be told as done.
+    const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE; \
+                         SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
+    let run = class(commits, target);
+    session.execute(BEGIN).await?;
+    if session.value::<bool>(&format!("SELECT pg_try_advisory_xact_lock({run}, {of})")).await? {
+        return Ok(());
+    }
+    session.execute("ROLLBACK").await?;
+    evict(session, commits, target, Some(of)).await?;
+    session.execute(&format!("{BEGIN}; SET LOCAL lock_timeout = '{PATIENCE}'")).await?;
+    session.execute(&format!("SELECT pg_advisory_xact_lock({run}, {of})")).await.map_err(|error| {
+        match error.kind() {
+            ErrorKind::Conflict => Error::new(
+                ErrorKind::Conflict,
+                "a former attempt is still at work in the server and could not be ended: end its session there, or wait",
+            )
+            .retryable(true)
+            .because(error),
+            _ => error,
+        }
+    })?;
+    session.execute("SET LOCAL lock_timeout = 0").await.map(drop)
+}
+
+/// Ends the sessions that still work for the run, or for one split of it, as far as this login may.
+pub async fn evict(session: &mut Session, commits: &Commits, target: &str, of: Option<i32>) -> Result<()> {
+    let which = of.map_or_else(String::new, |of| format!(" AND l.objid = {of}::int8::oid"));
+    let sql = format!(
+        "SELECT pg_terminate_backend(l.pid) FROM pg_catalog.pg_locks l \
+         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.pid <> pg_backend_pid() \
+           AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
+           AND l.classid = {}::int8::oid{which}",
+        class(commits, target)
+    );
+    // It may be another login's by now; then waiting has to do.
+    if let Err(error) = session.try_execute(&sql).await? {
+        tracing::debug!(%error, "a former attempt's session could not be ended");
+    }
+    Ok(())
+}
+
+/// The number of the run's locks; positive, as an oid shows it.
+fn class(commits: &Commits, target: &str) -> i32 {
+    (hash(&format!("{}/{target}", commits.run_id)) & 0x7fff_ffff) as i32
+}

@@ -1,0 +1,309 @@
+//! A split is applied once, whatever breaks in between.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use serde_json::{Value, json};
+use weir_core::{Account, ErrorKind, Receipt, Recorded, Result, TaskId, WritePlan, Writer};
+use weir_plugins_test::harness::{self, WriteOptions, control, fitted, on_thread, open_writer, plan_for, run_task};
+use weir_plugins_test::servers::{self, Database};
+use weir_writer_postgresql as _;
+
+async fn database(name: &str) -> Database {
+    servers::postgresql().await.fresh_database(name).await
+}
+
+fn writer(database: &Database, mut parameters: Value) -> Arc<dyn Writer> {
+    parameters["url"] = database.url().into();
+    open_writer("postgresql", parameters).unwrap()
+}
+
+fn rows(ids: &[i32]) -> RecordBatch {
+    let names: Vec<String> = ids.iter().map(|i| format!("n{i}")).collect();
+    RecordBatch::try_from_iter([
+        ("id", Arc::new(Int32Array::from(ids.to_vec())) as ArrayRef),
+        ("name", Arc::new(StringArray::from(names)) as ArrayRef),
+    ])
+    .unwrap()
+}
+
+fn task(plan: &WritePlan, split: u32, attempt: u32) -> TaskId {
+    TaskId { run_id: plan.run_id.clone(), split, table: "source".into(), attempt }
+}
+
+async fn planned(writer: &Arc<dyn Writer>) -> WritePlan {
+    plan_for(writer, &rows(&[]).schema(), 2, &WriteOptions::default()).await.unwrap()
+}
+
+async fn prepare(writer: &Arc<dyn Writer>, plan: &WritePlan) -> Result<()> {
+    let (writer, plan) = (writer.clone(), plan.clone());
+    control(async move { writer.prepare(&plan).await }).await
+}
+
+async fn recorded(writer: &Arc<dyn Writer>, plan: &WritePlan) -> Recorded {
+    let (writer, plan) = (writer.clone(), plan.clone());
+    control(async move { writer.recorded(&plan).await }).await.unwrap()
+}
+
+async fn commit(writer: &Arc<dyn Writer>, plan: &WritePlan, receipts: &[Receipt]) -> Result<Option<u64>> {
+    let (writer, plan, receipts) = (writer.clone(), plan.clone(), receipts.to_vec());
+    control(async move { Ok(writer.commit(&plan, &receipts).await?.rows) }).await
+}
+
+async fn forget(writer: &Arc<dyn Writer>, plan: &WritePlan) {
+    let (writer, plan) = (writer.clone(), plan.clone());
+    control(async move { writer.forget(&plan).await }).await.unwrap();
+}
+
+async fn abort(writer: &Arc<dyn Writer>, plan: &WritePlan) {
+    let (writer, plan) = (writer.clone(), plan.clone());
+    control(async move { writer.abort(&plan, &[]).await }).await.unwrap();
+}
+
+async fn ids(database: &Database) -> String {
+    database.value("SELECT string_agg(id::text, ' ' ORDER BY id) FROM t").await
+}
+
+const TABLE: &str = "CREATE TABLE t (id int, name text); CREATE TABLE log (what text); INSERT INTO t VALUES (0, 'old')";
+
+/// Writes a split up to the point where only `finish` is left, lets `meanwhile` happen, and finishes.
+async fn finish_after(
+    writer: &Arc<dyn Writer>,
+    plan: &WritePlan,
+    task: TaskId,
+    batch: RecordBatch,
+    meanwhile: impl Future<Output = ()> + Send + 'static,
+) -> Result<Receipt> {
+    let (writer, plan) = (writer.clone(), plan.clone());
+    on_thread(async move {
+        let account = Account { attempt: task.attempt, epoch: "e".into(), ..Account::default() };
+        let mut open = writer.open(&plan, &task).await?;
+        open.write(&fitted(&batch, &plan)?).await?;
+        meanwhile.await;
+        open.finish(account).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_split_lands_once_whatever_mode() {
+    for (mode, after) in [("append", "0 1 2 3"), ("overwrite", "1 2 3"), ("upsert", "0 1 2 3"), ("ignore", "0 1 2 3")] {
+        let database = database("once").await;
+        database.execute(TABLE).await;
+        database.execute("ALTER TABLE t ADD PRIMARY KEY (id)").await;
+        let to = writer(
+            &database,
+            json!({"table": "t", "writeMode": mode, "preSql": "INSERT INTO log VALUES ('pre')", "postSql": "INSERT INTO log VALUES ('post')"}),
+        );
+        let plan = planned(&to).await;
+        assert!(plan.records_splits, "{mode}");
+        assert!(recorded(&to, &plan).await.receipts.is_empty(), "{mode}: before prepare");
+        prepare(&to, &plan).await.unwrap();
+        let (first, _) = run_task(&to, &plan, task(&plan, 0, 1), vec![rows(&[1, 2])]).await.unwrap();
+        // Again, though nobody heard of it: refused as soon as it is opened.
+        let again = run_task(&to, &plan, task(&plan, 0, 2), vec![rows(&[1, 2])]).await.err().unwrap();
+        assert_eq!(again.kind(), ErrorKind::Conflict, "{mode}: {again}");
+        // A second prepare keeps what is staged and runs preSql no more.
+        prepare(&to, &plan).await.unwrap();
+        let (second, _) = run_task(&to, &plan, task(&plan, 1, 1), vec![rows(&[3])]).await.unwrap();
+        let found = recorded(&to, &plan).await;
+        assert_eq!(found.receipts, [first, second], "{mode}");
+        assert!(!found.published, "{mode}");
+        commit(&to, &plan, &found.receipts).await.unwrap();
+        assert!(recorded(&to, &plan).await.published, "{mode}");
+        assert_eq!(ids(&database).await, after, "{mode}");
+        database.execute("DELETE FROM t WHERE id = 3").await;
+        commit(&to, &plan, &found.receipts).await.unwrap();
+        assert_eq!(ids(&database).await, after.trim_end_matches(" 3"), "{mode}: published twice");
+        assert_eq!(database.value("SELECT string_agg(what, ' ') FROM log").await, "pre post post", "{mode}");
+        forget(&to, &plan).await;
+        assert!(recorded(&to, &plan).await.receipts.is_empty(), "{mode}");
+        let left = "SELECT string_agg(relname, ' ') FROM pg_class WHERE relname LIKE 'weir\\_%' AND relkind = 'r'";
+        assert_eq!(database.value(left).await, "weir_commits", "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_leaves_nothing_and_the_next_attempt_lands() {
+    let database = database("killed").await;
+    for mode in ["append", "overwrite"] {
+        database.execute(&format!("DROP TABLE IF EXISTS t, log; {TABLE}")).await;
+        let to = writer(&database, json!({"table": "t", "writeMode": mode}));
+        let plan = planned(&to).await;
+        prepare(&to, &plan).await.unwrap();
+        let killer = database.clone();
+        let kill = async move {
+            let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                       WHERE application_name = 'weir' AND datname = current_database() AND state LIKE 'idle in trans%'";
+            assert_eq!(killer.value(sql).await, "1");
+        };
+        let error = finish_after(&to, &plan, task(&plan, 0, 1), rows(&[1, 2]), kill).await.unwrap_err();
+        assert!(error.is_retryable() && error.kind() == ErrorKind::Unreachable, "{error:?}");
+        assert!(recorded(&to, &plan).await.receipts.is_empty());
+        let receipt = finish_after(&to, &plan, task(&plan, 0, 2), rows(&[1, 2]), async {}).await.unwrap();
+        let found = recorded(&to, &plan).await.receipts;
+        assert_eq!((found.len(), found[0].account.attempt, found[0].account.epoch.as_str()), (1, 2, "e"));
+        commit(&to, &plan, &[receipt]).await.unwrap();
+        assert_eq!(ids(&database).await, if mode == "append" { "0 1 2" } else { "1 2" });
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_still_hangs_in_the_server_is_ended() {
+    let database = database("zombie").await;
+    database.execute(TABLE).await;
+    database.execute("ALTER TABLE t ADD PRIMARY KEY (id)").await;
+    let to = writer(&database, json!({"table": "t"}));
+    let plan = planned(&to).await;
+    prepare(&to, &plan).await.unwrap();
+    let (overtaking, planned) = (to.clone(), plan.clone());
+    // The second attempt comes while the first one sits on its rows, whose keys it needs.
+    let overtake = async move {
+        run_task(&overtaking, &planned, task(&planned, 0, 2), vec![rows(&[1, 2])]).await.unwrap();
+    };
+    let error = finish_after(&to, &plan, task(&plan, 0, 1), rows(&[1, 2]), overtake).await.unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+    assert_eq!(ids(&database).await, "0 1 2");
+    assert_eq!(recorded(&to, &plan).await.receipts[0].account.attempt, 2);
+}
+
+#[tokio::test]
+async fn an_abort_forgets_and_everything_starts_anew() {
+    let database = database("anew").await;
+    database.execute(TABLE).await;
+    let to =
+        writer(&database, json!({"table": "t", "writeMode": "overwrite", "preSql": "INSERT INTO log VALUES ('pre')"}));
+    let plan = planned(&to).await;
+    for _ in 0..2 {
+        prepare(&to, &plan).await.unwrap();
+        run_task(&to, &plan, task(&plan, 0, 1), vec![rows(&[1])]).await.unwrap();
+        assert_eq!(recorded(&to, &plan).await.receipts.len(), 1);
+        abort(&to, &plan).await;
+        assert!(recorded(&to, &plan).await.receipts.is_empty());
+    }
+    assert_eq!(database.value("SELECT count(*) FROM log").await, "2");
+    assert_eq!(ids(&database).await, "0");
+    // Somebody tidied up in the middle: nothing is published, and the message says why.
+    prepare(&to, &plan).await.unwrap();
+    let (receipt, _) = run_task(&to, &plan, task(&plan, 0, 1), vec![rows(&[1])]).await.unwrap();
+    let stage = database.value("SELECT relname FROM pg_class WHERE relname LIKE 'weir\\_%' AND relkind = 'r' AND relname <> 'weir_commits'").await;
+    database.execute(&format!("DROP TABLE \"{stage}\"")).await;
+    for error in [prepare(&to, &plan).await.unwrap_err(), commit(&to, &plan, &[receipt]).await.unwrap_err()] {
+        assert!(error.kind() == ErrorKind::Conflict && error.message().contains("staging"), "{error}");
+    }
+    assert!(!recorded(&to, &plan).await.published);
+}
+
+#[tokio::test]
+async fn many_runs_make_the_record_at_once() {
+    let database = database("race").await;
+    database.execute(TABLE).await;
+    let runs = (0..12).map(|_| {
+        let to = writer(&database, json!({"table": "t"}));
+        tokio::spawn(async move {
+            let plan = planned(&to).await;
+            prepare(&to, &plan).await
+        })
+    });
+    for run in runs.collect::<Vec<_>>() {
+        run.await.unwrap().unwrap();
+    }
+    assert_eq!(database.value("SELECT count(*) FROM weir_commits WHERE split = -1").await, "12");
+}
+
+#[tokio::test]
+async fn a_login_without_create_is_told_which_promise_falls() {
+    let database = database("rights").await;
+    let role = format!("{}_role", database.name());
+    database
+        .execute(&format!(
+            "{TABLE}; CREATE ROLE \"{role}\" LOGIN PASSWORD 'p'; GRANT ALL ON t TO \"{role}\"; \
+             REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE SCHEMA etl; GRANT ALL ON SCHEMA etl TO \"{role}\""
+        ))
+        .await;
+    let open = |mut parameters: Value| {
+        parameters["url"] = database.url_with(&role, "p").into();
+        parameters["table"] = "t".into();
+        open_writer("postgresql", parameters).unwrap()
+    };
+    let plan = |parameters: Value| {
+        let to = open(parameters);
+        async move { plan_for(&to, &rows(&[]).schema(), 1, &WriteOptions::default()).await }
+    };
+    for (parameters, says) in [
+        (json!({}), "`exactlyOnce`: false"),
+        (json!({"writeMode": "overwrite"}), "GRANT CREATE"),
+        (json!({"writeMode": "overwrite", "exactlyOnce": false}), "GRANT CREATE"),
+        (json!({"ledger": {"schema": "nowhere"}}), "nowhere"),
+    ] {
+        let error = plan(parameters.clone()).await.unwrap_err();
+        assert!(error.message().contains(says), "{parameters}: {error}");
+        assert!(matches!(error.kind(), ErrorKind::Denied | ErrorKind::NotFound), "{error:?}");
+    }
+    let without = plan(json!({"exactlyOnce": false})).await.unwrap();
+    assert!(!without.records_splits && without.warnings[0].contains("exactlyOnce"), "{:?}", without.warnings);
+    let to = open(json!({"exactlyOnce": false}));
+    let written = harness::write_all(&to, vec![rows(&[1])], WriteOptions::default()).await.unwrap();
+    assert_eq!(written.rows(), 1);
+    for mode in ["append", "overwrite"] {
+        let to = open(json!({"ledger": {"schema": "etl"}, "writeMode": mode}));
+        let written = harness::write_all(&to, vec![rows(&[2])], WriteOptions::default()).await.unwrap();
+        assert!(written.plan.records_splits);
+    }
+    assert_eq!(ids(&database).await, "2");
+    assert_eq!(database.value("SELECT count(*) FROM etl.weir_commits").await, "6");
+    database.execute("CREATE UNLOGGED TABLE u (id int, name text)").await;
+    let to = writer(&database, json!({"table": "u"}));
+    assert!(!planned(&to).await.records_splits);
+    database.execute(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"")).await;
+}
+
+#[tokio::test]
+async fn keys_that_come_twice_fail_the_job_where_it_says_so() {
+    let database = database("twice").await;
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, name text)").await;
+    let to = writer(&database, json!({"table": "t", "writeMode": "upsert", "duplicateKeys": "error"}));
+    let error = harness::write_all(&to, vec![rows(&[1, 7, 7])], WriteOptions::default()).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Data && error.message().contains("(7) 2 times"), "{error}");
+    assert_eq!(database.value("SELECT count(*) FROM t").await, "0");
+    harness::write_all(&to, vec![rows(&[1, 7])], WriteOptions::default()).await.unwrap();
+    database.execute("CREATE TABLE n (id int, name text, UNIQUE NULLS NOT DISTINCT (id))").await;
+    let batch = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int32Array::from(vec![None, None])) as ArrayRef),
+        ("name", Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef),
+    ])
+    .unwrap();
+    let to = writer(&database, json!({"table": "n", "writeMode": "upsert", "key": "id"}));
+    harness::write_all(&to, vec![batch], WriteOptions::default()).await.unwrap();
+    assert_eq!(database.value("SELECT string_agg(name, ' ') FROM n").await, "b");
+}
+
+#[tokio::test]
+async fn an_overwrite_keeps_what_hangs_on_the_table() {
+    let database = database("keeps").await;
+    database
+        .execute(
+            "CREATE TABLE t (id int PRIMARY KEY, name text NOT NULL DEFAULT 'd', at timestamptz DEFAULT '2024-01-01', n int GENERATED ALWAYS AS IDENTITY); \
+             CREATE INDEX by_name ON t (name); CREATE VIEW v AS SELECT * FROM t; CREATE ROLE weir_reader_keeps; \
+             GRANT SELECT ON t TO weir_reader_keeps; CREATE TABLE child (t int REFERENCES t ON DELETE CASCADE); \
+             CREATE TABLE u (id int UNIQUE, name text); CREATE TABLE uc (u int REFERENCES u (id)); \
+             INSERT INTO t VALUES (1, 'one', '2000-01-01'), (2, 'n2', '2000-01-01'), (9, 'gone', NULL); INSERT INTO child VALUES (1), (9)",
+        )
+        .await;
+    let to = writer(&database, json!({"table": "t", "writeMode": "overwrite", "column": ["id", "name"]}));
+    harness::write_all(&to, vec![rows(&[1, 2, 3])], WriteOptions::default()).await.unwrap();
+    let now = database.value("SELECT string_agg(concat_ws('/', id, name, at::date), ' ' ORDER BY id) FROM v").await;
+    assert_eq!(now, "1/n1/2024-01-01 2/n2/2024-01-01 3/n3/2024-01-01");
+    assert_eq!(database.value("SELECT string_agg(t::text, ' ') FROM child").await, "1");
+    let kept = "SELECT concat_ws(' ', has_table_privilege('weir_reader_keeps', 't', 'SELECT'), to_regclass('by_name'), \
+                (SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'p'))";
+    assert_eq!(database.value(kept).await, "t by_name 1");
+    let to = writer(&database, json!({"table": "u", "writeMode": "overwrite"}));
+    let error = harness::write_all(&to, vec![rows(&[1])], WriteOptions::default()).await.unwrap_err();
+    assert!(error.message().contains("primary key"), "{error}");
+    let both = RecordBatch::try_from_iter([("id", rows(&[1]).column(0).clone()), ("n", rows(&[1]).column(0).clone())]);
+    let to = writer(&database, json!({"table": "t", "writeMode": "upsert"}));
+    let error = harness::write_all(&to, vec![both.unwrap()], WriteOptions::default()).await.unwrap_err();
+    assert!(error.message().contains("generated always"), "{error}");
+    database.execute("DROP OWNED BY weir_reader_keeps; DROP ROLE weir_reader_keeps").await;
+}
