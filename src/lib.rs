@@ -28,6 +28,12 @@
 //! A connector is a crate of its own: see [`weir_core`], and link it with `use my_connector as _;`.
 
 pub use weir_core as core;
+
+/// The guide's Rust is compiled as any example is.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+mod embedding {}
+
 pub use weir_runtime::*;
 
 // A dependency that nobody names is not linked, and registers nothing.

@@ -290,10 +290,38 @@ fn rows_are_copied_between_locations_and_data_sources() {
     let printed = ok(folder.path(), &["copy", "shop", "-", "--table", "numbers", "--env", "dev", "--limit", "3"]);
     assert_eq!(printed.out.lines().count(), 3, "{}", printed.out);
     assert!(printed.err.contains("succeeded"), "{}", printed.err);
-    ok(folder.path(), &["check", "--datasource", "shop", "--env", "dev"]);
+    let check = ok(folder.path(), &["check", "--datasource", "shop", "--env", "dev"]).out;
+    for line in ["source sqlite (shop)", "connect", "1 can be seen", "target sqlite (shop)", "will be created"] {
+        assert!(check.contains(line), "{line}\n{check}");
+    }
     let gone = call(folder.path(), &["check", "--datasource", "shop", "--env", "prod"]);
     assert_eq!(gone.code, Some(1), "{}", gone.err);
     assert!(gone.out.contains("gone.db"), "{}", gone.out);
+}
+
+#[test]
+fn a_wrong_call_begins_no_run_and_leaves_no_report() {
+    let folder = scratch();
+    std::fs::write(folder.path().join("job.json"), stream_job(5)).unwrap();
+    let run = ["run", "job.json", "-p", "word=a", "--report", "report.json", "--error-limit"];
+    fails(folder.path(), &[&run[..], &["many"]].concat(), 2, &["--error-limit", "`many`", "unlimited"]);
+    fails(folder.path(), &[&run[..], &["101%"]].concat(), 2, &["--error-limit", "0% to 100%"]);
+    assert!(!folder.path().join("report.json").exists());
+    ok(folder.path(), &[&run[..], &["1%"]].concat());
+    // A job file that is wrong is reported: whoever waits for the report learns of it.
+    std::fs::remove_file(folder.path().join("report.json")).unwrap();
+    fails(folder.path(), &["run", "job.json", "--report", "report.json"], 2, &["word"]);
+    assert!(folder.path().join("report.json").exists());
+}
+
+#[test]
+fn rows_have_stdout_for_themselves() {
+    let folder = scratch();
+    let job = stream_job(3).replace("\"parameter\":{}", "\"parameter\":{\"print\":true}");
+    std::fs::write(folder.path().join("job.json"), job).unwrap();
+    let run = ok(folder.path(), &["run", "job.json", "-p", "word=a"]);
+    assert_eq!(run.out.lines().count(), 3, "{}", run.out);
+    assert!(run.err.contains("succeeded"), "{}", run.err);
 }
 
 #[cfg(unix)]

@@ -26,6 +26,7 @@ mod convert;
 mod dirty;
 mod entry;
 pub mod job;
+pub mod layout;
 mod limit;
 pub mod mapping;
 mod observer;
@@ -39,7 +40,7 @@ mod sender;
 mod task;
 pub mod transform;
 
-pub use check::{EndCheck, check};
+pub use check::{EndCheck, check, check_data_source};
 pub use dirty::QuarantineRow;
 pub use job::{Endpoint, Entry, ErrorLimit, Job, LoadOptions, Setting};
 pub use observer::{Event, Observer, Silent, TableProgress};

@@ -1,6 +1,7 @@
 //! The job's budget of rows and bytes per second, shared by all its channels.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -70,10 +71,29 @@ impl Limiter {
     }
 }
 
+/// Takes up to `rows` rows of those that may `left` be read (`--limit`), never more than there are: how many, and whether
+/// they are the last. What is taken and not used can be added again.
+pub fn claim(left: &AtomicI64, rows: usize) -> (usize, bool) {
+    let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+    let taken = |left: i64| left.clamp(0, rows);
+    let before = left.fetch_update(Relaxed, Relaxed, |left| Some(left - taken(left))).unwrap_or_default();
+    (taken(before) as usize, before <= rows)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    #[test]
+    fn what_a_failed_attempt_claimed_can_be_given_back_whole() {
+        let left = AtomicI64::new(10);
+        assert_eq!(claim(&left, 4), (4, false));
+        assert_eq!(claim(&left, 100), (6, true));
+        assert_eq!(claim(&left, 100), (0, true));
+        left.fetch_add(6, Relaxed);
+        assert_eq!(claim(&left, 6), (6, true));
+    }
 
     #[tokio::test]
     async fn four_channels_share_one_budget_from_the_first_second_on() {

@@ -10,7 +10,7 @@ use weir_core::channel::ChannelSender;
 use weir_core::{BatchSender, DirtyRow, Error, Result, batch_bytes, slice_rows};
 
 use crate::dirty::{DirtyPart, Side};
-use crate::limit::Limiter;
+use crate::limit::{Limiter, claim};
 use crate::pipeline::Pipeline;
 use crate::progress::Counters;
 
@@ -28,7 +28,8 @@ pub struct TaskSender {
     pub dirty: Arc<DirtyPart>,
     /// Stops the task.
     pub cancel: CancellationToken,
-    /// Rows that the entry may still read (`--limit`).
+    /// Rows that the entry may still read (`--limit`). What an attempt took of them is exactly what it counted as read,
+    /// so whoever tries a split again gives that back first.
     pub left: Option<Arc<AtomicI64>>,
     /// Set when `left` ran out: the reader was stopped because it is done, not because of a fault.
     pub enough: bool,
@@ -38,8 +39,21 @@ impl TaskSender {
     /// How many of `rows` may still be read, and whether these are the last.
     fn claim(&self, rows: usize) -> (usize, bool) {
         let Some(left) = &self.left else { return (rows, false) };
-        let before = left.fetch_sub(rows as i64, Relaxed).max(0) as usize;
-        (before.min(rows), before <= rows)
+        claim(left, rows)
+    }
+
+    /// Gives back what was claimed and then not read.
+    fn unclaim(&self, rows: usize) {
+        if let Some(left) = &self.left {
+            left.fetch_add(i64::try_from(rows).unwrap_or_default(), Relaxed);
+        }
+    }
+
+    async fn send_slices(&mut self, batch: &RecordBatch, most: usize) -> Result<()> {
+        for slice in slice_rows(batch, most) {
+            self.send_slice(slice).await?;
+        }
+        Ok(())
     }
 
     async fn send_slice(&mut self, batch: RecordBatch) -> Result<()> {
@@ -76,13 +90,13 @@ impl BatchSender for TaskSender {
         if rows > 0 {
             let budget = self.limiter.slice(rows, batch_bytes(&batch)).unwrap_or(rows);
             let most = budget.min(self.pipeline.max_rows());
-            if most >= rows {
-                self.send_slice(batch).await?;
-            } else {
-                for slice in slice_rows(&batch, most) {
-                    self.send_slice(slice).await?;
-                }
+            let before = self.counters.counts().rows_read;
+            let sent = self.send_slices(&batch, most).await;
+            if sent.is_err() {
+                let read = self.counters.counts().rows_read - before;
+                self.unclaim(rows.saturating_sub(read as usize));
             }
+            sent?;
         }
         // Only now, when all that was claimed has gone: a fault before this point is the task's.
         self.enough = last;
@@ -91,7 +105,12 @@ impl BatchSender for TaskSender {
     }
 
     async fn reject(&mut self, row: DirtyRow) -> Result<()> {
-        self.counters.rows_read.fetch_add(1, Relaxed);
-        self.dirty.add(Side::Reader, row)
+        let (rows, last) = self.claim(1);
+        if rows > 0 {
+            self.counters.rows_read.fetch_add(1, Relaxed);
+            self.dirty.add(Side::Reader, row)?;
+        }
+        self.enough = last;
+        if self.enough { Err(Error::cancelled()) } else { Ok(()) }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 use weir::core::{ConnectorContext, Error, ErrorKind, Form};
-use weir::job::{self, Plugin, Side, find_plugin, plugins};
+use weir::job::{self, Side, find_plugin, plugins};
 
 use super::arguments::{CopyArguments, SourceArguments};
 use super::job::{data_sources, options, told};
@@ -40,9 +40,11 @@ fn target(arguments: &CopyArguments) -> Result<Place, Error> {
         let mut target = place(&arguments.target, table, Side::Writer, &arguments.sources)?;
         match &arguments.mode {
             Some(mode) => target.parameter["writeMode"] = mode.as_str().into(),
-            // Where a mode has to be written, the one that touches nothing that is there.
-            None if careful(&target.plugin) => target.parameter["writeMode"] = "nonConflict".into(),
-            None => {}
+            None => {
+                if let Some(mode) = find_plugin(&target.plugin, Side::Writer).ok().and_then(|(p, _)| p.careful_mode()) {
+                    target.parameter["writeMode"] = mode.into();
+                }
+            }
         }
         Ok(target)
     };
@@ -93,13 +95,6 @@ fn job_text(arguments: &CopyArguments, source: Place, target: Place) -> Result<V
     }}))
 }
 
-/// Whether a writer has the mode that never touches what is there.
-fn careful(writer: &str) -> bool {
-    let Ok((plugin, _)) = find_plugin(writer, Side::Writer) else { return false };
-    let parameters = job::parameters(&plugin.schema());
-    parameters.iter().any(|p| p.name == "writeMode" && p.kind.contains("`nonConflict`"))
-}
-
 /// Finds out what a location is: a named data source, else whatever a connector recognises.
 pub(crate) fn place(
     location: &str,
@@ -112,7 +107,7 @@ pub(crate) fn place(
         let source = named.get(location, side).map_err(|faults| told(location, &faults))?;
         let (plugin, _) = find_plugin(&source.plugin, side).map_err(Error::config)?;
         let mut parameter = json!({ "datasource": location });
-        if let Some(table) = table.filter(|_| knows(&plugin, "table")) {
+        if let Some(table) = table.filter(|_| plugin.knows("table")) {
             parameter["table"] = table.into();
         }
         return Ok(Place { plugin: source.plugin, parameter });
@@ -136,10 +131,6 @@ pub(crate) fn place(
         ))
     })?;
     Ok(Place { plugin: plugin.to_owned(), parameter })
-}
-
-fn knows(plugin: &Plugin, key: &str) -> bool {
-    plugin.schema()["properties"].get(key).is_some()
 }
 
 /// Keeps the job for its owner only: a URL may hold a password.

@@ -25,11 +25,7 @@ pub(crate) fn load(path: &Path, arguments: &JobArguments) -> Result<Job, Error> 
         text
     } else {
         options.path = Some(path.to_owned());
-        let unreadable = |error| Error::config(format!("the job file {} cannot be read: {error}", path.display()));
-        let bytes = std::fs::read(path).map_err(unreadable)?;
-        String::from_utf8(bytes).map_err(|_| {
-            Error::config(format!("the job file {} is no UTF-8 text: save it in that encoding", path.display()))
-        })?
+        job::read_file(path)?
     };
     job::load(&text, &options).map_err(|faults| {
         let name = if path == Path::new("-") { "the job on stdin".into() } else { path.display().to_string() };

@@ -40,10 +40,14 @@ pub(crate) fn run_job(job: &Job, arguments: &RunningArguments) -> Outcome {
         state_dir: arguments.state_dir.clone(),
         quarantine: quarantine(arguments.quarantine.as_deref()),
         limit: arguments.limit,
-        error_limit: error_limit(arguments.error_limit.as_deref())?,
+        error_limit: arguments.error_limit,
         ..RunOptions::default()
     };
     let runtime = runtime()?;
+    let rows_on_stdout = {
+        let _inside = runtime.enter();
+        job.entries.iter().any(|entry| entry.writer.prints(runtime.handle().clone()))
+    };
     let (report, signals) = runtime.block_on(async {
         let signals = Signals::watch(cancel);
         (weir::run(job, options).await, signals)
@@ -56,7 +60,6 @@ pub(crate) fn run_job(job: &Job, arguments: &RunningArguments) -> Outcome {
     // What never began has nothing to sum up.
     if !arguments.logging.quiet && report.exit_code() != 2 {
         // Where a writer prints rows, a program reads them.
-        let rows_on_stdout = report.tables.iter().any(|table| table.target == "standard output");
         if rows_on_stdout || to_stdout {
             output::note(&summary::summary(&report, Paint::stderr()));
         } else {
@@ -86,10 +89,6 @@ fn quarantine(text: Option<&str>) -> Quarantine {
         Some(off) if off.eq_ignore_ascii_case("off") => Quarantine::Off,
         Some(path) => Quarantine::Path(path.into()),
     }
-}
-
-fn error_limit(text: Option<&str>) -> Result<Option<weir::ErrorLimit>, Error> {
-    text.map(|text| text.parse().map_err(|message| Error::config(format!("--error-limit: {message}")))).transpose()
 }
 
 /// The error of the run, and those of its tables that say something else.

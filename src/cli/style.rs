@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::IsTerminal;
 
 use weir::core::Error;
+pub(crate) use weir::layout::Align;
+use weir::layout::aligned;
 
 use super::output;
 
@@ -113,39 +115,13 @@ pub(crate) fn duration(milliseconds: u64) -> String {
     }
 }
 
-/// Where a cell stands in its column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Align {
-    Left,
-    Right,
-}
-
-/// Rows with aligned columns, two spaces between them; the head is bold.
+/// Rows with aligned columns; the head is bold.
 pub(crate) fn table(head: &[(&str, Align)], rows: &[Vec<String>], paint: Paint) -> String {
-    let width = |i: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count());
-        cells.chain([head[i].0.chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: &[String]| {
-        let mut text = String::new();
-        for (i, cell) in cells.iter().enumerate().take(head.len()) {
-            let pad = " ".repeat(widths[i].saturating_sub(cell.chars().count()));
-            let gap = if i > 0 { "  " } else { "" };
-            match head[i].1 {
-                Align::Left => text.push_str(&format!("{gap}{cell}{pad}")),
-                Align::Right => text.push_str(&format!("{gap}{pad}{cell}")),
-            }
-        }
-        text.trim_end().to_owned()
-    };
-    let titles: Vec<String> = head.iter().map(|(title, _)| (*title).to_owned()).collect();
-    let mut text = format!("{}\n", paint.bold(line(&titles)));
-    for row in rows {
-        text.push_str(&line(row));
-        text.push('\n');
+    let mut lines = aligned(head, rows);
+    if let Some(first) = lines.first_mut() {
+        *first = paint.bold(&first);
     }
-    text
+    lines.join("\n") + "\n"
 }
 
 /// Breaks a text into lines of at most `width` characters.

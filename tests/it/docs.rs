@@ -1,4 +1,4 @@
-//! Every job in the README and the guides runs as it stands.
+//! Every job in the README and the guides runs as it stands, and whatever else they show is true.
 
 use std::path::{Path, PathBuf};
 
@@ -47,4 +47,58 @@ async fn every_job_in_the_guides_runs() {
         }
     }
     assert!(ran >= 5, "{ran} jobs found");
+}
+
+/// The languages of all fences, each with its block.
+fn fenced(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let body: Vec<_> = lines.by_ref().take_while(|line| *line != "```").map(|l| format!("{l}\n")).collect();
+            found.push((language.to_owned(), body.concat()));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_other_snippet_is_one_that_something_checks() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let manifest = read("Cargo.toml");
+    for guide in guides() {
+        let name = guide.file_name().unwrap().to_str().unwrap().to_owned();
+        for (language, block) in fenced(&std::fs::read_to_string(&guide).unwrap()) {
+            match language.as_str() {
+                // Jobs, by the test above.
+                "json" | "text" => {}
+                // By rustdoc: `src/lib.rs` includes the guide.
+                "rust,no_run" => {
+                    assert!(read("src/lib.rs").contains(&format!("include_str!(\"../docs/{name}\")")), "{name}")
+                }
+                "rust" => assert!(read("examples/connector-kv/tests/guide.rs").ends_with(&block), "{name}:\n{block}"),
+                // Data sources, for no job is written with comments there.
+                "jsonc" => {
+                    let file = tempfile::NamedTempFile::new().unwrap();
+                    std::fs::write(file.path(), &block).unwrap();
+                    let sources = job::DataSources::new(Some(file.path()), None, None);
+                    assert!(!sources.list().unwrap_or_else(|f| panic!("{name}: {f}")).is_empty());
+                }
+                "toml" => {
+                    let features = block.split("features = [").nth(1).and_then(|f| f.split(']').next()).unwrap();
+                    for feature in features.split(',').map(|f| f.trim().trim_matches('"')) {
+                        assert!(manifest.contains(&format!("\n{feature} = [")), "{name}: no feature `{feature}`");
+                    }
+                }
+                // What the README tells a newcomer to run, CI runs too.
+                "sh" => {
+                    for command in block.lines() {
+                        assert!(read(".ci/run").lines().any(|line| line.contains(command)), "{name}: {command}");
+                    }
+                }
+                other => panic!("{name}: nothing checks a snippet in `{other}`"),
+            }
+        }
+    }
 }

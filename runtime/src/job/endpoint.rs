@@ -47,6 +47,14 @@ impl Endpoint {
         Ok(open(&parameters, &context).map_err(|faults| faults.under(&self.pointer))?)
     }
 
+    /// Whether this writer puts its rows on the program's standard output. Connects to nothing.
+    pub fn prints(&self, io: Handle) -> bool {
+        let (form, time_zone) = (self.form, chrono_tz::Tz::UTC);
+        let context =
+            ConnectorContext { cancel: CancellationToken::new(), io, form, time_zone, shared: Default::default() };
+        self.try_open_writer(&context).is_ok_and(|writer| writer.prints())
+    }
+
     /// The parameters as they may be shown: secrets stand as `***`.
     pub fn redacted(&self) -> Value {
         // An endpoint does not say which side it is; what is secret at either is shown at neither.

@@ -3,6 +3,8 @@
 use serde_json::Value;
 use weir_core::{Form, ReaderPlugin, WriterPlugin};
 
+use super::reference::parameters;
+
 /// Which end of an entry a connector serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -42,6 +44,19 @@ impl Plugin {
     /// The JSON schema of its parameters.
     pub fn schema(&self) -> Value {
         (self.schema)().into()
+    }
+
+    /// Whether it has a parameter of this name.
+    pub fn knows(&self, key: &str) -> bool {
+        self.schema()["properties"].get(key).is_some()
+    }
+
+    /// The write mode that never touches what is there, of a writer that has such a mode and wants one written.
+    pub fn careful_mode(&self) -> Option<&'static str> {
+        const CAREFUL: &str = "nonConflict";
+        let parameters = parameters(&self.schema());
+        let has = parameters.iter().any(|p| p.name == "writeMode" && p.kind.contains(&format!("`{CAREFUL}`")));
+        has.then_some(CAREFUL)
     }
 
     /// Whether it goes by `name`; in whose words.

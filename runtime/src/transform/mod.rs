@@ -83,8 +83,6 @@ pub struct Transformed {
     pub dirty: Vec<DirtyRow>,
     /// How many rows a filter dropped.
     pub filtered: u64,
-    /// How many rows came through all transformers: those of `batch`.
-    pub succeeded: u64,
 }
 
 impl Transformers {
@@ -193,7 +191,7 @@ impl Transformers {
         if rows.left < batch.num_rows() {
             result = filter_record_batch(&result, &BooleanArray::from(rows.keep))?;
         }
-        Ok(Transformed { succeeded: result.num_rows() as u64, batch: result, dirty, filtered: rows.filtered })
+        Ok(Transformed { batch: result, dirty, filtered: rows.filtered })
     }
 
     /// The column as texts; a row whose value has no text (bytes in another encoding) becomes dirty.

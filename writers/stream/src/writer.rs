@@ -163,6 +163,10 @@ impl Writer for StreamWriter {
         Ok(())
     }
 
+    fn prints(&self) -> bool {
+        self.print && self.file.is_none()
+    }
+
     async fn check(&self) -> Vec<Check> {
         let Some((folder, _)) = &self.file else {
             return vec![Check::ok("stream", if self.print { "prints the rows" } else { "counts the rows" })];
