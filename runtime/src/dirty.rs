@@ -1,9 +1,9 @@
 //! Dirty rows of a run: counted against the job's limit, kept in the quarantine file.
 //!
 //! Each attempt at a split writes a part of its own, synced before the split is finished at the target; the part of an
-//! attempt that is tried again is dropped. Before an entry is published its parts become one file.
+//! attempt that is tried again is dropped. When the run ends, the parts become one file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
-use weir_core::{DirtyRow, Error, ErrorKind, Result, ResultExt};
+use weir_core::{Counts, DirtyRow, Error, ErrorKind, Result, ResultExt};
 
 use crate::job::ErrorLimit;
 use crate::observer::{Event, Observer};
@@ -60,15 +60,16 @@ pub struct DirtyRows {
     limit: ErrorLimit,
     count: AtomicU64,
     file: Option<PathBuf>,
-    joined: Mutex<Option<File>>,
     parts: Mutex<BTreeMap<(usize, u32), Part>>,
     observer: Arc<dyn Observer>,
 }
 
-/// The last attempt at a split.
+/// The attempt at a split that counts.
 struct Part {
     counters: Arc<Counters>,
     file: Option<PathBuf>,
+    /// Of attempts that do not. They are removed only at the end: one of them may turn out to have landed.
+    superseded: Vec<PathBuf>,
 }
 
 impl DirtyRows {
@@ -79,7 +80,6 @@ impl DirtyRows {
             limit,
             count: AtomicU64::new(0),
             file,
-            joined: Mutex::default(),
             parts: Mutex::default(),
             observer,
         })
@@ -89,17 +89,29 @@ impl DirtyRows {
         self.parts.lock().unwrap_or_else(|poison| poison.into_inner())
     }
 
-    /// The part of one attempt; an earlier attempt at the same split is forgotten with its rows.
+    /// The part of one attempt; from now on it counts, and not an earlier attempt at the same split.
     pub fn part(self: &Arc<Self>, origin: Origin, counters: Arc<Counters>) -> Arc<DirtyPart> {
-        let part = Part { counters: counters.clone(), file: None };
-        if let Some(earlier) = self.parts().insert((origin.entry, origin.split), part) {
-            self.count.fetch_sub(earlier.counters.rows_dirty.load(Relaxed), Relaxed);
-            if let Some(file) = earlier.file {
-                // Left behind it is litter: the joined file takes only the parts that are known.
-                let _ = fs::remove_file(file);
-            }
-        }
+        self.count_instead((origin.entry, origin.split), counters.clone(), None);
         Arc::new(DirtyPart { rows: self.clone(), origin, counters, file: Mutex::new(None) })
+    }
+
+    /// The attempt that landed is another one, or one of an earlier process: its rows are in the part `name`.
+    pub fn keep(&self, entry: usize, split: u32, counts: Counts, name: Option<&str>) {
+        let file = self.file.as_ref().zip(name).map(|(file, name)| file.with_file_name(name));
+        self.count.fetch_add(counts.rows_dirty, Relaxed);
+        self.count_instead((entry, split), Arc::new(Counters::of(counts)), file);
+    }
+
+    fn count_instead(&self, split: (usize, u32), counters: Arc<Counters>, file: Option<PathBuf>) {
+        let mut parts = self.parts();
+        let mut superseded = Vec::new();
+        if let Some(earlier) = parts.remove(&split) {
+            self.count.fetch_sub(earlier.counters.rows_dirty.load(Relaxed), Relaxed);
+            superseded = earlier.superseded;
+            superseded.extend(earlier.file.filter(|earlier| Some(earlier) != file.as_ref()));
+        }
+        superseded.retain(|path| Some(path) != file.as_ref());
+        parts.insert(split, Part { counters, file, superseded });
     }
 
     /// Checks the percentage, when all rows of an entry are read and none is published.
@@ -122,35 +134,37 @@ impl DirtyRows {
         ))
     }
 
-    /// Moves the parts of an entry into the quarantine file and makes it durable; called before the entry is published,
-    /// so that rows which cannot be kept fail it in time.
-    pub fn settle(&self, entry: usize) -> Result<()> {
-        let Some(path) = &self.file else { return Ok(()) };
-        let mut joined = self.joined.lock().unwrap_or_else(|poison| poison.into_inner());
-        let mut parts = self.parts();
-        for (_, part) in parts.iter_mut().filter(|((of, _), part)| *of == entry && part.file.is_some()) {
-            let Some(from) = part.file.take() else { continue };
-            let file = match joined.as_mut() {
-                Some(file) => file,
-                None => joined.insert(create_private(path)?),
-            };
-            std::io::copy(&mut File::open(&from).context("file", from.display())?, file)
-                .and_then(|_| file.sync_data())
-                .context("quarantine", path.display())?;
-            // Left behind it is litter, not harm: its rows are in the joined file.
-            let _ = fs::remove_file(from);
+    /// Joins all parts into the quarantine file, if there is a row; that file. The parts stay where a resume may want
+    /// them again (`keep_parts`).
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io); the parts stay then.
+    pub fn close(&self, keep_parts: bool) -> Result<Option<PathBuf>> {
+        let Some(path) = &self.file else { return Ok(None) };
+        let known = self.parts();
+        for superseded in known.values().flat_map(|part| &part.superseded) {
+            let _ = fs::remove_file(superseded);
         }
-        Ok(())
-    }
-
-    /// Settles what is left; the quarantine file, if there is one.
-    pub fn close(&self) -> Result<Option<PathBuf>> {
-        let entries: BTreeSet<usize> = self.parts().keys().map(|(entry, _)| *entry).collect();
-        for entry in entries {
-            self.settle(entry)?;
+        let parts: Vec<PathBuf> = known.values().filter_map(|part| part.file.clone()).collect();
+        if parts.is_empty() {
+            return Ok(None);
         }
-        let joined = self.joined.lock().unwrap_or_else(|poison| poison.into_inner());
-        Ok(self.file.clone().filter(|_| joined.is_some()))
+        let mut joined = create_private(path)?;
+        for part in &parts {
+            let copied = File::open(part).and_then(|mut rows| std::io::copy(&mut rows, &mut joined));
+            copied.context("quarantine", part.display())?;
+        }
+        // A device has nothing to sync.
+        if path.is_file() {
+            joined.sync_data().context("quarantine", path.display())?;
+        }
+        if !keep_parts {
+            for part in parts {
+                // Left behind it is litter, not harm: its rows are in the joined file.
+                let _ = fs::remove_file(part);
+            }
+        }
+        Ok(Some(path.clone()))
     }
 }
 
@@ -230,7 +244,7 @@ impl DirtyPart {
         if part.is_none() {
             let mut path = file.clone().into_os_string();
             let Origin { entry, split, attempt, .. } = &self.origin;
-            path.push(format!(".{}-{entry}-{split}-{attempt}.part", self.rows.run_id));
+            path.push(format!(".{}-{entry}-{split}-{attempt}-{}.part", self.rows.run_id, std::process::id()));
             let path = PathBuf::from(path);
             *part = Some(BufWriter::new(create_private(&path)?));
             if let Some(known) = self.rows.parts().get_mut(&(self.origin.entry, self.origin.split)) {
@@ -306,7 +320,7 @@ mod tests {
         let error = second.add(Side::Writer, row("too many")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DirtyLimit);
         second.sync().unwrap();
-        assert_eq!(rows.close().unwrap(), Some(file.clone()));
+        assert_eq!(rows.close(false).unwrap(), Some(file.clone()));
         let kept = fs::read_to_string(&file).unwrap();
         let reasons: Vec<_> = kept.lines().map(|l| serde_json::from_str::<QuarantineRow>(l).unwrap().reason).collect();
         assert_eq!(reasons, ["kept", "too many"]);

@@ -12,13 +12,17 @@ use crate::observer::{Observer, Silent};
 /// Options of one run. The default runs the job as it stands, watched by nobody.
 #[derive(Clone)]
 pub struct RunOptions {
-    /// Names the run; by default new and unique.
+    /// Names the run; by default new and unique. A name that the ledger knows is continued, or, once it has succeeded,
+    /// reported again: a scheduler may simply repeat its call.
     pub run_id: Option<String>,
+    /// What to do about an earlier run of the job that did not succeed.
+    pub start: Start,
     /// Is told what happens.
     pub observer: Arc<dyn Observer>,
     /// Stops the run when it fires.
     pub cancel: CancellationToken,
-    /// Where runs keep what outlives them; by default [`default_state_dir`].
+    /// Where the ledger, locks and dirty rows are kept; the command uses [`default_state_dir`]. Without a folder nothing
+    /// is kept, and a run that dies cannot be continued.
     pub state_dir: Option<PathBuf>,
     /// Where dirty rows are kept.
     pub quarantine: Quarantine,
@@ -32,6 +36,7 @@ impl Default for RunOptions {
     fn default() -> Self {
         Self {
             run_id: None,
+            start: Start::default(),
             observer: Arc::new(Silent),
             cancel: CancellationToken::new(),
             state_dir: None,
@@ -42,10 +47,22 @@ impl Default for RunOptions {
     }
 }
 
+/// What to do about an earlier run of the same job that did not succeed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Start {
+    /// Begin anew, unless the earlier run has left rows at the target for good: then refuse.
+    #[default]
+    New,
+    /// Continue it; begin a run when there is none.
+    Resume,
+    /// Begin anew, whatever it has left.
+    Fresh,
+}
+
 /// Where dirty rows are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Quarantine {
-    /// In `quarantine/RUN_ID.jsonl` of the state folder.
+    /// In `quarantine/RUN_ID.jsonl` of the state folder; nowhere without one.
     #[default]
     StateDir,
     /// In this file.

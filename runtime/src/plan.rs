@@ -1,13 +1,12 @@
 //! `weir plan`: everything a run would do, without doing it.
 
 use std::fmt::{self, Write};
-use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::runtime::Handle;
 use weir_core::convert::Loss;
 use weir_core::field::type_text;
-use weir_core::{ConnectorContext, Error, Reader, Result, SnapshotGuard, Split, SplitRequest};
+use weir_core::{ConnectorContext, Error, Result, SnapshotGuard, Split, SplitRequest};
 
 use crate::entry::{PlannedEntry, open_all, plan_entry};
 use crate::job::{Endpoint, Job, Setting};
@@ -101,7 +100,8 @@ pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
     let mut entries = Vec::new();
     for (index, entry) in job.entries.iter().enumerate() {
         let planned = plan_entry(job, entry, "plan", &context).await.map_err(|e| e.with("entry", index))?;
-        let (guard, splits) = splits(&planned, job, options, &context).await?;
+        let guard = snapshot(&planned, job, &context).await?;
+        let splits = splits(&planned, job, options, &context, guard.as_ref()).await?;
         entries.push(describe(&planned, job, entry_places(entry), guard, splits));
     }
     Ok(Plan {
@@ -139,31 +139,39 @@ pub fn channels(setting: &Setting) -> usize {
     setting.channels.unwrap_or_else(automatic).max(1)
 }
 
-/// Begins the source's snapshot where it has one, and cuts the source into numbered splits.
+/// Begins the source's snapshot, where it has one.
+pub async fn snapshot(entry: &PlannedEntry, job: &Job, context: &ConnectorContext) -> Result<Option<SnapshotGuard>> {
+    match entry.reader.snapshot() {
+        Some(snapshot) => context.until_cancelled(snapshot.begin(readers_at_once(entry, job))).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The most splits that are read at once.
+pub fn readers_at_once(entry: &PlannedEntry, job: &Job) -> usize {
+    channels(&job.setting).min(entry.writer.max_channels().unwrap_or(usize::MAX)).max(1)
+}
+
+/// Cuts the source into numbered splits.
 pub async fn splits(
     entry: &PlannedEntry,
     job: &Job,
     options: &RunOptions,
     context: &ConnectorContext,
-) -> Result<(Option<SnapshotGuard>, Vec<Split>)> {
-    let reader: &Arc<dyn Reader> = &entry.reader;
-    let channels = channels(&job.setting).min(entry.writer.max_channels().unwrap_or(usize::MAX));
-    let guard = match reader.snapshot() {
-        Some(snapshot) => Some(context.until_cancelled(snapshot.begin(channels)).await?),
-        None => None,
-    };
+    guard: Option<&SnapshotGuard>,
+) -> Result<Vec<Split>> {
     let request = SplitRequest {
-        channels,
+        channels: readers_at_once(entry, job),
         max_bytes: MAX_SPLIT_BYTES,
-        snapshot: guard.as_ref().map(|g| g.token.clone()),
-        stable: entry.plan.commits_per_split,
+        snapshot: guard.map(|g| g.token.clone()),
+        stable: entry.plan.commits_per_split && entry.plan.records_splits,
         limit: options.limit,
     };
-    let mut splits = context.until_cancelled(reader.splits(&request)).await?;
+    let mut splits = context.until_cancelled(entry.reader.splits(&request)).await?;
     for (id, split) in splits.iter_mut().enumerate() {
         split.id = u32::try_from(id).map_err(|_| Error::internal("more splits than a job can number"))?;
     }
-    Ok((guard, splits))
+    Ok(splits)
 }
 
 fn entry_places(entry: &crate::job::Entry) -> (String, String) {

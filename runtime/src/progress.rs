@@ -27,6 +27,18 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Counters that stand at `counts`.
+    pub fn of(counts: Counts) -> Self {
+        Self {
+            rows_read: counts.rows_read.into(),
+            bytes_read: counts.bytes_read.into(),
+            rows_written: counts.rows_written.into(),
+            bytes_written: counts.bytes_written.into(),
+            rows_dirty: counts.rows_dirty.into(),
+            rows_filtered: counts.rows_filtered.into(),
+        }
+    }
+
     /// The counters at this moment.
     pub fn counts(&self) -> Counts {
         Counts {
@@ -73,6 +85,22 @@ impl Progress {
             table.running.insert(split, counters.clone());
         }
         counters
+    }
+
+    /// A split that an earlier process finished.
+    pub fn keep(&self, entry: usize, table: &str, counts: Counts) {
+        if let Some(table) = find(&mut self.tables(), entry, table) {
+            table.shown.counts += counts;
+            table.shown.splits_done += 1;
+        }
+    }
+
+    /// The last attempt at a split was overtaken by an earlier one, which has landed after all.
+    pub fn replace(&self, entry: usize, table: &str, split: u32, counts: Counts) {
+        if let Some(table) = find(&mut self.tables(), entry, table) {
+            table.running.remove(&split);
+        }
+        self.keep(entry, table, counts);
     }
 
     /// Ends the last attempt at a split.

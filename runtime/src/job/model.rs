@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::DateTime;
 use chrono_tz::Tz;
@@ -76,6 +77,10 @@ pub struct Setting {
     pub bytes_per_second: Option<u64>,
     /// Dirty rows that are tolerated.
     pub error_limit: ErrorLimit,
+    /// How often a split is tried again.
+    pub retry: Retry,
+    /// How long the run may take, in seconds.
+    pub timeout: Option<u64>,
     /// DataX's `common.column.*` formats, as they stand.
     pub column_formats: Value,
 }
@@ -87,6 +92,24 @@ pub struct ErrorLimit {
     pub record: Option<u64>,
     /// The run fails at its end if dirty ÷ read is greater (0 to 1).
     pub percentage: Option<f64>,
+}
+
+/// How a fault that may pass (a lost connection, a deadlock, a server that restarts) is met: the split is tried again from
+/// its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// How many times after the first.
+    pub times: u32,
+    /// The wait before the first time; each further one is twice as long.
+    pub interval: Duration,
+    /// The longest wait.
+    pub max_interval: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { times: 5, interval: Duration::from_secs(1), max_interval: Duration::from_secs(30) }
+    }
 }
 
 impl Default for ErrorLimit {
@@ -102,6 +125,8 @@ impl Default for Setting {
             rows_per_second: None,
             bytes_per_second: None,
             error_limit: ErrorLimit::default(),
+            retry: Retry::default(),
+            timeout: None,
             column_formats: Value::Null,
         }
     }

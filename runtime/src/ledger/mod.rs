@@ -1,0 +1,308 @@
+//! The run ledger: what this machine remembers of its runs, so that one that died can be continued.
+//!
+//! A SQLite file in the state folder. It holds what a run decided before its first read (specs, splits), what became of
+//! each split, and the final report. The *target's* record of finished splits is the truth; the ledger follows it, so
+//! losing the last moments of the ledger to a crash loses nothing.
+
+mod lock;
+mod records;
+
+use std::path::Path;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Row};
+use tokio::sync::Mutex;
+use weir_core::{Committed, Error, ErrorKind, Receipt, Result};
+
+pub use lock::JobLock;
+pub use records::{EntryRecord, Progress, RunRecord, RunStatus, SplitRecord};
+
+/// The file in the state folder.
+const FILE: &str = "ledger.db";
+
+/// The number that a changed layout raises; a newer ledger is refused by an older program.
+const LAYOUT: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS runs (
+    run_id TEXT PRIMARY KEY, job TEXT NOT NULL, path TEXT, at TEXT NOT NULL, parameters TEXT NOT NULL,
+    fingerprint TEXT NOT NULL, status TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT, report TEXT
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS runs_of_job ON runs (job, started_at);
+CREATE TABLE IF NOT EXISTS entries (
+    run_id TEXT NOT NULL, entry INTEGER NOT NULL, spec TEXT NOT NULL, source TEXT NOT NULL, committed TEXT,
+    PRIMARY KEY (run_id, entry)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS splits (
+    run_id TEXT NOT NULL, entry INTEGER NOT NULL, split INTEGER NOT NULL, body TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, receipt TEXT,
+    PRIMARY KEY (run_id, entry, split)
+) WITHOUT ROWID;";
+
+/// An open ledger.
+pub struct Ledger {
+    connection: Mutex<SqliteConnection>,
+}
+
+impl Ledger {
+    /// Opens the ledger of a state folder, and makes it when there is none.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io) when the folder cannot be written, with what to do.
+    pub async fn open(state_dir: &Path) -> Result<Self> {
+        let at = |error: Error| error.with("folder", state_dir.display());
+        std::fs::create_dir_all(state_dir).map_err(|error| at(unusable(error)))?;
+        let options = SqliteConnectOptions::new()
+            .filename(state_dir.join(FILE))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(std::time::Duration::from_secs(10))
+            .disable_statement_logging();
+        let mut connection = SqliteConnection::connect_with(&options).await.map_err(|error| at(unusable(error)))?;
+        let layout: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut connection).await.map_err(failed)?;
+        if layout > LAYOUT {
+            return Err(at(Error::new(
+                ErrorKind::Unsupported,
+                "the state folder was written by a newer Weir: use that, or another --state-dir",
+            )));
+        }
+        if layout < LAYOUT {
+            sqlx::raw_sql(TABLES).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
+            sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut connection).await.map_err(|e| at(unusable(e)))?;
+        }
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// Opens the ledger of a state folder to look into it; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn find_in(state_dir: &Path) -> Result<Option<Self>> {
+        if state_dir.join(FILE).exists() { Self::open(state_dir).await.map(Some) } else { Ok(None) }
+    }
+
+    /// Writes down a run that begins, or begins again.
+    pub async fn begin(&self, run: &RunRecord) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        let write = sqlx::query(
+            "INSERT INTO runs (run_id, job, path, at, parameters, fingerprint, status, started_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+             ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, finished_at = NULL, report = NULL",
+        )
+        .bind(&run.run_id)
+        .bind(&run.job)
+        .bind(&run.path)
+        .bind(&run.at)
+        .bind(json(&run.parameters)?)
+        .bind(json(&run.fingerprint)?)
+        .bind(RunStatus::Running.name())
+        .bind(&run.started_at);
+        durable(&mut connection).await?;
+        write.execute(&mut *connection).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// The run with this id.
+    pub async fn run(&self, run_id: &str) -> Result<Option<RunRecord>> {
+        let mut connection = self.connection.lock().await;
+        let query = sqlx::query("SELECT * FROM runs WHERE run_id = ?1").bind(run_id);
+        query.fetch_optional(&mut *connection).await.map_err(failed)?.as_ref().map(run_of).transpose()
+    }
+
+    /// The last run of a job, by the job's name or its file.
+    pub async fn last_run(&self, job: &str) -> Result<Option<RunRecord>> {
+        let mut connection = self.connection.lock().await;
+        let query =
+            sqlx::query("SELECT * FROM runs WHERE job = ?1 OR path = ?1 ORDER BY started_at DESC, run_id DESC LIMIT 1");
+        query.bind(job).fetch_optional(&mut *connection).await.map_err(failed)?.as_ref().map(run_of).transpose()
+    }
+
+    /// The latest runs, newest first.
+    pub async fn runs(&self, most: u32) -> Result<Vec<RunRecord>> {
+        let mut connection = self.connection.lock().await;
+        let query = sqlx::query("SELECT * FROM runs ORDER BY started_at DESC, run_id DESC LIMIT ?1").bind(most);
+        query.fetch_all(&mut *connection).await.map_err(failed)?.iter().map(run_of).collect()
+    }
+
+    /// Writes down all that was decided about an entry, before its first read. What an earlier process decided is
+    /// forgotten.
+    pub async fn plan_entry(&self, run_id: &str, entry: &EntryRecord, splits: &[weir_core::Split]) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        durable(&mut connection).await?;
+        let mut change = connection.begin().await.map_err(failed)?;
+        sqlx::query("DELETE FROM splits WHERE run_id = ?1 AND entry = ?2")
+            .bind(run_id)
+            .bind(entry.entry)
+            .execute(&mut *change)
+            .await
+            .map_err(failed)?;
+        sqlx::query("INSERT OR REPLACE INTO entries (run_id, entry, spec, source) VALUES (?1, ?2, ?3, ?4)")
+            .bind(run_id)
+            .bind(entry.entry)
+            .bind(json(&entry.spec)?)
+            .bind(json(&entry.source)?)
+            .execute(&mut *change)
+            .await
+            .map_err(failed)?;
+        for split in splits {
+            sqlx::query("INSERT INTO splits (run_id, entry, split, body) VALUES (?1, ?2, ?3, ?4)")
+                .bind(run_id)
+                .bind(entry.entry)
+                .bind(split.id)
+                .bind(json(split)?)
+                .execute(&mut *change)
+                .await
+                .map_err(failed)?;
+        }
+        change.commit().await.map_err(failed)
+    }
+
+    /// What was decided about the entries of a run, in order.
+    pub async fn entries(&self, run_id: &str) -> Result<Vec<EntryRecord>> {
+        let mut connection = self.connection.lock().await;
+        let query = sqlx::query("SELECT * FROM entries WHERE run_id = ?1 ORDER BY entry").bind(run_id);
+        let rows = query.fetch_all(&mut *connection).await.map_err(failed)?;
+        let of = |row: &SqliteRow| {
+            Ok(EntryRecord {
+                entry: row.get::<u32, _>("entry"),
+                spec: parsed(row.get("spec"))?,
+                source: parsed(row.get("source"))?,
+                committed: row.get::<Option<&str>, _>("committed").map(parsed).transpose()?,
+            })
+        };
+        rows.iter().map(of).collect()
+    }
+
+    /// The splits of an entry, in order.
+    pub async fn splits(&self, run_id: &str, entry: u32) -> Result<Vec<SplitRecord>> {
+        let mut connection = self.connection.lock().await;
+        let query = sqlx::query("SELECT * FROM splits WHERE run_id = ?1 AND entry = ?2 ORDER BY split");
+        let rows = query.bind(run_id).bind(entry).fetch_all(&mut *connection).await.map_err(failed)?;
+        let of = |row: &SqliteRow| {
+            Ok(SplitRecord {
+                split: parsed(row.get("body"))?,
+                attempts: row.get("attempts"),
+                receipt: row.get::<Option<&str>, _>("receipt").map(parsed).transpose()?,
+            })
+        };
+        rows.iter().map(of).collect()
+    }
+
+    /// How far a run is: splits and finished splits of each entry.
+    pub async fn progress(&self, run_id: &str) -> Result<Vec<Progress>> {
+        let mut connection = self.connection.lock().await;
+        let query = sqlx::query(
+            "SELECT entry, count(*) AS splits, count(receipt) AS finished, \
+             coalesce(sum(receipt ->> '$.rows'), 0) AS rows FROM splits WHERE run_id = ?1 GROUP BY entry ORDER BY entry",
+        );
+        let rows = query.bind(run_id).fetch_all(&mut *connection).await.map_err(failed)?;
+        let of = |row: &SqliteRow| Progress {
+            entry: row.get("entry"),
+            splits: row.get("splits"),
+            finished: row.get("finished"),
+            rows: row.get("rows"),
+        };
+        Ok(rows.iter().map(of).collect())
+    }
+
+    /// An attempt at a split begins. Not synced: what matters of it is at the target.
+    pub async fn attempt(&self, run_id: &str, entry: u32, split: u32, attempt: u32) -> Result<()> {
+        let query = sqlx::query("UPDATE splits SET attempts = ?4 WHERE run_id = ?1 AND entry = ?2 AND split = ?3");
+        let mut connection = self.connection.lock().await;
+        relaxed(&mut connection).await?;
+        let query = query.bind(run_id).bind(entry).bind(split).bind(attempt);
+        query.execute(&mut *connection).await.map_err(failed).map(drop)
+    }
+
+    /// A split is finished. Not synced: the target's record says so too.
+    pub async fn finish_split(&self, run_id: &str, entry: u32, receipt: &Receipt) -> Result<()> {
+        let query = sqlx::query("UPDATE splits SET receipt = ?4 WHERE run_id = ?1 AND entry = ?2 AND split = ?3");
+        let mut connection = self.connection.lock().await;
+        relaxed(&mut connection).await?;
+        let query = query.bind(run_id).bind(entry).bind(receipt.split).bind(json(receipt)?);
+        query.execute(&mut *connection).await.map_err(failed).map(drop)
+    }
+
+    /// An entry is published.
+    pub async fn publish(&self, run_id: &str, entry: u32, committed: &Committed) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        durable(&mut connection).await?;
+        let query = sqlx::query("UPDATE entries SET committed = ?3 WHERE run_id = ?1 AND entry = ?2");
+        let query = query.bind(run_id).bind(entry).bind(json(committed)?);
+        query.execute(&mut *connection).await.map_err(failed).map(drop)
+    }
+
+    /// What was staged for an entry is gone: a resume plans it anew.
+    pub async fn forget_entry(&self, run_id: &str, entry: u32) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        durable(&mut connection).await?;
+        let mut change = connection.begin().await.map_err(failed)?;
+        for table in [
+            "DELETE FROM entries WHERE run_id = ?1 AND entry = ?2",
+            "DELETE FROM splits WHERE run_id = ?1 AND entry = ?2",
+        ] {
+            sqlx::query(table).bind(run_id).bind(entry).execute(&mut *change).await.map_err(failed)?;
+        }
+        change.commit().await.map_err(failed)
+    }
+
+    /// A run has ended, with its report as JSON; durable when this returns.
+    pub async fn end(&self, run_id: &str, status: RunStatus, finished_at: &str, report: Option<&str>) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        durable(&mut connection).await?;
+        let query = sqlx::query(
+            "UPDATE runs SET status = ?2, finished_at = ?3, report = coalesce(?4, report) WHERE run_id = ?1",
+        );
+        let query = query.bind(run_id).bind(status.name()).bind(finished_at).bind(report);
+        query.execute(&mut *connection).await.map_err(failed).map(drop)
+    }
+}
+
+/// The next change is on the disk when it returns.
+async fn durable(connection: &mut SqliteConnection) -> Result<()> {
+    sqlx::query("PRAGMA synchronous = FULL").execute(connection).await.map_err(failed).map(drop)
+}
+
+/// The next change may be lost by a power cut, together with those after it.
+async fn relaxed(connection: &mut SqliteConnection) -> Result<()> {
+    sqlx::query("PRAGMA synchronous = NORMAL").execute(connection).await.map_err(failed).map(drop)
+}
+
+fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(
+        ErrorKind::Io,
+        "the state folder cannot be written: give another one with --state-dir or WEIR_STATE_DIR, or `--state-dir off` to \
+         run without a ledger (such a run cannot be resumed)",
+    )
+    .because(error)
+}
+
+fn failed(error: sqlx::Error) -> Error {
+    Error::new(ErrorKind::Io, "the ledger in the state folder cannot be read or written").because(error)
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| Error::internal("the ledger cannot write this down").because(e))
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|e| {
+        Error::new(ErrorKind::Data, "the ledger holds what this Weir cannot read: start anew with --fresh").because(e)
+    })
+}
+
+fn run_of(row: &SqliteRow) -> Result<RunRecord> {
+    Ok(RunRecord {
+        run_id: row.get("run_id"),
+        job: row.get("job"),
+        path: row.get("path"),
+        at: row.get("at"),
+        parameters: parsed(row.get("parameters"))?,
+        fingerprint: parsed(row.get("fingerprint"))?,
+        status: RunStatus::parse(row.get("status")),
+        started_at: row.get("started_at"),
+        finished_at: row.get("finished_at"),
+        report: row.get::<Option<&str>, _>("report").map(parsed).transpose()?,
+    })
+}

@@ -1,0 +1,206 @@
+//! One entry of a run, from its first split to its publication.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use futures::{FutureExt, StreamExt};
+use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Receipt, Result, SnapshotGuard, Split};
+
+use super::Run;
+use super::outcome::EntryEnd;
+use super::resume::{EntryStart, Left, columns_of};
+use crate::entry::PlannedEntry;
+use crate::ledger::EntryRecord;
+use crate::observer::{Event, TableProgress};
+use crate::plan::{readers_at_once, snapshot, splits};
+use crate::task::{TaskContext, TaskSpec};
+
+impl Run {
+    /// Moves and publishes an entry.
+    pub(super) async fn run_entry(&self, index: usize, start: EntryStart, context: &ConnectorContext) -> EntryEnd {
+        let EntryStart { planned: entry, left } = start;
+        let mut end = EntryEnd {
+            source: entry.source.tables.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),
+            target: entry.plan.table.clone(),
+            created: entry.plan.creates,
+            stays: entry.plan.commits_per_split,
+            receipts: Vec::new(),
+            result: Ok(Committed::default()),
+            plan: entry.plan.clone(),
+        };
+        if let Some(committed) = left.as_ref().and_then(|left| left.committed.clone()) {
+            self.show_kept(index, &entry, left, &mut end.receipts);
+            end.result = Ok(committed);
+            return end;
+        }
+        let mut in_doubt = false;
+        let result = match self.move_entry(index, &entry, left, context, &mut end.receipts).await {
+            Ok(()) => self.commit(index, &entry, context, &end.receipts, &mut in_doubt).await,
+            Err(error) => Err(error),
+        };
+        end.result = result.map_err(|error| error.with("target", &entry.plan.table));
+        if let Err(error) = &end.result {
+            if error.kind() == ErrorKind::DirtyLimit {
+                // The limit is the job's: more rows of other tables would only be more to clean up.
+                self.cancel.cancel();
+            }
+            let resumable = self.ledger.is_some() && entry.plan.records_splits;
+            if in_doubt {
+                let table = &entry.plan.table;
+                let next = if resumable { "--resume finds out" } else { "look before you run the job again" };
+                self.warn(&format!("whether {table} was published is not known: {next}"));
+            } else if !(resumable && entry.plan.commits_per_split && !end.receipts.is_empty()) {
+                // Splits that have landed for good keep their records: with these a resume goes on. All else is staging.
+                self.abort(index, &entry, context, &end.receipts).await;
+            }
+        }
+        end
+    }
+
+    async fn move_entry(
+        &self,
+        index: usize,
+        entry: &PlannedEntry,
+        left: Option<Left>,
+        context: &ConnectorContext,
+        receipts: &mut Vec<Receipt>,
+    ) -> Result<()> {
+        let published = left.as_ref().is_some_and(|left| left.published);
+        let (guard, all) = match &left {
+            Some(left) if left.published => (None, left.splits.clone()),
+            Some(left) => (snapshot(entry, &self.job, context).await?, left.splits.clone()),
+            None => {
+                let guard = snapshot(entry, &self.job, context).await?;
+                let splits = splits(entry, &self.job, &self.options, context, guard.as_ref()).await?;
+                (guard, splits)
+            }
+        };
+        let fresh = left.is_none();
+        self.add_tables(index, entry, &all);
+        self.show_kept(index, entry, left, receipts);
+        if published {
+            return Ok(());
+        }
+        let spec = Arc::new(self.spec(index, entry, guard.as_ref(), context));
+        if let Some(ledger) = self.ledger.as_ref().filter(|_| fresh) {
+            // Stored before the first read, and before the first change at the target.
+            let spec = TaskSpec { reader: shown(&spec.reader), writer: shown(&spec.writer), ..spec.as_ref().clone() };
+            let source = columns_of(&entry.source);
+            let record = EntryRecord { entry: index as u32, spec, source, committed: None };
+            ledger.plan_entry(&self.run_id, &record, &all).await?;
+        }
+        self.again(&entry.plan, || context.until_cancelled(entry.writer.prepare(&entry.plan)), "preparing").await?;
+        let splits: Vec<Split> =
+            all.into_iter().filter(|split| receipts.iter().all(|receipt| receipt.split != split.id)).collect();
+        self.move_splits(spec, &splits, entry, context, receipts).await?;
+        receipts.sort_by_key(|receipt| receipt.split);
+        let counts = self.progress.of_entry(index);
+        self.dirty.check_percentage(counts.rows_dirty, counts.rows_read)?;
+        // The snapshot's connection has done its work; a source that is also the target must not lock itself out.
+        drop(guard);
+        Ok(())
+    }
+
+    async fn move_splits(
+        &self,
+        spec: Arc<TaskSpec>,
+        splits: &[Split],
+        entry: &PlannedEntry,
+        context: &ConnectorContext,
+        receipts: &mut Vec<Receipt>,
+    ) -> Result<()> {
+        let at_once = readers_at_once(entry, &self.job);
+        self.options.observer.event(&Event::Prepared {
+            target: &entry.plan.table,
+            splits: splits.len(),
+            channels: at_once.min(splits.len().max(1)),
+        });
+        let task_context = TaskContext {
+            cancel: self.cancel.child_token(),
+            io: context.io.clone(),
+            shared: context.shared.clone(),
+            limiter: self.limiter.clone(),
+            dirty: self.dirty.clone(),
+            left: self.options.limit.map(|rows| Arc::new(AtomicI64::new(i64::try_from(rows).unwrap_or(i64::MAX)))),
+        };
+        let mut failed: Option<Error> = None;
+        let tasks: Vec<_> =
+            splits.iter().map(|split| self.run_split(&spec, split, entry, &task_context).boxed()).collect();
+        let mut finished = futures::stream::iter(tasks).buffer_unordered(at_once);
+        while let Some(receipt) = finished.next().await {
+            match receipt {
+                Ok(receipt) => receipts.push(receipt),
+                Err(error) => {
+                    task_context.cancel.cancel();
+                    // The first fault is the cause; what the others say is that they were stopped.
+                    if failed.as_ref().is_none_or(|first| first.kind() == ErrorKind::Cancelled) {
+                        failed = Some(error);
+                    }
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn spec(
+        &self,
+        index: usize,
+        entry: &PlannedEntry,
+        guard: Option<&SnapshotGuard>,
+        context: &ConnectorContext,
+    ) -> TaskSpec {
+        let mut pipeline = entry.pipeline.clone();
+        pipeline.read.snapshot = guard.map(|guard| guard.token.clone());
+        pipeline.read.limit = self.options.limit;
+        TaskSpec {
+            run_id: self.entry_id(index),
+            // A source without snapshots has one epoch: its splits mean the same rows whenever they are read.
+            epoch: guard.map_or_else(String::new, |_| uuid::Uuid::now_v7().simple().to_string()),
+            entry: index,
+            reader: self.job.entries[index].reader.clone(),
+            writer: self.job.entries[index].writer.clone(),
+            pipeline,
+            plan: entry.plan.clone(),
+            types: entry.types(),
+            time_zone: context.time_zone,
+        }
+    }
+
+    fn add_tables(&self, index: usize, entry: &PlannedEntry, splits: &[Split]) {
+        for table in &entry.source.tables {
+            let of_table: Vec<_> = splits.iter().filter(|split| split.table == table.name).collect();
+            let sum = |of: fn(&Split) -> Option<u64>| of_table.iter().map(|split| of(split)).sum::<Option<u64>>();
+            self.progress.add_table(
+                index,
+                TableProgress {
+                    source: table.name.clone(),
+                    target: entry.plan.table.clone(),
+                    estimated_rows: table.rows.or_else(|| sum(|split| split.rows)),
+                    estimated_bytes: table.bytes.or_else(|| sum(|split| split.bytes)),
+                    splits: of_table.len(),
+                    ..TableProgress::default()
+                },
+            );
+        }
+    }
+
+    /// Counts what an earlier process moved.
+    fn show_kept(&self, index: usize, entry: &PlannedEntry, left: Option<Left>, receipts: &mut Vec<Receipt>) {
+        let Some(left) = left else { return };
+        if left.committed.is_some() {
+            self.add_tables(index, entry, &left.splits);
+        }
+        for receipt in &left.kept {
+            let table = left.splits.iter().find(|split| split.id == receipt.split).map_or("", |split| &split.table);
+            let account = &receipt.account;
+            self.progress.keep(index, table, account.counts);
+            self.dirty.keep(index, receipt.split, account.counts, account.quarantine.as_deref());
+        }
+        receipts.extend(left.kept);
+    }
+}
+
+/// An endpoint as the ledger may keep it: without secrets.
+fn shown(endpoint: &crate::job::Endpoint) -> crate::job::Endpoint {
+    crate::job::Endpoint { parameter: endpoint.redacted(), ..endpoint.clone() }
+}

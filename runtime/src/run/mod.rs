@@ -1,0 +1,287 @@
+//! A whole run: plan every entry, move their splits through the channels, publish, report.
+
+mod begin;
+mod entry;
+mod outcome;
+mod publish;
+mod resume;
+mod split;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use futures::{FutureExt, StreamExt};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use weir_core::{Error, ErrorKind, Result, WriteMode};
+
+use self::begin::{Beginning, begin};
+use self::outcome::{Ended, unstarted};
+use crate::dirty::DirtyRows;
+use crate::entry::{PlannedEntry, open_all};
+use crate::job::Job;
+use crate::ledger::{Ledger, RunStatus};
+use crate::limit::Limiter;
+use crate::observer::Event;
+use crate::options::{Quarantine, RunOptions};
+use crate::plan::{channels, context};
+use crate::progress::Progress;
+use crate::report::{Report, Status};
+
+/// How often the observer hears of progress.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long cleaning up may take when the run is stopped.
+const CLEAN_UP: Duration = Duration::from_millis(1_500);
+
+/// Runs a job to its end. What goes wrong is in the report; nothing is printed and nothing panics.
+///
+/// The run has a multi-thread runtime of its own, so the caller's is never blocked. Dropping the future stops the run.
+pub async fn run(job: &Job, options: RunOptions) -> Report {
+    let started = (Instant::now(), Utc::now());
+    let failed = |error| unstarted(job, &options, started, error);
+    let cancel = options.cancel.child_token();
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Err(error) => failed(Error::new(ErrorKind::Io, "the run's threads cannot be started").because(error)),
+        Ok(runtime) => {
+            let handle = runtime.handle().clone();
+            let work = handle.spawn(whole(job.clone(), options.clone(), cancel.clone(), handle.clone(), started));
+            let mut engine = Engine { cancel, running: Some((runtime, work)) };
+            let ended = engine.join().await;
+            drop(engine);
+            ended.unwrap_or_else(failed)
+        }
+    }
+}
+
+/// The run's own threads. When the caller drops `run` half-way, the run is stopped and its threads get the time to clean
+/// up, on a thread of their own: a runtime must not be waited for inside another one.
+struct Engine {
+    cancel: CancellationToken,
+    // `None` only while dropping.
+    running: Option<(Runtime, JoinHandle<Report>)>,
+}
+
+impl Engine {
+    async fn join(&mut self) -> Result<Report> {
+        match &mut self.running {
+            Some((_, work)) => work.await.map_err(|panic| Error::internal("the run panicked").because(panic)),
+            None => Err(Error::cancelled()),
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let Some((runtime, work)) = self.running.take() else { return };
+        if work.is_finished() {
+            return runtime.shutdown_background();
+        }
+        self.cancel.cancel();
+        let waiting = std::thread::Builder::new().name("clean-up".into());
+        // Without a thread to wait on, the runtime is dropped with the closure, which ends its work at once.
+        let _ = waiting.spawn(move || {
+            let _ = runtime.block_on(async { tokio::time::timeout(CLEAN_UP * 4, work).await });
+            runtime.shutdown_background();
+        });
+    }
+}
+
+async fn whole(
+    job: Job,
+    options: RunOptions,
+    cancel: CancellationToken,
+    io: Handle,
+    started: (Instant, DateTime<Utc>),
+) -> Report {
+    let beginning = match begin(&job, &options, &io).await {
+        Ok(Beginning::Finished(report)) => return *report,
+        Ok(Beginning::Run(run)) => run,
+        Err(error) => return unstarted(&job, &options, started, error),
+    };
+    let run_id = beginning.run_id;
+    let limit = options.error_limit.unwrap_or(job.setting.error_limit);
+    let run = Arc::new(Run {
+        dirty: DirtyRows::new(&run_id, limit, quarantine_file(&options, &run_id), options.observer.clone()),
+        limiter: Arc::new(Limiter::new(job.setting.rows_per_second, job.setting.bytes_per_second)),
+        channels: Arc::new(Semaphore::new(channels(&job.setting))),
+        progress: Progress::default(),
+        warnings: Mutex::new(beginning.warnings),
+        ledger: beginning.ledger,
+        continued: beginning.continued,
+        timed_out: AtomicBool::new(false),
+        job,
+        run_id,
+        cancel,
+        options,
+    });
+    let timeout = run.job.setting.timeout.map(|seconds| {
+        let run = run.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            run.timed_out.store(true, Relaxed);
+            run.cancel.cancel();
+        })
+    });
+    let ended = run.clone().execute(io).await;
+    if let Some(timeout) = timeout {
+        timeout.abort();
+    }
+    let report = run.end(ended, started).await;
+    drop(beginning.lock);
+    report
+}
+
+fn quarantine_file(options: &RunOptions, run_id: &str) -> Option<PathBuf> {
+    match &options.quarantine {
+        Quarantine::Off => None,
+        Quarantine::Path(path) => Some(path.clone()),
+        Quarantine::StateDir => Some(options.state_dir.as_ref()?.join("quarantine").join(format!("{run_id}.jsonl"))),
+    }
+}
+
+struct Run {
+    job: Job,
+    run_id: String,
+    options: RunOptions,
+    cancel: CancellationToken,
+    dirty: Arc<DirtyRows>,
+    limiter: Arc<Limiter>,
+    channels: Arc<Semaphore>,
+    progress: Progress,
+    warnings: Mutex<Vec<String>>,
+    ledger: Option<Ledger>,
+    /// Whether an earlier process began it.
+    continued: bool,
+    /// Set when the job's own timeout ended it.
+    timed_out: AtomicBool,
+}
+
+impl Run {
+    async fn execute(self: Arc<Self>, io: Handle) -> Ended {
+        let observer = self.options.observer.clone();
+        observer.event(&Event::Started { job: &self.job.name, run_id: &self.run_id });
+        let mut context = context(&self.job, &self.options, io);
+        context.cancel = self.cancel.clone();
+        let mut ended = Ended { warnings: self.job.warnings.clone(), ..Ended::default() };
+        for warning in &ended.warnings {
+            observer.event(&Event::Warning(warning));
+        }
+        if let Err(faults) = open_all(&self.job, &context) {
+            ended.error = Some(faults.into());
+            return ended;
+        }
+        let mut starts = Vec::with_capacity(self.job.entries.len());
+        for index in 0..self.job.entries.len() {
+            match self.start_entry(index, &context).await {
+                Ok(start) => starts.push(start),
+                Err(error) => {
+                    ended.error = Some(match self.job.entries.len() {
+                        1 => error,
+                        _ => error.with("entry", index),
+                    });
+                    return ended;
+                }
+            }
+        }
+        let planned: Vec<_> = starts.iter().map(|start| &start.planned).collect();
+        if let Err(error) = distinct_targets(&self.job, &planned) {
+            ended.error = Some(error);
+            return ended;
+        }
+        for warning in planned.iter().flat_map(|entry| &entry.warnings) {
+            self.warn(warning);
+        }
+        let ticker = tokio::spawn({
+            let run = self.clone();
+            async move {
+                loop {
+                    tokio::time::sleep(TICK).await;
+                    run.tell_progress();
+                }
+            }
+        });
+        // A target that takes one task at a time (one SQLite file, one output file) is often the same for all entries.
+        let alone = planned.iter().any(|entry| entry.writer.max_channels() == Some(1));
+        let at_once = if alone { 1 } else { channels(&self.job.setting) };
+        // Boxed, here and below: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
+        let entries =
+            starts.into_iter().enumerate().map(|(index, start)| self.run_entry(index, start, &context).boxed());
+        let entries: Vec<_> = entries.collect();
+        ended.entries = futures::stream::iter(entries).buffered(at_once).collect().await;
+        ticker.abort();
+        self.tell_progress();
+        ended
+    }
+
+    /// Ends the run in the ledger, then lets the targets forget it.
+    async fn end(&self, ended: Ended, started: (Instant, DateTime<Utc>)) -> Report {
+        // What a resume may ask for again is kept.
+        let keep = self.ledger.is_some() && !ended.succeeded();
+        let plans = ended.plans();
+        let mut report = self.report(ended, started, keep);
+        let Some(ledger) = &self.ledger else {
+            self.forget(plans).await;
+            return report;
+        };
+        let finished = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+        let text = serde_json::to_string(&report).ok();
+        match ledger.end(&self.run_id, RunStatus::from(report.status), &finished, text.as_deref()).await {
+            // Only now: until here the targets' records were the one proof of what landed.
+            Ok(()) if report.status == Status::Succeeded => self.forget(plans).await,
+            Ok(()) => {}
+            Err(error) => report.warnings.push(format!("the end of the run is not in the ledger: {}", error.full())),
+        }
+        report
+    }
+
+    /// What names an entry's staging and its record at the target: entries number their splits from 0 each.
+    fn entry_id(&self, index: usize) -> String {
+        entry_id(&self.run_id, index, self.job.entries.len())
+    }
+
+    /// Tells the observer, and the report.
+    fn warn(&self, text: &str) {
+        self.options.observer.event(&Event::Warning(text));
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    }
+
+    fn tell_progress(&self) {
+        let (total, tables) = self.progress.snapshot();
+        let tables: Vec<_> = tables.into_iter().map(|(_, table, _)| table).collect();
+        self.options.observer.event(&Event::Progress { total, tables: &tables });
+    }
+}
+
+fn entry_id(run_id: &str, index: usize, entries: usize) -> String {
+    if entries == 1 { run_id.to_owned() } else { format!("{run_id}-{index}") }
+}
+
+/// Refuses two entries that would replace or merge into the same target: each plans against what was there before.
+fn distinct_targets(job: &Job, planned: &[&PlannedEntry]) -> Result<()> {
+    let place = |index: usize| {
+        let writer = &job.entries[index].writer;
+        let of = |key: &str| writer.parameter.get(key).cloned();
+        (&writer.plugin, of("url"), of("path"), of("fileName"), of("connection"), &planned[index].plan.table)
+    };
+    for (later, entry) in planned.iter().enumerate() {
+        if let Some(earlier) = (0..later).find(|earlier| {
+            matches!(entry.plan.mode, WriteMode::Overwrite | WriteMode::Upsert) && place(*earlier) == place(later)
+        }) {
+            return Err(Error::new(
+                ErrorKind::Schema,
+                format!(
+                    "entries {earlier} and {later} of the job both write to {} as a whole: give them one reader with several \
+                 tables, or make two jobs",
+                    entry.plan.table
+                ),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! How a run ended, and its report.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use weir_core::{Committed, Error, ErrorKind, Receipt, Result, WritePlan};
+
+use super::Run;
+use crate::job::Job;
+use crate::options::RunOptions;
+use crate::report::{ErrorReport, Report, Status, TableReport};
+
+/// How the entries ended; shorter than the job's list when planning failed.
+#[derive(Default)]
+pub(super) struct Ended {
+    pub entries: Vec<EntryEnd>,
+    pub warnings: Vec<String>,
+    pub error: Option<Error>,
+}
+
+/// How an entry ended.
+pub(super) struct EntryEnd {
+    pub source: String,
+    pub target: String,
+    pub created: bool,
+    /// Whether finished splits stay at the target although the entry failed.
+    pub stays: bool,
+    pub receipts: Vec<Receipt>,
+    pub result: Result<Committed>,
+    pub plan: WritePlan,
+}
+
+impl Ended {
+    /// Whether everything is at the target.
+    pub fn succeeded(&self) -> bool {
+        self.error.is_none() && overall(&self.entries) == Status::Succeeded
+    }
+
+    /// What the targets may remember of the run.
+    pub fn plans(&self) -> Vec<(usize, WritePlan)> {
+        self.entries.iter().map(|end| end.plan.clone()).enumerate().collect()
+    }
+}
+
+impl Run {
+    /// Everything that there is to say of the run.
+    pub(super) fn report(&self, ended: Ended, started: (Instant, DateTime<Utc>), keep_parts: bool) -> Report {
+        let (counts, tables) = self.progress.snapshot();
+        let elapsed = started.0.elapsed();
+        let timed_out = self.timed_out.load(Relaxed);
+        let stopped = timed_out || self.options.cancel.is_cancelled();
+        let mut warnings = ended.warnings;
+        warnings.append(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut reports = Vec::new();
+        let (mut rows_written, mut rows_skipped) = (0, 0);
+        for (index, end) in ended.entries.iter().enumerate() {
+            let taken: u64 = end.receipts.iter().map(|r| r.rows).sum();
+            let written = match &end.result {
+                Ok(committed) => committed.rows.unwrap_or(taken),
+                Err(_) if end.stays => taken,
+                Err(_) => 0,
+            };
+            rows_written += written;
+            rows_skipped += end.receipts.iter().map(|r| r.skipped).sum::<u64>();
+            let mine: Vec<_> = tables.iter().filter(|(entry, ..)| *entry == index).collect();
+            let status = status_of(&end.result, stopped);
+            let error = match &end.result {
+                Ok(committed) => failure(committed, &end.target).as_ref().map(ErrorReport::from),
+                Err(error) => Some(ErrorReport::from(error)),
+            };
+            if mine.is_empty() {
+                reports.push(TableReport {
+                    source: end.source.clone(),
+                    target: end.target.clone(),
+                    status,
+                    created: false,
+                    rows_read: 0,
+                    rows_written: 0,
+                    rows_dirty: 0,
+                    elapsed_ms: 0,
+                    error: error.clone(),
+                });
+            }
+            let alone = mine.len() == 1;
+            for (_, table, elapsed_ms) in mine {
+                let succeeded = end.result.is_ok();
+                reports.push(TableReport {
+                    source: table.source.clone(),
+                    target: table.target.clone(),
+                    status,
+                    created: end.created && succeeded,
+                    rows_read: table.counts.rows_read,
+                    rows_written: match (alone, succeeded) {
+                        (true, _) => written,
+                        (false, true) => table.counts.rows_written,
+                        (false, false) => 0,
+                    },
+                    rows_dirty: table.counts.rows_dirty,
+                    elapsed_ms: *elapsed_ms,
+                    error: error.clone(),
+                });
+            }
+        }
+        let quarantine = self.dirty.close(keep_parts);
+        let mut error = ended.error;
+        let mut status = if error.is_some() { Status::Failed } else { overall(&ended.entries) };
+        for end in ended.entries {
+            match end.result {
+                Err(fault) if error.as_ref().is_none_or(|e| e.kind() == ErrorKind::Cancelled) => error = Some(fault),
+                Ok(committed) => error = error.or(failure(&committed, &end.target)),
+                Err(_) => {}
+            }
+        }
+        let quarantine = quarantine.unwrap_or_else(|fault| {
+            status = Status::Failed;
+            error.get_or_insert(fault.with("file", "quarantine"));
+            None
+        });
+        if stopped && status != Status::Succeeded {
+            status = Status::Stopped;
+        }
+        if let Some(seconds) = self.job.setting.timeout.filter(|_| timed_out && status == Status::Stopped) {
+            let text = format!("the run took longer than setting.timeout, {seconds} s, and was stopped");
+            error = Some(Error::new(ErrorKind::Timeout, text));
+        }
+        let seconds = elapsed.as_secs_f64();
+        Report {
+            job: self.job.name.clone(),
+            run_id: self.run_id.clone(),
+            status,
+            at: self.job.at.to_rfc3339(),
+            time_zone: format!("{} ({})", self.job.at.timezone(), self.job.time_zone_from),
+            parameters: self.job.parameters.clone(),
+            started_at: started.1.to_rfc3339_opts(SecondsFormat::Millis, true),
+            finished_at: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+            elapsed_ms: elapsed.as_millis() as u64,
+            rows_per_second: if seconds > 0.0 { (rows_written as f64 / seconds).round() } else { 0.0 },
+            rows_read: counts.rows_read,
+            rows_written,
+            rows_dirty: counts.rows_dirty,
+            rows_filtered: counts.rows_filtered,
+            rows_skipped,
+            bytes_read: counts.bytes_read,
+            bytes_written: counts.bytes_written,
+            tables: reports,
+            quarantine,
+            warnings,
+            error: error.as_ref().map(ErrorReport::from),
+        }
+    }
+}
+
+/// The report of a run that could not begin.
+pub(super) fn unstarted(job: &Job, options: &RunOptions, started: (Instant, DateTime<Utc>), error: Error) -> Report {
+    Report {
+        job: job.name.clone(),
+        run_id: options.run_id.clone().unwrap_or_default(),
+        status: if options.cancel.is_cancelled() { Status::Stopped } else { Status::Failed },
+        at: job.at.to_rfc3339(),
+        time_zone: format!("{} ({})", job.at.timezone(), job.time_zone_from),
+        parameters: job.parameters.clone(),
+        started_at: started.1.to_rfc3339_opts(SecondsFormat::Millis, true),
+        finished_at: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+        elapsed_ms: started.0.elapsed().as_millis() as u64,
+        rows_per_second: 0.0,
+        rows_read: 0,
+        rows_written: 0,
+        rows_dirty: 0,
+        rows_filtered: 0,
+        rows_skipped: 0,
+        bytes_read: 0,
+        bytes_written: 0,
+        tables: Vec::new(),
+        quarantine: None,
+        warnings: job.warnings.clone(),
+        error: Some(ErrorReport::from(&error)),
+    }
+}
+
+/// What makes an entry fail although its data is published: it did not do all it was asked to.
+fn failure(committed: &Committed, target: &str) -> Option<Error> {
+    let text = committed.failures.join("; ");
+    (!text.is_empty()).then(|| Error::new(ErrorKind::Remote, text).with("target", target))
+}
+
+fn status_of(result: &Result<Committed>, stopped: bool) -> Status {
+    match result {
+        Ok(committed) if committed.failures.is_empty() => Status::Succeeded,
+        Ok(_) => Status::Failed,
+        Err(_) if stopped => Status::Stopped,
+        Err(_) => Status::Failed,
+    }
+}
+
+fn overall(entries: &[EntryEnd]) -> Status {
+    let succeeded = |end: &EntryEnd| status_of(&end.result, false) == Status::Succeeded;
+    match (entries.iter().any(succeeded), entries.iter().all(succeeded)) {
+        (_, true) => Status::Succeeded,
+        (true, false) => Status::PartiallyFailed,
+        (false, false) => Status::Failed,
+    }
+}

@@ -1,0 +1,123 @@
+//! Publishing what an entry staged, taking it back, and forgetting it.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use tokio_util::sync::CancellationToken;
+use weir_core::{Committed, ConnectorContext, Error, Receipt, Result, WritePlan};
+
+use super::{CLEAN_UP, Run};
+use crate::entry::PlannedEntry;
+use crate::observer::Event;
+
+impl Run {
+    /// Publishes. A commit that has begun is let finish, within bounds, even when the run is stopped meanwhile: dropped
+    /// in mid-air it might happen or not, and nobody would know. So its writer is opened anew, with a token of its own.
+    pub(super) async fn commit(
+        &self,
+        index: usize,
+        entry: &PlannedEntry,
+        context: &ConnectorContext,
+        receipts: &[Receipt],
+        in_doubt: &mut bool,
+    ) -> Result<Committed> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        // Of a commit whose answer was lost nobody knows, unless the next one gets an answer.
+        let unknown = AtomicBool::new(false);
+        let once = || async {
+            let (result, doubt) = self.commit_once(index, entry, context, receipts).await;
+            unknown.store(doubt, Relaxed);
+            result
+        };
+        let committed = self.again(&entry.plan, once, "publishing").await;
+        *in_doubt = unknown.into_inner();
+        let committed = committed?;
+        let (target, description) = (&entry.plan.table, &committed.description);
+        self.options.observer.event(&Event::Committed { target, description });
+        for warning in &committed.warnings {
+            self.warn(warning);
+        }
+        // While postSql has failed, a resume has something left to do.
+        if let Some(ledger) = self.ledger.as_ref().filter(|_| committed.failures.is_empty()) {
+            ledger.publish(&self.run_id, index as u32, &committed).await?;
+        }
+        Ok(committed)
+    }
+
+    /// One attempt, and whether it may have happened although it failed.
+    async fn commit_once(
+        &self,
+        index: usize,
+        entry: &PlannedEntry,
+        context: &ConnectorContext,
+        receipts: &[Receipt],
+    ) -> (Result<Committed>, bool) {
+        let endpoint = &self.job.entries[index].writer;
+        let stop = CancellationToken::new();
+        let context = ConnectorContext { cancel: stop.clone(), form: endpoint.form, ..context.clone() };
+        let writer = match endpoint.open_writer(&context) {
+            Ok(writer) => writer,
+            Err(error) => return (Err(error), false),
+        };
+        let mut commit = writer.commit(&entry.plan, receipts);
+        let result = tokio::select! {
+            biased;
+            result = &mut commit => result,
+            () = async { self.cancel.cancelled().await; tokio::time::sleep(CLEAN_UP).await } => {
+                stop.cancel();
+                tokio::time::timeout(CLEAN_UP, &mut commit).await.unwrap_or_else(|_| Err(Error::cancelled()))
+            }
+        };
+        // A connection that broke, or a wait that ended, says nothing about what the target did.
+        let unknown = result.as_ref().is_err_and(|error| error.is_retryable() || stop.is_cancelled());
+        (result, unknown)
+    }
+
+    /// Takes back what is not published. The writer is opened anew, for the one of the run has been told to stop.
+    pub(super) async fn abort(
+        &self,
+        index: usize,
+        entry: &PlannedEntry,
+        context: &ConnectorContext,
+        receipts: &[Receipt],
+    ) {
+        let endpoint = &self.job.entries[index].writer;
+        let stop = CancellationToken::new();
+        let fresh = ConnectorContext { cancel: stop.clone(), form: endpoint.form, ..context.clone() };
+        let clean_up = async {
+            let writer = endpoint.open_writer(&fresh)?;
+            writer.abort(&entry.plan, receipts).await?;
+            match &self.ledger {
+                Some(ledger) => ledger.forget_entry(&self.run_id, index as u32).await,
+                None => Ok(()),
+            }
+        };
+        let patience = if self.options.cancel.is_cancelled() { CLEAN_UP } else { CLEAN_UP * 20 };
+        let result = tokio::time::timeout(patience, clean_up).await;
+        stop.cancel();
+        if let Some(text) = match result {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.full()),
+            Err(_) => Some("no answer in time".into()),
+        } {
+            let table = &entry.plan.table;
+            self.warn(&format!("staging of {table} is left behind: {text}"));
+        }
+    }
+
+    /// Lets the targets drop their records of the run, which are needed no more. What fails leaves a few rows of litter
+    /// there, and nothing that a user must know.
+    pub(super) async fn forget(&self, plans: Vec<(usize, WritePlan)>) {
+        let stop = CancellationToken::new();
+        let mut context = crate::plan::context(&self.job, &self.options, tokio::runtime::Handle::current());
+        context.cancel = stop.clone();
+        let forgetting = plans.iter().filter(|(_, plan)| plan.records_splits).map(|(index, plan)| {
+            let endpoint = &self.job.entries[*index].writer;
+            let context = ConnectorContext { form: endpoint.form, ..context.clone() };
+            async move { endpoint.open_writer(&context)?.forget(plan).await }
+        });
+        let _ = tokio::time::timeout(CLEAN_UP * 4, futures::future::join_all(forgetting)).await;
+        stop.cancel();
+    }
+}

@@ -1,0 +1,190 @@
+//! How an entry starts: anew, or where an earlier process left it.
+
+use weir_core::{ConnectorContext, Error, ErrorKind, Receipt, Result, SourceSchema, SourceTable, Split, Writer};
+
+use super::Run;
+use crate::entry::{PlannedEntry, plan_entry};
+use crate::job::Endpoint;
+use crate::ledger::{EntryRecord, SplitRecord};
+
+/// An entry that may start.
+pub(super) struct EntryStart {
+    /// What was decided, now or by an earlier process.
+    pub planned: PlannedEntry,
+    /// What an earlier process has left of it.
+    pub left: Option<Left>,
+}
+
+/// What an earlier process has left of an entry.
+pub(super) struct Left {
+    /// All splits, as they were cut then.
+    pub splits: Vec<Split>,
+    /// Receipts of those that landed.
+    pub kept: Vec<Receipt>,
+    /// Whether they are published: only postSql is left to do.
+    pub published: bool,
+    /// What the commit said, where even that is known.
+    pub committed: Option<weir_core::Committed>,
+}
+
+impl Run {
+    /// Plans an entry, or takes up what an earlier process has left of it.
+    pub(super) async fn start_entry(&self, index: usize, context: &ConnectorContext) -> Result<EntryStart> {
+        if let Some(ledger) = self.ledger.as_ref().filter(|_| self.continued) {
+            let records = ledger.entries(&self.run_id).await?;
+            if let Some(record) = records.into_iter().find(|record| record.entry as usize == index) {
+                let splits = ledger.splits(&self.run_id, record.entry).await?;
+                if let Some(start) = self.take_up(index, record, splits, context).await? {
+                    return Ok(start);
+                }
+            }
+        }
+        let planned = plan_entry(&self.job, &self.job.entries[index], &self.entry_id(index), context).await?;
+        Ok(EntryStart { planned, left: None })
+    }
+
+    /// What is left of an entry, as the target remembers it; `None` when nothing can be kept, and all of it is taken
+    /// back.
+    async fn take_up(
+        &self,
+        index: usize,
+        record: EntryRecord,
+        splits: Vec<SplitRecord>,
+        context: &ConnectorContext,
+    ) -> Result<Option<EntryStart>> {
+        let entry = &self.job.entries[index];
+        let of = |endpoint: &Endpoint| ConnectorContext { form: endpoint.form, ..context.clone() };
+        let reader = entry.reader.open_reader(&of(&entry.reader))?;
+        let writer = entry.writer.open_writer(&of(&entry.writer))?;
+        let plan = &record.spec.plan;
+        let started = splits.iter().any(|split| split.attempts > 0);
+        let known: Vec<Receipt> = splits.iter().filter_map(|split| split.receipt.clone()).collect();
+        let splits: Vec<Split> = splits.into_iter().map(|record| record.split).collect();
+        let has_snapshot = reader.snapshot().is_some();
+        let planned = |source: SourceSchema, writer| PlannedEntry {
+            reader: reader.clone(),
+            writer,
+            source,
+            pipeline: record.spec.pipeline.clone(),
+            plan: record.spec.plan.clone(),
+            columns: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let left = |kept, published, committed| Left { splits: splits.clone(), kept, published, committed };
+        if let Some(committed) = record.committed.clone() {
+            let left = Some(left(known, true, Some(committed)));
+            return Ok(Some(EntryStart { planned: planned(tables_of(&splits), writer), left }));
+        }
+        if !plan.records_splits {
+            if plan.commits_per_split && started {
+                return Err(self.cannot_go_on(plan, "the target does not record which splits have landed"));
+            }
+            self.take_back(index, writer.as_ref(), plan, &known, context).await?;
+            return Ok(None);
+        }
+        let recorded = context.until_cancelled(writer.recorded(plan)).await?;
+        if recorded.published {
+            let left = Some(left(recorded.receipts, true, None));
+            return Ok(Some(EntryStart { planned: planned(tables_of(&splits), writer), left }));
+        }
+        let missing = splits.len() > recorded.receipts.len();
+        let stable = |receipt: &Receipt| splits.iter().any(|split| split.id == receipt.split && split.stable);
+        let keep = if plan.commits_per_split {
+            // A split that means other rows now than it did then leaves no way to tell which rows are missing.
+            if missing && !recorded.receipts.iter().all(stable) {
+                let why = "its splits are ranges of pages, whose rows may have moved since; a `splitPk` would let such a \
+                           run go on";
+                return Err(self.cannot_go_on(plan, why));
+            }
+            !recorded.receipts.is_empty()
+        } else {
+            // All rows of one table are from one moment: staged rows of an earlier one are of no use.
+            !recorded.receipts.is_empty() && (!missing || (!has_snapshot && recorded.receipts.iter().all(stable)))
+        };
+        if !keep {
+            if !recorded.receipts.is_empty() {
+                let table = &plan.table;
+                self.warn(&format!("{table} starts again: what was staged is from a snapshot that is gone"));
+            }
+            self.take_back(index, writer.as_ref(), plan, &recorded.receipts, context).await?;
+            return Ok(None);
+        }
+        let source = context.until_cancelled(reader.schema()).await?;
+        same_source(&record.source, &source).map_err(|error| error.with("table", &plan.table))?;
+        if has_snapshot && missing {
+            self.warn(&format!(
+                "{} of {} splits of {} were read by an earlier process: the others show the source at a later moment",
+                recorded.receipts.len(),
+                splits.len(),
+                plan.table
+            ));
+        }
+        let left = Some(left(recorded.receipts, false, None));
+        Ok(Some(EntryStart { planned: planned(source, writer), left }))
+    }
+
+    fn cannot_go_on(&self, plan: &weir_core::WritePlan, why: &str) -> Error {
+        Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "run {} cannot go on where it ended: {why}; look at the target, and start anew with --fresh",
+                self.run_id
+            ),
+        )
+        .with("target", &plan.table)
+    }
+
+    async fn take_back(
+        &self,
+        index: usize,
+        writer: &dyn Writer,
+        plan: &weir_core::WritePlan,
+        receipts: &[Receipt],
+        context: &ConnectorContext,
+    ) -> Result<()> {
+        context.until_cancelled(writer.abort(plan, receipts)).await?;
+        match &self.ledger {
+            Some(ledger) => ledger.forget_entry(&self.run_id, index as u32).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the report needs of a source that is not asked again.
+fn tables_of(splits: &[Split]) -> SourceSchema {
+    let mut source = SourceSchema::default();
+    for split in splits {
+        if source.tables.iter().all(|table| table.name != split.table) {
+            source.tables.push(SourceTable { name: split.table.clone(), ..SourceTable::default() });
+        }
+    }
+    source
+}
+
+/// The columns as the ledger compares them.
+pub(super) fn columns_of(source: &SourceSchema) -> Vec<String> {
+    source.columns.iter().map(|column| format!("{} {}", column.name, column.native_type)).collect()
+}
+
+fn same_source(then: &[String], source: &SourceSchema) -> Result<()> {
+    let now = columns_of(source);
+    if then == now {
+        return Ok(());
+    }
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|column| !those.contains(column)).cloned().collect()
+    };
+    let (gone, new) = (only(then, &now), only(&now, then));
+    let text = match (gone.is_empty(), new.is_empty()) {
+        (true, true) => "their order".to_owned(),
+        _ => format!("gone: {}; new: {}", list(&gone), list(&new)),
+    };
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!("the source's columns have changed since the run began ({text}): start anew with --fresh"),
+    ))
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}

@@ -1,0 +1,153 @@
+//! One split of a run: tried until it landed, or until trying again is of no use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_core::{Error, ErrorKind, Receipt, Result, Split, WritePlan};
+
+use super::Run;
+use crate::entry::PlannedEntry;
+use crate::job::Retry;
+use crate::observer::Event;
+use crate::task::{TaskContext, TaskSpec, run_task};
+
+impl Run {
+    /// Moves one split, exactly once.
+    pub(super) async fn run_split(
+        &self,
+        spec: &Arc<TaskSpec>,
+        split: &Split,
+        entry: &PlannedEntry,
+        context: &TaskContext,
+    ) -> Result<Receipt> {
+        let observer = &self.options.observer;
+        let _channel = self.channels.acquire().await.map_err(|_| Error::cancelled())?;
+        let mut retries = Retries::new(self.job.setting.retry);
+        let mut attempt = 1;
+        loop {
+            if context.cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            observer.event(&Event::SplitStarted { split, attempt });
+            if let Some(ledger) = &self.ledger {
+                ledger.attempt(&self.run_id, spec.entry as u32, split.id, attempt).await?;
+            }
+            let counters = self.progress.begin(spec.entry, &split.table, split.id);
+            let fault = match run_task(spec, split, attempt, context, counters).await {
+                Ok(outcome) => {
+                    self.progress.finish(spec.entry, &split.table, split.id);
+                    return self.landed(spec, split, outcome.receipt).await;
+                }
+                Err(fault) => fault,
+            };
+            let error = fault.error;
+            let overtaken = error.kind() == ErrorKind::Conflict;
+            let again = error.is_retryable() && (spec.plan.records_splits || !fault.in_doubt);
+            if spec.plan.records_splits && (fault.in_doubt || overtaken) {
+                // Whether this attempt, or one before it, has landed after all: only the target knows.
+                if let Some(receipt) = self.find_receipt(spec, split, entry, context, &mut retries).await? {
+                    let account = &receipt.account;
+                    self.progress.replace(spec.entry, &split.table, split.id, account.counts);
+                    self.dirty.keep(spec.entry, split.id, account.counts, account.quarantine.as_deref());
+                    return self.landed(spec, split, receipt).await;
+                }
+            }
+            let wait = if again { retries.next() } else { None };
+            let Some(wait) = wait else {
+                self.progress.finish(spec.entry, &split.table, split.id);
+                return Err(match fault.in_doubt && !spec.plan.records_splits {
+                    true => error.with("in doubt", "whether the target took this split is not known"),
+                    false => error,
+                });
+            };
+            self.warn(&format!("split {} is tried again in {} s: {}", split.id, wait.as_secs_f64(), error.full()));
+            let _ = context.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+            attempt += 1;
+        }
+    }
+
+    async fn landed(&self, spec: &TaskSpec, split: &Split, receipt: Receipt) -> Result<Receipt> {
+        if let Some(ledger) = &self.ledger {
+            ledger.finish_split(&self.run_id, spec.entry as u32, &receipt).await?;
+        }
+        self.options.observer.event(&Event::SplitFinished { split, rows: receipt.rows });
+        Ok(receipt)
+    }
+
+    /// The target's record of a split, asked for until the target answers.
+    async fn find_receipt(
+        &self,
+        spec: &TaskSpec,
+        split: &Split,
+        entry: &PlannedEntry,
+        context: &TaskContext,
+        retries: &mut Retries,
+    ) -> Result<Option<Receipt>> {
+        loop {
+            let asked = context.cancel.run_until_cancelled(entry.writer.recorded(&spec.plan)).await;
+            let error = match asked {
+                None => return Err(Error::cancelled()),
+                Some(Ok(recorded)) => {
+                    return Ok(recorded.receipts.into_iter().find(|receipt| receipt.split == split.id));
+                }
+                Some(Err(error)) => error,
+            };
+            let wait = if error.is_retryable() { retries.next() } else { None };
+            let Some(wait) = wait else { return Err(error) };
+            self.warn(&format!("the target is asked again for split {}: {}", split.id, error.full()));
+            let _ = context.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+        }
+    }
+
+    /// Does what may be repeated at a target that keeps records, again while the fault may pass.
+    pub(super) async fn again<T, F>(&self, plan: &WritePlan, mut work: impl FnMut() -> F, what: &str) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut retries = Retries::new(self.job.setting.retry);
+        loop {
+            let error = match work().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let again = error.is_retryable() && plan.records_splits && !self.cancel.is_cancelled();
+            let Some(wait) = (if again { retries.next() } else { None }) else { return Err(error) };
+            self.warn(&format!("{what} {} is tried again in {} s: {}", plan.table, wait.as_secs_f64(), error.full()));
+            let _ = self.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+        }
+    }
+}
+
+/// The waits between attempts: each twice as long as the one before, up to a longest.
+pub(super) struct Retries {
+    left: u32,
+    wait: Duration,
+    longest: Duration,
+}
+
+impl Retries {
+    pub fn new(retry: Retry) -> Self {
+        Self { left: retry.times, wait: retry.interval.min(retry.max_interval), longest: retry.max_interval }
+    }
+
+    /// How long to wait before the next attempt, if there is one.
+    pub fn next(&mut self) -> Option<Duration> {
+        self.left = self.left.checked_sub(1)?;
+        let wait = self.wait;
+        self.wait = (wait * 2).min(self.longest);
+        Some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_the_longest_and_end() {
+        let seconds = Duration::from_secs;
+        let mut retries = Retries::new(Retry { times: 4, interval: seconds(1), max_interval: seconds(3) });
+        let waits: Vec<_> = std::iter::from_fn(|| retries.next()).collect();
+        assert_eq!(waits, [seconds(1), seconds(2), seconds(3), seconds(3)]);
+    }
+}
