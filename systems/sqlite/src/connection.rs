@@ -63,17 +63,14 @@ impl File {
             return Err(Error::new(ErrorKind::NotFound, "the folder of the database does not exist: create it first")
                 .with("folder", folder.display()));
         }
-        let options = SqliteConnectOptions::new()
-            .filename(&self.path)
-            .read_only(access == Access::Read)
-            .create_if_missing(access == Access::Create)
-            .foreign_keys(false)
-            // Short: longer waits are ours, and end when the run is stopped.
-            .busy_timeout(Duration::from_millis(200))
-            .disable_statement_logging();
-        let connecting = async { options.connect().await.map_err(driver_error) };
-        let inner = context.until_cancelled(connecting).await.context("file", shown)?;
-        let connection = Connection { inner, path: self.path.clone(), context: context.clone() };
+        if access == Access::Read && self.has_journal() {
+            // A transaction that died left its journal, and a connection that only reads cannot roll it back. Where this
+            // user may not write either, reading says so.
+            if let Ok(recovering) = self.connect(Access::Write, context).await {
+                let _ = recovering.run(|database| Ok(database.execute("SELECT 1 FROM sqlite_schema LIMIT 1")?)).await;
+            }
+        }
+        let connection = self.connect(access, context).await?;
         if self.session.is_empty() {
             return Ok(connection);
         }
@@ -87,6 +84,27 @@ impl File {
             })
             .await?;
         Ok(connection)
+    }
+
+    async fn connect(&self, access: Access, context: &ConnectorContext) -> Result<Connection> {
+        let options = SqliteConnectOptions::new()
+            .filename(&self.path)
+            .read_only(access == Access::Read)
+            .create_if_missing(access == Access::Create)
+            .foreign_keys(false)
+            // Short: longer waits are ours, and end when the run is stopped.
+            .busy_timeout(Duration::from_millis(200))
+            .disable_statement_logging();
+        let connecting = async { options.connect().await.map_err(driver_error) };
+        let inner = context.until_cancelled(connecting).await.context("file", self.path.display())?;
+        Ok(Connection { inner, path: self.path.clone(), context: context.clone() })
+    }
+
+    /// Whether a transaction is under way, or has died.
+    fn has_journal(&self) -> bool {
+        let mut journal = self.path.clone().into_os_string();
+        journal.push("-journal");
+        std::fs::metadata(journal).is_ok_and(|m| m.len() > 0)
     }
 
     /// Opens a connection for one piece of work.

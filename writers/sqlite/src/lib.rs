@@ -7,6 +7,8 @@
 mod config;
 mod encode;
 mod plan;
+mod publish;
+mod records;
 mod staging;
 mod task;
 mod writer;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::field::{DECIMAL, JSON, NATIVE, TEXT, extension, with_extension};
 use weir_core::{Error, ErrorKind, MappedColumn, OnEmpty, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
 use weir_sql::statements::{NewColumn, create_table, with_table};
-use weir_sql::{TableName, WriterConfig, find_name};
+use weir_sql::{Commits, DuplicateKeys, TableName, WriterConfig, find_name};
 use weir_sqlite::catalog::Table;
 use weir_sqlite::types::{self, Affinity};
 use weir_sqlite::{Database, QUOTING, Value};
@@ -19,16 +19,30 @@ pub struct State {
     pub table: TableName,
     /// What SQLite does to the values of each column.
     pub affinities: Vec<Affinity>,
+    /// The record of finished splits; `None` when the job does without.
+    pub commits: Option<Commits>,
     /// The columns (by index) that must not be NULL because they are the key of an upsert.
     pub keys: Vec<usize>,
+    /// The columns (by index) where SQLite would put a value of its own in place of a NULL.
+    pub filled: Vec<usize>,
     /// The statement for each row.
     pub insert: String,
+    /// Whether it has a last parameter for the split's number.
+    pub numbered: bool,
     /// Whether a row that changed nothing was skipped on purpose.
     pub counts_skipped: bool,
     /// The staging table, if there is one.
     pub stage: Option<String>,
-    /// Run by `prepare`, in order.
-    pub prepare: Vec<String>,
+    /// Whether the staged rows may refer to each other, which foreign keys of a staging table cannot see.
+    pub refers_to_itself: bool,
+    /// Creates the table where it is missing.
+    pub create: Option<String>,
+    /// Run after that.
+    pub pre: Vec<String>,
+    /// Make an empty staging table, in one transaction.
+    pub make_stage: Vec<String>,
+    /// Finds keys that the input has twice, where that is an error.
+    pub twice: Option<String>,
     /// Run by `commit` in one transaction.
     pub publish: Vec<String>,
     /// Run after that.
@@ -57,8 +71,17 @@ pub struct Target {
     pub unique: Vec<Vec<String>>,
     /// The staging table's statements.
     pub stage: Vec<String>,
+    /// Whether the table has a foreign key on itself.
+    pub refers_to_itself: bool,
     /// A table with nearly the same name.
     pub nearest: Option<String>,
+}
+
+impl Target {
+    /// No table of that name.
+    pub fn missing(name: TableName, nearest: Option<String>) -> Self {
+        Self { name, table: None, unique: Vec::new(), stage: Vec::new(), refers_to_itself: false, nearest }
+    }
 }
 
 /// The sets of columns of which SQLite knows that they are unique.
@@ -100,7 +123,6 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
         })
         .collect();
 
-    let mut prepare = Vec::new();
     let mut warnings = Vec::new();
     let create = |name: &TableName| {
         let new: Vec<NewColumn<'_>> = request
@@ -115,12 +137,12 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
             .collect();
         create_table(name, &new, &keys, QUOTING, "")
     };
-    if target.table.is_none() {
-        prepare.push(create(&target.name));
+    let create_target = target.table.is_none().then(|| create(&target.name));
+    if create_target.is_some() {
         let near = target.nearest.as_ref().map_or_else(String::new, |near| format!("; the nearest one is `{near}`"));
         warnings.push(format!("there is no table `{}` yet: it will be created{near}", target.name));
     }
-    prepare.extend(with_table(config.pre_sql.as_slice(), &target.name, QUOTING));
+    let pre = with_table(config.pre_sql.as_slice(), &target.name, QUOTING);
 
     let quoted = target.name.quoted(QUOTING);
     let list = QUOTING.quote_all(&names);
@@ -128,45 +150,84 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
     let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
     let stage = staging::name(&request.run_id, &target.name);
     let stage_quoted = stage.quoted(QUOTING);
+    let drop = format!("DROP TABLE {stage_quoted}");
+    let mut make_stage = Vec::new();
+    let free = |name: &str| free_name(name, &names, target.table.as_ref());
+    let (split, twice) = (free("weir_split"), free("weir_twice"));
+    let rejects = mode == WriteMode::Upsert && config.duplicate_keys == DuplicateKeys::Error;
     if staged {
+        make_stage.push(format!("DROP TABLE IF EXISTS {stage_quoted}"));
         match &target.table {
-            Some(_) => prepare.extend(target.stage.iter().cloned()),
-            None => prepare.push(create(&stage)),
+            Some(_) => make_stage.extend(target.stage.iter().cloned()),
+            None => make_stage.push(create(&stage)),
+        }
+        if mode == WriteMode::Upsert {
+            make_stage.push(format!("ALTER TABLE {stage_quoted} ADD COLUMN {split} INTEGER"));
+        }
+        if rejects {
+            make_stage.push(format!("ALTER TABLE {stage_quoted} ADD COLUMN {twice} INTEGER"));
         }
     }
-    let on_conflict = on_conflict(&keys, &names);
+    // OR ABORT overrules what a table's own definition may say of conflicts (ON CONFLICT IGNORE, REPLACE), by which rows
+    // would be lost or altered unseen.
+    let into = |table: &str| format!("INSERT OR ABORT INTO {table} ({list}) VALUES ({marks})");
     let insert = match mode {
-        WriteMode::Append => format!("INSERT INTO {quoted} ({list}) VALUES ({marks})"),
+        WriteMode::Append => into(&quoted),
         // Not OR IGNORE, which would also swallow NULLs and failed checks.
-        WriteMode::Ignore => format!("INSERT INTO {quoted} ({list}) VALUES ({marks}) ON CONFLICT DO NOTHING"),
+        WriteMode::Ignore => format!("{} ON CONFLICT DO NOTHING", into(&quoted)),
         WriteMode::Replace => format!("INSERT OR REPLACE INTO {quoted} ({list}) VALUES ({marks})"),
-        WriteMode::Overwrite => format!("INSERT INTO {stage_quoted} ({list}) VALUES ({marks})"),
-        WriteMode::Upsert => format!("INSERT INTO {stage_quoted} ({list}) VALUES ({marks}) {on_conflict}"),
+        WriteMode::Overwrite => into(&stage_quoted),
+        WriteMode::Upsert => {
+            let last = if rejects {
+                format!("ON CONFLICT ({}) DO UPDATE SET {twice} = 1", QUOTING.quote_all(&keys))
+            } else {
+                // The splits come in any order, and the last in their own order wins.
+                match on_conflict(&keys, &names) {
+                    nothing if nothing.ends_with("NOTHING") => nothing,
+                    update => format!("{update}, {split} = excluded.{split} WHERE excluded.{split} >= {split}"),
+                }
+            };
+            format!("INSERT OR ABORT INTO {stage_quoted} ({list}, {split}) VALUES ({marks}, ?) {last}")
+        }
     };
-    let drop = format!("DROP TABLE {stage_quoted}");
     let publish = match mode {
         WriteMode::Overwrite => vec![
             format!("DELETE FROM {quoted}"),
-            format!("INSERT INTO {quoted} ({list}) SELECT {list} FROM {stage_quoted}"),
+            format!("INSERT OR ABORT INTO {quoted} ({list}) SELECT {list} FROM {stage_quoted}"),
             drop,
         ],
         // Without WHERE the grammar takes ON for a join.
         WriteMode::Upsert => vec![
-            format!("INSERT INTO {quoted} ({list}) SELECT {list} FROM {stage_quoted} WHERE true {on_conflict}"),
+            format!(
+                "INSERT OR ABORT INTO {quoted} ({list}) SELECT {list} FROM {stage_quoted} WHERE true {}",
+                on_conflict(&keys, &names)
+            ),
             drop,
         ],
         _ => Vec::new(),
     };
+    let commits = config.exactly_once.unwrap_or(true).then(|| Commits::new(&request.run_id, &target.name, None));
     let upsert_keys = if mode == WriteMode::Upsert { keys.clone() } else { Vec::new() };
+    let statements: Vec<String> = create_target.iter().chain(&pre).chain(&make_stage).cloned().collect();
+    let records_splits = commits.is_some();
+    let shown_keys =
+        keys.iter().map(|k| format!("CAST({} AS TEXT)", QUOTING.quote(k))).collect::<Vec<_>>().join(" || ', ' || ");
     let state = State {
         table: target.name.clone(),
+        commits,
+        filled: filled(target, mode, &keys, &columns),
+        numbered: mode == WriteMode::Upsert,
+        refers_to_itself: target.refers_to_itself,
+        create: create_target,
+        pre,
+        make_stage,
+        twice: rejects.then(|| format!("SELECT {shown_keys} FROM {stage_quoted} WHERE {twice} = 1 LIMIT 1")),
         affinities,
         keys: upsert_keys.iter().filter_map(|k| names.iter().position(|n| n == k)).collect(),
         insert,
         counts_skipped: mode == WriteMode::Ignore,
         stage: staged.then(|| stage.name.clone()),
-        prepare: prepare.clone(),
-        publish: publish.clone(),
+        publish,
         post: with_table(config.post_sql.as_slice(), &target.name, QUOTING),
         on_empty: config.on_empty,
     };
@@ -181,15 +242,41 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
         mode,
         columns,
         creates: target.table.is_none(),
-        statements: prepare,
+        statements,
         method: method.into(),
         commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
-        records_splits: false,
+        records_splits,
         keys: upsert_keys,
         warnings,
         state: serde_json::to_value(state)
             .map_err(|error| Error::internal("the plan could not be written down").because(error))?,
     })
+}
+
+/// A column name for the staging table that the table itself does not have, quoted.
+fn free_name(wanted: &str, names: &[&str], table: Option<&Table>) -> String {
+    let taken = |name: &str| {
+        let of_table = table.into_iter().flat_map(|t| t.column_names());
+        of_table.chain(names.iter().copied()).any(|n| n.eq_ignore_ascii_case(name))
+    };
+    let mut name = wanted.to_owned();
+    while taken(&name) {
+        name.push('_');
+    }
+    QUOTING.quote(&name)
+}
+
+/// Where SQLite does not refuse a NULL but puts another value in its place: numbers in a row id, and with OR REPLACE the
+/// default of a NOT NULL column.
+fn filled(target: &Target, mode: WriteMode, keys: &[String], columns: &[PlannedColumn]) -> Vec<usize> {
+    let is_filled = |planned: &PlannedColumn| match &target.table {
+        None => keys == [planned.name.clone()] && planned.native_type.eq_ignore_ascii_case("integer"),
+        Some(table) => table.columns.iter().any(|c| {
+            let row_id = c.key.is_some() && !c.nullable && c.has_default;
+            c.name == planned.name && !c.nullable && c.has_default && (row_id || mode == WriteMode::Replace)
+        }),
+    };
+    (0..columns.len()).filter(|i| is_filled(&columns[*i])).collect()
 }
 
 fn on_conflict(keys: &[String], names: &[&str]) -> String {

@@ -2,17 +2,23 @@
 //! when everything is published.
 
 use weir_core::Result;
-use weir_sql::TableName;
+use weir_sql::{TableName, own_name};
 use weir_sqlite::catalog::{Table, schema_of};
 use weir_sqlite::{Database, QUOTING, Value};
 
 /// The name of a run's staging table.
 pub fn name(run_id: &str, table: &TableName) -> TableName {
-    let run: String = run_id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    table.sibling(format!("weir_{run}_{}", table.name))
+    table.sibling(own_name(run_id, table, "_s"))
 }
 
-/// The statements that make the staging table of an existing table; they may be run again.
+/// Whether the table has a foreign key on itself.
+pub fn refers_to_itself(database: &Database<'_>, table: &TableName) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM pragma_foreign_key_list(?1, ?2) WHERE \"table\" = ?1 COLLATE NOCASE)";
+    let values = [Value::Text(table.name.as_bytes()), Value::Text(schema_of(table).as_bytes())];
+    Ok(database.integer(sql, &values)? == Some(1))
+}
+
+/// The statements that make the staging table of an existing table.
 pub fn statements(database: &Database<'_>, table: &Table, stage: &TableName) -> Result<Vec<String>> {
     let schema = QUOTING.quote(schema_of(&table.name));
     let parameters = [Value::Text(table.name.name.as_bytes())];

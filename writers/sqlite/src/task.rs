@@ -11,6 +11,7 @@ use weir_sqlite::{Connection, Database, Value};
 
 use crate::encode::Encoder;
 use crate::plan::State;
+use crate::records;
 
 /// A task's transaction.
 pub struct SqliteTask {
@@ -33,9 +34,25 @@ struct Outcome {
 }
 
 impl SqliteTask {
-    /// Begins; the lock is taken with the first batch.
+    /// Begins; the file is locked with the first batch.
     pub fn new(connection: Connection, state: State, schema: SchemaRef, split: u32) -> Self {
         Self { connection: Some(connection), state, schema, split, begun: false, rows: 0, skipped: 0 }
+    }
+
+    /// Takes the lock, unless that has happened.
+    async fn begin(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Ok(());
+        }
+        let (state, split) = (self.state.clone(), self.split);
+        self.run(move |database| {
+            if state.stage.is_some() && state.refers_to_itself {
+                database.execute("PRAGMA foreign_keys = OFF")?;
+            }
+            database.execute("BEGIN IMMEDIATE")?;
+            state.commits.iter().try_for_each(|c| records::refuse_recorded(database, c, split.into()))
+        })
+        .await
     }
 
     async fn run<T: Send + 'static>(
@@ -53,33 +70,44 @@ impl SqliteTask {
 #[async_trait]
 impl TaskWriter for SqliteTask {
     async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
-        let (state, batch, begin) = (self.state.clone(), batch.clone(), !self.begun);
+        self.begin().await?;
+        let (state, batch, split) = (self.state.clone(), batch.clone(), self.split);
         let schema = self.schema.clone();
-        self.begun = true;
-        let outcome = self
-            .run(move |database| {
-                if begin {
-                    database.execute("BEGIN IMMEDIATE")?;
-                }
-                insert(database, &state, &schema, &batch)
-            })
-            .await?;
+        let outcome = self.run(move |database| insert(database, &state, &schema, &batch, split)).await?;
         self.rows += outcome.rows;
         self.skipped += outcome.skipped;
         Ok(Written { refused: outcome.refused })
     }
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
-        if self.begun {
-            self.run(|database| Ok(database.execute("COMMIT")?)).await?;
-        }
         let data = json!({ "stage": self.state.stage });
         let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, account, data };
+        let commits = self.state.commits.clone();
+        if commits.is_some() {
+            // A split without rows has its record too.
+            self.begin().await?;
+        }
+        if self.begun {
+            let (recorded, target) = (receipt.clone(), self.state.table.to_string());
+            self.run(move |database| {
+                if let Some(commits) = &commits {
+                    records::add(database, commits, recorded.split.into(), &target, Some(&recorded))?;
+                }
+                Ok(database.execute("COMMIT")?)
+            })
+            .await?;
+        }
         Ok(receipt)
     }
 }
 
-fn insert(database: &Database<'_>, state: &State, schema: &SchemaRef, batch: &RecordBatch) -> Result<Outcome> {
+fn insert(
+    database: &Database<'_>,
+    state: &State,
+    schema: &SchemaRef,
+    batch: &RecordBatch,
+    split: u32,
+) -> Result<Outcome> {
     let mut statement = database.prepare(&state.insert)?;
     let mut outcome = Outcome::default();
     let mut encoders = schema
@@ -98,7 +126,12 @@ fn insert(database: &Database<'_>, state: &State, schema: &SchemaRef, batch: &Re
             outcome.refused.push(refuse(Some(*key), "a key column of an upsert is NULL".into()));
             continue;
         }
-        let mut values = Vec::with_capacity(encoders.len());
+        if let Some(column) = state.filled.iter().find(|column| batch.column(**column).is_null(row)) {
+            let reason = "the column takes no NULL: SQLite would put a value of its own in its place".into();
+            outcome.refused.push(refuse(Some(*column), reason));
+            continue;
+        }
+        let mut values = Vec::with_capacity(encoders.len() + 1);
         let mut fault = None;
         for (i, encoder) in encoders.iter_mut().enumerate() {
             match encoder.value(row) {
@@ -112,6 +145,9 @@ fn insert(database: &Database<'_>, state: &State, schema: &SchemaRef, batch: &Re
         if let Some((i, reason)) = fault {
             outcome.refused.push(refuse(Some(i), reason));
             continue;
+        }
+        if state.numbered {
+            values.push(Value::Integer(split.into()));
         }
         match statement.run(&values) {
             Ok(()) if state.counts_skipped && database.changes() == 0 => outcome.skipped += 1,

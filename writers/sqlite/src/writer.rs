@@ -3,15 +3,18 @@
 use async_trait::async_trait;
 use weir_core::config::nearest;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, OnEmpty, Parameters, Receipt, Result, ResultExt,
-    TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, OnEmpty, Parameters, Receipt, Recorded, Result,
+    ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
+use weir_sql::commits::{self, Records};
 use weir_sql::{TableName, resolve_target_columns};
 use weir_sqlite::catalog::{self, Table, schema_of};
 use weir_sqlite::{Access, Database, File, QUOTING, Value, path_of};
 
 use crate::config::SqliteWriterConfig;
 use crate::plan::{self, State, Target};
+use crate::publish;
+use crate::records;
 use crate::staging;
 use crate::task::SqliteTask;
 
@@ -45,7 +48,17 @@ impl SqliteWriter {
             faults.add("/table", error.message());
         }
         let path = paths.iter().find(|path| path.is_file()).or(paths.first()).cloned().unwrap_or_default();
-        let session = config.common.session.as_slice().to_vec();
+        if config.common.ledger.schema.is_some() {
+            let message = "an SQLite file keeps the record of its splits itself, or one transaction could not hold both: \
+                           remove it";
+            faults.add("/ledger/schema", message);
+        }
+        let mut session = config.common.session.as_slice().to_vec();
+        if config.common.exactly_once.unwrap_or(true) {
+            // What is said to be committed has to outlast a power cut. EXTRA also syncs the folder, without which a journal
+            // that was deleted could come back and undo the last transaction.
+            session.push("PRAGMA synchronous = EXTRA".into());
+        }
         let creates = config.common.creates(context.form);
         let table = destination.table;
         faults.or(Self { config, file: File { path, session }, table, creates, context: context.clone() })
@@ -55,7 +68,7 @@ impl SqliteWriter {
     async fn look(&self, run_id: &str) -> Result<Target> {
         let name = TableName::parse(&self.table, QUOTING)?;
         if !self.file.exists() && self.creates && !self.file.path.is_dir() {
-            return Ok(Target { name, table: None, unique: vec![], stage: vec![], nearest: None });
+            return Ok(Target::missing(name, None));
         }
         let (written, run_id) = (self.table.clone(), run_id.to_owned());
         let look = move |database: &Database<'_>| match catalog::find_table(database, &written) {
@@ -65,7 +78,15 @@ impl SqliteWriter {
             Ok(table) => {
                 let unique = plan::unique_sets(database, &table)?;
                 let stage = staging::statements(database, &table, &staging::name(&run_id, &table.name))?;
-                Ok(Target { name: table.name.clone(), table: Some(table), unique, stage, nearest: None })
+                let refers_to_itself = staging::refers_to_itself(database, &table.name)?;
+                Ok(Target {
+                    name: table.name.clone(),
+                    table: Some(table),
+                    unique,
+                    stage,
+                    refers_to_itself,
+                    nearest: None,
+                })
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let tables = database.texts(
@@ -74,7 +95,7 @@ impl SqliteWriter {
                 )?;
                 let tables = tables.iter().map(String::as_str).filter(|t| !catalog::is_internal(t));
                 let nearest = nearest(&name.name, tables).map(str::to_owned);
-                Ok(Target { name, table: None, unique: vec![], stage: vec![], nearest })
+                Ok(Target::missing(name, nearest))
             }
             Err(error) => Err(error),
         };
@@ -131,18 +152,15 @@ impl Writer for SqliteWriter {
 
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let state = state_of(plan)?;
+        let table = plan.table.clone();
         let access = if plan.creates { Access::Create } else { Access::Write };
-        self.in_file(access, move |database| {
-            for statement in &state.prepare {
-                database.execute(statement).context("statement", statement)?;
-            }
-            // Nothing to do is still a write: a file that cannot be written is found before the first row is read.
-            if state.prepare.is_empty() {
-                database.execute("BEGIN IMMEDIATE; ROLLBACK")?;
-            }
-            Ok(())
-        })
-        .await
+        self.in_file(access, move |database| prepare(database, &state, &table)).await
+    }
+
+    async fn recorded(&self, plan: &WritePlan) -> Result<Recorded> {
+        let state = state_of(plan)?;
+        let Some(commits) = state.commits.filter(|_| self.file.exists()) else { return Ok(Recorded::default()) };
+        self.in_file(Access::Read, move |database| Ok(records::read(database, &commits)?.recorded)).await
     }
 
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
@@ -154,19 +172,15 @@ impl Writer for SqliteWriter {
         let state = state_of(plan)?;
         let written: u64 = receipts.iter().map(|r| r.rows).sum();
         let skipped: u64 = receipts.iter().map(|r| r.skipped).sum();
-        let is_empty = written == 0 && plan.mode == WriteMode::Overwrite;
-        if is_empty && state.on_empty == OnEmpty::Error {
-            return Err(Error::new(
-                ErrorKind::Data,
-                "the source gave no rows, and `onEmpty` is `error`: the table was left as it is",
-            )
-            .with("table", &plan.table));
-        }
+        let replaces = plan.mode == WriteMode::Overwrite;
+        let is_empty = written == 0 && replaces;
         let keep = is_empty && state.on_empty == OnEmpty::Keep;
-        let published = self.in_file(Access::Write, move |database| publish(database, &state, keep)).await?;
+        let (given, table) = (receipts.to_vec(), plan.table.clone());
+        let publish = move |database: &Database<'_>| publish::publish(database, &state, replaces, &given, &table);
+        let published = self.in_file(Access::Write, publish).await?;
         let mut committed = Committed { failures: published.failures, ..Committed::default() };
         committed.description = match (plan.mode, published.rows) {
-            (WriteMode::Overwrite | WriteMode::Upsert, None) => "had been published before".into(),
+            _ if published.before => "had been published before".into(),
             _ if keep => {
                 committed.warnings.push(format!("the source is empty: {} is kept as it was", plan.table));
                 "the source gave no rows: the table was left as it is".into()
@@ -198,7 +212,16 @@ impl Writer for SqliteWriter {
         let creates = plan.creates;
         // The run may have been stopped, and must still be able to clean up.
         let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
+        let commits = state.commits;
         let clean_up = move |database: &Database<'_>| {
+            database.execute("BEGIN IMMEDIATE")?;
+            if let Some(commits) = &commits {
+                // What is published stays as it is.
+                if records::read(database, commits)?.recorded.published {
+                    return Ok(database.execute("ROLLBACK")?);
+                }
+                records::delete(database, commits)?;
+            }
             if let Some(stage) = stage {
                 database.execute(&format!("DROP TABLE IF EXISTS {stage}"))?;
             }
@@ -208,9 +231,15 @@ impl Writer for SqliteWriter {
             if creates && matches!(filled, Ok(Some(0))) {
                 database.execute(&format!("DROP TABLE {table}"))?;
             }
-            Ok(())
+            Ok(database.execute("COMMIT")?)
         };
         self.file.with(Access::Write, &context, clean_up).await
+    }
+
+    async fn forget(&self, plan: &WritePlan) -> Result<()> {
+        let state = state_of(plan)?;
+        let Some(commits) = state.commits.filter(|_| self.file.exists()) else { return Ok(()) };
+        self.in_file(Access::Write, move |database| records::delete(database, &commits)).await
     }
 
     async fn check(&self) -> Vec<Check> {
@@ -240,48 +269,36 @@ impl Writer for SqliteWriter {
     }
 }
 
-struct Published {
-    /// Rows that were published now; `None` where nothing was staged (any more).
-    rows: Option<u64>,
-    failures: Vec<String>,
-}
-
-/// One transaction; the staging table goes with it, so that its absence says that it happened.
-fn publish(database: &Database<'_>, state: &State, keep: bool) -> Result<Published> {
-    let mut published = Published { rows: None, failures: Vec::new() };
-    if let Some(stage) = &state.stage {
-        database.execute("BEGIN IMMEDIATE")?;
-        let schema = QUOTING.quote(schema_of(&state.table));
-        let sql = format!("SELECT count(*) FROM {schema}.sqlite_schema WHERE type = 'table' AND name = ?1");
-        let staged = database.integer(&sql, &[Value::Text(stage.as_bytes())])? == Some(1);
-        if staged {
-            // With foreign keys on, parents may be gone between DELETE and INSERT.
-            database.execute("PRAGMA defer_foreign_keys = ON")?;
-            for statement in &state.publish {
-                if keep && !statement.starts_with("DROP TABLE ") {
-                    continue;
-                }
-                database.execute(statement).map_err(|mut failure| {
-                    failure.message = state.in_words(&failure.message);
-                    failure.into_error()
-                })?;
-                if statement.starts_with("INSERT ") {
-                    published.rows = Some(database.changes());
-                }
-            }
-            published.rows = published.rows.or(Some(0));
-        }
-        database.execute("COMMIT")?;
+/// Makes what a run needs, once: not again when splits of it are recorded.
+fn prepare(database: &Database<'_>, state: &State, table: &str) -> Result<()> {
+    let mut known = Records::default();
+    if let Some(commits) = &state.commits {
+        records::create(database, commits)?;
+        known = records::read(database, commits)?;
     }
-    for statement in &state.post {
-        if let Err(failure) = database.execute(statement) {
-            let error = failure.into_error();
-            if error.kind() == ErrorKind::Cancelled {
-                return Err(error);
-            }
-            published.failures.push(format!("postSql failed: {} ({statement})", error.message()));
-            break;
+    if known.recorded.published {
+        return Ok(());
+    }
+    if !known.recorded.receipts.is_empty() {
+        return match &state.stage {
+            Some(stage) if !records::has_table(database, schema_of(&state.table), stage)? => Err(publish::gone(stage)),
+            _ => Ok(()),
+        };
+    }
+    if !known.prepared {
+        // Each by itself: some statements, like VACUUM, refuse to run within a transaction.
+        for statement in state.create.iter().chain(&state.pre) {
+            database.execute(statement).context("statement", statement)?;
         }
     }
-    Ok(published)
+    // Nothing to do is still a write: a file that cannot be written is found before the first row is read.
+    database.execute("BEGIN IMMEDIATE")?;
+    for statement in &state.make_stage {
+        database.execute(statement).context("statement", statement)?;
+    }
+    match &state.commits {
+        Some(commits) if !known.prepared => records::add(database, commits, commits::PREPARED, table, None)?,
+        _ => {}
+    }
+    Ok(database.execute("COMMIT")?)
 }

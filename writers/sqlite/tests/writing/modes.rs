@@ -1,6 +1,5 @@
-//! Real files, written as a run writes them and looked at with SQL.
+//! What each mode makes of a file, looked at with SQL.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -10,136 +9,16 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use async_trait::async_trait;
-use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
+use serde_json::json;
 use weir_core::field::{JSON, UUID, with_extension, with_native_type};
 use weir_core::{
-    BatchSender, Committed, ConnectorContext, DirtyRow, ErrorKind, Form, MappedColumn, OnTypeLoss, ReadColumn,
-    ReadRequest, Reader, Receipt, Result, SplitRequest, TaskId, WritePlan, WriteRequest, Writer,
+    BatchSender, DirtyRow, ErrorKind, Form, ReadColumn, ReadRequest, Reader, Result, SplitRequest, Writer,
 };
 use weir_reader_sqlite::SqliteReader;
-use weir_sqlite::{Access, File};
+use weir_sqlite::Access;
 use weir_writer_sqlite::SqliteWriter;
 
-fn context(form: Form) -> ConnectorContext {
-    ConnectorContext {
-        cancel: CancellationToken::new(),
-        io: tokio::runtime::Handle::current(),
-        form,
-        time_zone: chrono_tz::UTC,
-        shared: Default::default(),
-    }
-}
-
-struct TestFile {
-    folder: tempfile::TempDir,
-}
-
-impl TestFile {
-    async fn new(sql: &str) -> Self {
-        let file = Self { folder: tempfile::tempdir().unwrap() };
-        if !sql.is_empty() {
-            file.execute(sql).await;
-        }
-        file
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("t.db")
-    }
-
-    fn file(&self) -> File {
-        File { path: self.path(), session: vec![] }
-    }
-
-    async fn execute(&self, sql: &str) {
-        let sql = sql.to_owned();
-        self.file().with(Access::Create, &context(Form::Native), move |db| Ok(db.execute(&sql)?)).await.unwrap();
-    }
-
-    /// The rows of a one-column query as text.
-    async fn texts(&self, sql: &str) -> Vec<String> {
-        let sql = sql.to_owned();
-        self.file().with(Access::Read, &context(Form::Native), move |db| Ok(db.texts(&sql, &[])?)).await.unwrap()
-    }
-
-    fn writer(&self, more: Value) -> SqliteWriter {
-        let mut parameters = json!({ "path": self.path(), "table": "t" });
-        parameters.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        SqliteWriter::open(&parameters, &context(Form::Native)).unwrap()
-    }
-
-    /// No table of ours is left.
-    async fn is_clean(&self) {
-        let left = self.texts("SELECT name FROM sqlite_schema WHERE name LIKE 'weir%'").await;
-        assert!(left.is_empty(), "{left:?}");
-    }
-}
-
-fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap()
-}
-
-fn pairs(rows: &[(i64, &str)]) -> RecordBatch {
-    batch(vec![
-        ("id", Arc::new(rows.iter().map(|r| Some(r.0)).collect::<Int64Array>())),
-        ("name", Arc::new(rows.iter().map(|r| Some(r.1)).collect::<StringArray>())),
-    ])
-}
-
-fn request(schema: &Schema, key: Option<&str>, run: &str) -> WriteRequest {
-    let columns = schema.fields().iter().map(|field| MappedColumn {
-        name: field.name().clone(),
-        offers: vec![field.as_ref().clone()],
-        source_type: field.data_type().to_string(),
-        nullable: key != Some(field.name()),
-        key: (key == Some(field.name())).then_some(1),
-        comment: None,
-    });
-    WriteRequest {
-        run_id: run.into(),
-        columns: columns.collect(),
-        source: "test".into(),
-        on_type_loss: OnTypeLoss::Error,
-        splits: None,
-    }
-}
-
-struct Run {
-    plan: WritePlan,
-    receipts: Vec<Receipt>,
-    refused: Vec<DirtyRow>,
-}
-
-/// Plans, prepares and writes one split for each batch.
-async fn write(writer: &SqliteWriter, batches: &[RecordBatch], run: &str) -> Result<Run> {
-    let plan = writer.plan(&request(&batches[0].schema(), Some("id"), run)).await?;
-    // As stored and read back by another process.
-    let plan: WritePlan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
-    writer.prepare(&plan).await?;
-    writer.prepare(&plan).await?;
-    let mut result = Run { plan, receipts: vec![], refused: vec![] };
-    for (split, batch) in (0..).zip(batches) {
-        let id = TaskId { run_id: run.into(), split, table: "t".into(), attempt: 1 };
-        // An attempt that is dropped leaves nothing.
-        let mut lost = writer.open(&result.plan, &id).await?;
-        lost.write(batch).await?;
-        drop(lost);
-        let mut task = writer.open(&result.plan, &id).await?;
-        result.refused.extend(task.write(batch).await?.refused);
-        let finished = task.finish(Default::default()).await?;
-        result.receipts.push(finished);
-    }
-    Ok(result)
-}
-
-async fn run(writer: &SqliteWriter, batches: &[RecordBatch], id: &str) -> Result<(Run, Committed)> {
-    let result = write(writer, batches, id).await?;
-    let committed = writer.commit(&result.plan, &result.receipts).await?;
-    Ok((result, committed))
-}
-
-const ROWS: &str = "SELECT id || ':' || ifnull(name, 'NULL') FROM t ORDER BY rowid";
+use crate::support::{ROWS, TestFile, batch, context, pairs, request, run, write};
 
 #[tokio::test]
 async fn append_adds_and_each_split_shows() {

@@ -1,0 +1,6 @@
+//! Real files, written as a run writes them.
+
+mod kill;
+mod modes;
+mod once;
+mod support;
