@@ -4,12 +4,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field};
 use async_trait::async_trait;
 use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio::fs;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use weir_core::*;
@@ -22,49 +21,27 @@ struct Kv {
     path: String,
 }
 
+inventory::submit! {
+    ReaderPlugin::new("kv", "Reads text files of key=value lines.", || schema_for!(Kv), |p, _| Ok(open(p)?))
+}
+
+inventory::submit! {
+    WriterPlugin::new("kv", "Writes text files of key=value lines.", || schema_for!(Kv), |p, _| Ok(open(p)?))
+}
+
 fn open(parameters: &Parameters) -> Result<Arc<Kv>, Faults> {
     let kv: Kv = config::parse(parameters)?;
     if kv.path.is_empty() { Err(Faults::one("/path", "name the file")) } else { Ok(Arc::new(kv)) }
-}
-
-fn recognise(location: &str, _table: Option<&str>) -> Option<Value> {
-    location.ends_with(".kv").then(|| json!({ "path": location }))
-}
-
-inventory::submit! {
-    ReaderPlugin {
-        name: "kv", aliases: &["kvreader"], summary: "Reads text files of key=value lines.", ignored: &[], refused: &[],
-        schema: || schema_for!(Kv), open: |parameters, _| Ok(open(parameters)?), catalog: None, recognise,
-    }
-}
-
-inventory::submit! {
-    WriterPlugin {
-        name: "kv", aliases: &["kvwriter"], summary: "Writes text files of key=value lines.", ignored: &[], refused: &[],
-        schema: || schema_for!(Kv), open: |parameters, _| Ok(open(parameters)?), recognise,
-    }
 }
 
 #[async_trait]
 impl Reader for Kv {
     async fn schema(&self) -> Result<SourceSchema> {
         let bytes = fs::metadata(&self.path).await.context("file", &self.path)?.len();
-        let column = |name: &str, nullable, key| SourceColumn {
-            name: name.into(),
-            native_type: "text".into(),
-            nullable,
-            key,
-            representations: vec![Field::new(name, DataType::Utf8, nullable)],
-            comment: None,
-        };
-        let columns = vec![column("key", false, Some(1)), column("value", true, None)];
+        let fields = [("key", false), ("value", true)].map(|(name, null)| Field::new(name, DataType::Utf8, null));
+        let columns = fields.map(SourceColumn::of).to_vec();
         let tables = vec![SourceTable { name: self.path.clone(), rows: None, bytes: Some(bytes) }];
         Ok(SourceSchema { columns, tables, ..SourceSchema::default() })
-    }
-
-    async fn splits(&self, _: &SplitRequest) -> Result<Vec<Split>> {
-        let (table, description) = (self.path.clone(), "the whole file".into());
-        Ok(vec![Split { id: 0, table, description, rows: None, bytes: None, stable: true, part: Value::Null }])
     }
 
     async fn read(&self, _: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
@@ -78,28 +55,15 @@ impl Reader for Kv {
         }
         output.send(rows(&batch, request)?).await
     }
-
-    async fn check(&self) -> Vec<Check> {
-        vec![self.schema().await.map_or_else(|e| Check::fault("file", e.full()), |_| Check::ok("file", &self.path))]
-    }
 }
 
-/// Lines as a batch of the columns that were asked for: any of them, in any order, also none.
 fn rows(lines: &[String], request: &ReadRequest) -> Result<RecordBatch> {
-    let keys = lines.iter().map(|line| line.split_once('=').map_or(line.as_str(), |(key, _)| key));
-    let values = lines.iter().map(|line| line.split_once('=').map(|(_, value)| value));
-    let columns: [ArrayRef; 2] =
-        [Arc::new(StringArray::from_iter_values(keys)), Arc::new(values.collect::<StringArray>())];
-    let wanted = request.columns.iter().map(|column| columns[column.index].clone()).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(lines.len()));
-    Ok(RecordBatch::try_new_with_options(request.arrow_schema(), wanted, &options)?)
+    let (keys, values): (Vec<_>, Vec<_>) = lines.iter().map(|line| pair(line)).unzip();
+    request.batch(&[Arc::new(StringArray::from(keys)), Arc::new(StringArray::from(values))], lines.len())
 }
 
-impl Kv {
-    /// Where a task leaves its lines; a second attempt writes them anew.
-    fn part(&self, run_id: &str, split: u32) -> String {
-        format!("{}.{run_id}.{split}", self.path)
-    }
+fn pair(line: &str) -> (&str, Option<&str>) {
+    line.split_once('=').map_or((line, None), |(key, value)| (key, Some(value)))
 }
 
 #[async_trait]
@@ -114,49 +78,26 @@ impl Writer for Kv {
             let message = "a key=value file takes the columns `key` and `value`: map yours onto them";
             return Err(Error::new(ErrorKind::Schema, message).with("file", &self.path));
         }
-        let columns = request.columns.iter().map(|column| PlannedColumn {
-            name: column.name.clone(),
-            native_type: "text".into(),
-            // Whatever comes, the runtime makes text of it.
-            input: Field::new(&column.name, DataType::Utf8, true),
-            warning: None,
-        });
-        Ok(WritePlan {
-            run_id: request.run_id.clone(),
-            table: self.path.clone(),
-            mode: WriteMode::Overwrite,
-            columns: columns.collect(),
-            creates: !self.target().await?.exists,
-            statements: Vec::new(),
-            method: "staged beside the file, then put in its place".into(),
-            commits_per_split: false,
-            records_splits: false,
-            keys: Vec::new(),
-            warnings: Vec::new(),
-            state: Value::Null,
-        })
-    }
-
-    async fn prepare(&self, _: &WritePlan) -> Result<()> {
-        Ok(())
+        // Whatever comes, the runtime makes text of it.
+        let columns = request.columns.iter().map(|column| PlannedColumn::new(column, "text", DataType::Utf8)).collect();
+        let creates = !self.target().await?.exists;
+        Ok(WritePlan { columns, creates, ..WritePlan::new(request, &self.path, WriteMode::Overwrite) })
     }
 
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
-        let (part, split) = (self.part(&plan.run_id, task.split), task.split);
-        Ok(Box::new(KvTask { part, split, rows: 0, text: String::new() }))
+        Ok(Box::new(KvTask { part: self.part(plan, task.split), split: task.split, lines: Vec::new() }))
     }
 
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
-        let mut text = Vec::new();
+        let (whole, mut text) = (format!("{}.{}", self.path, plan.run_id), Vec::new());
         for receipt in receipts {
-            match fs::read(self.part(&plan.run_id, receipt.split)).await {
+            match fs::read(self.part(plan, receipt.split)).await {
                 Ok(part) => text.extend(part),
                 // Parts go only after the file stands: this commit happened before.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Committed::default()),
-                Err(error) => return Err(Error::from(error).with("file", &self.path)),
+                Err(error) => return Err(error).context("file", &self.path),
             }
         }
-        let whole = format!("{}.{}", self.path, plan.run_id);
         fs::write(&whole, text).await.context("file", &whole)?;
         fs::rename(&whole, &self.path).await.context("file", &self.path)?;
         self.abort(plan, receipts).await?;
@@ -166,13 +107,16 @@ impl Writer for Kv {
     async fn abort(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<()> {
         for receipt in receipts {
             // What is left, or gone already, is litter at worst.
-            let _ = fs::remove_file(self.part(&plan.run_id, receipt.split)).await;
+            let _ = fs::remove_file(self.part(plan, receipt.split)).await;
         }
         Ok(())
     }
+}
 
-    async fn check(&self) -> Vec<Check> {
-        vec![self.target().await.map_or_else(|e| Check::fault("file", e.full()), |_| Check::ok("file", &self.path))]
+impl Kv {
+    /// Where a task leaves its lines; a second attempt writes them anew.
+    fn part(&self, plan: &WritePlan, split: u32) -> String {
+        format!("{}.{}.{split}", self.path, plan.run_id)
     }
 }
 
@@ -180,8 +124,7 @@ impl Writer for Kv {
 struct KvTask {
     part: String,
     split: u32,
-    rows: u64,
-    text: String,
+    lines: Vec<String>,
 }
 
 #[async_trait]
@@ -189,22 +132,26 @@ impl TaskWriter for KvTask {
     async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
         let (keys, values) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
         let mut refused = Vec::new();
-        for row in 0..batch.num_rows() {
-            let (key, value) = (keys.value(row), if values.is_null(row) { "" } else { values.value(row) });
-            if keys.is_null(row) || key.contains(['=', '\n', '\r']) || value.contains(['\n', '\r']) {
-                let reason = "a key is not NULL and has no `=`, and neither it nor the value has line breaks";
-                refused.push(DirtyRow::of_batch(batch, row, None, reason));
-                continue;
+        for (row, (key, value)) in keys.iter().zip(values).enumerate() {
+            match line(key, value) {
+                Some(line) => self.lines.push(line),
+                None => refused.push(DirtyRow::of_batch(batch, row, None, "no line would be read as this pair")),
             }
-            self.text += &if values.is_null(row) { format!("{key}\n") } else { format!("{key}={value}\n") };
-            self.rows += 1;
         }
         Ok(Written { refused })
     }
 
     async fn finish(self: Box<Self>, account: Account) -> Result<Receipt> {
-        fs::write(&self.part, &self.text).await.context("file", &self.part)?;
-        let receipt = Receipt { split: self.split, rows: self.rows, skipped: 0, account, data: Value::Null };
-        Ok(receipt)
+        fs::write(&self.part, self.lines.concat()).await.context("file", &self.part)?;
+        Ok(Receipt::new(self.split, self.lines.len() as u64, account))
     }
+}
+
+/// The line that will be read as this pair, if there is one.
+fn line(key: Option<&str>, value: Option<&str>) -> Option<String> {
+    let line = match value {
+        Some(value) => format!("{}={value}", key?),
+        None => key?.to_owned(),
+    };
+    (pair(&line) == (key?, value) && !line.contains(['\n', '\r'])).then_some(line + "\n")
 }
