@@ -43,7 +43,7 @@ pub use reader::MySqlReader;
 inventory::submit! {
     ReaderPlugin {
         name: "mysql",
-        aliases: &["mysqlreader"],
+        aliases: &["mysqlreader", "mariadbreader"],
         summary: "Tables and queries of MySQL, MariaDB, TiDB, Aurora and other servers with MySQL's protocol",
         schema: || schemars::schema_for!(MySqlReaderConfig),
         ignored: &[

@@ -17,7 +17,7 @@ use weir_core::{
     ReadRequest, Reader, Result, ResultExt, SourceSchema, SourceTable, Split, SplitRequest,
 };
 use weir_mysql::{Options, Session, Setup, Shape, ZeroDate, connect_first, connect_rows, from_sqlx};
-use weir_sql::{Object, Sources, columns::is_all, statements::select};
+use weir_sql::{Object, Sources, columns::is_all, labels, statements::select};
 
 use crate::config::MySqlReaderConfig;
 use crate::decode::Decoder;
@@ -88,6 +88,12 @@ impl MySqlReader {
         }
         if let Some(held) = held {
             held.session.close().await;
+        }
+        // Shards may have their tables' names in common.
+        let places: Vec<String> = self.locations.iter().map(Location::place).collect();
+        let labels = labels::distinct(all.iter().map(|d| d.label.as_str()).zip(places.iter().map(String::as_str)));
+        for (described, label) in all.iter_mut().zip(labels) {
+            described.label = label;
         }
         Ok(Arc::new(all))
     }

@@ -20,6 +20,14 @@ pub(crate) struct Location {
     pub(crate) object: Object,
 }
 
+impl Location {
+    /// The database, as reports name it.
+    pub(crate) fn place(&self) -> String {
+        let Some(options) = self.options.first() else { return String::new() };
+        format!("{}/{}", options.place(), options.database.as_deref().unwrap_or_default())
+    }
+}
+
 /// A table or statement after a look at the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Described {

@@ -46,8 +46,25 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The unique keys' columns by name; the primary key first.
     pub unique: Vec<(String, Vec<String>)>,
-    /// Tables with a foreign key on this one, itself included.
-    pub referenced_by: Vec<String>,
+    /// The foreign keys on this table, its own on itself included; those of tables that the user may not see are not
+    /// here.
+    pub referenced_by: Vec<Reference>,
+}
+
+/// A foreign key of another table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The table that has it, with its database.
+    pub table: String,
+    /// What becomes of its rows when a row here is deleted: `RESTRICT`, `CASCADE`, …
+    pub on_delete: String,
+}
+
+impl Reference {
+    /// Whether rows of the other table change when a row here is deleted.
+    pub fn cascades(&self) -> bool {
+        !matches!(self.on_delete.as_str(), "RESTRICT" | "NO ACTION")
+    }
 }
 
 /// A column of a table.
@@ -168,12 +185,15 @@ pub async fn describe(session: &mut Session, name: &TableName) -> Result<Table> 
     if columns.is_empty() {
         return Err(Error::new(ErrorKind::Denied, "the table shows no columns: grant SELECT on it").with("table", name));
     }
-    let referenced_by: Vec<String> = session
+    let references: Vec<(String, String)> = session
         .rows(&format!(
-            "SELECT DISTINCT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.KEY_COLUMN_USAGE \
-             WHERE REFERENCED_TABLE_SCHEMA = {schema} AND REFERENCED_TABLE_NAME = {table}"
+            "SELECT DISTINCT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME), DELETE_RULE \
+             FROM information_schema.REFERENTIAL_CONSTRAINTS \
+             WHERE UNIQUE_CONSTRAINT_SCHEMA = {schema} AND REFERENCED_TABLE_NAME = {table} ORDER BY 1"
         ))
         .await?;
+    let referenced_by =
+        references.into_iter().map(|(table, rule)| Reference { table, on_delete: rule.to_ascii_uppercase() }).collect();
     Ok(Table {
         name: name.clone(),
         view,

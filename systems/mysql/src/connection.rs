@@ -248,6 +248,22 @@ impl Session {
         Ok(self.rows(sql).await?.into_iter().next())
     }
 
+    /// Lets the server look at a statement without running it, and gives its columns. It takes the same privileges as
+    /// to run it.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn prepare(&mut self, sql: &str) -> Result<Vec<mysql_async::Column>> {
+        let (id, options, context) = (self.conn.id(), self.options.clone(), self.context.clone());
+        let work = async {
+            let statement = self.conn.prep(sql).await.map_err(from_async)?;
+            let columns = statement.columns().to_vec();
+            self.conn.close(statement).await.map_err(from_async)?;
+            Ok(columns)
+        };
+        guarded(&options, &context, u64::from(id), work).await
+    }
+
     /// Rows that the last statement inserted, changed or deleted.
     pub fn affected(&self) -> u64 {
         self.conn.affected_rows()
@@ -255,7 +271,7 @@ impl Session {
 
     /// Says goodbye; an error no longer matters.
     pub async fn close(self) {
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.conn.disconnect()).await;
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.conn.disconnect()).await;
     }
 }
 

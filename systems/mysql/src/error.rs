@@ -77,7 +77,9 @@ fn of_server(code: u16, message: &str) -> Error {
         1053 | 1077 | 1079 | 1080 | 1152 | 1184 | 1927 => (ErrorKind::Unreachable, "the server ended the connection"),
         1205 | 3024 | 1969 => (ErrorKind::Timeout, "the server gave up waiting; look for locks held by others"),
         1213 => (ErrorKind::Conflict, "another transaction was in the way; run again"),
-        1317 => (ErrorKind::Cancelled, "the statement was killed on the server"),
+        // A run that is stopped kills its statements too, but does not wait for their end.
+        1317 => (ErrorKind::Remote, "somebody killed the statement on the server"),
+        1412 => (ErrorKind::Conflict, "the table was altered while it was read: run again"),
         1153 => (ErrorKind::Remote, "raise max_allowed_packet on the server"),
         1114 | 1021 => (ErrorKind::Remote, "the server's disk or table is full"),
         1451 | 1217 => (ErrorKind::Conflict, "rows of other tables refer to these"),
@@ -96,8 +98,8 @@ pub fn is_row_fault(error: &mysql_async::Error) -> Option<(Option<String>, Strin
     let mysql_async::Error::Server(e) = error else { return None };
     let of_row = matches!(
         e.code,
-        // NULL, duplicates, foreign keys, checks
-        1048 | 1062 | 1169 | 1216 | 1452 | 1364 | 1557 | 1586 | 3819 | 4025 | 1748 | 1526
+        // NULL, duplicates, foreign keys (with REPLACE those of others on this table), checks
+        1048 | 1062 | 1169 | 1216 | 1452 | 1217 | 1451 | 1364 | 1557 | 1586 | 3819 | 4025 | 1748 | 1526
         // values that do not fit: truncated, out of range, wrong
         | 1264 | 1265 | 1292 | 1366 | 1367 | 1406 | 1411 | 1416 | 1263 | 1690 | 1441 | 1300 | 3140
             ..=3158

@@ -1,11 +1,9 @@
 //! What columns a statement gives, without running it.
 
 use mysql_async::consts::{ColumnFlags, ColumnType};
-use mysql_async::prelude::Queryable;
 use weir_core::Result;
 
 use crate::connection::Session;
-use crate::error::from_async;
 use crate::types::Kind;
 
 /// One column of a statement's result.
@@ -26,10 +24,7 @@ pub struct Output {
 /// # Errors
 /// The server's, when the statement is wrong.
 pub async fn describe_query(session: &mut Session, sql: &str) -> Result<Vec<Output>> {
-    let statement = session.conn.prep(sql).await.map_err(from_async)?;
-    let outputs = statement.columns().iter().map(output).collect();
-    session.conn.close(statement).await.map_err(from_async)?;
-    Ok(outputs)
+    Ok(session.prepare(sql).await?.iter().map(output).collect())
 }
 
 fn output(column: &mysql_async::Column) -> Output {

@@ -21,14 +21,16 @@ mod catalog;
 mod connection;
 mod error;
 mod expressions;
+mod grants;
 mod session;
 mod types;
 mod url;
 
-pub use catalog::{Column, MySqlCatalog, Server, Table, describe, find_database, find_table, server};
+pub use catalog::{Column, MySqlCatalog, Reference, Server, Table, describe, find_database, find_table, server};
 pub use connection::{RowSession, Session, connect, connect_first, connect_rows, escape};
 pub use error::{from_async, from_sqlx, is_row_fault};
 pub use expressions::{Output, describe_query};
+pub use grants::{Grants, grants};
 pub use session::Setup;
 pub use types::{COLLATION, Kind, Shape, native_field};
 pub use url::{Options, Tls, ZeroDate, recognise};

@@ -33,6 +33,10 @@ pub(crate) struct Target {
     pub(crate) max_packet: usize,
     pub(crate) max_rows: usize,
     pub(crate) cast: bool,
+    /// The columns that an upsert without staging updates.
+    pub(crate) updates: Vec<String>,
+    /// Whether nothing can be taken back.
+    pub(crate) row_by_row: bool,
 }
 
 impl Target {
@@ -78,7 +82,13 @@ impl Target {
         // every other fault stays an error, which INSERT IGNORE would turn into a bent value.
         let same = QUOTING.quote(&self.same);
         match self.mode {
-            WriteMode::Ignore => format!(" ON DUPLICATE KEY UPDATE {same} = {}.{same}", self.table.quoted(QUOTING)),
+            WriteMode::Upsert if !self.updates.is_empty() => {
+                let sets = self.updates.iter().map(|n| format!("{0} = VALUES({0})", QUOTING.quote(n)));
+                format!(" ON DUPLICATE KEY UPDATE {}", sets.collect::<Vec<_>>().join(", "))
+            }
+            WriteMode::Upsert | WriteMode::Ignore => {
+                format!(" ON DUPLICATE KEY UPDATE {same} = {}.{same}", self.table.quoted(QUOTING))
+            }
             _ => String::new(),
         }
     }
@@ -197,10 +207,20 @@ impl Bisect for Inserts<'_> {
         let Ok(sql) = String::from_utf8(sql) else {
             return Ok(Some(Refusal { reason: "a text is no valid UTF-8".into(), ..Refusal::default() }));
         };
+        if !self.target.row_by_row {
+            self.session.run("SAVEPOINT weir").await?;
+        }
         match self.session.raw(&sql).await? {
             Ok(()) => {
+                // Asking for warnings forgets it.
+                let affected = self.session.affected();
+                if !self.target.row_by_row
+                    && let Some(refusal) = self.bent().await?
+                {
+                    return Ok(Some(refusal));
+                }
                 if self.target.mode == WriteMode::Ignore {
-                    self.skipped += (rows.num_rows() as u64).saturating_sub(self.session.affected());
+                    self.skipped += (rows.num_rows() as u64).saturating_sub(affected);
                 }
                 // Slices come in order, so numbers go on where the last applied one ended.
                 if let Some(first) = &mut self.numbering.first_row {
@@ -209,17 +229,35 @@ impl Bisect for Inserts<'_> {
                 Ok(None)
             }
             Err(error) => match is_row_fault(&error) {
-                Some((column, reason)) => {
-                    let row = reason
-                        .rsplit_once(" at row ")
-                        .and_then(|(_, n)| n.parse::<usize>().ok())
-                        .and_then(|n| n.checked_sub(1));
-                    Ok(Some(Refusal { row, column, reason }))
-                }
+                Some((column, reason)) => Ok(Some(Refusal { row: row_of(&reason), column, reason })),
                 None => Err(from_async(error)),
             },
         }
     }
+}
+
+impl Inserts<'_> {
+    /// Whether the server bent a value of the last statement with no more than a word (a decimal's last digits, trailing
+    /// spaces). The statement is then taken back.
+    async fn bent(&mut self) -> Result<Option<Refusal>> {
+        if self.session.conn.get_warnings() == 0 {
+            return Ok(None);
+        }
+        let warnings: Vec<(String, u16, String)> = self.session.rows("SHOW WARNINGS").await?;
+        for (_, code, message) in warnings {
+            let error = mysql_async::ServerError { code, message, state: String::new() };
+            if let Some((column, reason)) = is_row_fault(&error.into()) {
+                self.session.run("ROLLBACK TO SAVEPOINT weir").await?;
+                return Ok(Some(Refusal { row: row_of(&reason), column, reason }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The row that a message names, from 0.
+fn row_of(message: &str) -> Option<usize> {
+    message.rsplit_once(" at row ")?.1.parse::<usize>().ok()?.checked_sub(1)
 }
 
 /// A task cannot go on after a lost transaction.

@@ -1,11 +1,19 @@
 //! Once a job: DDL before the first task, publishing after the last one.
 
-use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
-use weir_mysql::{QUOTING, Session, escape, from_async};
-use weir_sql::statements::with_table;
-use weir_sql::{TableName, WriterConfig};
+use std::time::Duration;
 
-use crate::state::{ROW, SPLIT, State};
+use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Recorded, Result, ResultExt, WriteMode, WritePlan};
+use weir_mysql::{QUOTING, Session, from_async};
+use weir_sql::WriterConfig;
+use weir_sql::commits::{PREPARED, PUBLISHED, Records};
+use weir_sql::statements::with_table;
+
+use crate::ledger::{self, exists};
+use crate::publish::Names;
+use crate::state::{Publish, State};
+
+/// How often a publishing transaction is tried that others were in the way of.
+const ATTEMPTS: u32 = 5;
 
 /// Creates what has to be there before the first task. Safe to call again.
 pub(crate) async fn prepare(
@@ -18,33 +26,56 @@ pub(crate) async fn prepare(
         session.run(create).await.context("statement", "CREATE TABLE")?;
         tracing::info!(table = %plan.table, "created");
     }
-    let again = match &state.marker {
-        Some(marker) => exists(session, marker).await?,
-        None => false,
-    };
-    if !again {
+    let mut records = Records::default();
+    if let Some(commits) = &state.commits {
+        ledger::create(session, commits).await?;
+        records = ledger::read(session, commits).await?;
+    }
+    let Records { prepared, recorded } = records;
+    if recorded.published {
+        return Ok(());
+    }
+    if !prepared && recorded.receipts.is_empty() {
         for sql in with_table(config.pre_sql.as_slice(), &state.table, QUOTING) {
             session.run(&sql).await.context("preSql", &sql)?;
         }
     }
-    for sql in &state.stage {
-        match session.raw(sql).await? {
-            // The column is there from the first call.
-            Err(mysql_async::Error::Server(e)) if e.code == 1060 => {}
-            other => other.map_err(from_async).context("statement", "staging")?,
+    if let Some(staging) = &state.staging {
+        if !recorded.receipts.is_empty() && !exists(session, staging).await? {
+            return Err(staging_is_gone().with("staging", staging));
+        }
+        for sql in &state.stage {
+            match session.raw(sql).await? {
+                // The column is there from the first call.
+                Err(mysql_async::Error::Server(e)) if e.code == 1060 => {}
+                other => other.map_err(from_async).context("statement", "staging")?,
+            }
         }
     }
-    if let Some(marker) = &state.marker {
-        let sql = format!(
-            "CREATE TABLE IF NOT EXISTS {} (published TINYINT NOT NULL PRIMARY KEY) ENGINE=InnoDB",
-            marker.quoted(QUOTING)
-        );
-        session.run(&sql).await.context("statement", "staging")?;
+    if let Some(commits) = &state.commits
+        && !prepared
+    {
+        ledger::record(session, commits, PREPARED, &state.table, None).await?;
     }
     Ok(())
 }
 
-/// Publishes and tidies up. Safe to call again: the marker tells how far an earlier call came.
+fn staging_is_gone() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "somebody dropped the staging table of this run, and the rows of finished splits with it: start a new run",
+    )
+}
+
+/// What the target remembers of the run.
+pub(crate) async fn recorded(session: &mut Session, state: &State) -> Result<Recorded> {
+    match &state.commits {
+        Some(commits) => Ok(ledger::read(session, commits).await?.recorded),
+        None => Ok(Recorded::default()),
+    }
+}
+
+/// Publishes and tidies up. Safe to call again: the record tells how far an earlier call came.
 pub(crate) async fn commit(
     session: &mut Session,
     config: &WriterConfig,
@@ -54,17 +85,24 @@ pub(crate) async fn commit(
 ) -> Result<Committed> {
     let rows: u64 = receipts.iter().map(|r| r.rows).sum();
     let mut done = Committed { description: format!("{rows} rows in {} splits", receipts.len()), ..Default::default() };
-    let Some(marker) = &state.marker else { return Ok(done) };
-    if !exists(session, marker).await? {
-        done.description = "committed before".into();
-        return Ok(done);
-    }
-    if let Some(staging) = &state.staging {
-        let published: Option<u8> = session.row(&format!("SELECT published FROM {}", marker.quoted(QUOTING))).await?;
-        if published.is_none() {
-            (done.description, done.warnings) =
-                publish(session, config, plan, state, marker, staging, receipts).await?;
+    let staged = match &state.staging {
+        Some(staging) => exists(session, staging).await?,
+        None => false,
+    };
+    let published = match &state.commits {
+        Some(_) => recorded(session, state).await?.published,
+        // Without a record, publishing is over when the staging table is gone.
+        None => state.staging.is_some() && !staged,
+    };
+    if published {
+        done.description = "published before".into();
+    } else if state.staging.is_some() {
+        if !staged {
+            return Err(staging_is_gone());
         }
+        (done.description, done.warnings) = publish(session, config, plan, state, receipts).await?;
+    } else if let Some(commits) = &state.commits {
+        ledger::record(session, commits, PUBLISHED, &state.table, None).await?;
     }
     for sql in with_table(config.post_sql.as_slice(), &state.table, QUOTING) {
         if let Err(error) = session.run(&sql).await {
@@ -75,7 +113,7 @@ pub(crate) async fn commit(
             break;
         }
     }
-    drop_own(session, state).await?;
+    drop_staging(session, state).await?;
     Ok(done)
 }
 
@@ -84,106 +122,105 @@ async fn publish(
     config: &WriterConfig,
     plan: &WritePlan,
     state: &State,
-    marker: &TableName,
-    staging: &TableName,
     receipts: &[Receipt],
 ) -> Result<(String, Vec<String>)> {
     let mut warnings = Vec::new();
-    let (target, source) = (state.table.quoted(QUOTING), staging.quoted(QUOTING));
     let rows: u64 = receipts.iter().map(|r| r.rows).sum();
-    let names: Vec<&str> = plan.columns.iter().map(|c| c.name.as_str()).collect();
-    let columns = QUOTING.quote_all(&names);
-    let values = names.iter().map(|n| format!("s.{}", QUOTING.quote(n))).collect::<Vec<_>>().join(", ");
-    let mut splits: Vec<u32> = receipts.iter().map(|r| r.split).collect();
-    splits.sort_unstable();
-    let chosen = if splits.is_empty() {
-        "1 = 0".into()
-    } else {
-        format!("s.{SPLIT} IN ({})", splits.iter().map(u32::to_string).collect::<Vec<_>>().join(", "))
-    };
+    let names = Names::new(plan, state, receipts)?;
+    let mut statements = names.statements(&state.publish, &plan.keys, &state.same);
     let mut description = format!("published {rows} rows in one transaction");
-    session.run("START TRANSACTION").await?;
-    session.run(&format!("INSERT INTO {} VALUES (1)", marker.quoted(QUOTING))).await?;
-    match plan.mode {
-        WriteMode::Overwrite => {
-            let mut replace = true;
-            if rows == 0 {
-                match config.on_empty {
-                    OnEmpty::Overwrite => {
-                        warnings.push(format!("the source is empty, and so is {} now", plan.table));
-                        description = "the source is empty: the target was emptied".into();
-                    }
-                    OnEmpty::Keep => {
-                        warnings.push(format!("the source is empty: {} is kept as it was", plan.table));
-                        description = "the source is empty: the target stays as it was".into();
-                        replace = false;
-                    }
-                    OnEmpty::Error => {
-                        session.run("ROLLBACK").await?;
-                        return Err(Error::new(
-                            ErrorKind::Conflict,
-                            "the source is empty, and `onEmpty` is `error`: nothing was changed",
-                        ));
-                    }
-                }
+    if plan.mode == WriteMode::Overwrite && rows == 0 {
+        match config.on_empty {
+            OnEmpty::Overwrite => {
+                warnings.push(format!("the source is empty, and so is {} now", plan.table));
+                description = "the source is empty: the target was emptied".into();
             }
-            if replace {
-                session.run(&format!("DELETE FROM {target}")).await?;
-                session
-                    .run(&format!("INSERT INTO {target} ({columns}) SELECT {values} FROM {source} s WHERE {chosen}"))
-                    .await?;
+            OnEmpty::Keep => {
+                warnings.push(format!("the source is empty: {} is kept as it was", plan.table));
+                description = "the source is empty: the target stays as it was".into();
+                statements.clear();
             }
-        }
-        _ => {
-            let mut sets: Vec<String> = names
-                .iter()
-                .filter(|n| !plan.keys.iter().any(|k| k == *n))
-                .map(|n| format!("{0} = s.{0}", QUOTING.quote(n)))
-                .collect();
-            if sets.is_empty() {
-                let key = QUOTING.quote(&state.same);
-                sets.push(format!("{key} = {target}.{key}"));
+            OnEmpty::Error => {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "the source is empty, and `onEmpty` is `error`: nothing was changed",
+                ));
             }
-            session
-                .run(&format!(
-                    "INSERT INTO {target} ({columns}) SELECT {values} FROM {source} s WHERE {chosen} \
-                     ORDER BY s.{SPLIT}, s.{ROW} ON DUPLICATE KEY UPDATE {}",
-                    sets.join(", ")
-                ))
-                .await?;
         }
     }
+    names.check_duplicates(session, config.duplicate_keys, &plan.keys).await?;
+    let mut attempt = 1;
+    loop {
+        match transaction(session, state, &statements).await {
+            Ok(true) => return Ok((description, warnings)),
+            Ok(false) => return Ok(("published before".into(), Vec::new())),
+            Err(error) if error.kind() != ErrorKind::Cancelled => {
+                // A deadlock's victim is rolled back already; everything else must not hold its locks.
+                let back = session.run("ROLLBACK").await;
+                let again = error.kind() == ErrorKind::Conflict && error.is_retryable();
+                if !again || back.is_err() || attempt == ATTEMPTS {
+                    return Err(explained(error, state));
+                }
+                tracing::info!(%error, attempt, "publishing is tried again");
+                tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                attempt += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One transaction, the record first: whoever comes second waits for it and then publishes nothing.
+async fn transaction(session: &mut Session, state: &State, statements: &[String]) -> Result<bool> {
+    session.run("START TRANSACTION").await?;
+    if let Some(commits) = &state.commits
+        && !ledger::record(session, commits, PUBLISHED, &state.table, None).await?
+    {
+        session.run("ROLLBACK").await?;
+        return Ok(false);
+    }
+    for sql in statements {
+        session.run(sql).await.context("step", sql.split_whitespace().next().unwrap_or_default())?;
+    }
     session.run("COMMIT").await?;
-    Ok((description, warnings))
+    Ok(true)
+}
+
+fn explained(error: Error, state: &State) -> Error {
+    if matches!(state.publish, Publish::Diff(_)) && error.context().iter().any(|(k, v)| *k == "code" && v == "1451") {
+        return Error::new(
+            ErrorKind::Conflict,
+            "rows that are missing in the source are still referred to by other tables: nothing was changed; delete the \
+             rows that refer to them, or use upsert",
+        )
+        .because(error);
+    }
+    error
 }
 
 /// Takes back what is not published.
 pub(crate) async fn abort(session: &mut Session, plan: &WritePlan, state: &State) -> Result<()> {
-    drop_own(session, state).await?;
+    drop_staging(session, state).await?;
     if plan.creates && exists(session, &state.table).await? {
         let row: Option<u8> = session.row(&format!("SELECT 1 FROM {} LIMIT 1", state.table.quoted(QUOTING))).await?;
         if row.is_none() {
             session.run(&format!("DROP TABLE {}", state.table.quoted(QUOTING))).await?;
         }
     }
-    Ok(())
+    forget(session, state).await
 }
 
-/// The marker goes last: while it is there, a second call knows that it has to tidy up.
-async fn drop_own(session: &mut Session, state: &State) -> Result<()> {
-    for own in state.staging.iter().chain(&state.marker) {
-        session.run(&format!("DROP TABLE IF EXISTS {}", own.quoted(QUOTING))).await?;
+/// Drops the record of the run.
+pub(crate) async fn forget(session: &mut Session, state: &State) -> Result<()> {
+    match &state.commits {
+        Some(commits) => ledger::forget(session, commits).await,
+        None => Ok(()),
+    }
+}
+
+async fn drop_staging(session: &mut Session, state: &State) -> Result<()> {
+    if let Some(staging) = &state.staging {
+        session.run(&format!("DROP TABLE IF EXISTS {}", staging.quoted(QUOTING))).await?;
     }
     Ok(())
-}
-
-async fn exists(session: &mut Session, table: &TableName) -> Result<bool> {
-    let found: Option<u8> = session
-        .row(&format!(
-            "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
-            escape(table.schema.as_deref().unwrap_or_default()),
-            escape(&table.name)
-        ))
-        .await?;
-    Ok(found.is_some())
 }

@@ -3,24 +3,30 @@
 //! | mode | how rows become visible |
 //! |-|-|
 //! | append | each split is one transaction and commits by itself |
-//! | overwrite | a staging table with the target's own keys, then DELETE and INSERT … SELECT in one transaction |
-//! | upsert | a staging table, then INSERT … SELECT … ON DUPLICATE KEY UPDATE in one transaction; the last row of a key wins |
-//! | replace | REPLACE, each split in its own transaction |
+//! | overwrite | a staging table with the target's own keys, then DELETE and INSERT … SELECT in one transaction; where foreign keys refer to the table, a comparison by key instead |
+//! | upsert | a staging table, then INSERT … SELECT … ON DUPLICATE KEY UPDATE in one transaction, or UPDATE … JOIN and INSERT where the table has other unique keys; the last row of a key wins |
+//! | replace | REPLACE, each split in its own transaction; refused where rows of other tables would go with it |
 //! | ignore | rows whose key exists are skipped and counted, each split in its own transaction |
+//!
+//! Finished splits and the publication are recorded in `weir_commits`, in the transaction of the rows themselves, so
+//! that no retry and no resume can double or lose a split. `exactlyOnce: false` does without.
 //!
 //! Batches go as LOAD DATA LOCAL where the server allows it (`local_infile`). LOAD DATA bends values that do not fit and
 //! only warns: a batch with any warning, or with fewer rows than were sent, is rolled back to its savepoint and sent again
 //! as strict INSERTs, which find the rows at fault. Elsewhere batches go as multi-row INSERTs.
 //!
 //! All DDL happens in `prepare`, for MySQL commits at DDL. Tables with a storage engine without transactions (MyISAM)
-//! are refused: nothing could be taken back.
+//! take append, replace and ignore only, row by row, and only with `exactlyOnce: false`: nothing could be taken back.
 
 mod apply;
 mod commit;
 mod config;
 mod encode;
 mod json;
+mod ledger;
 mod plan;
+mod publish;
+mod rights;
 mod state;
 mod task;
 mod types;
@@ -37,7 +43,7 @@ pub use writer::MySqlWriter;
 inventory::submit! {
     WriterPlugin {
         name: "mysql",
-        aliases: &["mysqlwriter"],
+        aliases: &["mysqlwriter", "mariadbwriter"],
         summary: "Tables of MySQL, MariaDB, TiDB, Aurora and other servers with MySQL's protocol",
         schema: || schemars::schema_for!(MySqlWriterConfig),
         ignored: &[

@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use weir_core::{
     Error, ErrorKind, Form, MappedColumn, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest,
 };
-use weir_mysql::{Column, QUOTING, Server, Table};
+use weir_mysql::{Column, Kind, QUOTING, Server, Table};
+use weir_sql::config::DuplicateKeys;
 use weir_sql::statements::{NewColumn, create_table, with_table};
-use weir_sql::{TableName, find_name};
+use weir_sql::{TableName, find_name, own_name};
 
 use crate::config::MySqlWriterConfig;
-use crate::state::{ROW, SPLIT, State, own_name};
+use crate::rights::{self, Rights};
+use crate::state::{Publish, ROW, SPLIT, State};
 use crate::types::{for_existing, for_new, settle};
-use crate::writer::no_transactions;
 
 const OPTIONS: &str = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4";
 
@@ -25,6 +26,7 @@ pub(crate) struct Facts {
     pub(crate) nearest: Option<String>,
     pub(crate) form: Form,
     pub(crate) url_warnings: BTreeSet<String>,
+    pub(crate) rights: Rights,
 }
 
 /// The columns of the target as the run will find them.
@@ -58,23 +60,34 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         warnings.push(warning);
     }
     if let Some(table) = &facts.table {
-        refuse(table, mode)?;
-        if mode == WriteMode::Upsert && table.unique.len() > 1 {
-            warnings.push(
-                "the table has other unique keys too: MySQL updates the row with any equal key, not only the primary one"
-                    .into(),
-            );
-        }
+        refuse(table, mode, &mut warnings)?;
     }
     let keys = if mode == WriteMode::Upsert { upsert_keys(common.key.as_slice(), &layout, &facts)? } else { vec![] };
-    let own = |suffix| facts.name.sibling(own_name(&request.run_id, &facts.name, suffix));
-    let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
-    let staging = staged.then(|| own('s'));
+    let commits = rights::commits(common, request, &facts, mode, &mut warnings)?;
+    let direct = mode == WriteMode::Upsert && commits.is_none() && facts.rights.stage(mode).is_err();
+    let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert) && !direct;
+    if staged {
+        facts.rights.stage(mode)?;
+    }
+    if layout.create.is_some() {
+        facts.rights.create(&facts.name)?;
+    }
+    let publish = if staged { publish(mode, &keys, &layout, &facts, &mut warnings)? } else { Publish::None };
+    if direct {
+        unstaged(common.duplicate_keys, &facts, &mut warnings)?;
+    }
+    let staging = staged.then(|| TableName {
+        schema: Some(facts.rights.database.clone()),
+        name: own_name(&request.run_id, &facts.name, "_s"),
+    });
     let stage = staging.as_ref().map(|s| stage_sql(mode, s, &facts.name, &layout)).unwrap_or_default();
     let pre = with_table(common.pre_sql.as_slice(), &facts.name, QUOTING);
-    let post = with_table(common.post_sql.as_slice(), &facts.name, QUOTING);
-    let marker = (staged || !pre.is_empty() || !post.is_empty()).then(|| own('m'));
-    let load = config.load_data.unwrap_or(true) && facts.server.local_infile && mode != WriteMode::Ignore;
+    let row_by_row = facts.table.as_ref().is_some_and(|t| !t.transactional);
+    let load = config.load_data.unwrap_or(true)
+        && facts.server.local_infile
+        && mode != WriteMode::Ignore
+        && !direct
+        && !row_by_row;
     if config.load_data == Some(true) && !facts.server.local_infile {
         warnings.push("`loadData` is on, but local_infile is off on the server: batches go as INSERTs".into());
     }
@@ -91,17 +104,19 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         create: layout.create.clone(),
         staging,
         stage,
-        marker,
+        commits,
+        publish,
         // MariaDB's JSON is a text, and keeps every digit.
         types: layout
             .columns
             .iter()
-            .map(|c| match weir_mysql::Kind::parse(&c.native_type) {
-                weir_mysql::Kind::Json if facts.server.mariadb => "longtext".into(),
+            .map(|c| match Kind::parse(&c.native_type) {
+                Kind::Json if facts.server.mariadb => "longtext".into(),
                 _ => c.native_type.clone(),
             })
             .collect(),
         load,
+        row_by_row,
         max_packet: facts.server.max_packet,
         same,
         cast: request.on_type_loss == OnTypeLoss::Cast,
@@ -113,50 +128,130 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         columns: layout.columns,
         creates: layout.create.is_some(),
         statements,
-        method: method(mode, load),
-        commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
-        records_splits: false,
+        method: method(mode, &state),
+        commits_per_split: !staged,
+        records_splits: state.commits.is_some(),
         keys,
         warnings,
         state: serde_json::to_value(&state).map_err(|e| Error::internal("a plan cannot be written down").because(e))?,
     })
 }
 
-fn method(mode: WriteMode, load: bool) -> String {
-    let how = if load { "LOAD DATA LOCAL" } else { "INSERT" };
-    match mode {
-        WriteMode::Append => format!("{how}; each split is one transaction and commits by itself"),
-        WriteMode::Replace => {
-            format!("{how}, REPLACE; each split is one transaction and commits by itself")
+fn method(mode: WriteMode, state: &State) -> String {
+    let how = if state.load { "LOAD DATA LOCAL" } else { "INSERT" };
+    if state.row_by_row {
+        return format!("{how}, row by row, for the engine cannot take a statement back");
+    }
+    let with = if state.commits.is_some() { " with its record in weir_commits" } else { "" };
+    let alone = format!("each split is one transaction{with} and commits by itself");
+    let published = format!("in one transaction{with}");
+    match (&state.publish, mode) {
+        (Publish::None, WriteMode::Replace) => format!("{how}, REPLACE; {alone}"),
+        (Publish::None, WriteMode::Ignore) => format!("{how}, equal keys skipped; {alone}"),
+        (Publish::None, WriteMode::Upsert) => format!("{how} … ON DUPLICATE KEY UPDATE; {alone}"),
+        (Publish::None, _) => format!("{how}; {alone}"),
+        (Publish::Replace, _) => format!("{how} into a staging table, then DELETE and INSERT … SELECT {published}"),
+        (Publish::Diff(key), _) => format!(
+            "{how} into a staging table, then by ({}) missing rows deleted, changed ones updated, new ones inserted \
+             {published}",
+            key.join(", ")
+        ),
+        (Publish::OnDuplicate, _) => {
+            format!("{how} into a staging table, then INSERT … ON DUPLICATE KEY UPDATE {published}")
         }
-        WriteMode::Ignore => {
-            format!("{how}, equal keys skipped; each split is one transaction and commits by itself")
-        }
-        WriteMode::Overwrite => {
-            format!("{how} into a staging table, then DELETE and INSERT … SELECT in one transaction")
-        }
-        WriteMode::Upsert => {
-            format!("{how} into a staging table, then INSERT … ON DUPLICATE KEY UPDATE in one transaction")
-        }
+        (Publish::Join { .. }, _) => format!(
+            "{how} into a staging table, then UPDATE … JOIN and INSERT of the rows without a partner {published}"
+        ),
     }
 }
 
-fn refuse(table: &Table, mode: WriteMode) -> Result<()> {
-    if !table.transactional {
-        return Err(no_transactions(table));
-    }
+fn refuse(table: &Table, mode: WriteMode, warnings: &mut Vec<String>) -> Result<()> {
     if table.view && mode != WriteMode::Append {
         return Err(Error::new(ErrorKind::Unsupported, format!("a view takes append only, not {}", mode.name())));
     }
-    if mode == WriteMode::Overwrite && !table.referenced_by.is_empty() {
+    let cascading: Vec<&str> = table.referenced_by.iter().filter(|r| r.cascades()).map(|r| r.table.as_str()).collect();
+    if mode == WriteMode::Replace && !cascading.is_empty() {
         return Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "foreign keys of {} refer to this table, and an overwrite deletes its rows: use upsert, or drop the keys",
-                table.referenced_by.join(", ")
+                "replace deletes a row before it inserts the new one, and by their foreign keys rows of {} would go or \
+                 change with it: use upsert",
+                cascading.join(", ")
             ),
         ));
     }
+    if mode == WriteMode::Replace && !table.referenced_by.is_empty() {
+        let others: Vec<&str> = table.referenced_by.iter().map(|r| r.table.as_str()).collect();
+        warnings.push(format!(
+            "replace deletes a row before it inserts the new one: rows that {} refer to are refused as dirty",
+            others.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// How staged rows get into the target.
+fn publish(
+    mode: WriteMode,
+    keys: &[String],
+    layout: &Layout,
+    facts: &Facts,
+    warnings: &mut Vec<String>,
+) -> Result<Publish> {
+    let Some(table) = &facts.table else {
+        return Ok(if mode == WriteMode::Upsert { Publish::OnDuplicate } else { Publish::Replace });
+    };
+    if mode == WriteMode::Upsert {
+        // MySQL would update the row with any equal key, not only with this one.
+        return Ok(if table.unique.len() <= 1 {
+            Publish::OnDuplicate
+        } else {
+            let nullable = |k: &&String| table.column(k).is_none_or(|c| c.nullable);
+            Publish::Join { nullable: keys.iter().filter(nullable).cloned().collect() }
+        });
+    }
+    if table.referenced_by.is_empty() {
+        return Ok(Publish::Replace);
+    }
+    let written = |name: &String| layout.columns.iter().any(|c| c.name == *name);
+    let certain = |name: &String| written(name) && table.column(name).is_some_and(|c| !c.nullable);
+    let Some((_, key)) = table.unique.iter().find(|(_, columns)| columns.iter().all(certain)) else {
+        let others: Vec<&str> = table.referenced_by.iter().map(|r| r.table.as_str()).collect();
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "foreign keys of {} refer to this table, so its rows are compared by a key and not all deleted, and no \
+                 primary or unique key without NULLs is among the written columns: write such a key too, use upsert, or \
+                 drop the foreign keys",
+                others.join(", ")
+            ),
+        ));
+    };
+    let cascading: Vec<&str> = table.referenced_by.iter().filter(|r| r.cascades()).map(|r| r.table.as_str()).collect();
+    if !cascading.is_empty() {
+        warnings.push(format!(
+            "rows that are missing in the source are deleted, and by their foreign keys rows of {} go or change with them",
+            cascading.join(", ")
+        ));
+    }
+    let kept: Vec<&str> =
+        (table.columns.iter()).filter(|c| !c.generated && !written(&c.name)).map(|c| c.name.as_str()).collect();
+    if !kept.is_empty() {
+        warnings.push(format!("rows that stay keep their values of the columns not written: {}", kept.join(", ")));
+    }
+    Ok(Publish::Diff(key.clone()))
+}
+
+/// An upsert of a user who may create no table: each split by itself.
+fn unstaged(duplicates: DuplicateKeys, facts: &Facts, warnings: &mut Vec<String>) -> Result<()> {
+    if facts.table.as_ref().is_some_and(|t| t.unique.len() > 1) || duplicates == DuplicateKeys::Error {
+        return Err(facts.rights.stage(WriteMode::Upsert).err().unwrap_or_else(|| Error::internal("it may stage")));
+    }
+    warnings.push(
+        "rows are not staged, for the user may create no tables: each split is visible as soon as it is finished, and of \
+         equal keys in several splits any may win"
+            .into(),
+    );
     Ok(())
 }
 

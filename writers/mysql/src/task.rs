@@ -14,6 +14,7 @@ use weir_sql::WriterConfig;
 
 use crate::apply::{Inserts, Loaded, Numbering, Target, load, lost};
 use crate::encode::Encoder;
+use crate::ledger;
 use crate::state::{ROW, SPLIT, State};
 
 /// The most bytes of a statement with several rows: larger ones gain nothing and hold memory at both ends.
@@ -55,7 +56,9 @@ impl MySqlTask {
             same: state.same.clone(),
             max_statement: bytes.min(max_packet / 2).max(1),
             max_packet,
-            max_rows: config.batch_size.unwrap_or(u64::MAX).min(1 << 20) as usize,
+            max_rows: if state.row_by_row { 1 } else { config.batch_size.unwrap_or(u64::MAX).min(1 << 20) as usize },
+            updates: plan.columns.iter().map(|c| c.name.clone()).filter(|n| !plan.keys.contains(n)).collect(),
+            row_by_row: state.row_by_row,
             cast: state.cast,
         };
         Self {
@@ -77,13 +80,31 @@ impl MySqlTask {
             return Ok(());
         }
         let session = self.session.as_mut().ok_or_else(lost)?;
+        if let Some(commits) = &self.state.commits
+            && ledger::is_recorded(session, commits, self.split).await?
+        {
+            return Err(ledger::overtaken());
+        }
         session.run("START TRANSACTION").await?;
-        if let Some(staging) = &self.state.staging {
+        if let Some(staging) = &self.state.staging
+            && self.state.commits.is_none()
+        {
             // An earlier attempt may have committed without anybody learning of it.
             session.run(&format!("DELETE FROM {} WHERE {SPLIT} = {}", staging.quoted(QUOTING), self.split)).await?;
         }
         self.begun = true;
         Ok(())
+    }
+
+    /// The record last, then the commit.
+    async fn end(&self, session: &mut Session, receipt: &Receipt) -> Result<()> {
+        if let Some(commits) = &self.state.commits {
+            let split = i64::from(self.split);
+            if !ledger::record(session, commits, split, &self.state.table, Some(receipt)).await? {
+                return Err(ledger::overtaken());
+            }
+        }
+        session.run("COMMIT").await
     }
 
     fn numbering(&self) -> Numbering {
@@ -158,16 +179,16 @@ impl TaskWriter for MySqlTask {
     }
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
-        // Also without a row: an earlier attempt's must go.
-        if self.state.staging.is_some() {
+        // Also without a row: the record must be written, or an earlier attempt's rows must go.
+        if self.state.staging.is_some() || self.state.commits.is_some() {
             self.begin().await.context("table", &self.state.table)?;
         }
         let mut session = self.session.take().ok_or_else(lost)?;
+        let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, account, data: json!({}) };
         if self.begun {
-            session.run("COMMIT").await.context("table", &self.state.table)?;
+            self.end(&mut session, &receipt).await.context("table", &self.state.table)?;
         }
         session.close().await;
-        let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, account, data: json!({}) };
         Ok(receipt)
     }
 }

@@ -4,19 +4,22 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Fault, Faults, Receipt, Result, ResultExt, TargetColumn,
+    Check, Committed, ConnectorContext, ErrorKind, Fault, Faults, Receipt, Recorded, Result, ResultExt, TargetColumn,
     TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 use weir_mysql::{
-    Options, QUOTING, Server, Session, Setup, Table, Tls, connect_first, describe, find_database, find_table, server,
+    Options, QUOTING, Server, Session, Setup, Table, Tls, connect_first, describe, find_database, find_table, grants,
+    server,
 };
+use weir_sql::commits::TABLE;
 use weir_sql::config::Destination;
 use weir_sql::{TableName, resolve_target_columns};
 
 use crate::config::MySqlWriterConfig;
 use crate::plan::{Facts, plan};
+use crate::rights::{Rights, no_transactions};
 use crate::state::State;
-use crate::{commit, task};
+use crate::{commit, ledger, task};
 
 /// Writes one table.
 pub struct MySqlWriter {
@@ -100,7 +103,9 @@ impl MySqlWriter {
                 .await?;
             nearest = weir_core::config::nearest(&name.name, names.iter().map(String::as_str)).map(str::to_owned);
         }
+        let rights = self.rights(session, &name, &server).await?;
         Ok(Facts {
+            rights,
             name,
             table,
             server,
@@ -109,6 +114,20 @@ impl MySqlWriter {
             form: self.context.form,
             url_warnings: self.options.iter().flat_map(|o| o.warnings.iter().cloned()).collect::<BTreeSet<_>>(),
         })
+    }
+
+    /// What the user may do where Weir keeps its own tables.
+    async fn rights(&self, session: &mut Session, target: &TableName, server: &Server) -> Result<Rights> {
+        let database = match &self.config.common.ledger.schema {
+            Some(schema) => {
+                let wanted = TableName { schema: Some(QUOTING.unquote(schema)), name: TABLE.into() };
+                find_database(session, &wanted, server).await.context("parameter", "ledger.schema")?
+            }
+            None => target.schema.clone().unwrap_or_default(),
+        };
+        let commits = TableName { schema: Some(database.clone()), name: TABLE.into() };
+        let has_commits = ledger::exists(session, &commits).await?;
+        Ok(Rights { database, has_commits, grants: grants(session).await? })
     }
 }
 
@@ -158,6 +177,14 @@ impl Writer for MySqlWriter {
         Ok(())
     }
 
+    async fn recorded(&self, plan: &WritePlan) -> Result<Recorded> {
+        let state = State::of(plan)?;
+        let mut session = self.connect().await?;
+        let recorded = commit::recorded(&mut session, &state).await;
+        session.close().await;
+        recorded.context("table", &plan.table)
+    }
+
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
         let state = State::of(plan)?;
         let session = self.connect().await.context("table", &plan.table)?;
@@ -176,6 +203,14 @@ impl Writer for MySqlWriter {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
         let done = commit::abort(&mut session, plan, &state).await;
+        session.close().await;
+        done.context("table", &plan.table)
+    }
+
+    async fn forget(&self, plan: &WritePlan) -> Result<()> {
+        let state = State::of(plan)?;
+        let mut session = self.connect().await?;
+        let done = commit::forget(&mut session, &state).await;
         session.close().await;
         done.context("table", &plan.table)
     }
@@ -201,7 +236,6 @@ impl Writer for MySqlWriter {
 
 impl MySqlWriter {
     async fn privileges(&self, session: &mut Session, place: &str) -> Result<Vec<Check>> {
-        use mysql_async::prelude::Queryable;
         let facts = self.facts(session).await?;
         let mut checks = vec![Check::ok(format!("login {place}"), format!("server {}", facts.server.version))];
         checks.push(match (self.config.load_data.unwrap_or(true), facts.server.local_infile) {
@@ -213,18 +247,16 @@ impl MySqlWriter {
             (false, _) => Check::ok("LOAD DATA LOCAL", "not wanted: `loadData` is false"),
         });
         let mode = self.config.common.mode();
+        checks.extend(self.own_tables(&facts, mode));
         let Some(table) = &facts.table else {
             let what = format!("CREATE {}", facts.name);
             if !self.config.common.creates(self.context.form) {
                 checks.push(Check::fault(what, "the table does not exist, and `createTable` is off"));
                 return Ok(checks);
             }
-            let grants: Vec<String> = session.rows("SHOW GRANTS").await.unwrap_or_default();
-            let may = grants.iter().any(|g| g.contains("ALL PRIVILEGES") || g.contains("CREATE"));
-            checks.push(if may {
-                Check::ok(what, "the table does not exist and will be created")
-            } else {
-                Check::fault(what, "the table does not exist, and no grant lets the user CREATE it")
+            checks.push(match facts.rights.create(&facts.name) {
+                Ok(()) => Check::ok(what, "the table does not exist and will be created"),
+                Err(error) => Check::fault(what, error.full()),
             });
             return Ok(checks);
         };
@@ -246,30 +278,41 @@ impl MySqlWriter {
         // To prepare a statement takes the same privileges as to run it, and does nothing.
         for (privilege, sql) in statements {
             let what = format!("{privilege} on {}", facts.name);
-            checks.push(match session.conn.prep(sql).await {
-                Ok(statement) => {
-                    session.conn.close(statement).await.map_err(weir_mysql::from_async)?;
-                    Check::ok(what, "granted")
-                }
-                Err(error) => Check::fault(what, weir_mysql::from_async(error).full()),
+            checks.push(match session.prepare(&sql).await {
+                Ok(_) => Check::ok(what, "granted"),
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) => Check::fault(what, error.full()),
             });
         }
         if !table.transactional {
-            let engine = table.engine.as_deref().unwrap_or("?");
-            checks.push(Check::fault(format!("engine {engine}"), no_transactions(table).full()));
+            let what = format!("engine {}", table.engine.as_deref().unwrap_or("?"));
+            checks.push(match no_transactions(table, mode, self.config.common.exactly_once) {
+                Ok(()) => Check::warning(what, "it has no transactions: what a failed split has written stays"),
+                Err(error) => Check::fault(what, error.full()),
+            });
         }
         Ok(checks)
     }
-}
 
-/// Why a table without transactions is refused.
-pub(crate) fn no_transactions(table: &Table) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!(
-            "engine {} has no transactions, so a failed split could not be taken back: ALTER TABLE {} ENGINE=InnoDB",
-            table.engine.as_deref().unwrap_or("?"),
-            table.name.quoted(QUOTING)
-        ),
-    )
+    /// Whether the user may make what Weir keeps at the target.
+    fn own_tables(&self, facts: &Facts, mode: WriteMode) -> Vec<Check> {
+        let (rights, mut checks) = (&facts.rights, Vec::new());
+        let what = format!("records in {}.{TABLE}", rights.database);
+        let recorded = rights.record();
+        checks.push(match (&recorded, self.config.common.exactly_once) {
+            (_, Some(false)) => Check::ok(what, "not wanted: `exactlyOnce` is false"),
+            (Ok(()), _) => {
+                Check::ok(what, if rights.has_commits { "granted" } else { "granted; the table is created" })
+            }
+            (Err(error), _) => Check::fault(what, error.full()),
+        });
+        if matches!(mode, WriteMode::Overwrite | WriteMode::Upsert) {
+            let what = format!("staging tables in {}", rights.database);
+            checks.push(match rights.stage(mode) {
+                Ok(()) => Check::ok(what, "granted"),
+                Err(error) => Check::fault(what, error.full()),
+            });
+        }
+        checks
+    }
 }

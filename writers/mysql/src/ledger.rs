@@ -1,0 +1,81 @@
+//! The target's record of a run: `weir_commits`, on this system.
+
+use weir_core::{Error, ErrorKind, Receipt, Result, ResultExt};
+use weir_mysql::{QUOTING, Session, escape, from_async};
+use weir_sql::commits::Records;
+use weir_sql::{Commits, TableName};
+
+/// Creates the table where it is missing. A user who may not create tables can be given one that is there.
+pub(crate) async fn create(session: &mut Session, commits: &Commits) -> Result<()> {
+    if exists(session, &commits.table).await? {
+        return Ok(());
+    }
+    let sql = commits.create(
+        QUOTING,
+        "varchar(120) CHARACTER SET ascii COLLATE ascii_bin",
+        "longtext",
+        "timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP",
+    );
+    let sql = format!("{sql} ENGINE=InnoDB DEFAULT CHARSET=utf8mb4");
+    session.run(&sql).await.context("statement", "CREATE TABLE weir_commits")
+}
+
+/// All records of the run; none where the table is missing.
+pub(crate) async fn read(session: &mut Session, commits: &Commits) -> Result<Records> {
+    match session.rows::<(i64, String)>(&commits.select(QUOTING, escape)).await {
+        Ok(rows) => Records::of(rows),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Records::default()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a record in the session's transaction. `false`: it is there already.
+pub(crate) async fn record(
+    session: &mut Session,
+    commits: &Commits,
+    split: i64,
+    target: &TableName,
+    receipt: Option<&Receipt>,
+) -> Result<bool> {
+    let sql = commits.insert(QUOTING, split, &target.to_string(), receipt, escape)?;
+    match session.raw(&sql).await? {
+        Ok(()) => Ok(true),
+        Err(mysql_async::Error::Server(e)) if e.code == 1062 => Ok(false),
+        Err(error) => Err(from_async(error)),
+    }
+}
+
+/// Whether the split is recorded. Waits for a transaction that is about to record it: one that a lost connection left
+/// in the midst of its commit.
+pub(crate) async fn is_recorded(session: &mut Session, commits: &Commits, split: u32) -> Result<bool> {
+    let sql = format!(
+        "SELECT split FROM {} WHERE run_id = {} AND split = {split} LOCK IN SHARE MODE",
+        commits.table.quoted(QUOTING),
+        escape(&commits.run_id)
+    );
+    Ok(session.row::<i64>(&sql).await?.is_some())
+}
+
+/// Drops the run's records.
+pub(crate) async fn forget(session: &mut Session, commits: &Commits) -> Result<()> {
+    match session.run(&commits.delete(QUOTING, escape)).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// What `finish` says to an attempt that came second. Worth another look: the record has the receipt.
+pub(crate) fn overtaken() -> Error {
+    Error::new(ErrorKind::Conflict, "another attempt has written this split already").retryable(true)
+}
+
+pub(crate) async fn exists(session: &mut Session, table: &TableName) -> Result<bool> {
+    let found: Option<u8> = session
+        .row(&format!(
+            "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+            escape(table.schema.as_deref().unwrap_or_default()),
+            escape(&table.name)
+        ))
+        .await?;
+    Ok(found.is_some())
+}

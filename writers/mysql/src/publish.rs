@@ -1,0 +1,166 @@
+//! From the staging table into the target: the statements of the publishing transaction.
+
+use weir_core::{Error, ErrorKind, Receipt, Result, WritePlan};
+use weir_mysql::{QUOTING, Session};
+use weir_sql::config::DuplicateKeys;
+
+use crate::state::{Publish, ROW, SPLIT, State};
+
+/// The names that the statements are made of.
+pub(crate) struct Names {
+    target: String,
+    staging: String,
+    /// The written columns.
+    columns: Vec<String>,
+    /// Those of them whose values of equal keys may differ all the same: texts, by case or accent.
+    texts: Vec<String>,
+    /// Which rows of the staging table belong to finished splits.
+    chosen: String,
+}
+
+impl Names {
+    pub(crate) fn new(plan: &WritePlan, state: &State, receipts: &[Receipt]) -> Result<Self> {
+        let staging = state.staging.as_ref().ok_or_else(|| Error::internal("nothing is staged"))?;
+        let mut splits: Vec<u32> = receipts.iter().map(|r| r.split).collect();
+        splits.sort_unstable();
+        let chosen = match splits.as_slice() {
+            [] => "1 = 0".into(),
+            splits => format!("s.{SPLIT} IN ({})", splits.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")),
+        };
+        let texts = plan.columns.iter().zip(state.kinds()).filter(|(_, kind)| kind.is_text());
+        Ok(Self {
+            target: state.table.quoted(QUOTING),
+            staging: staging.quoted(QUOTING),
+            columns: plan.columns.iter().map(|c| c.name.clone()).collect(),
+            texts: texts.map(|(c, _)| c.name.clone()).collect(),
+            chosen,
+        })
+    }
+
+    fn list(&self) -> String {
+        QUOTING.quote_all(&self.columns)
+    }
+
+    fn values(&self) -> String {
+        self.columns.iter().map(|n| format!("s.{}", QUOTING.quote(n))).collect::<Vec<_>>().join(", ")
+    }
+
+    fn equal(keys: &[String]) -> String {
+        keys.iter().map(|k| format!("t.{0} = s.{0}", QUOTING.quote(k))).collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Assignments of every column that may differ between rows of equal keys.
+    fn sets(&self, keys: &[String], with_keys: bool) -> String {
+        let differs = |n: &&String| !keys.contains(n) || (with_keys && self.texts.contains(n));
+        let sets = self.columns.iter().filter(differs).map(|n| format!("t.{0} = s.{0}", QUOTING.quote(n)));
+        sets.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The statements in order.
+    pub(crate) fn statements(&self, publish: &Publish, keys: &[String], same: &str) -> Vec<String> {
+        let Self { target, staging, chosen, .. } = self;
+        let (list, values) = (self.list(), self.values());
+        match publish {
+            Publish::None => Vec::new(),
+            Publish::Replace => vec![
+                format!("DELETE FROM {target}"),
+                format!("INSERT INTO {target} ({list}) SELECT {values} FROM {staging} s WHERE {chosen}"),
+            ],
+            Publish::Diff(keys) => {
+                let (equal, sets) = (Self::equal(keys), self.sets(keys, true));
+                let mut all = vec![format!(
+                    "DELETE t FROM {target} t LEFT JOIN {staging} s ON {equal} AND {chosen} WHERE s.{SPLIT} IS NULL"
+                )];
+                // The server itself leaves rows alone that would not change.
+                if !sets.is_empty() {
+                    all.push(format!("UPDATE {target} t JOIN {staging} s ON {equal} AND {chosen} SET {sets}"));
+                }
+                all.push(self.insert_missing(&format!("{staging} s"), keys));
+                all
+            }
+            Publish::OnDuplicate => {
+                let mut sets: Vec<String> = (self.columns.iter().filter(|n| !keys.contains(n)))
+                    .map(|n| format!("{0} = s.{0}", QUOTING.quote(n)))
+                    .collect();
+                if sets.is_empty() {
+                    let same = QUOTING.quote(same);
+                    sets.push(format!("{same} = {target}.{same}"));
+                }
+                vec![format!(
+                    "INSERT INTO {target} ({list}) SELECT {values} FROM {staging} s WHERE {chosen} \
+                     ORDER BY s.{SPLIT}, s.{ROW} ON DUPLICATE KEY UPDATE {}",
+                    sets.join(", ")
+                )]
+            }
+            Publish::Join { nullable } => {
+                let last = self.last_rows(keys, nullable);
+                let (equal, sets) = (Self::equal(keys), self.sets(keys, false));
+                let mut all = Vec::new();
+                if !sets.is_empty() {
+                    all.push(format!("UPDATE {last} JOIN {target} t ON {equal} SET {sets}"));
+                }
+                all.push(self.insert_missing(&last, keys));
+                all
+            }
+        }
+    }
+
+    fn insert_missing(&self, from: &str, keys: &[String]) -> String {
+        let Self { target, chosen, .. } = self;
+        let first = keys.first().map(|k| QUOTING.quote(k)).unwrap_or_default();
+        format!(
+            "INSERT INTO {target} ({}) SELECT {} FROM {from} LEFT JOIN {target} t ON {} WHERE t.{first} IS NULL AND \
+             {chosen}",
+            self.list(),
+            self.values(),
+            Self::equal(keys)
+        )
+    }
+
+    /// The rows of the staging table of which no later one has the same key, as a joined table `s`.
+    fn last_rows(&self, keys: &[String], nullable: &[String]) -> String {
+        let Self { staging, chosen, .. } = self;
+        let number = format!("(s.{SPLIT} << 32) | s.{ROW}");
+        let mut groups: Vec<String> = keys.iter().map(|k| format!("s.{}", QUOTING.quote(k))).collect();
+        // A NULL equals no other one.
+        groups.extend(nullable.iter().map(|k| format!("IF(s.{} IS NULL, {number}, 0)", QUOTING.quote(k))));
+        format!(
+            "(SELECT MAX({number}) AS weir_last FROM {staging} s WHERE {chosen} GROUP BY {}) w JOIN {staging} s \
+             ON s.{SPLIT} = w.weir_last >> 32 AND s.{ROW} = w.weir_last & 4294967295",
+            groups.join(", ")
+        )
+    }
+
+    /// Fails when two staged rows have one key and the job wants to know.
+    pub(crate) async fn check_duplicates(
+        &self,
+        session: &mut Session,
+        wanted: DuplicateKeys,
+        keys: &[String],
+    ) -> Result<()> {
+        if wanted == DuplicateKeys::Last || keys.is_empty() {
+            return Ok(());
+        }
+        let Self { staging, chosen, .. } = self;
+        let names: Vec<String> = keys.iter().map(|k| format!("s.{}", QUOTING.quote(k))).collect();
+        let shown = names.iter().map(|n| format!("QUOTE({n})")).collect::<Vec<_>>().join(", ', ', ");
+        let there = names.iter().map(|n| format!("{n} IS NOT NULL")).collect::<Vec<_>>().join(" AND ");
+        let twice: Option<(Vec<u8>, u64)> = session
+            .row(&format!(
+                "SELECT CONCAT({shown}), COUNT(*) FROM {staging} s WHERE {chosen} AND {there} GROUP BY {} \
+                 HAVING COUNT(*) > 1 LIMIT 1",
+                names.join(", ")
+            ))
+            .await?;
+        let Some((key, rows)) = twice else { return Ok(()) };
+        let key: String = String::from_utf8_lossy(&key).chars().take(200).collect();
+        Err(Error::new(
+            ErrorKind::Data,
+            format!(
+                "{rows} rows of the source have the key ({}) = ({key}), and `duplicateKeys` is `error`: nothing was \
+                 changed",
+                keys.join(", ")
+            ),
+        ))
+    }
+}
