@@ -13,7 +13,7 @@ use weir_core::{
 use weir_postgresql::copy::Decoder;
 use weir_postgresql::error::map;
 use weir_postgresql::{Endpoint, Session};
-use weir_sql::{Source, Sources, columns::is_all, statements};
+use weir_sql::{Source, Sources, columns::is_all, labels, statements};
 
 use crate::config::PostgresqlReaderConfig;
 use crate::source::{Described, describe, same_columns, select_entry};
@@ -97,6 +97,12 @@ impl PostgresqlReader {
             }
             for session in sessions.into_iter().flatten() {
                 session.close().await;
+            }
+            // Shards may have their tables' names in common.
+            let places: Vec<String> = self.sources.iter().map(|s| self.endpoints[s.endpoint].place()).collect();
+            let labels = labels::distinct(all.iter().map(|d| d.name.as_str()).zip(places.iter().map(String::as_str)));
+            for (described, label) in all.iter_mut().zip(labels) {
+                described.name = label;
             }
             Ok::<_, Error>(Arc::new(all))
         });
