@@ -29,6 +29,14 @@ impl Decode {
         if encoding == UTF_8 { Self::Utf8 { start: true } } else { Self::Other(Box::new(encoding.new_decoder())) }
     }
 
+    /// A decoder from the middle of a file, where nothing is a byte order mark.
+    pub fn inside(encoding: &'static Encoding) -> Self {
+        match encoding == UTF_8 {
+            true => Self::Utf8 { start: false },
+            false => Self::Other(Box::new(encoding.new_decoder_without_bom_handling())),
+        }
+    }
+
     /// Decodes a piece onto the end of `text`; `last` with the last one. A sequence that is no valid text becomes the
     /// byte 0xFF, which no valid UTF-8 holds.
     pub fn decode(&mut self, mut input: &[u8], last: bool, text: &mut Vec<u8>) {

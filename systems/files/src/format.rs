@@ -35,6 +35,8 @@ pub enum Compression {
     Bzip2,
     /// Snappy in its framed form.
     Snappy,
+    /// A ZIP archive of one file; read only.
+    Zip,
 }
 
 impl Format {
@@ -87,10 +89,11 @@ impl Compression {
             "zstd" | "zst" => Ok(Self::Zstd),
             "bzip2" | "bz2" | "bzip" => Ok(Self::Bzip2),
             "snappy" | "sz" | "framing-snappy" => Ok(Self::Snappy),
-            "zip" | "lzo" | "lzo_deflate" | "hadoop-snappy" | "lz4" | "deflate" | "xz" => Err(format!(
-                "compression `{text}` is not supported: unpack the files, or use gzip, zstd, bzip2 or snappy (framed)"
+            "zip" => Ok(Self::Zip),
+            "lzo" | "lzo_deflate" | "hadoop-snappy" | "lz4" | "deflate" | "xz" => Err(format!(
+                "compression `{text}` is not supported: unpack the files, or use gzip, zstd, bzip2, zip or snappy (framed)"
             )),
-            _ => Err(format!("`{text}` is no known compression: use gzip, zstd, bzip2 or snappy")),
+            _ => Err(format!("`{text}` is no known compression: use gzip, zstd, bzip2, zip or snappy")),
         }
     }
 
@@ -102,6 +105,7 @@ impl Compression {
             Self::Zstd => ".zst",
             Self::Bzip2 => ".bz2",
             Self::Snappy => ".sz",
+            Self::Zip => ".zip",
         }
     }
 }
@@ -109,7 +113,8 @@ impl Compression {
 /// What the end of a file name says: format, compression, and whether it is a `.tsv`.
 pub fn split_extension(path: &str, form: Form) -> (Option<Format>, Compression, bool) {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
-    let (stem, compression) = [Compression::Gzip, Compression::Zstd, Compression::Bzip2, Compression::Snappy]
+    let packed = [Compression::Gzip, Compression::Zstd, Compression::Bzip2, Compression::Snappy, Compression::Zip];
+    let (stem, compression) = packed
         .into_iter()
         .find_map(|c| Some((name.strip_suffix(c.extension())?, c)))
         .unwrap_or((&name, Compression::None));
@@ -135,6 +140,7 @@ mod tests {
         assert_eq!(split_extension("B.TSV", Form::Native), (Some(Format::Csv), Compression::None, true));
         assert_eq!(split_extension("x.d/part-0.parquet", Form::Native).0, Some(Format::Parquet));
         assert_eq!(split_extension("x.csv/readme", Form::Native).0, None);
-        assert!(Compression::parse("zip").unwrap_err().contains("zip"));
+        assert_eq!(split_extension("x.csv.zip", Form::Native), (Some(Format::Csv), Compression::Zip, false));
+        assert!(Compression::parse("lzo").unwrap_err().contains("lzo"));
     }
 }

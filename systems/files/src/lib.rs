@@ -14,10 +14,13 @@
 //! [`Compression`] with its two ends in `pack.rs` and `unpack.rs`.
 
 mod columnar;
+mod durable;
 mod encoding;
 mod error;
+mod exchange;
 mod format;
 mod location;
+mod manifest;
 mod options;
 mod pack;
 mod pattern;
@@ -26,17 +29,20 @@ mod sink;
 mod store;
 mod stream;
 mod unpack;
+mod unzip;
 
 pub use columnar::{ColumnarReader, RangeSource, parquet_error};
 pub use encoding::{Decode, Encode, encoding};
 pub use error::{arrow_error, store_error};
+pub use exchange::{dress, exchange, is_writable};
 pub use format::{Compression, Format, split_extension};
 pub use location::Location;
+pub use manifest::{Hidden, MANIFEST, Manifest};
 pub use options::StoreOptions;
 pub use pack::Pack;
 pub use pattern::{Moment, Pattern};
 pub use remote::{Opened, open_store};
 pub use sink::Sink;
 pub use store::{Entry, Found, Store};
-pub use stream::{BLOCK, ByteStream, TextSource};
+pub use stream::{BLOCK, ByteStream, TextSource, is_pipe};
 pub use unpack::Unpack;

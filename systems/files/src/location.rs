@@ -33,7 +33,8 @@ impl Location {
             return Ok(Self { store: Store::Local, path });
         }
         let opened = open_store(text, options, &context.io)?;
-        let store = Store::Remote { store: opened.store, root: opened.root, is_web: opened.is_web };
+        let store =
+            Store::Remote { store: opened.store, root: opened.root, is_web: opened.is_web, io: context.io.clone() };
         Ok(Self { store, path: opened.key })
     }
 

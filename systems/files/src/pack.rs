@@ -23,6 +23,9 @@ impl Pack {
             Compression::Gzip => Kind::Gzip(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default())),
             Compression::Zstd => Kind::Zstd(zstd::stream::write::Encoder::new(Vec::new(), 3)?),
             Compression::Bzip2 => Kind::Bzip2(bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default())),
+            Compression::Zip => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "ZIP archives are read and not written"));
+            }
             Compression::Snappy => Kind::Snappy(Box::new(snap::write::FrameEncoder::new(Vec::new()))),
         }))
     }

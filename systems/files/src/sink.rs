@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+use tokio::runtime::Handle;
 use weir_core::{Error, Result, ResultExt};
 
 use crate::{Store, store_error};
@@ -13,8 +14,8 @@ const PART: usize = 8 * 1024 * 1024;
 /// How much is gathered for one write to a local file.
 const GATHER: usize = 256 * 1024;
 
-/// A file being written. It is there, whole and durable, after [`Sink::finish`]; dropping it leaves nothing in an
-/// object store and an unfinished file on a disk.
+/// A file being written. It is there, whole and durable, after [`Sink::finish`]; dropping it cancels an upload and leaves
+/// an unfinished file on a disk.
 pub struct Sink {
     name: String,
     buffer: Vec<u8>,
@@ -24,7 +25,7 @@ pub struct Sink {
 
 enum Output {
     Local(File),
-    Remote(Option<Box<dyn MultipartUpload>>),
+    Remote { upload: Option<Box<dyn MultipartUpload>>, io: Handle },
 }
 
 impl Sink {
@@ -33,9 +34,9 @@ impl Sink {
         let name = store.display(path);
         let output = match store {
             Store::Local => Output::Local(File::create(path).context("file", path)?),
-            Store::Remote { store: remote, .. } => {
+            Store::Remote { store: remote, io, .. } => {
                 let upload = remote.put_multipart(&store.key(path)?).await.map_err(|e| store_error(e, &name))?;
-                Output::Remote(Some(upload))
+                Output::Remote { upload: Some(upload), io: io.clone() }
             }
         };
         Ok(Self { name, buffer: Vec::new(), written: 0, output })
@@ -61,7 +62,7 @@ impl Sink {
                     self.buffer.clear();
                 }
             }
-            Output::Remote(upload) => {
+            Output::Remote { upload, .. } => {
                 while self.buffer.len() >= PART {
                     let rest = self.buffer.split_off(PART);
                     let part = std::mem::replace(&mut self.buffer, rest);
@@ -75,32 +76,63 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes the rest and makes the file durable; returns its size.
-    pub async fn finish(mut self) -> Result<u64> {
+    /// Sends the rest and makes it durable; returns the file's size. An object is not to be seen before
+    /// [`Sink::complete`], a local file is whole.
+    pub async fn seal(&mut self) -> Result<u64> {
         self.flush().await?;
-        self.written += self.buffer.len() as u64;
+        let rest = std::mem::take(&mut self.buffer);
+        self.written += rest.len() as u64;
         match &mut self.output {
             Output::Local(file) => {
-                file.write_all(&self.buffer).and_then(|()| file.sync_all()).context("file", &self.name)?;
+                file.write_all(&rest).and_then(|()| file.sync_all()).context("file", &self.name)?;
             }
-            Output::Remote(upload) => {
-                let mut upload = upload.take().ok_or_else(|| Error::internal("the upload is finished"))?;
-                let rest = PutPayload::from(std::mem::take(&mut self.buffer));
+            Output::Remote { upload, .. } => {
+                let upload = upload.as_mut().ok_or_else(|| Error::internal("the upload is finished"))?;
                 // An upload needs at least one part, even an empty one.
-                if rest.content_length() > 0 || self.written == 0 {
-                    upload.put_part(rest).await.map_err(|e| store_error(e, &self.name))?;
+                if !rest.is_empty() || self.written == 0 {
+                    upload.put_part(PutPayload::from(rest)).await.map_err(|e| store_error(e, &self.name))?;
                 }
-                upload.complete().await.map_err(|e| store_error(e, &self.name))?;
             }
         }
         Ok(self.written)
     }
 
+    /// Lets a sealed file be seen.
+    pub async fn complete(mut self) -> Result<u64> {
+        if let Output::Remote { upload, .. } = &mut self.output {
+            let open = upload.as_mut().ok_or_else(|| Error::internal("the upload is finished"))?;
+            open.complete().await.map_err(|e| store_error(e, &self.name))?;
+            *upload = None;
+        }
+        Ok(self.written)
+    }
+
+    /// Writes the rest and makes the file durable; returns its size.
+    pub async fn finish(mut self) -> Result<u64> {
+        self.seal().await?;
+        self.complete().await
+    }
+
     /// Gives the file up: an upload is cancelled, an unfinished local file is left for its folder's removal.
     pub async fn discard(mut self) {
-        if let Output::Remote(Some(upload)) = &mut self.output {
+        if let Output::Remote { upload, .. } = &mut self.output
+            && let Some(mut open) = upload.take()
+        {
             // What cannot be cancelled is litter that the store's own rules remove.
-            let _ = upload.abort().await;
+            let _ = open.abort().await;
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // A task that failed or was stopped: its upload would be kept, and paid for, until somebody looks.
+        if let Output::Remote { upload, io } = &mut self.output
+            && let Some(mut open) = upload.take()
+        {
+            io.spawn(async move {
+                let _ = open.abort().await;
+            });
         }
     }
 }

@@ -8,9 +8,15 @@ use futures::{StreamExt, TryStreamExt};
 use glob::{MatchOptions, Pattern};
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Result, ResultExt};
 
-use crate::store_error;
+use crate::{ByteStream, Sink, store_error};
+
+/// The most that one copy request takes (S3; the others take as much or more).
+const MAX_COPY: u64 = 5 << 30;
 
 /// A file system or an object store.
 #[derive(Clone)]
@@ -25,6 +31,8 @@ pub enum Store {
         root: String,
         /// Whether it is a web server: its files can be read, and neither listed nor written.
         is_web: bool,
+        /// Where requests run that nobody waits for.
+        io: Handle,
     },
 }
 
@@ -39,12 +47,33 @@ impl fmt::Debug for Store {
 }
 
 /// A file of a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its path or key.
     pub path: String,
     /// Its bytes.
     pub size: u64,
+    /// What changes when its content does: the time of its last change, or the store's own tag. Empty for what is no
+    /// plain file (a pipe).
+    pub stamp: String,
+}
+
+impl Entry {
+    fn of_object(meta: object_store::ObjectMeta) -> Self {
+        let stamp = meta.e_tag.unwrap_or_else(|| meta.last_modified.to_rfc3339());
+        Self { path: meta.location.to_string(), size: meta.size, stamp }
+    }
+
+    fn of_file(path: String, data: &std::fs::Metadata) -> Self {
+        let changed = data.modified().ok().filter(|_| data.is_file());
+        let changed = changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        Self { path, size: data.len(), stamp: changed.map_or_else(String::new, |at| at.as_nanos().to_string()) }
+    }
+
+    /// Whether this is the same content as `other`, as far as size and stamp tell.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.size == other.size && self.stamp == other.stamp
+    }
 }
 
 /// What stands at a path.
@@ -116,9 +145,29 @@ impl Store {
         }
     }
 
-    /// All files under a folder, at any depth and in path order; what is hidden (`.x`, `_x`) is left out.
+    /// The file at `path`; `None` when there is nothing or a folder.
+    pub async fn entry(&self, path: &str) -> Result<Option<Entry>> {
+        match self {
+            Self::Local => match std::fs::metadata(path) {
+                Ok(data) if data.is_dir() => Ok(None),
+                Ok(data) => Ok(Some(Entry::of_file(path.to_owned(), &data))),
+                Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                    Ok(None)
+                }
+                Err(e) => Err(e).context("file", path),
+            },
+            Self::Remote { store, .. } => match store.head(&self.key(path)?).await {
+                Ok(meta) => Ok(Some(Entry { path: path.to_owned(), ..Entry::of_object(meta) })),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(e) => Err(store_error(e, &self.display(path))),
+            },
+        }
+    }
+
+    /// All files under a folder, at any depth and in path order; what is hidden (`.x`, `_x`) is left out, and what the
+    /// folders' [manifests](crate::Manifest) hide.
     pub async fn list(&self, folder: &str) -> Result<Vec<Entry>> {
-        let mut found = self.list_all(folder).await?;
+        let mut found = crate::manifest::visible(self, folder).await?;
         let root = folder.trim_end_matches('/').len();
         found.retain(|entry| {
             !entry.path.get(root..).unwrap_or(&entry.path).split('/').any(|p| p.starts_with(['.', '_']))
@@ -131,18 +180,14 @@ impl Store {
         let mut found = match self {
             Self::Local => {
                 let root = folder.to_owned();
-                let walk = tokio::task::spawn_blocking(move || {
-                    let mut found = Vec::new();
-                    walk(FsPath::new(if root.is_empty() { "." } else { &root }), &root, &mut found)?;
-                    Ok::<_, Error>(found)
-                });
+                let walk = tokio::task::spawn_blocking(move || walk(&root));
                 walk.await.map_err(|e| Error::internal("the folder could not be listed").because(e))??
             }
             Self::Remote { store, .. } => {
                 let key = self.key(folder)?;
                 let objects = store.list(Some(&key)).try_collect::<Vec<_>>().await;
                 let objects = objects.map_err(|e| store_error(e, &self.display(folder)))?;
-                objects.into_iter().map(|o| Entry { path: o.location.to_string(), size: o.size }).collect()
+                objects.into_iter().map(Entry::of_object).collect()
             }
         };
         found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -156,7 +201,7 @@ impl Store {
     /// [`NotFound`](ErrorKind::NotFound) when there is none.
     pub async fn find(&self, path: &str) -> Result<Vec<Entry>> {
         let found = match self.look(path).await? {
-            Found::File(size) => vec![Entry { path: path.to_owned(), size }],
+            Found::File(_) => self.entry(path).await?.into_iter().collect(),
             Found::Folder => self.list(path).await?,
             Found::Nothing => match path.find(['*', '?', '[']) {
                 Some(_) if self.is_web() => {
@@ -204,14 +249,27 @@ impl Store {
         }
     }
 
-    /// Puts a finished file in its place, replacing what is there: a rename, or a copy and a deletion.
-    pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
+    /// Puts a finished file in its place, replacing what is there: a rename, or in an object store a copy.
+    pub async fn place(&self, from: &str, to: &str, bytes: u64, cancel: &CancellationToken) -> Result<()> {
         match self {
             Self::Local => std::fs::rename(from, to).context("file", to),
+            // What the store copies by itself has a bound; what is larger goes through here.
+            Self::Remote { .. } if bytes > MAX_COPY => {
+                let mut input = ByteStream::open(self, from, cancel).await?;
+                let mut sink = Sink::create(self, to).await?;
+                while input.fill(sink.buffer(), crate::BLOCK).await? {
+                    sink.flush().await?;
+                }
+                sink.finish().await.map(drop)
+            }
             Self::Remote { store, .. } => {
                 let (from_key, to_key) = (self.key(from)?, self.key(to)?);
-                store.copy(&from_key, &to_key).await.map_err(|e| store_error(e, &self.display(to)))?;
-                store.delete(&from_key).await.map_err(|e| store_error(e, &self.display(from)))
+                let copied = tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return Err(Error::cancelled()),
+                    copied = store.copy(&from_key, &to_key) => copied,
+                };
+                copied.map_err(|e| store_error(e, &self.display(to)))
             }
         }
     }
@@ -266,7 +324,26 @@ impl Store {
     }
 }
 
-fn walk(folder: &FsPath, shown: &str, found: &mut Vec<Entry>) -> Result<()> {
+/// How often a folder is listed again because it was exchanged for another one meanwhile.
+const LISTINGS: usize = 100;
+
+/// Lists a local folder as it is at one moment: another directory in its place while it is listed means that it is
+/// listed again.
+fn walk(root: &str) -> Result<Vec<Entry>> {
+    let folder = FsPath::new(if root.is_empty() { "." } else { root });
+    for _ in 0..LISTINGS {
+        let mut found = Vec::new();
+        if walk_into(folder, root, &mut found)? {
+            return Ok(found);
+        }
+    }
+    let message = "the folder changes faster than it can be listed: read it when nothing writes to it";
+    Err(Error::new(ErrorKind::Conflict, message).with("folder", root))
+}
+
+/// `false`: the folder was exchanged.
+fn walk_into(folder: &FsPath, shown: &str, found: &mut Vec<Entry>) -> Result<bool> {
+    let before = inode(folder);
     for entry in std::fs::read_dir(folder).context("folder", folder.display())? {
         let entry = entry.context("folder", folder.display())?;
         let name = entry.file_name();
@@ -279,18 +356,39 @@ fn walk(folder: &FsPath, shown: &str, found: &mut Vec<Entry>) -> Result<()> {
             folder if folder.ends_with('/') => format!("{folder}{name}"),
             folder => format!("{folder}/{name}"),
         };
-        // Follows links to files and folders, as a shell's glob does; a dangling link is no file.
-        let Ok(data) = std::fs::metadata(entry.path()) else { continue };
-        if data.is_dir() {
-            // A link to a folder could lead around in a circle.
-            if !entry.file_type().is_ok_and(|t| t.is_symlink()) {
-                walk(&entry.path(), &path, found)?;
+        // Asked of the opened folder, not of the path, behind which there may be another folder by now.
+        let Ok(own) = entry.metadata() else { continue };
+        let data = match own.is_symlink() {
+            // Follows links to files and folders, as a shell's glob does; a dangling link is no file.
+            true => match std::fs::metadata(entry.path()) {
+                Ok(data) => data,
+                Err(_) => continue,
+            },
+            false => own.clone(),
+        };
+        if !data.is_dir() {
+            found.push(Entry::of_file(path, &data));
+        // A link to a folder could lead around in a circle.
+        } else if !own.is_symlink() {
+            match walk_into(&entry.path(), &path, found) {
+                Ok(true) => {}
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                other => return other,
             }
-        } else {
-            found.push(Entry { path, size: data.len() });
         }
     }
-    Ok(())
+    Ok(inode(folder) == before)
+}
+
+#[cfg(unix)]
+fn inode(folder: &FsPath) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(folder).ok().map(|data| (data.dev(), data.ino()))
+}
+
+#[cfg(not(unix))]
+fn inode(_: &FsPath) -> Option<(u64, u64)> {
+    None
 }
 
 #[cfg(test)]

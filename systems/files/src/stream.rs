@@ -1,12 +1,13 @@
 //! A file's bytes from front to back, in blocks, unpacked and decoded on the way.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use object_store::ObjectStoreExt;
+use object_store::{GetOptions, GetRange, ObjectStore};
 use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Result, ResultExt};
 
@@ -24,19 +25,57 @@ pub struct ByteStream {
 
 enum Input {
     // Read on the task's own thread: a block from the page cache takes microseconds, a hop to a pool takes longer.
-    Local(File),
+    Local(std::io::Take<File>),
+    // Nobody knows when its other end writes: waited for beside the cancellation.
+    #[cfg(unix)]
+    Pipe {
+        pipe: tokio::net::unix::pipe::Receiver,
+        started: bool,
+    },
     Remote(BoxStream<'static, object_store::Result<Bytes>>),
 }
 
 impl ByteStream {
     /// Opens the file `path` of `store`.
     pub async fn open(store: &Store, path: &str, cancel: &CancellationToken) -> Result<Self> {
+        Self::open_part(store, path, None, cancel).await
+    }
+
+    /// Opens some bytes of the file `path` of `store`, or all of them.
+    pub async fn open_part(
+        store: &Store,
+        path: &str,
+        range: Option<Range<u64>>,
+        cancel: &CancellationToken,
+    ) -> Result<Self> {
         let name = store.display(path);
         let input = match store {
-            Store::Local => Input::Local(File::open(path).context("file", path)?),
+            #[cfg(unix)]
+            Store::Local if is_pipe(path) => {
+                use tokio::net::unix::pipe::OpenOptions;
+                let pipe = OpenOptions::new().open_receiver(path).context("file", path)?;
+                Input::Pipe { pipe, started: false }
+            }
+            Store::Local => {
+                let mut file = File::open(path).context("file", path)?;
+                let length = match range {
+                    Some(range) => {
+                        file.seek(SeekFrom::Start(range.start)).context("file", path)?;
+                        range.end.saturating_sub(range.start)
+                    }
+                    None => u64::MAX,
+                };
+                Input::Local(file.take(length))
+            }
             Store::Remote { store: remote, .. } => {
-                let found = remote.get(&store.key(path)?).await.map_err(|e| store_error(e, &name))?;
-                Input::Remote(found.into_stream())
+                let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+                let key = store.key(path)?;
+                let found = tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return Err(Error::cancelled()),
+                    found = remote.get_opts(&key, options) => found,
+                };
+                Input::Remote(found.map_err(|e| store_error(e, &name))?.into_stream())
             }
         };
         Ok(Self { name, cancel: cancel.clone(), input })
@@ -54,9 +93,31 @@ impl ByteStream {
         }
         match &mut self.input {
             Input::Local(file) => {
-                let read = file.take(want as u64).read_to_end(buffer).context("file", &self.name)?;
+                let read = file.by_ref().take(want as u64).read_to_end(buffer).context("file", &self.name)?;
                 Ok(read > 0)
             }
+            #[cfg(unix)]
+            Input::Pipe { pipe, started } => loop {
+                // Without a writer a pipe reads as ended: its first bytes are waited for.
+                tokio::select! {
+                    biased;
+                    () = self.cancel.cancelled() => return Err(Error::cancelled()),
+                    ready = pipe.readable() => ready.context("file", &self.name)?,
+                }
+                let from = buffer.len();
+                buffer.resize(from + want.min(BLOCK), 0);
+                let read = pipe.try_read(&mut buffer[from..]);
+                buffer.truncate(from + read.as_ref().map_or(0, |n| *n));
+                match read {
+                    Ok(0) if !*started => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+                    Ok(read) => {
+                        *started = true;
+                        return Ok(read > 0);
+                    }
+                    Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(e) => return Err(e).context("file", &self.name),
+                }
+            },
             Input::Remote(stream) => {
                 let next = tokio::select! {
                     biased;
@@ -99,10 +160,24 @@ impl TextSource {
         encoding: &'static encoding_rs::Encoding,
         cancel: &CancellationToken,
     ) -> Result<Self> {
+        Self::open_part(store, path, compression, encoding, None, cancel).await
+    }
+
+    /// Opens some bytes of the file `path` of `store`, or all of them. Only of a file that is not compressed can there be
+    /// some, and they have to begin and end between two characters.
+    pub async fn open_part(
+        store: &Store,
+        path: &str,
+        compression: Compression,
+        encoding: &'static encoding_rs::Encoding,
+        range: Option<Range<u64>>,
+        cancel: &CancellationToken,
+    ) -> Result<Self> {
+        let inside = range.as_ref().is_some_and(|range| range.start > 0);
         Ok(Self {
-            bytes: ByteStream::open(store, path, cancel).await?,
+            bytes: ByteStream::open_part(store, path, range, cancel).await?,
             unpack: Unpack::new(compression)?,
-            decode: Decode::new(encoding),
+            decode: if inside { Decode::inside(encoding) } else { Decode::new(encoding) },
             packed: Vec::new(),
             used: 0,
             plain: Vec::new(),
@@ -154,6 +229,19 @@ impl TextSource {
         }
         Ok(false)
     }
+}
+
+/// Whether a local path leads to a pipe, which is read once and may never be written to.
+#[cfg(unix)]
+pub fn is_pipe(path: &str) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::metadata(path).is_ok_and(|data| data.file_type().is_fifo())
+}
+
+/// Whether a local path leads to a pipe: not here.
+#[cfg(not(unix))]
+pub fn is_pipe(_: &str) -> bool {
+    false
 }
 
 fn damaged(error: std::io::Error, name: &str) -> Error {

@@ -7,6 +7,7 @@ use flate2::write::MultiGzDecoder;
 use zstd::stream::raw::{Decoder as ZstdDecoder, Operation};
 
 use crate::Compression;
+use crate::unzip::Unzip;
 
 /// A decompressor that is pushed packed bytes and never makes much more output than it is asked for.
 pub struct Unpack(Kind);
@@ -16,6 +17,7 @@ enum Kind {
     Zstd { decoder: ZstdDecoder<'static>, inside: bool, output: Vec<u8> },
     Bzip2 { decoder: Decompress, inside: bool },
     Snappy { pending: Vec<u8>, started: bool },
+    Zip { archive: Unzip, fed: bool },
 }
 
 const OUTPUT: usize = 128 * 1024;
@@ -30,6 +32,7 @@ impl Unpack {
             Compression::Zstd => Kind::Zstd { decoder: ZstdDecoder::new()?, inside: false, output: vec![0; OUTPUT] },
             Compression::Bzip2 => Kind::Bzip2 { decoder: Decompress::new(false), inside: false },
             Compression::Snappy => Kind::Snappy { pending: Vec::new(), started: false },
+            Compression::Zip => Kind::Zip { archive: Unzip::new(), fed: false },
         })))
     }
 
@@ -75,6 +78,10 @@ impl Unpack {
                     }
                 }
             }
+            Kind::Zip { archive, fed } => {
+                *fed = true;
+                archive.push(input, output)
+            }
             Kind::Snappy { pending, started } => {
                 pending.extend_from_slice(input);
                 let whole = whole_chunks(pending);
@@ -106,6 +113,7 @@ impl Unpack {
             }
             Kind::Zstd { inside: true, .. } | Kind::Bzip2 { inside: true, .. } => Err(cut_off()),
             Kind::Snappy { pending, .. } if !pending.is_empty() => Err(cut_off()),
+            Kind::Zip { archive, fed } if !archive.is_whole(*fed) => Err(cut_off()),
             _ => Ok(()),
         }
     }

@@ -17,7 +17,12 @@ async fn put(store: &Store, path: &str, data: &[u8]) {
 
 #[tokio::test]
 async fn objects_are_found_read_and_published() {
-    let store = Store::Remote { store: Arc::new(InMemory::new()), root: "s3://b".into(), is_web: false };
+    let store = Store::Remote {
+        store: Arc::new(InMemory::new()),
+        root: "s3://b".into(),
+        is_web: false,
+        io: tokio::runtime::Handle::current(),
+    };
     let cancel = Default::default();
     let large: Vec<u8> = (0..20_000_000u32).map(|i| i.wrapping_mul(31) as u8).collect();
     put(&store, "in/a.csv", b"a\n1\n").await;
@@ -49,7 +54,7 @@ async fn objects_are_found_read_and_published() {
     while text.fill(&mut read, 1).await.unwrap() {}
     assert_eq!(read, b"a\n1\n");
 
-    store.rename("in/.weir-r/c.csv", "in/c.csv").await.unwrap();
+    store.place("in/.weir-r/c.csv", "in/c.csv", 1, &cancel).await.unwrap();
     assert_eq!(find("in/c.csv").await, ["in/c.csv"]);
     store.remove_folder("in/.weir-r").await.unwrap();
     store.remove("in/c.csv").await.unwrap();

@@ -1,15 +1,17 @@
-//! Writes CSV, JSON lines, Parquet and Arrow IPC files, to folders of this machine and to S3-compatible stores.
+//! Writes CSV, JSON lines, Parquet and Arrow IPC files, to folders of this machine and to object stores.
 //!
 //! ```text
-//!   task ─▶ parts in .weir-<run>/, hidden beside the target
-//!                  │ commit
-//!                  ├─ a folder: each part gets its place by a rename
-//!                  └─ one file: parts are joined in split order, then renamed over the target
+//!   task ─▶ parts and a receipt in .weir-<run>/, hidden in the target's folder
+//!                  │ commit: first a journal of what is going to change, then
+//!                  ├─ one file: parts are joined in split order, then take the target's place in one step
+//!                  ├─ a folder, append: each part gets its place by a rename (in object stores: a copy)
+//!                  └─ a folder, truncate: another folder takes its place in one step; where that cannot be, parts
+//!                     get their places and a manifest says, in one step, which files count
 //! ```
 //!
-//! Readers see a file whole or not at all. In a folder the files of a run appear one after the other within `commit`,
-//! and with `truncate` the old ones go after the last new one is in place. Object stores know no rename: there a
-//! file is copied by the store and the staged one deleted.
+//! Readers see a file whole or not at all, and of a folder that is overwritten the old files or the new ones. A plain
+//! lister, which does not know the manifest, may see both for a moment; the plan says so. Everything the commit does can
+//! be done again after a crash anywhere in it, or be taken back: `record.rs` has the records, `commit.rs` the order.
 //!
 //! # Text
 //!
@@ -24,10 +26,15 @@
 mod commit;
 mod config;
 mod encode;
+mod header;
+mod many;
 mod parquet;
 mod plan;
 mod recognise;
+mod record;
 mod render;
+mod single;
+mod swap;
 mod task;
 mod text;
 mod writer;
@@ -38,7 +45,7 @@ weir_core::inventory::submit! {
     weir_core::WriterPlugin {
         name: "files",
         aliases: &["txtfilewriter"],
-        summary: "Writes CSV, JSON lines, Parquet and Arrow IPC files, local or in S3-compatible stores",
+        summary: "Writes CSV, JSON lines, Parquet and Arrow IPC files, local or in object stores",
         schema: || schemars::schema_for!(Config),
         ignored: &[("maxFileSize", "`targetFileSize` bounds the size of files")],
         refused: &[],

@@ -99,6 +99,9 @@ impl Rules {
             },
             _ => {}
         }
+        if compression == Compression::Zip {
+            faults.add("/compress", "ZIP archives are read and not written: use gzip, zstd, bzip2 or snappy");
+        }
         if !format.is_text() && compression != Compression::None {
             faults.add("/path", "Parquet and Arrow files compress inside: leave the second extension out");
         }

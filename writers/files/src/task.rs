@@ -3,11 +3,12 @@
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use weir_core::{Account, Error, Receipt, Result, ResultExt, TaskId, TaskWriter, WritePlan, Written};
+use weir_core::{Account, Error, ErrorKind, Receipt, Result, ResultExt, TaskId, TaskWriter, WritePlan, Written};
 use weir_files::Sink;
 
 use crate::encode::Encoder;
 use crate::plan::Rules;
+use crate::record::Records;
 
 /// A staged part, as a receipt names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,11 +29,14 @@ pub(crate) struct FilesTask {
     parts: Vec<Part>,
     rows: u64,
     finished: bool,
+    token: String,
 }
 
 impl FilesTask {
     pub(crate) fn new(rules: Rules, plan: WritePlan, task: TaskId) -> Self {
-        Self { rules, plan, task, open: None, parts: Vec::new(), rows: 0, finished: false }
+        let mut token = uuid::Uuid::new_v4().simple().to_string();
+        token.truncate(8);
+        Self { rules, plan, task, open: None, parts: Vec::new(), rows: 0, finished: false, token }
     }
 
     fn path(&self, name: &str) -> String {
@@ -40,7 +44,8 @@ impl FilesTask {
     }
 
     async fn begin(&mut self, first: &RecordBatch) -> Result<()> {
-        let name = format!("{:05}-{}-{}.part", self.task.split, self.task.attempt, self.parts.len());
+        // Another process may still be at an earlier attempt of the same number.
+        let name = format!("{:05}-{}-{}-{}.part", self.task.split, self.task.attempt, self.token, self.parts.len());
         let store = &self.rules.location.store;
         let mut sink = Sink::create(store, &self.path(&name)).await?;
         // The parts of one file share the header that commit writes.
@@ -70,7 +75,12 @@ impl TaskWriter for FilesTask {
         }
         let Some((sink, encoder, _)) = &mut self.open else { return Err(Error::internal("no part is open")) };
         let refused = encoder.write(batch, sink.buffer())?;
-        sink.flush().await?;
+        if let Err(error) = sink.flush().await {
+            if let Some((sink, ..)) = self.open.take() {
+                sink.discard().await;
+            }
+            return Err(error);
+        }
         self.rows += (batch.num_rows() - refused.len()) as u64;
         if self.rules.single.is_none() && sink.written() + encoder.waiting() as u64 >= self.rules.target_size {
             self.end().await?;
@@ -81,10 +91,19 @@ impl TaskWriter for FilesTask {
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
         self.end().await?;
         self.rules.location.store.sync_folder(&self.rules.staging(&self.task.run_id))?;
-        self.finished = true;
         let data = serde_json::to_value(&self.parts).map_err(|e| Error::internal("no receipt").because(e))?;
         let receipt = Receipt { split: self.task.split, rows: self.rows, skipped: 0, account, data };
-        Ok(receipt)
+        let records = Records { rules: &self.rules, run_id: &self.task.run_id };
+        let added = records.add(&receipt).await;
+        // When that failed the record may be there all the same, and then it names these parts.
+        self.finished = !matches!(added, Ok(false));
+        match added? {
+            true => Ok(receipt),
+            false => {
+                let message = "another attempt has finished this split meanwhile";
+                Err(Error::new(ErrorKind::Conflict, message).with("split", self.task.split))
+            }
+        }
     }
 }
 

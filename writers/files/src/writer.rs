@@ -6,15 +6,18 @@ use arrow::datatypes::{DataType, Field};
 use async_trait::async_trait;
 use weir_core::field::{JSON, NATIVE, TEXT, extension, type_text, with_extension};
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Parameters, PlannedColumn, Receipt, Result,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Parameters, PlannedColumn, Receipt, Recorded, Result,
     TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer, config,
 };
 use weir_files::{Entry, Format, Found, Location};
 
 use crate::commit;
 use crate::config::Config;
+use crate::header;
 use crate::plan::{Mode, Rules};
+use crate::record::Records;
 use crate::render::is_renderable;
+use crate::swap;
 use crate::task::FilesTask;
 
 pub(crate) fn open(parameters: &Parameters, context: &ConnectorContext) -> Result<Arc<dyn Writer>, Faults> {
@@ -103,6 +106,8 @@ impl Writer for FilesWriter {
                 format!("`header` has {} names and the rows have {} columns", names.len(), request.columns.len());
             return Err(Error::new(ErrorKind::Schema, message));
         }
+        let names: Vec<&str> = request.columns.iter().map(|c| c.name.as_str()).collect();
+        self.context.until_cancelled(header::compare(rules, &names, &existing, &self.context.cancel)).await?;
         let mut statements = Vec::new();
         if rules.mode == Mode::Truncate {
             statements
@@ -111,11 +116,27 @@ impl Writer for FilesWriter {
                 statements.push(format!("replace {} more files", existing.len() - 20));
             }
         }
-        let method = match &rules.single {
-            Some(_) => {
+        let mut warnings = Vec::new();
+        let method = match (&rules.single, rules.mode) {
+            (Some(_), _) if rules.location.store.is_local() => {
                 "parts are staged in a hidden folder beside the file, joined, and put in its place by one rename"
             }
-            None => "files are staged in a hidden folder and renamed into their places",
+            (Some(_), _) => "parts are staged under a hidden prefix, joined, and seen when their upload is completed",
+            (None, Mode::Truncate) => match swap::obstacle(rules, &request.run_id) {
+                None => "files are staged in a hidden folder; then a folder with them takes the place of the old one",
+                Some(obstacle) => {
+                    warnings.push(format!(
+                        "the folder cannot be exchanged as a whole ({obstacle}): programs that list it while the run \
+                         publishes may see old and new files together; Weir's own readers go by a manifest and do not"
+                    ));
+                    "files are staged in a hidden folder and put in their places; a manifest says in one step that they \
+                     count and the old ones do not"
+                }
+            },
+            (None, _) if rules.location.store.is_local() => {
+                "files are staged in a hidden folder and renamed into their places, one after the other"
+            }
+            (None, _) => "files are staged under a hidden prefix and copied into their places, one after the other",
         };
         Ok(WritePlan {
             run_id: request.run_id.clone(),
@@ -126,9 +147,9 @@ impl Writer for FilesWriter {
             statements,
             method: method.into(),
             commits_per_split: false,
-            records_splits: false,
+            records_splits: true,
             keys: Vec::new(),
-            warnings: Vec::new(),
+            warnings,
             state: serde_json::Value::Null,
         })
     }
@@ -145,7 +166,9 @@ impl Writer for FilesWriter {
                 return Error::new(ErrorKind::Denied, message).with("folder", &self.rules.folder).because(e);
             }
             e
-        })
+        })?;
+        store.sync_folder(&self.rules.run_folder(&plan.run_id))?;
+        store.sync_folder(&self.rules.folder)
     }
 
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
@@ -157,7 +180,15 @@ impl Writer for FilesWriter {
     }
 
     async fn abort(&self, plan: &WritePlan, _: &[Receipt]) -> Result<()> {
-        commit::clean(&self.rules, &plan.run_id).await
+        commit::clear(&self.rules, &plan.run_id).await
+    }
+
+    async fn recorded(&self, plan: &WritePlan) -> Result<Recorded> {
+        Records { rules: &self.rules, run_id: &plan.run_id }.recorded().await
+    }
+
+    async fn forget(&self, plan: &WritePlan) -> Result<()> {
+        commit::clear(&self.rules, &plan.run_id).await
     }
 
     async fn check(&self) -> Vec<Check> {
