@@ -2,6 +2,7 @@
 
 mod config;
 mod lines;
+mod printer;
 mod task;
 mod writer;
 

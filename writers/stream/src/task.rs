@@ -1,6 +1,5 @@
 //! One task: formats each batch and hands it to standard output or to a part file.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,15 +8,16 @@ use async_trait::async_trait;
 use serde_json::json;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
-use weir_core::{Account, ConnectorContext, Error, ErrorKind, Receipt, Result, ResultExt, TaskWriter, Written};
+use weir_core::{Account, ConnectorContext, Receipt, Result, ResultExt, TaskWriter, Written};
 
 use crate::config::Config;
 use crate::lines;
+use crate::printer::Printer;
 
 /// Where the lines of a task go.
 pub(crate) enum Output {
     Nowhere,
-    Print,
+    Print(Printer),
     Part(Part),
 }
 
@@ -83,7 +83,7 @@ impl TaskWriter for StreamTask {
         }
         match &mut self.output {
             Output::Nowhere => {}
-            Output::Print => print(&self.text)?,
+            Output::Print(printer) => printer.print(std::mem::take(&mut self.text), &self.context).await?,
             Output::Part(part) => {
                 part.file.write_all(self.text.as_bytes()).await.context("file", part.path.display())?;
             }
@@ -103,13 +103,4 @@ impl TaskWriter for StreamTask {
         let receipt = Receipt { split: self.split, rows: self.rows, skipped: 0, account, data };
         Ok(receipt)
     }
-}
-
-/// Writes whole lines: tasks take turns by the lock of standard output.
-fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
-        Error::new(ErrorKind::Io, "standard output cannot be written: is the reading end of the pipe gone?")
-            .because(error)
-    })
 }

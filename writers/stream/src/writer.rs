@@ -13,6 +13,7 @@ use weir_core::{
 };
 
 use crate::config::Config;
+use crate::printer::Printer;
 use crate::task::{Output, Part, StreamTask};
 
 /// Counts, prints or writes rows as text.
@@ -109,7 +110,7 @@ impl Writer for StreamWriter {
                 let part = format!(".{name}.{}.{}.{}", plan.run_id, task.split, task.attempt);
                 Output::Part(Part::create(folder, part).await?)
             }
-            None if self.print => Output::Print,
+            None if self.print => Output::Print(Printer::start(std::io::stdout)?),
             None => Output::Nowhere,
         };
         Ok(Box::new(StreamTask {
@@ -144,12 +145,15 @@ impl Writer for StreamWriter {
             });
         }
         let whole = folder.join(format!(".{name}.{}", plan.run_id));
-        let mut file = fs::File::create(&whole).await.context("file", whole.display())?;
-        for part in &parts {
-            let mut part_file = fs::File::open(part).await.context("file", part.display())?;
-            tokio::io::copy(&mut part_file, &mut file).await.context("file", whole.display())?;
-        }
-        file.sync_all().await.context("file", whole.display())?;
+        let put_together = async {
+            let mut file = fs::File::create(&whole).await.context("file", whole.display())?;
+            for part in &parts {
+                let mut part_file = fs::File::open(part).await.context("file", part.display())?;
+                tokio::io::copy(&mut part_file, &mut file).await.context("file", whole.display())?;
+            }
+            file.sync_all().await.context("file", whole.display())
+        };
+        self.context.until_cancelled(put_together).await?;
         fs::rename(&whole, &target).await.context("file", target.display())?;
         remove(&parts).await;
         Ok(Committed { description: format!("wrote {rows} rows to {}", self.name()), ..Committed::default() })
