@@ -14,6 +14,24 @@ pub struct SqliteReaderConfig {
     /// What whole numbers mean in columns declared as DATE, DATETIME or TIMESTAMP: `seconds` since 1970 as in SQLite's
     /// own functions, `milliseconds` as the JDBC driver stores them, or `reject`.
     pub integer_times: IntegerTimes,
+    /// Whether all splits see the file at one moment: `auto` wherever it can be had, `snapshot` or else the run is refused,
+    /// `none`, where each split sees the file as it is when it is read. A file that is not in WAL mode cannot be written
+    /// by other programs while its moment is held.
+    pub consistency: Consistency,
+}
+
+/// Whether all splits see one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Consistency {
+    /// Where it can be had.
+    #[default]
+    Auto,
+    /// They must.
+    Snapshot,
+    /// They need not.
+    None,
 }
 
 /// The unit of times that are stored as whole numbers.

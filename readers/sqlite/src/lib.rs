@@ -1,18 +1,18 @@
 //! # weir-reader-sqlite: tables, views and queries of SQLite files
 //!
-//! Each task has one read-only connection and runs one SELECT, so it sees one moment of the file. A table of a file up
-//! to 64 MiB is one split; the splits of a larger one see the moments at which they are read, which differ when another
-//! program writes meanwhile.
+//! Each task runs one SELECT on a read-only connection. All tasks of a run see one moment of the file, whatever other
+//! programs write meanwhile (in WAL mode; without it they wait until the run has ended), unless `consistency` is `none`.
 
 mod config;
 mod decode;
 mod reader;
+mod snapshot;
 mod source;
 mod split;
 
 use std::sync::Arc;
 
-pub use config::{IntegerTimes, SqliteReaderConfig};
+pub use config::{Consistency, IntegerTimes, SqliteReaderConfig};
 pub use reader::SqliteReader;
 
 use weir_core::{Catalog, ConnectorContext, Faults, Parameters, ReaderPlugin};
@@ -32,11 +32,10 @@ weir_core::inventory::submit! {
             ("checkSlave", "a file has no replica"),
             ("hint", "SQLite has no hints"),
             ("dryRun", "use `weir plan`"),
+            ("preSql", "a reader changes nothing; use `session` for settings"),
+            ("postSql", "a reader changes nothing"),
         ],
-        refused: &[
-            ("preSql", "a reader never changes the database: run the statements beforehand"),
-            ("postSql", "a reader never changes the database: run the statements afterwards"),
-        ],
+        refused: &[],
         open: |parameters, context| Ok(Arc::new(SqliteReader::open(parameters, context)?)),
         catalog: Some(open_catalog),
         recognise,

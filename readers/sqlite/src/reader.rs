@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use weir_core::{
     BatchSender, Check, ConnectorContext, DirtyRow, Error, ErrorKind, Faults, MAX_BATCH_BYTES, MAX_BATCH_ROWS,
-    Parameters, ReadRequest, Reader, Result, SourceSchema, SourceTable, Split, SplitRequest,
+    Parameters, ReadRequest, Reader, Result, Snapshot, SourceSchema, SourceTable, Split, SplitRequest,
 };
 use weir_sql::{Object, Sources, columns::is_all};
 use weir_sqlite::{Access, Database, File, Statement, path_of};
 
-use crate::config::SqliteReaderConfig;
+use crate::config::{Consistency, SqliteReaderConfig};
 use crate::decode::{Column, shown};
+use crate::snapshot;
 use crate::source::{self, Described};
 use crate::split::{self, Part};
 
@@ -77,6 +78,19 @@ impl SqliteReader {
             }
         }
         faults.or(Self { config, sources, warnings, context: context.clone() })
+    }
+
+    /// The files, one for each source.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
+        self.sources.iter().map(|source| &source.file)
+    }
+
+    pub(crate) fn context(&self) -> &ConnectorContext {
+        &self.context
+    }
+
+    pub(crate) fn consistency(&self) -> Consistency {
+        self.config.consistency
     }
 
     async fn describe(&self, index: usize) -> Result<Described> {
@@ -153,7 +167,15 @@ impl Reader for SqliteReader {
             rows: 0,
             bytes: 0,
         };
-        let connection = source.file.open(Access::Read, &self.context).await?;
+        let moment = snapshot::of_split(request.snapshot.as_ref(), &source.file, &self.context)?;
+        let mut lease = match moment {
+            Some(moment) => Some(moment.take(&source.file, &self.context).await?),
+            None => None,
+        };
+        let connection = match &mut lease {
+            Some(lease) => lease.connection()?,
+            None => source.file.open(Access::Read, &self.context).await?,
+        };
         let (sender, mut receiver) = mpsc::channel(1);
         let work = connection.run(move |database| rows.read(database, &sql, &sender));
         let forward = async {
@@ -167,7 +189,16 @@ impl Reader for SqliteReader {
         };
         // When one fails the other is dropped: `work` then interrupts its statement, however long a step takes.
         let result = tokio::try_join!(forward, work);
-        result.map(|_| ()).map_err(|error| error.with("table", &split.table).with("split", &split.description))
+        let at_split = |error: Error| error.with("table", &split.table).with("split", &split.description);
+        let ((), (connection, ())) = result.map_err(at_split)?;
+        if let Some(lease) = lease {
+            lease.give_back(connection);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Option<&dyn Snapshot> {
+        (self.config.consistency != Consistency::None).then_some(self)
     }
 
     async fn check(&self) -> Vec<Check> {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use weir_core::field::{DECIMAL, JSON, TEXT, UUID, extension, native_type};
 use weir_core::{
     BatchSender, ConnectorContext, DirtyRow, ErrorKind, Form, MAX_BATCH_BYTES, ReadColumn, ReadRequest, Reader, Result,
-    Split, SplitRequest, batch_bytes,
+    SnapshotGuard, Split, SplitRequest, batch_bytes,
 };
 use weir_reader_sqlite::SqliteReader;
 use weir_sqlite::{Access, File};
@@ -348,6 +348,115 @@ async fn a_stopped_run_ends_within_a_second() {
     let (result, ()) = tokio::join!(split, stop);
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);
     assert!(start.elapsed().as_millis() < 1000);
+}
+
+/// The first column of a split, as the snapshot shows it.
+async fn of_snapshot(reader: &SqliteReader, split: &Split, guard: &SnapshotGuard) -> Vec<i64> {
+    let columns = vec![ReadColumn { index: 0, field: reader.schema().await.unwrap().columns[0].canonical().clone() }];
+    let request = ReadRequest { columns, snapshot: Some(guard.token.clone()), limit: None };
+    let mut sink = Sink::default();
+    reader.read(split, &request, &mut sink).await.unwrap();
+    sink.integers(0)
+}
+
+#[tokio::test]
+async fn all_splits_of_all_tables_see_one_moment() {
+    let sql = "PRAGMA journal_mode = wal; CREATE TABLE a(v INTEGER); CREATE TABLE b(v INTEGER);
+               INSERT INTO a VALUES(100); INSERT INTO b VALUES(100)";
+    let file = TestFile::new(sql).await;
+    let path = file.folder.path().join("t.db");
+    // Two entries of one run, each with a table.
+    let context = context();
+    let open = |table: &str| SqliteReader::open(&json!({"path": path, "table": table}), &context).unwrap();
+    let (a, b) = (open("a"), open("b"));
+    let guard = a.snapshot().unwrap().begin(1).await.unwrap();
+    let (split_a, split_b) = (a.splits(&wants(1)).await.unwrap(), b.splits(&wants(1)).await.unwrap());
+    database(&path, "UPDATE a SET v = v - 30; UPDATE b SET v = v + 30").await;
+    let later = b.snapshot().unwrap().begin(4).await.unwrap();
+    // More readers than connections that see the moment: they take turns.
+    let (x, y, z) = tokio::join!(
+        of_snapshot(&a, &split_a[0], &guard),
+        of_snapshot(&b, &split_b[0], &later),
+        of_snapshot(&a, &split_a[0], &guard),
+    );
+    assert_eq!((x, y, z), (vec![100], vec![100], vec![100]));
+    let loose = SqliteReader::open(&json!({"path": path, "table": "a", "consistency": "none"}), &context).unwrap();
+    assert!(loose.snapshot().is_none());
+    assert_eq!(read_all(&loose).await.integers(0), [70]);
+    // A run of its own sees what is there now; readers join as long as nobody writes.
+    let next = file.reader(json!({"table": "a"}));
+    let guard = next.snapshot().unwrap().begin(2).await.unwrap();
+    assert_eq!(of_snapshot(&next, &split_a[0], &guard).await, [70]);
+    let elsewhere = file.reader(json!({"table": "a"}));
+    let request = ReadRequest { columns: vec![], snapshot: Some(guard.token.clone()), limit: None };
+    let error = elsewhere.read(&split_a[0], &request, &mut Sink::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "the process that held it is another one");
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_replaced_only_while_nobody_wrote() {
+    let file = TestFile::new("PRAGMA journal_mode = wal; CREATE TABLE a(v INTEGER); INSERT INTO a VALUES(1)").await;
+    let reader = file.reader(json!({"table": "a"}));
+    let guard = reader.snapshot().unwrap().begin(1).await.unwrap();
+    let split = reader.splits(&wants(1)).await.unwrap();
+    let fail = async || {
+        let columns =
+            vec![ReadColumn { index: 0, field: reader.schema().await.unwrap().columns[0].canonical().clone() }];
+        let request = ReadRequest { columns, snapshot: Some(guard.token.clone()), limit: None };
+        reader.read(&split[0], &request, &mut Closed).await.unwrap_err()
+    };
+    assert_eq!(fail().await.kind(), ErrorKind::Cancelled);
+    assert_eq!(of_snapshot(&reader, &split[0], &guard).await, [1]);
+    database(&file.folder.path().join("t.db"), "UPDATE a SET v = 2").await;
+    assert_eq!(of_snapshot(&reader, &split[0], &guard).await, [1]);
+    assert_eq!(fail().await.kind(), ErrorKind::Cancelled);
+    let error = fail().await;
+    assert!(error.kind() == ErrorKind::Conflict && error.message().contains("run again"), "{error}");
+}
+
+/// A channel whose other end is gone.
+struct Closed;
+
+#[async_trait]
+impl BatchSender for Closed {
+    async fn send(&mut self, _: RecordBatch) -> Result<()> {
+        Err(weir_core::Error::cancelled())
+    }
+
+    async fn reject(&mut self, _: DirtyRow) -> Result<()> {
+        Err(weir_core::Error::cancelled())
+    }
+}
+
+#[tokio::test]
+async fn without_a_log_writers_wait_and_our_own_is_never_kept_out() {
+    let file = TestFile::new("CREATE TABLE a(v INTEGER); INSERT INTO a VALUES(1)").await;
+    let path = file.folder.path().join("t.db");
+    let at = File { path: path.clone(), session: vec!["PRAGMA busy_timeout = 0".into()] };
+    let reader = file.reader(json!({"table": "a"}));
+    let guard = reader.snapshot().unwrap().begin(2).await.unwrap();
+    assert!(guard.description.contains("WAL"), "{}", guard.description);
+    let stopped = context();
+    let write = at.with(Access::Write, &stopped, |db| Ok(db.execute("UPDATE a SET v = 2")?));
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(300), write).await.is_err());
+    drop((reader, guard));
+    database(&path, "UPDATE a SET v = 2").await;
+
+    let shared = context();
+    at.mark_as_target(&shared.shared);
+    let open = |more: Value| {
+        let mut parameters = json!({"path": path, "table": "a"});
+        parameters.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        SqliteReader::open(&parameters, &shared).unwrap()
+    };
+    let reader = open(json!({}));
+    let guard = reader.snapshot().unwrap().begin(2).await.unwrap();
+    assert!(guard.description.contains("target"), "{}", guard.description);
+    database(&path, "UPDATE a SET v = 3").await;
+    let split = reader.splits(&wants(1)).await.unwrap();
+    assert_eq!(of_snapshot(&reader, &split[0], &guard).await, [3]);
+    let strict = open(json!({"consistency": "snapshot"}));
+    assert_eq!(strict.snapshot().unwrap().begin(1).await.err().unwrap().kind(), ErrorKind::Conflict);
 }
 
 #[test]

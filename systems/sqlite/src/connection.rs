@@ -1,11 +1,12 @@
 //! Opening a database file, and running blocking work on it away from the runtime.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use weir_core::{ConnectorContext, Error, ErrorKind, Result, ResultExt};
+use weir_core::{ConnectorContext, Error, ErrorKind, Result, ResultExt, Shared};
 
 use crate::error::driver_error;
 use crate::raw::Database;
@@ -39,6 +40,21 @@ impl File {
     /// The file's size.
     pub fn bytes(&self) -> u64 {
         std::fs::metadata(&self.path).map(|m| m.len()).unwrap_or(0)
+    }
+
+    /// Names the file however it was written.
+    pub fn identity(&self) -> String {
+        self.path.canonicalize().unwrap_or_else(|_| self.path.clone()).display().to_string()
+    }
+
+    /// Tells the other connectors of the run that it writes to this file.
+    pub fn mark_as_target(&self, shared: &Shared) {
+        shared.leave(format!("sqlite target {}", self.identity()), Arc::new(()));
+    }
+
+    /// Whether the run writes to this file.
+    pub fn is_target(&self, shared: &Shared) -> bool {
+        shared.find::<()>(&format!("sqlite target {}", self.identity())).is_some()
     }
 
     /// Opens a connection and runs the session statements.

@@ -61,7 +61,9 @@ impl SqliteWriter {
         }
         let creates = config.common.creates(context.form);
         let table = destination.table;
-        faults.or(Self { config, file: File { path, session }, table, creates, context: context.clone() })
+        let file = File { path, session };
+        file.mark_as_target(&context.shared);
+        faults.or(Self { config, file, table, creates, context: context.clone() })
     }
 
     /// What is there, with the staging of run `run_id`.
