@@ -140,7 +140,7 @@ impl Column {
         match &mut self.builder {
             Builder::Int64(b) => match value {
                 Value::Integer(n) => b.append_value(n),
-                other => b.append_value(integer(other).ok_or(None)?),
+                other => b.append_value(integer(other).and_then(|n| n.try_into().ok()).ok_or(None)?),
             },
             Builder::Utf8(b) | Builder::AnyText(b) if matches!(value, Value::Text(_)) => {
                 let Value::Text(bytes) = value else { return Err(None) };
@@ -317,11 +317,12 @@ fn write_any(value: Value<'_>, text: &mut String) {
     };
 }
 
-fn integer(value: Value<'_>) -> Option<i64> {
+/// Wide enough for every integer of 64 bits, signed or not.
+fn integer(value: Value<'_>) -> Option<i128> {
     match value {
-        Value::Integer(n) => Some(n),
-        // 2^63 itself is no i64, and `as` would saturate to one.
-        Value::Real(x) if x.fract() == 0.0 && (-(2_f64.powi(63))..2_f64.powi(63)).contains(&x) => Some(x as i64),
+        Value::Integer(n) => Some(n.into()),
+        // Beyond the type's end `as` would saturate.
+        Value::Real(x) if x.fract() == 0.0 && x.abs() < 2_f64.powi(64) => Some(x as i128),
         Value::Text(text) => std::str::from_utf8(text).ok()?.trim().parse().ok(),
         _ => None,
     }
@@ -424,6 +425,11 @@ mod tests {
             ("INTEGER", Text(b"abc"), false),
             ("INT16", Integer(40_000), false),
             ("UINT64", Integer(-1), false),
+            ("INTEGER", Text(b"9223372036854775808"), false),
+            ("INTEGER", Real(9_223_372_036_854_775_808.0), false),
+            ("UNSIGNED_TEXT", Text(b"18446744073709551615"), true),
+            ("UNSIGNED_TEXT", Text(b"18446744073709551616"), false),
+            ("UNSIGNED_TEXT", Text(b"-1"), false),
             ("REAL", Integer((1 << 53) + 1), false),
             ("REAL", Text(b"NaN"), true),
             ("FLOAT32", Real(0.1), false),

@@ -4,6 +4,7 @@
 //! |-|-|
 //! | anything with `INT`, except the sized ones | Int64, for SQLite itself keeps to no width |
 //! | `BYTEINT` `INT16` `INT32` `UINT8` `UINT16` `UINT32` `UINT64` | that width: how our own tables remember it |
+//! | `UNSIGNED_TEXT` | UInt64: digits, for SQLite's own integers end at 2^63 |
 //! | `REAL` `DOUBLE` `FLOAT` …; `FLOAT32` | Float64; Float32 |
 //! | `CHAR` `CLOB` `TEXT` `STRING` … | Utf8 |
 //! | `BLOB` `BINARY` `VARBINARY` `BYTEA` | Binary |
@@ -98,7 +99,7 @@ pub fn form_of(declared: &str) -> Option<Form> {
         "UINT8" => plain(DataType::UInt8),
         "UINT16" => plain(DataType::UInt16),
         "UINT32" => plain(DataType::UInt32),
-        "UINT64" => plain(DataType::UInt64),
+        "UINT64" | "UNSIGNED_TEXT" => plain(DataType::UInt64),
         "FLOAT32" => plain(DataType::Float32),
         "BINARY" | "VARBINARY" | "LONGVARBINARY" | "BYTEA" | "RAW" => plain(DataType::Binary),
         "STRING" | "ENUM" => plain(DataType::Utf8),
@@ -169,7 +170,8 @@ pub fn declared_for(field: &Field) -> Option<String> {
         (DataType::UInt8, _) => "UINT8".into(),
         (DataType::UInt16, _) => "UINT16".into(),
         (DataType::UInt32, _) => "UINT32".into(),
-        (DataType::UInt64, _) => "UINT64".into(),
+        // Under any name with INT or without TEXT the upper half would be stored as the nearest double.
+        (DataType::UInt64, _) => "UNSIGNED_TEXT".into(),
         (DataType::Float32, _) => "FLOAT32".into(),
         (DataType::Float64, _) => "REAL".into(),
         // SQLite would keep more digits as a REAL and lose some; a type with TEXT in its name keeps them as they are.

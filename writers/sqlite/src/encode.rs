@@ -176,7 +176,7 @@ impl Encoder {
             Ok(value) => Ok(Value::Integer(value)),
             // As a number SQLite would store the nearest double.
             Err(_) if self.affinity.is_numeric() => Err(format!(
-                "{value} is larger than SQLite's largest integer, {}: declare the column TEXT to keep it",
+                "{value} is larger than SQLite's largest integer, {}: declare the column UNSIGNED_TEXT to keep it",
                 i64::MAX
             )),
             Err(_) => {

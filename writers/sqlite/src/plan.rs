@@ -393,12 +393,20 @@ fn new_column(column: &MappedColumn) -> PlannedColumn {
         .unwrap_or_else(|| Field::new(&column.name, DataType::Utf8, true));
     // A text form is the last resort: a type that is near and holds every value goes first.
     let input = match extension(&input) {
+        // Lists and the like have no place in a column but as JSON, which SQLite's own functions take apart.
+        _ if natural_form.is_none_or(|f| extension(f) == Some(TEXT)) && column.offers.iter().any(is_nested) => {
+            with_extension(Field::new(&column.name, DataType::Utf8, true), JSON)
+        }
         Some(TEXT) => column.offers.iter().find_map(near).unwrap_or(input),
         _ => input,
     };
     let native_type = types::declared_for(&input).unwrap_or_else(|| "TEXT".into());
     let input = input.with_name(&column.name).with_nullable(true);
     PlannedColumn { name: column.name.clone(), native_type, input, warning: None }
+}
+
+fn is_nested(field: &Field) -> bool {
+    extension(field).is_none() && field.data_type().is_nested()
 }
 
 /// The nearest form that SQLite's columns have and that holds every value of the field.

@@ -78,8 +78,7 @@ impl Target for Shop {
             "list" => sample.case(["[1,null,-3]", "[]"]),
             _ => sample.case(sample.texts()),
         };
-        // SQLite has no integers beyond 63 bits: such rows are refused, see below.
-        samples().into_iter().filter(|sample| sample.name != "uint64").map(case).collect()
+        samples().into_iter().map(case).collect()
     }
 
     async fn refused(&self) -> Option<Refused> {
@@ -96,8 +95,10 @@ impl Target for Shop {
 }
 
 #[tokio::test]
-async fn integers_beyond_63_bits_are_refused() {
+async fn integers_beyond_63_bits_are_refused_where_the_column_has_no_room() {
     let shop = Shop(TempDir::new().unwrap());
+    // A name with INT stands for SQLite's own integers.
+    shop.with(|db| Ok(db.execute("CREATE TABLE large (value UINT64)")?)).await.unwrap();
     let sample = samples().into_iter().find(|sample| sample.name == "uint64").unwrap();
     let writer = open_writer("sqlite", json!({ "path": shop.path(), "table": "large" })).unwrap();
     let written = write_all(&writer, vec![sample.rows], WriteOptions::default()).await.unwrap();

@@ -189,7 +189,7 @@ async fn what_is_created_reads_back_as_the_same_types_and_values() {
         (Field::new("id", DataType::Int64, true), Arc::new(Int64Array::from(vec![i64::MIN, i64::MAX]))),
         (Field::new("i16", DataType::Int16, true), Arc::new(Int16Array::from(vec![Some(-5), None]))),
         (Field::new("i32", DataType::Int32, true), Arc::new(Int32Array::from(vec![Some(i32::MIN), None]))),
-        (Field::new("u64", DataType::UInt64, true), Arc::new(UInt64Array::from(vec![Some(1 << 62), None]))),
+        (Field::new("u64", DataType::UInt64, true), Arc::new(UInt64Array::from(vec![Some(u64::MAX), None]))),
         (Field::new("f32", DataType::Float32, true), Arc::new(Float32Array::from(vec![Some(0.1), None]))),
         (Field::new("f64", DataType::Float64, true), Arc::new(Float64Array::from(vec![0.1, f64::NEG_INFINITY]))),
         (Field::new("d", DataType::Decimal128(12, 2), true), decimal(vec![Some(-110), Some(999_999_999_999)], 12, 2)),
