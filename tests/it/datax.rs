@@ -127,3 +127,32 @@ fn a_byte_or_record_speed_sets_the_channels_as_datax_does() {
     assert_eq!(with(json!({"channel": 3, "byte": 4194304})).0, Some(3));
     assert_eq!(with(json!({"channel": 1, "record": 100})), (Some(1), Some(100), Some(1048576)));
 }
+
+#[tokio::test]
+async fn several_tables_of_one_writer_are_filled_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from.db"), folder.path().join("to.db"));
+    for (table, rows) in [("t_0", 3), ("t_1", 5)] {
+        let rows = json!({"column": [{"value": table, "type": "string"}], "sliceRecordCount": rows});
+        let text = json!({"job": {"setting": {"speed": {"channel": 1}}, "content": [{
+            "reader": {"name": "stream", "parameter": rows},
+            "writer": {"name": "sqlite", "parameter": {"path": from, "table": table, "column": ["name"]}}}]}});
+        run_ok(&text).await;
+    }
+    let text = json!({"job": {"content": [{
+        "reader": {"name": "sqlitereader", "parameter": {"connection": [{"jdbcUrl": [from], "table": ["t_[0-1]"]}]}},
+        "writer": {"name": "sqlitewriter", "parameter": {"createTable": true,
+            "preSql": ["delete from @table"],
+            "connection": [{"jdbcUrl": to, "table": ["x", "y"]}]}}}]}});
+    let report = run_ok(&text).await;
+    let tables: Vec<_> = report.tables.iter().map(|t| (t.source.as_str(), t.rows_written)).collect();
+    assert_eq!(tables, [("t_0", 3), ("t_1", 5)]);
+    for (table, rows, name) in [("x", 3, "t_0"), ("y", 5, "t_1")] {
+        let sql = format!("select * from {table} where name = '{name}'");
+        let seen = run_ok(&json!({"job": {"content": [{
+            "reader": {"name": "sqlite", "parameter": {"path": to, "querySql": sql}},
+            "writer": {"name": "stream", "parameter": {}}}]}}))
+        .await;
+        assert_eq!(seen.rows_read, rows, "{table}");
+    }
+}

@@ -116,6 +116,43 @@ async fn sharded_mysql_tables_to_one_postgresql_table() {
 }
 
 #[tokio::test]
+async fn shards_of_one_name_on_several_servers_are_told_apart() {
+    let target = servers::postgresql().await.fresh_database("all").await;
+    orders::create(&target, "orders").await;
+    let (mut connections, mut expected) = (Vec::new(), Vec::new());
+    for (rows, server) in [(3, servers::mysql().await), (4, servers::mariadb().await)] {
+        // The databases have one name too, so that nothing but the server tells their tables apart.
+        let source = server.fresh_database("shard").await;
+        let name = format!("weir_shard_{}", std::process::id());
+        source.execute(&format!("CREATE DATABASE {name}")).await;
+        source.execute(&format!("CREATE TABLE {name}.orders (id bigint PRIMARY KEY, customer varchar(40))")).await;
+        for id in 0..rows {
+            source.execute(&format!("INSERT INTO {name}.orders VALUES ({}, 'Zoë')", rows * 10 + id)).await;
+        }
+        connections.push(json!({"jdbcUrl": source.url().replace(source.name(), &name), "table": "orders"}));
+        expected.push((format!("orders@{}:{}/{name}", source.host(), source.port()), rows));
+    }
+    let from = json!({"connection": connections, "column": ["id", "customer"]});
+    let to = json!({"url": target.url(), "table": "orders", "column": ["id", "customer"]});
+    let report = run_ok(&with_channels(job_of("mysql", from, "postgresql", to), 2)).await;
+    assert_eq!(report.tables.len(), 2);
+    for (table, (place, rows)) in report.tables.iter().zip(&expected) {
+        assert!(table.source.ends_with(place.as_str()), "{} is not at {place}", table.source);
+        assert_eq!((table.rows_read, table.rows_written), (*rows, *rows), "{}", table.source);
+    }
+
+    // The same for PostgreSQL, back from two databases of one server.
+    let more = servers::postgresql().await.fresh_database("more").await;
+    orders::create(&more, "orders").await;
+    orders::fill(&more, "orders", 1, 3, 0).await;
+    let connections = [&target, &more].map(|database| json!({"jdbcUrl": database.url(), "table": "orders"}));
+    let report = run_ok(&job_of("postgresql", json!({"connection": connections}), "stream", json!({}))).await;
+    let rows: Vec<_> = report.tables.iter().map(|t| t.rows_read).collect();
+    assert_eq!(rows, [7, 3]);
+    assert!(report.tables[1].source.ends_with(&format!("/{}", more.name())), "{}", report.tables[1].source);
+}
+
+#[tokio::test]
 async fn a_parquet_folder_to_mysql() {
     let source = servers::mariadb().await.fresh_database("maria").await;
     orders::create(&source, "orders").await;
