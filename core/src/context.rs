@@ -44,6 +44,18 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), value);
     }
 
+    /// What was left under a name; when that is no `T`, what `make` gives is left there. Of several who ask at once all
+    /// get the same.
+    pub fn find_or_leave<T: Send + Sync + 'static>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Ok(found)) = values.get(name).cloned().map(|value| value.downcast()) {
+            return found;
+        }
+        let made = Arc::new(make());
+        values.insert(name.to_owned(), made.clone());
+        made
+    }
+
     /// What was left under a name, if it is a `T`.
     pub fn find<T: Send + Sync + 'static>(&self, name: &str) -> Option<Arc<T>> {
         let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod reader;
+mod shards;
 mod snapshot;
 mod source;
 mod split;

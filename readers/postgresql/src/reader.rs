@@ -16,7 +16,8 @@ use weir_postgresql::{Endpoint, Session};
 use weir_sql::{Source, Sources, columns::is_all, labels, statements};
 
 use crate::config::PostgresqlReaderConfig;
-use crate::source::{Described, describe, same_columns, select_entry};
+use crate::shards::unify;
+use crate::source::{Described, describe, select_entry};
 use crate::split::{Part, splits};
 
 /// Messages to take from the socket before looking around. COPY sends one a row, and rows may be a megabyte each, so this
@@ -89,12 +90,9 @@ impl PostgresqlReader {
                     None => slot.insert(self.endpoints[located.endpoint].connect(&self.context).await?),
                 };
                 let entries = self.config.common.column.as_slice();
-                let described = describe(session, &located.source, index, entries).await?;
-                if let Some(first) = all.first() {
-                    same_columns(first, &described)?;
-                }
-                all.push(described);
+                all.push(describe(session, &located.source, index, entries).await?);
             }
+            unify(&mut all)?;
             for session in sessions.into_iter().flatten() {
                 session.close().await;
             }
@@ -147,7 +145,7 @@ impl Reader for PostgresqlReader {
         // DataX shares the channels among the tables.
         let channels = request.channels.max(1).div_ceil(described.len().max(1));
         let request = SplitRequest { channels, ..request.clone() };
-        for (index, (located, described)) in self.sources.iter().zip(described.iter()).enumerate() {
+        for (located, described) in self.sources.iter().zip(described.iter()) {
             let open = match session.take() {
                 Some((endpoint, open)) if endpoint == located.endpoint => open,
                 _ => self.endpoints[located.endpoint].connect(&self.context).await?,
@@ -155,7 +153,7 @@ impl Reader for PostgresqlReader {
             let (_, open) = session.insert((located.endpoint, open));
             let common = &self.config.common;
             let key = common.split_pk.as_deref();
-            let found = splits(open, index, described, common.filter(), key, &request).await;
+            let found = splits(open, located.endpoint, described, common.filter(), key, &request).await;
             all.extend(found.context("table", &described.name)?);
         }
         if let Some((_, session)) = session {
@@ -166,37 +164,36 @@ impl Reader for PostgresqlReader {
 
     async fn read(&self, split: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
         let part = Part::deserialize(&split.part).map_err(|e| Error::internal("a split cannot be read").because(e))?;
-        let described = self.describe().await?;
-        let (Some(source), Some(located)) = (described.get(part.source), self.sources.get(part.source)) else {
-            return Err(Error::internal("a split belongs to none of the job's tables"));
+        let Some(endpoint) = self.endpoints.get(part.endpoint) else {
+            return Err(Error::internal("a split belongs to none of the job's databases"));
         };
         let mut types = Vec::with_capacity(request.columns.len());
         let mut list = Vec::with_capacity(request.columns.len());
         for wanted in &request.columns {
-            let column = source.columns.get(wanted.index).ok_or_else(|| {
-                Error::new(ErrorKind::Schema, "the source has fewer columns than when the job was planned")
+            let column = part.column(wanted.index, wanted.field.name()).ok_or_else(|| {
+                Error::new(ErrorKind::Schema, "the source had fewer columns when its splits were planned")
             })?;
-            types.push(column.pg.clone());
-            list.push(select_entry(column, &wanted.field));
+            let pg = column.pg();
+            list.push(select_entry(&column.sql(), &pg, &wanted.field));
+            types.push(pg);
         }
         let list: Vec<&str> = list.iter().map(String::as_str).collect();
-        let filter = if source.table.is_some() { self.config.common.filter() } else { None };
-        let conditions: Vec<&str> = filter.into_iter().chain(part.condition.as_deref()).collect();
-        let mut select = statements::select(&list, &source.from, &conditions);
+        let conditions: Vec<&str> = part.conditions.iter().map(String::as_str).collect();
+        let mut select = statements::select(&list, &part.from, &conditions);
         if let Some(limit) = request.limit {
             select.push_str(&format!("\nLIMIT {limit}"));
         }
         let mut decoder = Decoder::new(request.arrow_schema(), &types)?;
-        let mut session = self.endpoints[located.endpoint].connect(&self.context).await?;
-        begin(&mut session, request, located.endpoint).await?;
+        let mut session = endpoint.connect(&self.context).await?;
+        begin(&mut session, request, part.endpoint).await?;
         let copy = format!("COPY ({select}\n) TO STDOUT (FORMAT binary)");
         {
             let (connection, stopper) = session.parts();
             let stream = stopper.watch(connection.copy_out_raw(&copy)).await?.map_err(map);
-            let mut stream = stream.context("table", &source.name)?.ready_chunks(ROWS_AT_ONCE);
+            let mut stream = stream.context("table", &split.table)?.ready_chunks(ROWS_AT_ONCE);
             while let Some(messages) = stopper.watch(stream.next()).await? {
                 for message in messages {
-                    decoder.push(&message.map_err(map).context("table", &source.name)?)?;
+                    decoder.push(&message.map_err(map).context("table", &split.table)?)?;
                     deliver(&mut decoder, output).await?;
                 }
             }
@@ -226,7 +223,7 @@ async fn begin(session: &mut Session, request: &ReadRequest, endpoint: usize) ->
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let joined = session.execute(&format!("SET TRANSACTION SNAPSHOT {}", weir_postgresql::literal(token))).await;
     joined.map_err(|error| match error.kind() {
-        ErrorKind::Cancelled => error,
+        ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout => error,
         _ => Error::new(
             ErrorKind::Conflict,
             "the source's snapshot is gone (its connection broke, or the server was restarted): run the job again",

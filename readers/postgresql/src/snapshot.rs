@@ -1,52 +1,104 @@
-//! One moment for all splits: a transaction that holds the tables, and exports its snapshot.
+//! One moment for all splits of all tables of a run.
+//!
+//! Two sessions: one holds the exported snapshot until the run ends, so that every table of the run that lies in the same
+//! database joins it; the other holds this table's locks, until its splits are read.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::json;
-use weir_core::{Error, Result, Snapshot, SnapshotGuard};
+use tokio::sync::Mutex;
+use weir_core::{Error, ErrorKind, Result, ResultExt, Snapshot, SnapshotGuard};
+use weir_postgresql::{Session, literal, written};
 
 use crate::PostgresqlReader;
+use crate::source::Described;
+
+/// The snapshot that the tables of a run share.
+#[derive(Default)]
+struct Exported(Mutex<Option<(Session, String)>>);
 
 #[async_trait]
 impl Snapshot for PostgresqlReader {
     async fn begin(&self, _channels: usize) -> Result<SnapshotGuard> {
         let described = self.describe().await?;
-        let mut sessions = Vec::with_capacity(self.endpoints.len());
+        let mut holders: Vec<Box<dyn std::any::Any + Send + Sync>> = Vec::new();
         let mut tokens = Vec::with_capacity(self.endpoints.len());
         for (number, endpoint) in self.endpoints.iter().enumerate() {
-            let mut session = endpoint.connect(&self.context).await?;
+            let mut locks = endpoint.connect(&self.context).await?;
+            let here: Vec<&Described> = self
+                .sources
+                .iter()
+                .zip(described.iter())
+                .filter(|(s, _)| s.endpoint == number)
+                .map(|(_, d)| d)
+                .collect();
             let mut lockable = Vec::new();
-            for (source, described) in self.sources.iter().zip(described.iter()) {
+            for described in &here {
                 // LOCK TABLE asks for SELECT on the whole table, which a reader of some columns may not have. Asked
                 // before the transaction: a query in it would take the snapshot.
                 lockable.push(match &described.table {
-                    Some(table) if source.endpoint == number && matches!(table.kind, 'r' | 'p') => {
+                    Some(table) if matches!(table.kind, 'r' | 'p') => {
                         let oid = table.oid;
-                        session.value::<bool>(&format!("SELECT has_table_privilege({oid}::oid, 'SELECT')")).await?
+                        locks.value::<bool>(&format!("SELECT has_table_privilege({oid}::oid, 'SELECT')")).await?
                     }
                     _ => false,
                 });
             }
-            session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-            // The locks come first: a rewrite (VACUUM FULL, TRUNCATE) between snapshot and lock would show the
-            // snapshot another heap, with rows missing. LOCK TABLE itself takes no snapshot.
-            let mut others = Vec::new();
-            for ((source, described), lockable) in self.sources.iter().zip(described.iter()).zip(lockable) {
-                if source.endpoint != number {
-                    continue;
+            locks.keep_open().await?;
+            locks.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            // The locks come first: a rewrite (TRUNCATE, ALTER TABLE) between snapshot and lock would show the snapshot
+            // another heap, with rows missing. LOCK TABLE itself takes no snapshot.
+            for (described, _) in here.iter().zip(&lockable).filter(|(_, lockable)| **lockable) {
+                let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", described.from);
+                locks.execute(&lock).await.context("table", &described.name)?;
+            }
+            // What an earlier part of the run has written needs a snapshot from after that; of queries and views nobody
+            // knows what they read.
+            let tables: Vec<_> = here.iter().filter_map(|d| d.table.as_ref()).collect();
+            let plain = tables.len() == here.len() && tables.iter().all(|t| matches!(t.kind, 'r' | 'p'));
+            let names: Vec<_> = tables.iter().filter(|_| plain).map(|t| &t.name).collect();
+            let name = format!("postgresql snapshot of {}", endpoint.identity());
+            let exported: Arc<Exported> = if written::any(&self.context.shared, endpoint, &names) {
+                let own = Arc::<Exported>::default();
+                holders.push(Box::new(own.clone()));
+                own
+            } else {
+                self.context.shared.find_or_leave(&name, Default::default)
+            };
+            let mut exported = exported.0.lock().await;
+            if let Some((session, _)) = exported.as_mut()
+                && session.execute("SELECT 1").await.is_err()
+            {
+                *exported = None;
+            }
+            let joined = exported.is_some();
+            let token = match exported.as_ref() {
+                Some((_, token)) => token.clone(),
+                None => {
+                    let mut session = endpoint.connect(&self.context).await?;
+                    session.keep_open().await?;
+                    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+                    let token: String = session.value("SELECT pg_export_snapshot()").await?;
+                    *exported = Some((session, token.clone()));
+                    token
                 }
-                if lockable {
-                    session.execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", described.from)).await?;
-                } else {
-                    // Views, queries and foreign tables cannot be locked by name; a SELECT locks what they read.
-                    others.push(format!("SELECT FROM {} LIMIT 0", described.from));
+            };
+            drop(exported);
+            locks.execute(&format!("SET TRANSACTION SNAPSHOT {}", literal(&token))).await?;
+            for (described, lockable) in here.iter().zip(lockable) {
+                match &described.table {
+                    Some(table) if joined => unchanged(&mut locks, described, table.oid).await?,
+                    _ => {}
+                }
+                // Views, queries and foreign tables cannot be locked by name; a SELECT locks what they read.
+                if !lockable {
+                    let select = format!("SELECT FROM {} LIMIT 0", described.from);
+                    locks.execute(&select).await.context("table", &described.name)?;
                 }
             }
-            for select in others {
-                session.execute(&select).await?;
-            }
-            let token: String = session.value("SELECT pg_export_snapshot()").await?;
             tokens.push(token);
-            sessions.push(session);
+            holders.push(Box::new(locks));
         }
         if tokens.is_empty() {
             return Err(Error::internal("there is nothing to take a snapshot of"));
@@ -54,7 +106,30 @@ impl Snapshot for PostgresqlReader {
         Ok(SnapshotGuard {
             description: format!("exported snapshot {}", tokens.join(", ")),
             token: json!(tokens),
-            hold: Box::new(sessions),
+            hold: Box::new(holders),
         })
     }
+}
+
+/// Checks that a table, its partitions and its children lie in the files that they lay in when the snapshot was taken.
+async fn unchanged(session: &mut Session, described: &Described, oid: i64) -> Result<()> {
+    // The catalogue's rows are those of the snapshot, the functions tell what is now.
+    let same: bool = session
+        .value(&format!(
+            "WITH RECURSIVE r(oid) AS (SELECT {oid}::oid UNION \
+               SELECT i.inhrelid FROM r JOIN pg_catalog.pg_inherits i ON i.inhparent = r.oid) \
+             SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = {oid}) AND coalesce(bool_and( \
+               pg_relation_filenode(c.oid) IS NOT DISTINCT FROM nullif(c.relfilenode, 0)), true) \
+             FROM r JOIN pg_catalog.pg_class c ON c.oid = r.oid WHERE c.relkind IN ('r', 'm')"
+        ))
+        .await
+        .context("table", &described.name)?;
+    if same {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Conflict,
+        "the table was made, emptied or rewritten after the snapshot of this run was taken: run the job again",
+    )
+    .with("table", &described.name))
 }

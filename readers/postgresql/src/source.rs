@@ -114,49 +114,19 @@ async fn of_query(session: &mut Session, sql: &str, index: usize) -> Result<Desc
     Ok(Described { name: format!("query {}", index + 1), from, columns, table: None })
 }
 
-/// The select list's entry that delivers a column in the chosen form, and the type that then comes over the wire.
-pub fn select_entry(column: &Column, field: &Field) -> String {
+/// The select list's entry that delivers a column in the chosen form: `sql` as it stands, or cast.
+pub fn select_entry(sql: &str, pg: &PgType, field: &Field) -> String {
     let cast = match extension(field) {
         Some(NATIVE) => None,
         // A cast writes the mask of every address; the type itself leaves it out where it says nothing.
-        Some(TEXT) if column.pg.text == "inet" => return format!("pg_catalog.abbrev({})", column.sql),
+        Some(TEXT) if pg.base == "inet" => return format!("pg_catalog.abbrev({sql})"),
         Some(TEXT) => Some("text"),
         // Money's binary form counts the cents of the server's locale.
-        _ if column.pg.wire() == Wire::Money => Some("numeric"),
+        _ if pg.wire() == Wire::Money => Some("numeric"),
         Some(DECIMAL) => None,
         // Enums and citext send their text, but relatives may not: the cast costs nothing.
-        _ if column.pg.wire() == Wire::Text && !column.pg.is_built_in() => Some("text"),
+        _ if pg.wire() == Wire::Text && !pg.is_built_in() => Some("text"),
         _ => None,
     };
-    match cast {
-        Some(cast) => format!("({})::{cast}", column.sql),
-        None => column.sql.clone(),
-    }
-}
-
-/// Checks that `other` has the columns of `first`, as shards must.
-pub fn same_columns(first: &Described, other: &Described) -> Result<()> {
-    let fault = if first.columns.len() != other.columns.len() {
-        Some(format!("it has {} columns and `{}` has {}", other.columns.len(), first.name, first.columns.len()))
-    } else {
-        first.columns.iter().zip(&other.columns).find_map(|(a, b)| {
-            if a.name != b.name {
-                Some(format!("it has `{}` where `{}` has `{}`", b.name, first.name, a.name))
-            } else if a.pg.base != b.pg.base {
-                Some(format!("its column `{}` is {} and that of `{}` is {}", b.name, b.pg.text, first.name, a.pg.text))
-            } else {
-                None
-            }
-        })
-    };
-    match fault {
-        None => Ok(()),
-        Some(fault) => Err(Error::new(
-            ErrorKind::Schema,
-            format!(
-                "`{}` cannot be read together with the others: {fault}; list `column`, or make a job of its own",
-                other.name
-            ),
-        )),
-    }
+    cast.map_or_else(|| sql.to_owned(), |cast| format!("({sql})::{cast}"))
 }

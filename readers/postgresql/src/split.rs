@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::to_value;
 use weir_core::{Error, Result, Split, SplitRequest};
-use weir_postgresql::catalog::{Table, TableColumn};
-use weir_postgresql::{Session, literal};
+use weir_postgresql::catalog::{Table, TableColumn, unique_keys};
+use weir_postgresql::{PgType, Session, Wire, literal};
 use weir_sql::{KeyRange, Quoting, find_name, key_ranges};
 
-use crate::source::Described;
+use crate::source::{Column, Described};
 
 /// Below this a table is read in one piece: a second connection costs more than it brings.
 const SMALL: u64 = 8 << 20;
@@ -16,56 +16,115 @@ const PER_CHANNEL: u64 = 4;
 /// Keys to look at for boundaries.
 const SAMPLE: u64 = 200_000;
 
-/// The reader's own words in a [`Split`].
+/// The reader's own words in a [`Split`]: everything that reading it takes, so that no task asks the catalogue again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Part {
-    /// The index of the source among the job's tables and queries.
-    pub source: usize,
-    /// A condition; `None` for all rows.
-    pub condition: Option<String>,
+    /// The index of the database among the job's.
+    pub endpoint: usize,
+    /// What stands after FROM.
+    pub from: String,
+    /// Conditions, joined by AND.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
+    /// All columns of the source, as the schema has them.
+    pub columns: Vec<PartColumn>,
+}
+
+/// A [`Column`], with the least of letters: each split has all of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartColumn {
+    /// Its name.
+    #[serde(rename = "n")]
+    pub name: String,
+    /// The text in the select list, where that is not the quoted name.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    sql: Option<String>,
+    #[serde(rename = "t")]
+    base: String,
+    #[serde(rename = "o")]
+    oid: u32,
+    #[serde(rename = "m")]
+    typmod: i32,
+    #[serde(rename = "k")]
+    kind: char,
+}
+
+impl PartColumn {
+    fn of(column: &Column) -> Self {
+        let PgType { base, oid, typmod, kind, .. } = column.pg.clone();
+        let sql = Some(column.sql.clone()).filter(|sql| *sql != Quoting::DOUBLE.quote(&column.name));
+        Self { name: column.name.clone(), sql, base, oid, typmod, kind }
+    }
+
+    /// The text in the select list.
+    pub fn sql(&self) -> String {
+        self.sql.clone().unwrap_or_else(|| Quoting::DOUBLE.quote(&self.name))
+    }
+
+    /// The type; of a domain, what lies below.
+    pub fn pg(&self) -> PgType {
+        let (text, base) = (self.base.clone(), self.base.clone());
+        PgType { text, base, oid: self.oid, typmod: self.typmod, kind: self.kind, labels: Vec::new() }
+    }
+}
+
+impl Part {
+    /// The column that the schema had at `index`: by its name, if the schema in hand is a younger one.
+    pub fn column(&self, index: usize, name: &str) -> Option<&PartColumn> {
+        let named = |c: &&PartColumn| c.name == name;
+        self.columns.get(index).filter(named).or_else(|| self.columns.iter().find(named)).or(self.columns.get(index))
+    }
 }
 
 /// The splits of one source. `key` is the job's `splitPk`.
 pub async fn splits(
     session: &mut Session,
-    source: usize,
+    endpoint: usize,
     described: &Described,
     filter: Option<&str>,
     key: Option<&str>,
     request: &SplitRequest,
 ) -> Result<Vec<Split>> {
-    let ranges = match &described.table {
+    let filter = filter.filter(|_| described.table.is_some());
+    let (ranges, stable) = match &described.table {
         Some(table) => ranges(session, table, filter, key, request).await?,
-        None => Vec::new(),
+        None => (Vec::new(), true),
     };
     let ranges = if ranges.is_empty() { key_ranges("", "", &[], false) } else { ranges };
     let (rows, bytes) = described.table.as_ref().map_or((None, None), |t| (t.rows, t.bytes));
     // Ranges are made about equal; that of NULL keys is unknown, and as likely none.
     let share = |total: Option<u64>| total.map(|n| n / ranges.len() as u64);
+    let columns: Vec<_> = described.columns.iter().map(PartColumn::of).collect();
     ranges
         .iter()
         .map(|range| {
+            let part = Part {
+                endpoint,
+                from: described.from.clone(),
+                conditions: filter.map(str::to_owned).into_iter().chain(range.condition.clone()).collect(),
+                columns: columns.clone(),
+            };
             Ok(Split {
                 id: 0,
                 table: described.name.clone(),
                 description: range.description.clone(),
                 rows: share(rows),
                 bytes: share(bytes),
-                stable: false,
-                part: to_value(Part { source, condition: range.condition.clone() })
-                    .map_err(|e| Error::internal("a split cannot be written").because(e))?,
+                stable,
+                part: to_value(part).map_err(|e| Error::internal("a split cannot be written").because(e))?,
             })
         })
         .collect()
 }
 
+/// The ranges, and whether they mean the same rows in every snapshot.
 async fn ranges(
     session: &mut Session,
     table: &Table,
     filter: Option<&str>,
     key: Option<&str>,
     request: &SplitRequest,
-) -> Result<Vec<KeyRange>> {
+) -> Result<(Vec<KeyRange>, bool)> {
     // A wrong splitPk is wrong for a small table too.
     let chosen = match key {
         Some(key) => {
@@ -77,17 +136,45 @@ async fn ranges(
     };
     let pieces = pieces(table, request, chosen.is_some());
     if pieces < 2 || request.limit.is_some_and(|limit| limit < 100_000) {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), true));
+    }
+    let mut chosen = chosen;
+    if chosen.is_none() && request.stable {
+        chosen = lasting_key(session, table).await?;
     }
     // Rows stay where they are only for a snapshot whose tables are locked; and before version 14 each range of pages
     // was a scan of the whole table.
     if chosen.is_none() && table.heap && session.version >= 140_000 && request.snapshot.is_some() {
-        return Ok(page_ranges(table.pages, pieces));
+        return Ok((page_ranges(table.pages, pieces), false));
     }
     match chosen.or_else(|| table.key().first().copied()) {
-        Some(column) => by_key(session, table, column, filter, pieces).await,
-        None => Ok(Vec::new()),
+        Some(column) => Ok((by_key(session, table, column, filter, pieces).await?, true)),
+        None => Ok((Vec::new(), true)),
     }
+}
+
+/// The column whose ranges last: the primary key, else a unique key that is never NULL, else the first column of a wider
+/// primary key; of a type whose values are many and cheap to compare.
+async fn lasting_key<'a>(session: &mut Session, table: &'a Table) -> Result<Option<&'a TableColumn>> {
+    let fits = |column: &&TableColumn| {
+        column.pg.kind == 'b'
+            && matches!(column.pg.wire(), Wire::Int2 | Wire::Int4 | Wire::Int8 | Wire::Uuid | Wire::Text)
+    };
+    let key = table.key();
+    if let [column] = key.as_slice()
+        && fits(column)
+    {
+        return Ok(Some(*column));
+    }
+    for unique in unique_keys(session, table).await? {
+        if let [name] = unique.as_slice()
+            && let Some(column) = table.column(name).filter(fits)
+            && !column.nullable
+        {
+            return Ok(Some(column));
+        }
+    }
+    Ok(key.first().copied().filter(|c| fits(c)))
 }
 
 fn pieces(table: &Table, request: &SplitRequest, asked: bool) -> u64 {
@@ -139,6 +226,10 @@ async fn by_key(
         Some(rows) if rows > 4 * SAMPLE && matches!(table.kind, 'r' | 'p' | 'm') => {
             format!(" TABLESAMPLE SYSTEM ({:.6})", (100.0 * SAMPLE as f64 / rows as f64).clamp(0.0001, 100.0))
         }
+        // Never analysed: by its pages, some twenty rows each at least.
+        None if table.pages > SAMPLE / 10 && matches!(table.kind, 'r' | 'm') => {
+            format!(" TABLESAMPLE SYSTEM ({:.6})", (10.0 * SAMPLE as f64 / table.pages as f64).clamp(0.0001, 100.0))
+        }
         _ => String::new(),
     };
     let filter = filter.map(|f| format!(" AND ({f}\n)")).unwrap_or_default();
@@ -164,6 +255,29 @@ async fn by_key(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_columns_place_may_move_but_not_its_name() {
+        let column = |name: &str| PartColumn {
+            name: name.into(),
+            sql: None,
+            base: "integer".into(),
+            oid: 23,
+            typmod: -1,
+            kind: 'b',
+        };
+        let columns = vec![column("a"), column("b"), column("b")];
+        let part = Part { endpoint: 0, from: "t".into(), conditions: Vec::new(), columns };
+        assert_eq!(part.column(0, "a").unwrap().name, "a");
+        assert_eq!(part.column(0, "b").unwrap().name, "b");
+        assert_eq!(part.column(2, "c").unwrap().name, "b", "renamed on the way to the target");
+        assert!(part.column(3, "c").is_none());
+        assert_eq!(part.columns[0].sql(), "\"a\"");
+        assert_eq!(
+            serde_json::to_string(&part.columns[0]).unwrap(),
+            r#"{"n":"a","t":"integer","o":23,"m":-1,"k":"b"}"#
+        );
+    }
 
     #[test]
     fn page_ranges_touch_and_the_last_is_open() {

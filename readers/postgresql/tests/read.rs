@@ -186,6 +186,11 @@ async fn a_snapshot_shows_one_moment_in_ranges_of_pages() {
     assert!(database.try_execute("SET lock_timeout = '100ms'; VACUUM FULL t").await.is_err());
     drop(guard);
     tokio::time::sleep(Duration::from_millis(200)).await;
+    // With the guard go the locks; the snapshot stays for the other tables of the run, until its connection breaks.
+    database.execute("VACUUM FULL t").await;
+    assert_eq!(read_with(&reader, options.clone()).await.unwrap().rows(), 20_000);
+    database.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(read_with(&reader, options).await.err().unwrap().kind(), ErrorKind::Conflict);
 }
 
@@ -223,8 +228,9 @@ async fn columns_may_be_expressions_and_sources_queries() {
     assert_eq!(query.cells(), [[text("2.50"), text("2.50"), text("1")]]);
     assert_eq!(query.schema.columns[0].native_type, "numeric(6,2)");
     assert_eq!(read(json!({"table": "a, b"})).await.unwrap().sorted_cells().len(), 2);
-    let error = read(json!({"table": ["a", "c"]})).await.err().unwrap();
-    assert!(error.kind() == ErrorKind::Schema && error.message().contains("bigint"), "{error}");
+    let wider = read(json!({"table": ["a", "c"]})).await.unwrap();
+    assert_eq!(wider.schema.columns[0].native_type, "bigint");
+    assert_eq!(wider.sorted_cells().len(), 1);
     let error = read(json!({"table": "a", "column": ["idd"]})).await.err().unwrap();
     assert!(error.message().contains("did you mean `id`"), "{error}");
     assert!(read(json!({"table": "a", "querySql": "select 1"})).await.is_err());

@@ -100,6 +100,16 @@ impl Endpoint {
         format!("{}/{}", hosts.join(","), url.database.as_deref().unwrap_or_default())
     }
 
+    /// Which database as which user: equal for endpoints that see the same snapshots.
+    pub fn identity(&self) -> String {
+        let one = |url: &PgUrl| {
+            let hosts: Vec<_> = url.hosts.iter().map(|(h, p)| format!("{h}:{p}")).collect();
+            let user = url.username.as_deref().unwrap_or_default();
+            format!("{user}@{}/{}", hosts.join(","), url.database.as_deref().unwrap_or(user))
+        };
+        self.urls.iter().map(one).collect::<Vec<_>>().join(" ")
+    }
+
     /// Opens a session on the first host that answers.
     ///
     /// # Errors

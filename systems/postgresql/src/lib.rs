@@ -9,6 +9,7 @@ pub mod copy;
 pub mod error;
 pub mod types;
 pub mod url;
+pub mod written;
 
 pub use connection::{Endpoint, Session, Stopper, TlsConfig, literal};
 pub use types::{PgType, SYSTEM, Wire};

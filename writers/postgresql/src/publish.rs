@@ -158,7 +158,8 @@ async fn update_matched(
             set.push(format!("{name} = DEFAULT"));
             continue;
         }
-        (mine.push(format!("t.{name}")), theirs.push(format!("s.{name}")));
+        mine.push(format!("t.{name}"));
+        theirs.push(format!("s.{name}"));
         if column.identity_always {
             // No UPDATE can write it.
             let sql =

@@ -5,7 +5,7 @@ use weir_core::{
     Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Receipt, Recorded, Result, ResultExt, TargetColumn,
     TargetSchema, TaskId, TaskWriter, WritePlan, WriteRequest, Writer,
 };
-use weir_postgresql::{Endpoint, Session, catalog};
+use weir_postgresql::{Endpoint, Session, catalog, written};
 use weir_sql::TableName;
 use weir_sql::columns::{is_all, resolve_target_columns};
 use weir_sql::commits::PREPARED;
@@ -83,6 +83,7 @@ impl Writer for PostgresqlWriter {
 
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let state = State::of(plan)?;
+        written::note(&self.context.shared, &self.endpoint, &state.table);
         let mut session = self.connect().await?;
         if let Some(commits) = &state.records {
             record::create(&mut session, commits).await?;
