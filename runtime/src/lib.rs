@@ -44,7 +44,7 @@ pub mod transform;
 pub use check::{EndCheck, check, check_data_source};
 pub use dirty::QuarantineRow;
 pub use job::{Endpoint, Entry, ErrorLimit, Job, LoadOptions, Setting};
-pub use ledger::{EntryRecord, Ledger, Progress, RunRecord, RunStatus, SplitRecord};
+pub use ledger::{EntryProgress, EntryRecord, Ledger, RunRecord, RunStatus, SplitRecord};
 pub use observer::{Event, Observer, Silent, TableProgress};
 pub use options::{Quarantine, RunOptions, Start, default_state_dir};
 pub use plan::{ColumnPlan, EntryPlan, Plan, plan};

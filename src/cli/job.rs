@@ -11,12 +11,28 @@ use super::arguments::{JobArguments, SourceArguments};
 
 /// Reads the job file, or stdin for `-`, and shows which file is wrong.
 pub(crate) fn load(path: &Path, arguments: &JobArguments) -> Result<Job, Error> {
-    let mut options = LoadOptions {
-        parameters: parameters(&arguments.parameters)?,
-        at: arguments.at.clone(),
-        strict: arguments.strict,
-        ..options(&arguments.sources)
+    load_as_begun(path, arguments, None)
+}
+
+/// As [`load`], for a run that was begun before: its parameters and its time hold.
+pub(crate) fn load_as_begun(
+    path: &Path,
+    arguments: &JobArguments,
+    begun_with: Option<(Vec<(String, String)>, String)>,
+) -> Result<Job, Error> {
+    let given = parameters(&arguments.parameters)?;
+    let (parameters, at) = match begun_with {
+        None => (given, arguments.at.clone()),
+        Some((begun_with, at)) => {
+            if let Some((name, value)) = given.iter().find(|pair| !begun_with.contains(pair)) {
+                return Err(Error::config(format!(
+                    "-p {name}={value} differs from what the run was begun with: leave it out, or start another run"
+                )));
+            }
+            (begun_with, Some(at))
+        }
     };
+    let mut options = LoadOptions { parameters, at, strict: arguments.strict, ..options(&arguments.sources) };
     let text = if path == Path::new("-") {
         let mut text = String::new();
         std::io::stdin()

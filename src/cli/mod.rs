@@ -11,6 +11,7 @@ mod output;
 mod plan;
 mod progress;
 mod run;
+mod runs;
 mod signals;
 mod style;
 mod summary;
@@ -48,6 +49,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Copy(arguments) => copy::copy(&arguments),
         Command::New(arguments) => new::new(&arguments),
         Command::Tables(arguments) => tables::tables(&arguments),
+        Command::Runs(arguments) => runs::runs(&arguments),
     }
 }
 

@@ -1,13 +1,13 @@
 //! `weir run`
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{SecondsFormat, Utc};
 use tokio_util::sync::CancellationToken;
 use weir::core::{Error, ErrorKind};
-use weir::{ErrorReport, Job, Quarantine, Report, RunOptions, Status};
+use weir::{ErrorReport, Job, Ledger, Quarantine, Report, RunOptions, RunRecord, Start, Status};
 
 use super::arguments::{RunArguments, RunningArguments};
 use super::progress::Progress;
@@ -18,8 +18,15 @@ use super::{Outcome, job, logging, output, runtime, style, summary};
 /// Reads the job and runs it.
 pub(crate) fn run(arguments: &RunArguments) -> Outcome {
     logging::start(&arguments.running.logging);
-    match job::load(&arguments.job, &arguments.reading) {
-        Ok(job) => run_job(&job, &arguments.running),
+    match load(arguments) {
+        Ok(job) => {
+            let start = match (arguments.resume, arguments.fresh) {
+                (true, _) => Start::Resume,
+                (_, true) => Start::Fresh,
+                _ => Start::New,
+            };
+            run_job(&job, &arguments.running, arguments.run_id.clone(), start)
+        }
         Err(error) => {
             // Whoever waits for the report learns of this too; the error itself is what decides the exit code.
             if let Some(path) = &arguments.running.report {
@@ -30,14 +37,48 @@ pub(crate) fn run(arguments: &RunArguments) -> Outcome {
     }
 }
 
+/// The job; that of a run to be continued with the parameters and the time it was begun with.
+fn load(arguments: &RunArguments) -> Result<Job, Error> {
+    let record = recorded(arguments)?.filter(|record| record.is_unfinished());
+    let begun_with = record.map(|record| (record.parameters.into_iter().collect(), record.at));
+    job::load_as_begun(&arguments.job, &arguments.reading, begun_with)
+}
+
+/// The run that the call means to continue, as far as its file or its name tells.
+fn recorded(arguments: &RunArguments) -> Result<Option<RunRecord>, Error> {
+    let Some(state_dir) = state_dir(arguments.running.state_dir.as_deref()) else { return Ok(None) };
+    if !arguments.resume && arguments.run_id.is_none() {
+        return Ok(None);
+    }
+    let path = std::path::absolute(&arguments.job).unwrap_or_else(|_| arguments.job.clone());
+    runtime()?.block_on(async {
+        let Some(ledger) = Ledger::find_in(&state_dir).await? else { return Ok(None) };
+        match &arguments.run_id {
+            Some(id) => ledger.run(id).await,
+            None => ledger.last_run(&path.display().to_string()).await,
+        }
+    })
+}
+
+/// Where the state is kept; `off` for nowhere.
+pub(super) fn state_dir(argument: Option<&Path>) -> Option<PathBuf> {
+    match argument {
+        Some(off) if off == Path::new("off") => None,
+        Some(path) => Some(path.to_owned()),
+        None => Some(weir::default_state_dir()),
+    }
+}
+
 /// Runs a job, shows what happens and how it ended.
-pub(crate) fn run_job(job: &Job, arguments: &RunningArguments) -> Outcome {
+pub(crate) fn run_job(job: &Job, arguments: &RunningArguments, run_id: Option<String>, start: Start) -> Outcome {
     let progress = Arc::new(Progress::new(&arguments.logging));
     let cancel = CancellationToken::new();
     let options = RunOptions {
         observer: progress.clone(),
         cancel: cancel.clone(),
-        state_dir: arguments.state_dir.clone(),
+        run_id,
+        start,
+        state_dir: state_dir(arguments.state_dir.as_deref()),
         quarantine: quarantine(arguments.quarantine.as_deref()),
         limit: arguments.limit,
         error_limit: arguments.error_limit,

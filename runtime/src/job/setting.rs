@@ -1,10 +1,11 @@
 //! `setting` and `core`: limits and tolerances, in the words of all forms.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::model::{ErrorLimit, Setting};
+use super::model::{ErrorLimit, Retry, Setting};
 use super::notes::Notes;
 use super::text::child;
 use super::validate::{is_empty, show};
@@ -56,7 +57,7 @@ pub(crate) fn read(parts: &Parts<'_>, notes: &mut Notes) -> Setting {
         parts.setting,
         parts.pointer,
         "setting",
-        &["speed", "errorLimit", "timeZone"],
+        &["speed", "errorLimit", "timeZone", "retry", "timeout"],
         &[
             ("executeMode", "there is one way to run"),
             ("failoverEnable", "there is one machine"),
@@ -68,7 +69,28 @@ pub(crate) fn read(parts: &Parts<'_>, notes: &mut Notes) -> Setting {
     speed(parts, &mut setting, notes);
     per_channel(parts.core, &mut setting, notes);
     setting.error_limit = error_limit(&parts.setting["errorLimit"], &child(parts.pointer, "errorLimit"), notes);
+    setting.retry = retry(&parts.setting["retry"], &child(parts.pointer, "retry"), notes);
+    let timeout = notes.number(&parts.setting["timeout"], &child(parts.pointer, "timeout"), "a number of seconds");
+    setting.timeout = timeout.filter(|seconds| *seconds >= 1.0).map(|seconds| seconds as u64);
     setting
+}
+
+fn retry(value: &Value, at: &str, notes: &mut Notes) -> Retry {
+    let mut retry = Retry::default();
+    if is_empty(value) || !notes.object(value, at) {
+        return retry;
+    }
+    notes.unknown_keys(value, at, "retry", &["times", "interval", "maxInterval"], &[]);
+    if let Some(times) = notes.number(&value["times"], &child(at, "times"), "a whole number, 0 for never") {
+        retry.times = times.max(0.0) as u32;
+    }
+    let mut seconds = |key: &str| {
+        let seconds = notes.number(&value[key], &child(at, key), "a number of seconds")?;
+        Duration::try_from_secs_f64(seconds).ok()
+    };
+    retry.interval = seconds("interval").unwrap_or(retry.interval);
+    retry.max_interval = seconds("maxInterval").unwrap_or(retry.max_interval).max(retry.interval);
+    retry
 }
 
 fn speed(parts: &Parts<'_>, setting: &mut Setting, notes: &mut Notes) {

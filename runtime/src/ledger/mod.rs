@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use weir_core::{Committed, Error, ErrorKind, Receipt, Result};
 
 pub use lock::JobLock;
-pub use records::{EntryRecord, Progress, RunRecord, RunStatus, SplitRecord};
+pub use records::{EntryProgress, EntryRecord, RunRecord, RunStatus, SplitRecord};
 
 /// The file in the state folder.
 const FILE: &str = "ledger.db";
@@ -190,14 +190,14 @@ impl Ledger {
     }
 
     /// How far a run is: splits and finished splits of each entry.
-    pub async fn progress(&self, run_id: &str) -> Result<Vec<Progress>> {
+    pub async fn progress(&self, run_id: &str) -> Result<Vec<EntryProgress>> {
         let mut connection = self.connection.lock().await;
         let query = sqlx::query(
             "SELECT entry, count(*) AS splits, count(receipt) AS finished, \
              coalesce(sum(receipt ->> '$.rows'), 0) AS rows FROM splits WHERE run_id = ?1 GROUP BY entry ORDER BY entry",
         );
         let rows = query.bind(run_id).fetch_all(&mut *connection).await.map_err(failed)?;
-        let of = |row: &SqliteRow| Progress {
+        let of = |row: &SqliteRow| EntryProgress {
             entry: row.get("entry"),
             splits: row.get("splits"),
             finished: row.get("finished"),

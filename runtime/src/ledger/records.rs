@@ -114,7 +114,7 @@ pub struct SplitRecord {
 
 /// How far an entry is.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Progress {
+pub struct EntryProgress {
     /// The entry's index in the job.
     pub entry: u32,
     /// Its splits.

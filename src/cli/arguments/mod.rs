@@ -48,6 +48,8 @@ pub(crate) enum Command {
     New(NewArguments),
     /// List the tables of a system with their sizes
     Tables(TablesArguments),
+    /// List the runs of this machine, or show one
+    Runs(RunsArguments),
 }
 
 /// `weir run`
@@ -59,15 +61,49 @@ Examples:
   weir run shop.json -p\"-Ddt=20251031 -Dchannels=4\"
   weir run shop.json --at 2025-11-01 --env prod
   weir run shop.json --limit 100 --error-limit unlimited
+  weir run shop.json --resume                        go on where the last run ended
+  weir run shop.json --run-id shop-20251031          start, continue or report that run
   generate-job | weir run -")]
 pub(crate) struct RunArguments {
     /// The job file, in DataX's form or DataWorks' script mode; - is stdin
     #[arg(value_name = "JOB")]
     pub job: PathBuf,
+    /// Continue the job's last run, if it did not succeed, with its parameters and time; else begin one
+    #[arg(long, conflicts_with_all = ["run_id", "fresh", "limit"])]
+    pub resume: bool,
+    /// Name the run: a new name begins it, a known one continues it, or reports it when it has succeeded
+    ///
+    /// A scheduler may repeat the same call after any crash: the rows arrive once.
+    #[arg(long, value_name = "ID", conflicts_with = "limit")]
+    pub run_id: Option<String>,
+    /// Begin anew although an earlier run has left rows at the target for good; they are written again
+    #[arg(long)]
+    pub fresh: bool,
     #[command(flatten)]
     pub reading: JobArguments,
     #[command(flatten)]
     pub running: RunningArguments,
+}
+
+/// `weir runs`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weir runs
+  weir runs 019a3c5e7d2f7c3f9f1f0f6f3c1d2e3f --format json")]
+pub(crate) struct RunsArguments {
+    /// One run, with its tables
+    #[arg(value_name = "RUN_ID")]
+    pub run_id: Option<String>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    /// The most runs to list
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub last: u32,
+    /// The folder with the ledger; WEIR_STATE_DIR or the user's state folder by default
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// `weir plan`
