@@ -20,11 +20,31 @@ pub struct MySqlReaderConfig {
     /// What becomes of dates that no calendar has (`0000-00-00`): `error` makes the row dirty, `null` makes the value
     /// NULL. By default error under our name and null under DataX's.
     pub zero_date: Option<ZeroDate>,
+    /// Whether all splits of a run see one moment of the source. `auto` (default) needs no more than SELECT: it opens the
+    /// snapshots of all connections together and compares the server's binlog position before and after, where that is
+    /// readable; the plan says what was achieved. `snapshot` makes sure, with FLUSH TABLES WITH READ LOCK or LOCK TABLES
+    /// … READ until all connections have begun, else with one connection for all splits. `none` lets each split see the
+    /// moment at which its own read begins.
+    pub consistency: Consistency,
     /// Whether `tinyint(1)` is read as a boolean; every value but 0 is then true.
     #[serde(rename = "tinyInt1isBit")]
     pub tiny_int1is_bit: Option<bool>,
     /// Whether `year` is read as the first of January.
     pub year_is_date_type: Option<bool>,
+}
+
+/// Whether splits see one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Consistency {
+    /// As near as SELECT alone can bring it.
+    #[default]
+    Auto,
+    /// For certain, or not at all.
+    Snapshot,
+    /// Each split its own.
+    None,
 }
 
 impl MySqlReaderConfig {

@@ -4,9 +4,8 @@
 //! ranges of the primary key (or of `splitPk`) whose boundaries the server itself has ordered, so they cover every row
 //! exactly once under any collation.
 //!
-//! Each split is read in a consistent snapshot of its own. A MySQL connection cannot join another one's snapshot, so
-//! the splits of a busy table see moments close to each other, not the same one; for one moment let the table have one
-//! split (`"channel": 1` in DataX's form, no `splitPk`), or stop the writers.
+//! All splits of a run see one moment, as nearly as `consistency` asks for: a MySQL connection cannot join another one's
+//! snapshot, so the connections are opened ahead and begin together.
 //!
 //! | MySQL | Arrow |
 //! |-|-|
@@ -29,6 +28,7 @@ mod config;
 mod decode;
 mod numbers;
 mod reader;
+mod snapshot;
 mod source;
 mod split;
 
@@ -37,7 +37,7 @@ use std::sync::Arc;
 use weir_core::config::parse;
 use weir_core::{Catalog, ReaderPlugin, inventory};
 
-pub use config::MySqlReaderConfig;
+pub use config::{Consistency, MySqlReaderConfig};
 pub use reader::MySqlReader;
 
 inventory::submit! {

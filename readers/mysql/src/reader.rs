@@ -14,27 +14,28 @@ use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::OnceCell;
 use weir_core::{
     BatchSender, Check, ConnectorContext, DirtyRow, Error, ErrorKind, Faults, MAX_BATCH_BYTES, MAX_BATCH_ROWS,
-    ReadRequest, Reader, Result, ResultExt, SourceSchema, SourceTable, Split, SplitRequest,
+    ReadRequest, Reader, Result, ResultExt, Snapshot, SourceSchema, SourceTable, Split, SplitRequest,
 };
-use weir_mysql::{Options, Session, Setup, Shape, ZeroDate, connect_first, connect_rows, from_sqlx};
+use weir_mysql::{Options, RowSession, Session, Setup, Shape, Watch, ZeroDate, connect_first, connect_rows, from_sqlx};
 use weir_sql::{Object, Sources, columns::is_all, labels, statements::select};
 
-use crate::config::MySqlReaderConfig;
+use crate::config::{Consistency, MySqlReaderConfig};
 use crate::decode::Decoder;
 use crate::numbers::Bad;
+use crate::snapshot;
 use crate::source::{Described, Location, check_equal, look};
 use crate::split::{Part, plan};
 
 /// Reads one logical table: a table, several shards, or statements.
 pub struct MySqlReader {
     config: MySqlReaderConfig,
-    locations: Vec<Location>,
+    pub(crate) locations: Vec<Location>,
     /// What was ignored.
     warnings: Vec<String>,
-    setup: Setup,
+    pub(crate) setup: Setup,
     shape: Shape,
     zero_date: ZeroDate,
-    context: ConnectorContext,
+    pub(crate) context: ConnectorContext,
     described: OnceCell<Arc<Vec<Described>>>,
 }
 
@@ -70,7 +71,11 @@ impl MySqlReader {
         })
     }
 
-    async fn described(&self) -> Result<Arc<Vec<Described>>> {
+    pub(crate) fn consistency(&self) -> Consistency {
+        self.config.consistency
+    }
+
+    pub(crate) async fn described(&self) -> Result<Arc<Vec<Described>>> {
         self.described.get_or_try_init(|| self.look_at_all()).await.cloned()
     }
 
@@ -137,6 +142,11 @@ impl Reader for MySqlReader {
                 if all.iter().any(|d| d.columns[i].cell.type_text != offered.cell.type_text) {
                     column.representations.retain(|f| weir_core::field::extension(f) != Some(weir_core::field::NATIVE));
                 }
+                // Where zero dates become NULL, no form may carry them past.
+                if self.may_be_zero(&offered.cell.type_text) {
+                    use weir_core::field::{NATIVE, TEXT, extension};
+                    column.representations.retain(|f| !matches!(extension(f), Some(NATIVE | TEXT)));
+                }
                 schema.columns.push(column);
             }
         }
@@ -171,6 +181,10 @@ impl Reader for MySqlReader {
         self.read_part(&part, location, request, output).await.context("table", &split.table)
     }
 
+    fn snapshot(&self) -> Option<&dyn Snapshot> {
+        (self.config.consistency != Consistency::None).then_some(self)
+    }
+
     async fn check(&self) -> Vec<Check> {
         let mut checks = Vec::new();
         let mut held = None;
@@ -187,6 +201,9 @@ impl Reader for MySqlReader {
             if !checks.iter().any(|c: &Check| c.what == format!("login {place}")) {
                 let version = weir_mysql::server(session).await.map(|s| s.version).unwrap_or_default();
                 checks.push(Check::ok(format!("login {place}"), format!("server {version}")));
+                if self.config.consistency == Consistency::Snapshot {
+                    checks.push(snapshot::check(session).await);
+                }
             }
             let columns = self.config.common.column.as_slice();
             let what = match &location.object {
@@ -238,46 +255,113 @@ impl MySqlReader {
             decoders.push(Decoder::new(&cell.kind(), &column.field, self.zero_date)?);
         }
         let (sql, places) = self.statement(part, request);
-        let mut session = connect_rows(&location.options, &self.setup, &self.context).await?;
-        session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
-        let (kill, timeout) = (session.kill(), session.socket_timeout());
-        let mut batch = Building::new(schema, decoders);
+        let limit = request.limit.unwrap_or(u64::MAX);
+        let mut wanted = Wanted { sql, places, batch: Building::new(schema, decoders), left: limit };
+        let Some(token) = &request.snapshot else {
+            let mut session = connect_rows(&location.options, &self.setup, &self.context).await?;
+            session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
+            return self.rows(&mut session, &mut wanted, output, false).await.result;
+        };
+        let mut loan = snapshot::borrow(&self.context, token, part.source).await?;
+        let end = self.rows(loan.session()?, &mut wanted, output, true).await;
+        match end.result {
+            Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) && !end.clean => {
+                Err(loan.broke(error))
+            }
+            result => {
+                if end.clean {
+                    loan.give_back();
+                }
+                result
+            }
+        }
+    }
+
+    /// Runs the statement and sends its rows. `keep`: the connection will be used again.
+    async fn rows(
+        &self,
+        session: &mut RowSession,
+        wanted: &mut Wanted,
+        output: &mut dyn BatchSender,
+        keep: bool,
+    ) -> End {
+        let (watch, timeout) = (session.watch(), session.socket_timeout());
+        let mut stream = sqlx::raw_sql(AssertSqlSafe(wanted.sql.clone())).fetch(&mut session.conn);
+        let ended = self.pump(&mut stream, &watch, timeout, wanted, output).await;
+        if let Ok(true) = ended {
+            return End { result: Ok(()), clean: true };
+        }
+        if !keep {
+            // Rows that nobody wants any more may still be on their way; hanging up is the quickest end.
+            watch.kill_later();
+            return End { result: ended.map(drop), clean: false };
+        }
+        // Of another one the server has said its last word; a broken connection has none.
+        let broken = matches!(&ended, Err(e) if matches!(e.kind(), ErrorKind::Unreachable | ErrorKind::Timeout));
+        if broken {
+            return End { result: ended.map(drop), clean: false };
+        }
+        let drained = async {
+            let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+            tokio::join!(watch.kill(), rest).0
+        };
+        let drained = tokio::time::timeout(DRAIN, drained).await;
+        drop(stream);
+        let mut clean = matches!(drained, Ok(Ok(())));
+        if clean {
+            // A kill that came after the end may meet the next statement instead: let it be this one.
+            let absorb = sqlx::raw_sql("DO 0").execute(&mut session.conn);
+            let absorbed = tokio::time::timeout(DRAIN, absorb).await;
+            clean = matches!(absorbed, Ok(Ok(_) | Err(sqlx::Error::Database(_))));
+        }
+        End { result: ended.map(drop), clean }
+    }
+
+    /// `true`: the server has sent everything.
+    async fn pump<S>(
+        &self,
+        stream: &mut S,
+        watch: &Watch,
+        timeout: Option<std::time::Duration>,
+        wanted: &mut Wanted,
+        output: &mut dyn BatchSender,
+    ) -> Result<bool>
+    where
+        S: futures::Stream<Item = sqlx::Result<MySqlRow>> + Unpin + Send,
+    {
         let mut stopped = std::pin::pin!(self.context.cancel.cancelled());
-        let mut left = request.limit.unwrap_or(u64::MAX);
-        let mut stream = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(&mut session.conn);
-        while left > 0 {
+        let mut silence = std::pin::pin!(watch.silence());
+        let Wanted { batch, places, left, .. } = wanted;
+        let mut whole = false;
+        while *left > 0 {
             let row = tokio::select! {
                 biased;
-                row = next(&mut stream, timeout) => row.inspect_err(|e| {
-                    if e.kind() == ErrorKind::Timeout { kill() }
+                row = next(stream, timeout) => row.inspect_err(|e| {
+                    if e.kind() == ErrorKind::Timeout { watch.kill_later() }
                 })?,
-                () = &mut stopped => {
-                    kill();
-                    return Err(Error::cancelled());
-                }
+                () = &mut stopped => return Err(Error::cancelled()),
+                error = &mut silence => return Err(error),
             };
-            let Some(row) = row else { break };
-            left -= 1;
-            let bytes = batch.bytes_of(&row, &places);
+            watch.heard();
+            let Some(row) = row else {
+                whole = true;
+                break;
+            };
+            *left -= 1;
+            let bytes = batch.bytes_of(&row, places);
             if batch.is_full(bytes)
                 && let Some(full) = batch.finish()?
             {
                 output.send(full).await?;
             }
-            if let Some(dirty) = batch.append(&row, &places, bytes)? {
+            if let Some(dirty) = batch.append(&row, places, bytes)? {
                 output.reject(dirty).await?;
             }
         }
-        let unread = left == 0;
-        drop(stream);
         if let Some(rest) = batch.finish()? {
             output.send(rest).await?;
         }
-        if unread {
-            // Rows that nobody wants any more may still be on their way; hanging up is the quickest end.
-            kill();
-        }
-        Ok(())
+        Ok(whole)
     }
 
     /// The statement, and where each wanted column stands in its rows.
@@ -309,6 +393,24 @@ impl MySqlReader {
             (part.from.clone(), request.columns.iter().map(|c| c.index).collect())
         }
     }
+}
+
+/// How long the rest of a statement is waited for that was stopped, so that its connection can be used again.
+const DRAIN: std::time::Duration = std::time::Duration::from_millis(600);
+
+/// What is to be read.
+struct Wanted {
+    sql: String,
+    places: Vec<usize>,
+    batch: Building,
+    left: u64,
+}
+
+/// How the rows of a statement ended.
+struct End {
+    result: Result<()>,
+    /// Whether nothing is left on the connection.
+    clean: bool,
 }
 
 async fn next<S>(stream: &mut S, timeout: Option<std::time::Duration>) -> Result<Option<MySqlRow>>

@@ -1,6 +1,7 @@
 //! Connections of both drivers, and statements that end when the run is stopped.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable};
@@ -58,11 +59,15 @@ async fn first<'a, T, F: Future<Output = Result<T>>>(
 /// Why there is no connection, with the server's place.
 pub async fn connect(options: &Options, setup: &Setup, context: &ConnectorContext) -> Result<Session> {
     let work = async {
-        let mut conn = within(options, open(options)).await?;
-        conn.query_drop(Setup::essential()).await.map_err(from_async)?;
-        for statement in Setup::optional() {
-            tolerate(conn.query_drop(statement).await.map_err(from_async))?;
-        }
+        let mut conn = within(options, async {
+            let mut conn = open(options).await?;
+            conn.query_drop(Setup::essential()).await.map_err(from_async)?;
+            for statement in Setup::optional() {
+                tolerate(conn.query_drop(statement).await.map_err(from_async))?;
+            }
+            Ok(conn)
+        })
+        .await?;
         for statement in options.session.iter().chain(&setup.session) {
             conn.query_drop(statement).await.map_err(|e| from_async(e).with("statement", "session"))?;
         }
@@ -82,14 +87,18 @@ pub async fn connect_rows(all: &[Options], setup: &Setup, context: &ConnectorCon
 
 async fn rows(options: &Options, setup: &Setup, context: &ConnectorContext) -> Result<RowSession> {
     let work = async {
-        let mut conn = within(options, open_rows(options)).await?;
         let run = async |conn: &mut MySqlConnection, sql: &str| {
             sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await.map(drop).map_err(from_sqlx)
         };
-        run(&mut conn, Setup::essential()).await?;
-        for statement in Setup::optional() {
-            tolerate(run(&mut conn, statement).await)?;
-        }
+        let mut conn = within(options, async {
+            let mut conn = open_rows(options).await?;
+            run(&mut conn, Setup::essential()).await?;
+            for statement in Setup::optional() {
+                tolerate(run(&mut conn, statement).await)?;
+            }
+            Ok(conn)
+        })
+        .await?;
         for statement in options.session.iter().chain(&setup.session) {
             run(&mut conn, statement).await.map_err(|e| e.with("statement", "session"))?;
         }
@@ -288,15 +297,108 @@ impl RowSession {
         guarded(&options, &context, id, work).await
     }
 
+    /// All rows of a query for a few of them, as text.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn cells(&mut self, sql: &str) -> Result<Vec<Vec<String>>> {
+        let (id, options, context) = (self.id, self.options.clone(), self.context.clone());
+        let work = async {
+            let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.conn).await;
+            let cell = |row: &sqlx::mysql::MySqlRow, i: usize| {
+                let bytes = row.try_get_unchecked::<Option<&[u8]>, _>(i).ok().flatten();
+                bytes.map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default()
+            };
+            Ok(rows.map_err(from_sqlx)?.iter().map(|row| (0..row.len()).map(|i| cell(row, i)).collect()).collect())
+        };
+        guarded(&options, &context, id, work).await
+    }
+
     /// What a wait for rows needs besides the connection: server, context and the connection's id there.
-    pub fn kill(&self) -> impl Fn() + Send + Sync + use<> {
-        let (options, context, id) = (self.options.clone(), self.context.clone(), self.id);
-        move || kill_later(&options, &context, id)
+    pub fn watch(&self) -> Watch {
+        Watch { options: self.options.clone(), context: self.context.clone(), id: self.id, progress: AtomicU64::new(0) }
+    }
+
+    /// The run that the session works for from now on: one that was opened ahead of its task ends with the task.
+    pub fn serve(&mut self, context: &ConnectorContext) {
+        self.context = context.clone();
     }
 
     /// How long to wait for the server's next word.
     pub fn socket_timeout(&self) -> Option<Duration> {
         self.options.socket_timeout
+    }
+}
+
+/// Looks after a connection on which somebody waits for the server.
+pub struct Watch {
+    options: Options,
+    context: ConnectorContext,
+    id: u64,
+    progress: AtomicU64,
+}
+
+impl Watch {
+    /// Something came.
+    pub fn heard(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends the running statement, some time.
+    pub fn kill_later(&self) {
+        kill_later(&self.options, &self.context, self.id);
+    }
+
+    /// Ends the running statement; the server has heard of it when this returns.
+    ///
+    /// # Errors
+    /// Why it cannot be reached.
+    pub async fn kill(&self) -> Result<()> {
+        kill(&self.options, self.id).await
+    }
+
+    /// Ends with an error when the server is gone without a word. A statement may rightly take hours, and a cut network
+    /// looks the same from here; so, after a while of silence, another connection asks whether the server is there and
+    /// still knows this one.
+    pub async fn silence(&self) -> Error {
+        let (mut heard, mut known) = (self.progress.load(Ordering::Relaxed), false);
+        let mut unanswered = 0;
+        loop {
+            tokio::time::sleep(self.options.connect_timeout * 3).await;
+            let now = self.progress.load(Ordering::Relaxed);
+            if now != heard {
+                heard = now;
+                continue;
+            }
+            match self.is_known().await {
+                // Behind a proxy the numbers of connections differ: only one that was there once can be missed.
+                Ok(false) if known => {
+                    return Error::new(ErrorKind::Unreachable, "the server no longer knows the connection");
+                }
+                Ok(found) => (known, unanswered) = (known || found, 0),
+                // A server that refuses is there.
+                Err(error) if !matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => unanswered = 0,
+                Err(error) if error.context().iter().any(|(key, _)| *key == "code") => unanswered = 0,
+                Err(error) => {
+                    unanswered += 1;
+                    if unanswered == 2 {
+                        let text = "the server has fallen silent, and takes no new connection either";
+                        return Error::new(ErrorKind::Unreachable, text).because(error);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn is_known(&self) -> Result<bool> {
+        within(&self.options, async {
+            let mut conn = open(&self.options).await?;
+            let sql = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = {}", self.id);
+            let found: Option<u64> = conn.query_first(sql).await.map_err(from_async)?;
+            conn.disconnect().await.map_err(from_async)?;
+            Ok(found != Some(0))
+        })
+        .await
     }
 }
 
@@ -308,8 +410,10 @@ async fn guarded<T>(
 ) -> Result<T> {
     // A statement of an INSERT … SELECT may rightly take hours: without `socketTimeout` there is no limit.
     let limit = options.socket_timeout.unwrap_or(Duration::from_secs(10 * 365 * 86_400));
+    let watch = Watch { options: options.clone(), context: context.clone(), id, progress: AtomicU64::new(0) };
     let result = tokio::select! {
         result = work => return result,
+        error = watch.silence() => error,
         () = context.cancel.cancelled() => Error::cancelled(),
         () = tokio::time::sleep(limit) => Error::new(ErrorKind::Timeout, "the server did not answer within socketTimeout"),
     };
@@ -322,18 +426,21 @@ async fn guarded<T>(
 fn kill_later(options: &Options, context: &ConnectorContext, id: u64) {
     let options = options.clone();
     context.io.spawn(async move {
-        let work = async {
-            let mut conn = open(&options).await?;
-            conn.query_drop(format!("KILL QUERY {id}")).await.map_err(from_async)?;
-            conn.disconnect().await.map_err(from_async)
-        };
-        if let Ok(Err(error)) | Err(error) = tokio::time::timeout(Duration::from_secs(10), work)
-            .await
-            .map_err(|_| Error::new(ErrorKind::Timeout, "KILL QUERY was not answered"))
-        {
+        if let Err(error) = kill(&options, id).await {
             tracing::debug!(%error, "a running statement could not be killed");
         }
     });
+}
+
+async fn kill(options: &Options, id: u64) -> Result<()> {
+    let work = async {
+        let mut conn = open(options).await?;
+        conn.query_drop(format!("KILL QUERY {id}")).await.map_err(from_async)?;
+        conn.disconnect().await.map_err(from_async)
+    };
+    tokio::time::timeout(Duration::from_secs(10), work)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "KILL QUERY was not answered")))
 }
 
 /// A string literal, quoted and escaped for a session whose SQL mode has no NO_BACKSLASH_ESCAPES.

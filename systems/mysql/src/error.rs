@@ -74,7 +74,9 @@ fn of_server(code: u16, message: &str) -> Error {
         1054 => (ErrorKind::NotFound, "check the columns of the job against the table"),
         1064 => (ErrorKind::Remote, "check the SQL of the job: where, column expressions, querySql, preSql, session"),
         1040 | 1203 | 1226 => (ErrorKind::Unreachable, "the server has no connection left: use fewer channels"),
-        1053 | 1077 | 1079 | 1080 | 1152 | 1184 | 1927 => (ErrorKind::Unreachable, "the server ended the connection"),
+        1053 | 1077 | 1079 | 1080 | 1152 | 1158..=1161 | 1184 | 1927 | 4031 => {
+            (ErrorKind::Unreachable, "the server ended the connection")
+        }
         1205 | 3024 | 1969 => (ErrorKind::Timeout, "the server gave up waiting; look for locks held by others"),
         1213 => (ErrorKind::Conflict, "another transaction was in the way; run again"),
         // A run that is stopped kills its statements too, but does not wait for their end.

@@ -14,23 +14,25 @@
 //! **Types.** A column's own type text decides everything: its Arrow forms when reading, its DDL and its input when
 //! writing. The native form of a value is its text-protocol bytes.
 //!
-//! **Snapshots.** Every read is consistent in itself, but a MySQL connection cannot join another one's snapshot: splits
-//! of a table see moments close to each other, not the same one.
+//! **Silence.** A wait for the server ends when the run is stopped, and when another connection finds that the server is
+//! gone or has forgotten the one that waits.
 
 mod catalog;
 mod connection;
 mod error;
 mod expressions;
 mod grants;
+mod position;
 mod session;
 mod types;
 mod url;
 
 pub use catalog::{Column, MySqlCatalog, Reference, Server, Table, describe, find_database, find_table, server};
-pub use connection::{RowSession, Session, connect, connect_first, connect_rows, escape};
+pub use connection::{RowSession, Session, Watch, connect, connect_first, connect_rows, escape};
 pub use error::{from_async, from_sqlx, is_row_fault};
 pub use expressions::{Output, describe_query};
 pub use grants::{Grants, grants};
+pub use position::position;
 pub use session::Setup;
 pub use types::{COLLATION, Kind, Shape, native_field};
 pub use url::{Options, Tls, ZeroDate, recognise};

@@ -23,10 +23,13 @@ impl Setup {
     }
 
     /// Statements that some relatives do not know.
-    pub(crate) fn optional() -> [&'static str; 3] {
+    pub(crate) fn optional() -> [&'static str; 4] {
         [
             // A target that is slow, or rate-limited, must not look like a dead client.
             "SET SESSION net_read_timeout = 86400, SESSION net_write_timeout = 86400, SESSION wait_timeout = 86400",
+            // MariaDB's own: a transaction that waits for a slow source must live.
+            "SET SESSION idle_transaction_timeout = 0, SESSION idle_write_transaction_timeout = 0, \
+             SESSION idle_readonly_transaction_timeout = 0",
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             "SET SESSION sql_select_limit = DEFAULT",
         ]

@@ -1,0 +1,433 @@
+//! One moment for all splits: connections whose snapshots are opened together, before the first row is read.
+//!
+//! A MySQL connection cannot join another one's snapshot. So as many connections as there will be readers start their
+//! transactions at one moment, and every split is read in one of them. That it was one moment is certain where locks
+//! kept the writers out meanwhile (`consistency: snapshot`); by default the server's binlog position tells, where the
+//! user may read it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use weir_core::{Check, ConnectorContext, Error, ErrorKind, Result, ResultExt, Shared, Snapshot, SnapshotGuard};
+use weir_mysql::{Options, RowSession, Server, Session, connect_first, connect_rows, grants, position, server};
+
+use crate::config::Consistency;
+use crate::reader::MySqlReader;
+
+/// How often the connections are opened together anew while the position moves.
+const ATTEMPTS: usize = 5;
+/// How long a lock may be waited for. Who waits for one keeps all the others waiting.
+const LOCK_SECONDS: u32 = 60;
+
+/// How long a commit takes from the binlog to the tables, as a rule.
+const SETTLE: Duration = Duration::from_millis(10);
+
+const START: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
+
+/// What a task needs to find the connections.
+#[derive(Debug, Serialize, Deserialize)]
+struct Token {
+    /// The name under which they were left.
+    id: String,
+    /// The server of each of the job's tables and statements.
+    servers: Vec<usize>,
+}
+
+/// The connections of one server.
+#[derive(Default)]
+pub(crate) struct Pool {
+    state: Mutex<Lent>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Lent {
+    idle: Vec<RowSession>,
+    /// Idle or in use.
+    alive: usize,
+}
+
+/// A connection on loan. Dropped without being given back, it is lost: rows may still be on their way.
+pub(crate) struct Loan {
+    pool: Arc<Pool>,
+    session: Option<RowSession>,
+}
+
+impl Pool {
+    fn of(sessions: Vec<RowSession>) -> Self {
+        let lent = Lent { alive: sessions.len(), idle: sessions };
+        Self { state: Mutex::new(lent), changed: Notify::new() }
+    }
+
+    async fn lend(pool: Arc<Self>) -> Result<Loan> {
+        loop {
+            let changed = pool.changed.notified();
+            tokio::pin!(changed);
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            {
+                let mut state = pool.state.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(session) = state.idle.pop() {
+                    drop(state);
+                    return Ok(Loan { pool: pool.clone(), session: Some(session) });
+                }
+                if state.alive == 0 {
+                    return Err(lost());
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Loan {
+    /// The connection.
+    ///
+    /// # Errors
+    /// Never, while it is lent.
+    pub(crate) fn session(&mut self) -> Result<&mut RowSession> {
+        self.session.as_mut().ok_or_else(|| Error::internal("the connection is given back"))
+    }
+
+    /// Gives it back: nothing is on its way any more.
+    pub(crate) fn give_back(mut self) {
+        if let Some(session) = self.session.take() {
+            self.pool.state.lock().unwrap_or_else(PoisonError::into_inner).idle.push(session);
+            self.pool.changed.notify_waiters();
+        }
+    }
+
+    /// What to say of a connection that broke: others of the same moment can take its place, others can not.
+    pub(crate) fn broke(self, error: Error) -> Error {
+        let pool = self.pool.clone();
+        drop(self);
+        match pool.state.lock().unwrap_or_else(PoisonError::into_inner).alive {
+            0 => lost().because(error),
+            _ => error,
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if self.session.take().is_some() {
+            self.pool.state.lock().unwrap_or_else(PoisonError::into_inner).alive -= 1;
+            self.pool.changed.notify_waiters();
+        }
+    }
+}
+
+fn lost() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "the connection that held the snapshot was lost, and a new one would see another moment: run the job again",
+    )
+}
+
+/// Borrows a connection of the snapshot for one of the job's tables or statements.
+pub(crate) async fn borrow(context: &ConnectorContext, token: &Value, source: usize) -> Result<Loan> {
+    let token =
+        Token::deserialize(token).map_err(|e| Error::internal("the snapshot is none of this reader's").because(e))?;
+    let pools: Arc<Vec<Arc<Pool>>> = context.shared.find(&token.id).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Conflict,
+            "the snapshot's connections belong to another process: with `consistency: none` splits can be read anywhere",
+        )
+    })?;
+    let pool = token.servers.get(source).and_then(|server| pools.get(*server));
+    let pool = pool.ok_or_else(|| Error::internal("the split's source is not in the snapshot"))?;
+    let mut loan = context.until_cancelled(Pool::lend(pool.clone())).await?;
+    loan.session()?.serve(context);
+    Ok(loan)
+}
+
+/// Lets the connections go when the snapshot ends.
+struct Hold {
+    shared: Shared,
+    id: String,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.shared.remove(&self.id);
+    }
+}
+
+/// One server of the job, while the snapshot is made.
+struct Place {
+    options: Vec<Options>,
+    control: Session,
+    server: Server,
+    sessions: Vec<RowSession>,
+    /// What LOCK TABLES would name; `None` where a statement is read, for nobody knows its tables.
+    tables: Option<Vec<String>>,
+}
+
+#[async_trait]
+impl Snapshot for MySqlReader {
+    async fn begin(&self, channels: usize) -> Result<SnapshotGuard> {
+        let described = self.described().await?;
+        let mut numbers = BTreeMap::new();
+        let (mut places, mut servers) = (Vec::<Place>::new(), Vec::new());
+        let mut unsafe_tables = Vec::new();
+        for (location, described) in self.locations.iter().zip(described.iter()) {
+            let first = location.options.first();
+            let key = first.map(|o| (o.place(), o.user.clone(), o.database.clone())).unwrap_or_default();
+            let number = *numbers.entry(key).or_insert(places.len());
+            if number == places.len() {
+                let mut control = connect_first(&location.options, &self.setup, &self.context).await?;
+                let server = server(&mut control).await?;
+                let (options, sessions, tables) = (location.options.clone(), Vec::new(), Some(Vec::new()));
+                places.push(Place { options, control, server, sessions, tables });
+            }
+            servers.push(number);
+            match &mut places[number].tables {
+                Some(tables) if !described.query => tables.push(described.from.clone()),
+                tables => *tables = None,
+            }
+            if described.table.as_ref().is_some_and(|t| !t.transactional) {
+                unsafe_tables.push(described.label.clone());
+            }
+        }
+        let certain = self.consistency() == Consistency::Snapshot;
+        if certain && !unsafe_tables.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "the storage engine of {} has no snapshots: use InnoDB, or `consistency: auto`",
+                    unsafe_tables.join(", ")
+                ),
+            ));
+        }
+        for place in &mut places {
+            let connect = || connect_rows(&place.options, &self.setup, &self.context);
+            place.sessions = try_join_all((0..channels.max(1)).map(|_| connect())).await?;
+        }
+        let mut description = if certain { locked(&mut places).await? } else { together(&mut places).await? };
+        if !unsafe_tables.is_empty() {
+            description += &format!("; {} is read as it is, for its engine has no snapshots", unsafe_tables.join(", "));
+        }
+        let pools: Vec<Arc<Pool>> = places.into_iter().map(|place| Arc::new(Pool::of(place.sessions))).collect();
+        let id = fresh_id();
+        self.context.shared.leave(id.clone(), Arc::new(pools));
+        let hold = Box::new(Hold { shared: self.context.shared.clone(), id: id.clone() });
+        Ok(SnapshotGuard { token: json!(Token { id, servers }), description, hold })
+    }
+}
+
+fn fresh_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_nanos()).unwrap_or_default();
+    format!("mysql snapshot {}-{now}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Begins a transaction in every connection, all at once.
+async fn start(places: &mut [Place]) -> Result<()> {
+    let sessions = places.iter_mut().flat_map(|p| &mut p.sessions);
+    try_join_all(sessions.map(|session| session.run(START))).await.map(drop)
+}
+
+fn count(places: &[Place]) -> String {
+    match places.iter().map(|p| p.sessions.len()).sum() {
+        1 => "one connection".into(),
+        n => format!("{n} connections"),
+    }
+}
+
+/// Opens the snapshots at one moment and looks whether the servers stood still meanwhile; no lock, no privilege.
+async fn together(places: &mut [Place]) -> Result<String> {
+    // One connection sees one moment, whatever the server does.
+    if places.iter().map(|p| p.sessions.len()).sum::<usize>() == 1 {
+        start(places).await?;
+        return Ok("one snapshot in one connection".into());
+    }
+    let mut taken = Duration::ZERO;
+    for attempt in 1..=ATTEMPTS {
+        let before = positions(places).await?;
+        if before.is_some() {
+            // A transaction stands in the binlog a moment before its rows are to be seen: let such ones come to an end.
+            tokio::time::sleep(SETTLE).await;
+        }
+        let begun = Instant::now();
+        start(places).await?;
+        taken = begun.elapsed();
+        let (after, inside) = (positions(places).await?, inside(places).await?);
+        if let Some(inside) = inside {
+            return Ok(format!("one snapshot in {}, binlog {inside} in each of them", count(places)));
+        }
+        let (Some(before), Some(after)) = (before, after) else {
+            return Ok(format!(
+                "{} opened together within {} ms; the server's position is not readable, so it is not certain that they \
+                 see one moment: `consistency: snapshot` makes sure",
+                count(places),
+                taken.as_millis()
+            ));
+        };
+        if before == after {
+            return Ok(format!("one snapshot in {}, binlog {after} equal before and after", count(places)));
+        }
+        if attempt < ATTEMPTS {
+            let sessions = places.iter_mut().flat_map(|p| &mut p.sessions);
+            try_join_all(sessions.map(|session| session.run("ROLLBACK"))).await?;
+            // Another pause each time, so that a writer with a beat of its own is not met at the same point.
+            tokio::time::sleep(Duration::from_millis(7 * attempt as u64)).await;
+        }
+    }
+    Ok(format!(
+        "{} opened together within {} ms; the server was written to meanwhile in each of {ATTEMPTS} attempts, so splits \
+         may see moments that far apart: `consistency: snapshot` makes sure",
+        count(places),
+        taken.as_millis()
+    ))
+}
+
+/// The servers' positions in their binlogs; `None` where one does not tell.
+async fn positions(places: &mut [Place]) -> Result<Option<String>> {
+    let mut all = Vec::new();
+    for place in places {
+        match position(&mut place.control, &place.server).await? {
+            Some(position) => all.push(position),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(all.join(", ")))
+}
+
+/// The binlog position that every snapshot itself was taken at, which MariaDB tells everybody; `None` where they differ
+/// or nobody tells.
+async fn inside(places: &mut [Place]) -> Result<Option<String>> {
+    let mut found = Vec::new();
+    for place in places {
+        if !place.server.mariadb {
+            return Ok(None);
+        }
+        let mut of_place = Vec::new();
+        for session in &mut place.sessions {
+            let mut rows = session.cells("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await?;
+            rows.retain(|row| {
+                matches!(row[0].to_lowercase().as_str(), "binlog_snapshot_file" | "binlog_snapshot_position")
+            });
+            rows.sort();
+            of_place.push(rows.into_iter().map(|mut row| row.pop().unwrap_or_default()).collect::<Vec<_>>().join(":"));
+        }
+        of_place.dedup();
+        match of_place.as_slice() {
+            [one] if !one.starts_with(':') && !one.is_empty() => found.push(one.clone()),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(found.join(", ")))
+}
+
+/// Passes on what no other statement could do better.
+fn pass(error: Error) -> Result<()> {
+    match error.kind() {
+        ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps writers out while the snapshots are opened.
+async fn locked(places: &mut [Place]) -> Result<String> {
+    let mut how = Vec::new();
+    let mut refused = None;
+    for place in places.iter_mut() {
+        match lock(place).await? {
+            Ok(statement) => how.push(statement),
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
+    }
+    if let Some(error) = refused {
+        release(places).await?;
+        if places.len() > 1 {
+            return Err(Error::new(
+                ErrorKind::Denied,
+                "`consistency: snapshot` over several servers takes locks on each of them: grant RELOAD, or SELECT and \
+                 LOCK TABLES on the tables",
+            )
+            .because(error));
+        }
+        // One connection sees one moment without any lock.
+        places.iter_mut().for_each(|place| place.sessions.truncate(1));
+        start(places).await?;
+        return Ok(
+            "one snapshot in one connection, in which splits are read one after another: the user may not lock \
+                   tables (grant RELOAD, or LOCK TABLES)"
+                .into(),
+        );
+    }
+    let started = start(places).await;
+    release(places).await?;
+    started?;
+    how.dedup();
+    Ok(format!("one snapshot in {}, opened under {}", count(places), how.join(", ")))
+}
+
+async fn release(places: &mut [Place]) -> Result<()> {
+    for place in places {
+        place.control.run("UNLOCK TABLES").await?;
+    }
+    Ok(())
+}
+
+/// Locks a server's tables against writers. The inner error is a privilege that is missing.
+async fn lock(place: &mut Place) -> Result<Result<&'static str>> {
+    // Relatives that do not know the variable wait as long as they like.
+    let _ = place.control.raw(&format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}")).await?;
+    let told = |error: Error| {
+        match error.kind() {
+        ErrorKind::Timeout => Error::new(
+            ErrorKind::Timeout,
+            format!("no lock within {LOCK_SECONDS} s: a long statement or transaction holds the tables; wait for it, or use \
+                     `consistency: auto`"),
+        )
+        .because(error),
+        _ => error,
+    }
+    };
+    match place.control.run("FLUSH TABLES WITH READ LOCK").await {
+        Ok(()) => return Ok(Ok("FLUSH TABLES WITH READ LOCK")),
+        Err(error) => pass(error).map_err(told)?,
+    }
+    let Some(tables) = &place.tables else {
+        return Ok(Err(Error::new(ErrorKind::Denied, "LOCK TABLES cannot name the tables of a statement")));
+    };
+    let mut tables: Vec<String> = tables.iter().map(|t| format!("{t} READ")).collect();
+    tables.sort();
+    tables.dedup();
+    match place.control.run(&format!("LOCK TABLES {}", tables.join(", "))).await {
+        Ok(()) => Ok(Ok("LOCK TABLES … READ")),
+        Err(error) => match pass(Error::new(error.kind(), error.message())) {
+            Ok(()) => Ok(Err(error)),
+            Err(_) => Err(told(error)).context("statement", "LOCK TABLES"),
+        },
+    }
+}
+
+/// How `consistency: snapshot` would be kept; the attempt itself would stop others.
+pub(crate) async fn check(session: &mut Session) -> Check {
+    let what = "one snapshot";
+    let database: Option<String> = session.row::<Option<String>>("SELECT DATABASE()").await.ok().flatten().flatten();
+    match grants(session).await {
+        Ok(Some(grants)) if grants.allow("RELOAD", "", "") => Check::ok(what, "by FLUSH TABLES WITH READ LOCK"),
+        Ok(Some(grants)) if grants.allow("LOCK TABLES", &database.unwrap_or_default(), "") => {
+            Check::ok(what, "by LOCK TABLES … READ")
+        }
+        Ok(Some(_)) => Check::warning(
+            what,
+            "the user may not lock tables, so all splits are read in one connection: grant RELOAD, or LOCK TABLES",
+        ),
+        Ok(None) => Check::warning(what, "the server does not tell whether the user may lock tables"),
+        Err(error) => Check::fault(what, error.full()),
+    }
+}

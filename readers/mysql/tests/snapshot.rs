@@ -1,0 +1,222 @@
+//! All splits of all tables see one moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use weir_core::{ConnectorContext, ErrorKind, Reader, Result, SnapshotGuard};
+use weir_plugins_test::harness::{self, ReadOptions, control, open_reader_in, read_with, split_request};
+use weir_plugins_test::servers::{Database, Family};
+use weir_reader_mysql as _;
+
+/// The same test on both servers.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod mariadb {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(weir_plugins_test::servers::mariadb().await.fresh_database(stringify!($test)).await).await;
+            })*
+        }
+        mod mysql9 {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(weir_plugins_test::servers::mysql().await.fresh_database(stringify!($test)).await).await;
+            })*
+        }
+    };
+}
+
+on_both!(
+    money_that_moves_is_counted_once,
+    what_is_achieved_is_said,
+    users_who_may_not_lock,
+    connections_are_used_again,
+    a_lost_connection_is_no_other_moment,
+);
+
+fn with(url: &str, more: Value) -> Value {
+    let mut parameters = json!({ "url": url });
+    if let (Some(all), Some(more)) = (parameters.as_object_mut(), more.as_object()) {
+        all.extend(more.clone());
+    }
+    parameters
+}
+
+async fn begin(reader: &Arc<dyn Reader>, channels: usize) -> Result<SnapshotGuard> {
+    let reader = reader.clone();
+    control(async move { reader.snapshot().unwrap().begin(channels).await }).await
+}
+
+fn open(url: &str, more: Value) -> (Arc<dyn Reader>, ConnectorContext) {
+    let context = harness::context();
+    (open_reader_in("mysql", with(url, more), &context).unwrap(), context)
+}
+
+fn options(guard: &SnapshotGuard, channels: usize) -> ReadOptions {
+    ReadOptions { snapshot: Some(guard.token.clone()), splits: split_request(channels), ..ReadOptions::default() }
+}
+
+/// Moves money between the two tables until it is told to stop.
+struct Mover {
+    stop: Arc<AtomicBool>,
+    work: tokio::task::JoinHandle<u32>,
+}
+
+impl Mover {
+    fn start(database: &Database) -> Self {
+        let (database, stop) = (database.clone(), Arc::new(AtomicBool::new(false)));
+        let stopped = stop.clone();
+        let work = tokio::spawn(async move {
+            let mut moved = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                let (a, b) = (moved % 997, (moved * 31) % 997);
+                let sql = format!(
+                    "START TRANSACTION; UPDATE acc_0 SET v = v - 1 WHERE id = {a}; \
+                     UPDATE acc_1 SET v = v + 1 WHERE id = {b}; COMMIT;"
+                );
+                database.execute(&sql.repeat(20)).await;
+                moved += 1;
+            }
+            moved
+        });
+        Self { stop, work }
+    }
+
+    async fn stop(self) -> u32 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.work.await.unwrap()
+    }
+}
+
+async fn accounts(database: &Database) {
+    for table in ["acc_0", "acc_1"] {
+        let rows: Vec<String> = (0..1000).map(|i| format!("({i}, 1000)")).collect();
+        database
+            .execute(&format!(
+                "CREATE TABLE {table} (id INT PRIMARY KEY, v INT); INSERT INTO {table} VALUES {}",
+                rows.join(",")
+            ))
+            .await;
+    }
+}
+
+async fn money_that_moves_is_counted_once(database: Database) {
+    accounts(&database).await;
+    let mover = Mover::start(&database);
+    for consistency in ["snapshot", "snapshot", "snapshot", "auto", "auto", "auto"] {
+        let more = json!({ "table": "acc_[0-1]", "splitPk": "id", "consistency": consistency });
+        let (reader, _context) = open(&database.url(), more);
+        let guard = begin(&reader, 4).await.unwrap();
+        // Time for the writer between the beginning and the reading.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let read = read_with(&reader, options(&guard, 4)).await.unwrap();
+        assert_eq!(read.splits.len(), 4, "two for each table");
+        let sum: i64 = read.column("v").into_iter().flatten().map(|v| v.parse::<i64>().unwrap()).sum();
+        if guard.description.starts_with("one snapshot") {
+            assert_eq!(sum, 2_000_000, "{}", guard.description);
+        } else {
+            assert_eq!(consistency, "auto", "{}", guard.description);
+        }
+    }
+    assert!(mover.stop().await > 0);
+}
+
+async fn what_is_achieved_is_said(database: Database) {
+    database.execute("CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1)").await;
+    let (reader, _context) = open(&database.url(), json!({ "table": "t", "consistency": "none" }));
+    assert!(reader.snapshot().is_none());
+    let (reader, _context) = open(&database.url(), json!({ "table": "t" }));
+    let said = begin(&reader, 3).await.unwrap().description;
+    match database.server().family() {
+        // Others use the server too, and may move it in each attempt.
+        Family::MySql => assert!(said.contains("binlog") || said.contains("written to meanwhile"), "{said}"),
+        _ => assert!(said.contains("3 connections"), "{said}"),
+    }
+    let (reader, _context) = open(&database.url(), json!({ "table": "t", "consistency": "snapshot" }));
+    let said = begin(&reader, 3).await.unwrap().description;
+    assert_eq!(said, "one snapshot in 3 connections, opened under FLUSH TABLES WITH READ LOCK");
+    // The locks are gone.
+    database.execute("INSERT INTO t VALUES (2)").await;
+    database.execute("CREATE TABLE m (id INT) ENGINE=MyISAM").await;
+    let (reader, _context) = open(&database.url(), json!({ "table": "m", "consistency": "snapshot" }));
+    assert_eq!(begin(&reader, 2).await.err().unwrap().kind(), ErrorKind::Unsupported);
+    let (reader, _context) = open(&database.url(), json!({ "table": "m" }));
+    assert!(begin(&reader, 2).await.unwrap().description.contains("no snapshots"));
+}
+
+async fn users_who_may_not_lock(database: Database) {
+    accounts(&database).await;
+    let place = database.quote(database.name());
+    for (user, grants, said) in [
+        ("lock", "SELECT, LOCK TABLES", "one snapshot in 4 connections, opened under LOCK TABLES … READ"),
+        ("poor", "SELECT", "one snapshot in one connection, in which splits are read one after another"),
+    ] {
+        let user = format!("{user}_{}_{}", std::process::id(), database.port());
+        database
+            .execute(&format!(
+                "CREATE USER '{user}'@'%' IDENTIFIED BY 'poor'; GRANT {grants} ON {place}.* TO '{user}'@'%'"
+            ))
+            .await;
+        let url = database.url_with(&user, "poor");
+        let parameters = json!({ "table": "acc_[0-1]", "splitPk": "id", "consistency": "snapshot" });
+        let (reader, _context) = open(&url, parameters);
+        let guard = begin(&reader, 4).await.unwrap();
+        assert!(guard.description.starts_with(said), "{}", guard.description);
+        database.execute("UPDATE acc_0 SET v = v + 1; UPDATE acc_1 SET v = v + 1").await;
+        let read = read_with(&reader, options(&guard, 4)).await.unwrap();
+        let sum: i64 = read.column("v").into_iter().flatten().map(|v| v.parse::<i64>().unwrap()).sum();
+        assert_eq!((read.splits.len(), sum), (4, 2_000_000), "{user}");
+        database.execute("UPDATE acc_0 SET v = v - 1; UPDATE acc_1 SET v = v - 1").await;
+        let (reader, _context) = open(&url, json!({ "table": "acc_0" }));
+        assert!(begin(&reader, 2).await.unwrap().description.contains("2 connections"));
+        database.execute(&format!("DROP USER '{user}'@'%'")).await;
+    }
+}
+
+async fn connections_are_used_again(database: Database) {
+    accounts(&database).await;
+    let (reader, context) = open(&database.url(), json!({ "table": "acc_0" }));
+    let guard = begin(&reader, 1).await.unwrap();
+    // Many reads through one connection, also ones that stop in the midst.
+    for limit in [None, Some(3), Some(1), None] {
+        let read = read_with(&reader, ReadOptions { limit, ..options(&guard, 1) }).await.unwrap();
+        assert_eq!(read.rows(), limit.unwrap_or(1000) as usize);
+    }
+    // A task that is stopped leaves its connection to the next one.
+    let stopping = context.cancel.child_token();
+    let task_context = ConnectorContext { cancel: stopping.clone(), ..context.clone() };
+    let slow = with(&database.url(), json!({ "table": "acc_0", "column": ["id", "SLEEP(1)"] }));
+    let slow = open_reader_in("mysql", slow, &task_context).unwrap();
+    let slow_options = options(&guard, 1);
+    let reading = tokio::spawn(async move { read_with(&slow, slow_options).await.map(drop) });
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    let begun = std::time::Instant::now();
+    stopping.cancel();
+    assert_eq!(reading.await.unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+    assert!(begun.elapsed().as_millis() < 1000, "{:?}", begun.elapsed());
+    database.execute("DELETE FROM acc_0").await;
+    assert_eq!(read_with(&reader, options(&guard, 1)).await.unwrap().rows(), 1000);
+    // When the snapshot has ended, nobody reads in another moment.
+    let left = options(&guard, 1);
+    drop(guard);
+    assert_eq!(read_with(&reader, left).await.err().unwrap().kind(), ErrorKind::Conflict);
+}
+
+async fn a_lost_connection_is_no_other_moment(database: Database) {
+    accounts(&database).await;
+    let (reader, _context) = open(&database.url(), json!({ "table": "acc_0" }));
+    let guard = begin(&reader, 2).await.unwrap();
+    let sql = "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID()";
+    for id in database.query(sql).await.into_iter().flatten().flatten() {
+        let _ = database.try_execute(&format!("KILL {id}")).await;
+    }
+    // The first error leaves hope in the other connection, which sees the same moment.
+    let error = read_with(&reader, options(&guard, 1)).await.err().unwrap();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unreachable, true), "{error:?}");
+    for _ in 0..2 {
+        let error = read_with(&reader, options(&guard, 1)).await.err().unwrap();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Conflict, false), "{error:?}");
+        assert!(error.message().contains("snapshot was lost"), "{error}");
+    }
+}
