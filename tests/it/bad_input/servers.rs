@@ -1,6 +1,9 @@
 //! Servers that say no.
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use weir::LoadOptions;
+use weir::core::CheckOutcome;
 use weir_plugins_test::servers::{self, Database};
 
 use super::{Case, case, reading, run_all};
@@ -118,5 +121,60 @@ async fn servers_that_say_no() {
         for table in ["t", "keyless"] {
             assert_eq!(database.value(&format!("SELECT count(*) FROM {table}")).await, "0", "{table}");
         }
+    }
+}
+
+/// What `weir check --datasource` says of each end.
+async fn looked_at(kind: &str, url: &str) -> Vec<weir::EndCheck> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sources.json");
+    std::fs::write(&file, json!({"shop": {"type": kind, "url": url}}).to_string()).unwrap();
+    let options = LoadOptions { datasources: Some(file), ..LoadOptions::default() };
+    weir::check_data_source("shop", &options, CancellationToken::new())
+        .await
+        .unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+#[tokio::test]
+async fn a_data_source_is_checked_for_what_its_login_may_read_and_write() {
+    let mut databases = vec![("postgresql", servers::postgresql().await.fresh_database("rights").await)];
+    for server in [servers::mariadb().await, servers::mysql().await] {
+        databases.push(("mysql", server.fresh_database("rights").await));
+    }
+    for (kind, database) in databases {
+        let reader = format!("reader_{}", std::process::id());
+        database.execute("CREATE TABLE orders (id int PRIMARY KEY)").await;
+        match kind {
+            "postgresql" => {
+                database.execute(&format!("CREATE ROLE {reader} LOGIN PASSWORD 'may-read'")).await;
+                database.execute(&format!("GRANT SELECT ON orders TO {reader}")).await;
+            }
+            _ => {
+                database.execute(&format!("CREATE USER {reader} IDENTIFIED BY 'may-read'")).await;
+                database.execute(&format!("GRANT SELECT ON {}.orders TO {reader}", database.name())).await;
+            }
+        }
+        let with = |ends: &[weir::EndCheck], outcome: CheckOutcome, what: &str| {
+            let found = ends.iter().flat_map(|end| &end.checks);
+            let lines: Vec<_> = found.clone().map(|c| format!("{} {:?}: {}", c.what, c.outcome, c.detail)).collect();
+            let all_said = found.clone().all(|check| !check.detail.is_empty());
+            assert!(all_said, "{kind}: {lines:#?}");
+            let fits = |check: &weir::core::Check| check.outcome == outcome && check.what.contains(what);
+            assert!(found.clone().any(fits), "{kind}: no {outcome:?} {what} in {lines:#?}");
+        };
+        let owner = looked_at(kind, &database.url()).await;
+        assert_eq!(owner.iter().map(|end| end.end).collect::<Vec<_>>(), ["source", "target"]);
+        for what in ["connect", "login", "tables", "SELECT on", "INSERT", "CREATE"] {
+            with(&owner, CheckOutcome::Ok, what);
+        }
+        // Most sources are only read: that this one may not be written is worth knowing, and no fault.
+        let reads = looked_at(kind, &database.url_with(&reader, "may-read")).await;
+        with(&reads, CheckOutcome::Ok, "SELECT on");
+        with(&reads, CheckOutcome::Warning, "INSERT");
+        with(&reads, CheckOutcome::Warning, "CREATE");
+        assert!(reads.iter().flat_map(|end| &end.checks).all(|check| check.outcome != CheckOutcome::Fault));
+        let wrong = looked_at(kind, &database.url_with(&reader, "wrong")).await;
+        with(&wrong, CheckOutcome::Fault, "connect");
+        assert_eq!(wrong.len(), 1);
     }
 }
