@@ -82,7 +82,6 @@ pub(crate) fn run_job(job: &Job, arguments: &RunningArguments, run_id: Option<St
         quarantine: quarantine(arguments.quarantine.as_deref()),
         limit: arguments.limit,
         error_limit: arguments.error_limit,
-        ..RunOptions::default()
     };
     let runtime = runtime()?;
     let rows_on_stdout = {
