@@ -27,7 +27,7 @@ pub struct PgType {
 }
 
 /// Metadata key: the labels of an enum (or of an array's enum), as a JSON list.
-pub const LABELS: &str = "weir.labels";
+pub const LABELS: &str = "weir.postgresql.labels";
 
 /// The labels that a field's metadata tells of.
 pub fn labels(field: &Field) -> Option<Vec<String>> {
@@ -202,7 +202,8 @@ impl PgType {
     pub fn takes_native(&self, source: &PgType) -> bool {
         const TEXTS: [u32; 2] = [25, 1043];
         if TEXTS.contains(&source.oid) && TEXTS.contains(&self.oid) {
-            return true;
+            // The server cuts blanks off that stand beyond the length.
+            return self.typmod == -1 || (source.typmod > 4 && source.typmod <= self.typmod);
         }
         if source.oid != self.oid || !self.is_built_in() {
             return false;
@@ -356,7 +357,8 @@ mod tests {
         assert!(!takes("numeric(10,2)", "numeric(10,4)"));
         assert!(!takes("numeric(10,2)", "numeric"));
         assert!(takes("numeric", "numeric(10,2)"));
-        assert!(takes("text", "character varying(20)"));
+        assert!(takes("text", "character varying(20)") && takes("character varying(30)", "character varying(20)"));
+        assert!(!takes("character varying(10)", "character varying(20)") && !takes("character varying(10)", "text"));
         assert!(!takes("timestamp(3) without time zone", "timestamp without time zone"));
         assert!(!takes("bigint", "integer"));
         assert!(takes("bigint[]", "bigint[]"));

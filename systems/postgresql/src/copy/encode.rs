@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::field::{DECIMAL, INTERVAL, NATIVE, extension};
 use weir_core::{Error, Result};
 
+use super::lists::Elements;
 use super::{HEADER, TRAILER, numeric, temporal, text};
 use crate::types::{PgType, Wire};
 
@@ -50,17 +51,51 @@ pub(super) enum Kind {
     Decimal128(i8),
     Decimal256(i8),
     DecimalText(Option<i32>),
-    Text,
+    /// With the most characters that the column takes.
+    Text(Option<usize>),
     Jsonb,
     Bytea,
     Date,
     Time(i32),
     Timestamp(i32),
-    Interval,
+    Interval(temporal::IntervalLimit),
     Uuid,
     List(Box<Kind>, u32),
-    /// Only COPY's text format can carry it.
-    AsText,
+    /// Only COPY's text format can carry it: the server reads the text.
+    AsText(Reading),
+}
+
+/// What of a text the server would alter while it reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Reading {
+    /// Nothing: it takes the value or refuses it.
+    Exact,
+    /// Digits after the point.
+    Digits(i32),
+    /// Decimals of a second.
+    Decimals(i32),
+    /// More than a byte.
+    Byte,
+    /// Elements; and lists may come as JSON.
+    Array(Elements),
+}
+
+impl Reading {
+    fn of(target: &PgType) -> Self {
+        if target.base.ends_with("[]") {
+            let wire = match target.wire() {
+                Wire::Array(item) => Some(*item),
+                _ => None,
+            };
+            return Self::Array(Elements { wire });
+        }
+        match (target.oid, target.typmod) {
+            (18, _) => Self::Byte,
+            (790, _) => Self::Digits(2),
+            (1266, digits @ 0..=5) => Self::Decimals(digits),
+            _ => Self::Exact,
+        }
+    }
 }
 
 impl Kind {
@@ -69,13 +104,17 @@ impl Kind {
         if extension(input) == Some(NATIVE) {
             return Some(Self::Raw);
         }
-        match Self::of_wire(input, &target.wire(), target.element()) {
-            None if *input.data_type() == DataType::Utf8 => Some(Self::AsText),
+        // The server cuts blanks off that stand beyond a varchar's length.
+        let most = matches!(target.element().unwrap_or(target.oid), 1043).then_some(target.typmod - 4);
+        let most = most.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        match Self::of_wire(input, &target.wire(), target.element(), most) {
+            None if *input.data_type() == DataType::Utf8 => Some(Self::AsText(Reading::of(target))),
+            Some(Self::Interval(_)) => Some(Self::Interval(temporal::IntervalLimit::of(target.typmod))),
             kind => kind,
         }
     }
 
-    fn of_wire(input: &Field, wire: &Wire, element: Option<u32>) -> Option<Self> {
+    fn of_wire(input: &Field, wire: &Wire, element: Option<u32>, most: Option<usize>) -> Option<Self> {
         Some(match (wire, input.data_type()) {
             (Wire::Bool, DataType::Boolean) => Self::Bool,
             (Wire::Int2, DataType::Int16) => Self::Int2,
@@ -93,7 +132,8 @@ impl Kind {
             (Wire::Numeric(limits), DataType::Utf8) if extension(input) == Some(DECIMAL) => {
                 Self::DecimalText(limits.map(|(_, s)| s))
             }
-            (Wire::Text | Wire::Json, DataType::Utf8) => Self::Text,
+            (Wire::Text, DataType::Utf8) => Self::Text(most),
+            (Wire::Json, DataType::Utf8) => Self::Text(None),
             (Wire::Jsonb, DataType::Utf8) => Self::Jsonb,
             (Wire::Bytea, DataType::Binary) => Self::Bytea,
             (Wire::Date, DataType::Date32) => Self::Date,
@@ -102,16 +142,20 @@ impl Kind {
             (Wire::TimestampTz(digits), DataType::Timestamp(TimeUnit::Microsecond, Some(_))) => {
                 Self::Timestamp(*digits)
             }
-            (Wire::Interval, DataType::Utf8) if extension(input) == Some(INTERVAL) => Self::Interval,
+            (Wire::Interval, DataType::Utf8) if extension(input) == Some(INTERVAL) => {
+                Self::Interval(temporal::IntervalLimit::NONE)
+            }
             (Wire::Uuid, DataType::FixedSizeBinary(16)) => Self::Uuid,
-            (Wire::Array(of), DataType::List(item)) => Self::List(Box::new(Self::of_wire(item, of, None)?), element?),
+            (Wire::Array(of), DataType::List(item)) => {
+                Self::List(Box::new(Self::of_wire(item, of, None, most)?), element?)
+            }
             _ => return None,
         })
     }
 
     /// The form the values should be converted into when none of the offers will do.
     pub(super) fn is_binary(&self) -> bool {
-        *self != Self::AsText
+        !matches!(self, Self::AsText(_))
     }
 }
 
@@ -212,12 +256,12 @@ enum View<'a> {
     Decimal128(&'a PrimitiveArray<Decimal128Type>, i8),
     Decimal256(&'a PrimitiveArray<Decimal256Type>, i8),
     DecimalText(&'a StringArray, Option<i32>),
-    Text(&'a StringArray),
+    Text(&'a StringArray, Option<usize>),
     Jsonb(&'a StringArray),
     Date(&'a PrimitiveArray<Date32Type>),
     Time(&'a PrimitiveArray<Time64MicrosecondType>, i32),
     Timestamp(&'a PrimitiveArray<TimestampMicrosecondType>, i32),
-    Interval(&'a StringArray),
+    Interval(&'a StringArray, temporal::IntervalLimit),
     Uuid(&'a FixedSizeBinaryArray),
     List(&'a ListArray, Box<View<'a>>, u32),
 }
@@ -253,18 +297,18 @@ impl<'a> View<'a> {
             Kind::Decimal128(scale) => Self::Decimal128(array.as_primitive_opt()?, *scale),
             Kind::Decimal256(scale) => Self::Decimal256(array.as_primitive_opt()?, *scale),
             Kind::DecimalText(most) => Self::DecimalText(array.as_string_opt()?, *most),
-            Kind::Text => Self::Text(array.as_string_opt()?),
+            Kind::Text(most) => Self::Text(array.as_string_opt()?, *most),
             Kind::Jsonb => Self::Jsonb(array.as_string_opt()?),
             Kind::Date => Self::Date(array.as_primitive_opt()?),
             Kind::Time(digits) => Self::Time(array.as_primitive_opt()?, *digits),
             Kind::Timestamp(digits) => Self::Timestamp(array.as_primitive_opt()?, *digits),
-            Kind::Interval => Self::Interval(array.as_string_opt()?),
+            Kind::Interval(limit) => Self::Interval(array.as_string_opt()?, *limit),
             Kind::Uuid => Self::Uuid(array.as_fixed_size_binary_opt()?),
             Kind::List(item, oid) => {
                 let list = array.as_list_opt::<i32>()?;
                 Self::List(list, Box::new(Self::of(item, list.values())?), *oid)
             }
-            Kind::AsText => return None,
+            Kind::AsText(_) => return None,
         })
     }
 
@@ -279,7 +323,7 @@ impl<'a> View<'a> {
             Self::Float8(a) => a.is_null(row),
             Self::Decimal128(a, _) => a.is_null(row),
             Self::Decimal256(a, _) => a.is_null(row),
-            Self::DecimalText(a, _) | Self::Text(a) | Self::Jsonb(a) | Self::Interval(a) => a.is_null(row),
+            Self::DecimalText(a, _) | Self::Text(a, _) | Self::Interval(a, _) | Self::Jsonb(a) => a.is_null(row),
             Self::Date(a) => a.is_null(row),
             Self::Time(a, _) => a.is_null(row),
             Self::Timestamp(a, _) => a.is_null(row),
@@ -319,7 +363,7 @@ impl<'a> View<'a> {
                 });
             }
             Self::DecimalText(a, most) => return measured(out, |out| numeric::from_text(a.value(row), *most, out)),
-            Self::Text(a) => put(out, without_nul(a.value(row))?),
+            Self::Text(a, most) => put(out, within(without_nul(a.value(row))?, *most)?),
             Self::Jsonb(a) => {
                 let json = without_nul(a.value(row))?;
                 out.extend_from_slice(&(json.len() as i32 + 1).to_be_bytes());
@@ -337,8 +381,8 @@ impl<'a> View<'a> {
                 }
                 _ => return Err("the timestamp is out of PostgreSQL's range".into()),
             },
-            Self::Interval(a) => {
-                let (micros, days, months) = temporal::parse_interval(a.value(row))?;
+            Self::Interval(a, limit) => {
+                let (micros, days, months) = limit.check(temporal::parse_interval(a.value(row))?)?;
                 out.extend_from_slice(&16i32.to_be_bytes());
                 out.extend_from_slice(&micros.to_be_bytes());
                 out.extend_from_slice(&days.to_be_bytes());
@@ -371,6 +415,18 @@ pub(super) fn without_nul(text: &str) -> Result<&[u8], String> {
         return Err("the text holds a NUL character, which PostgreSQL cannot store".into());
     }
     Ok(text.as_bytes())
+}
+
+/// The text, if it has no more than `most` characters.
+#[inline]
+pub(super) fn within(text: &[u8], most: Option<usize>) -> Result<&[u8], String> {
+    match most {
+        // Every character begins with one byte that is none of those that go on.
+        Some(most) if text.len() > most && text.iter().filter(|b| **b & 0xc0 != 0x80).count() > most => {
+            Err(format!("the text is longer than the column's {most} characters"))
+        }
+        _ => Ok(text),
+    }
 }
 
 /// The value, if it has no more than `digits` digits after the second: the server would round.

@@ -6,6 +6,7 @@
 mod column;
 pub mod decode;
 pub mod encode;
+mod lists;
 pub mod numeric;
 pub mod temporal;
 pub mod text;

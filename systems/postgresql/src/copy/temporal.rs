@@ -167,6 +167,56 @@ pub fn parse_interval(text: &str) -> Result<(i64, i32, i32), String> {
     ))
 }
 
+/// What an interval column keeps of its values: `interval day to minute`, `interval(3)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IntervalLimit {
+    months: i32,
+    days: bool,
+    micros: i64,
+}
+
+impl IntervalLimit {
+    /// Everything is kept.
+    pub const NONE: Self = Self { months: 1, days: true, micros: 1 };
+
+    /// By the column's modifier: fields in the high bits, decimals of a second in the low ones.
+    pub fn of(typmod: i32) -> Self {
+        const YEAR: i32 = 1 << 2;
+        const MONTH: i32 = 1 << 1;
+        const DAY: i32 = 1 << 3;
+        const HOUR: i32 = 1 << 10;
+        const MINUTE: i32 = 1 << 11;
+        const SECOND: i32 = 1 << 12;
+        if typmod < 0 {
+            return Self::NONE;
+        }
+        let (fields, digits) = ((typmod >> 16) & 0x7fff, (typmod & 0xffff) as u32);
+        let fraction = 10_i64.pow(6 - digits.min(6));
+        let has = |field: i32| fields == 0x7fff || fields & field != 0;
+        match () {
+            () if has(SECOND) => Self { micros: fraction, ..Self::NONE },
+            () if has(MINUTE) => Self { micros: 60_000_000, ..Self::NONE },
+            () if has(HOUR) => Self { micros: 3_600_000_000, ..Self::NONE },
+            () if has(DAY) => Self { micros: 0, ..Self::NONE },
+            () if has(MONTH) => Self { months: 1, days: false, micros: 0 },
+            () if has(YEAR) => Self { months: 12, days: false, micros: 0 },
+            () => Self::NONE,
+        }
+    }
+
+    /// The interval, if the column keeps all of it.
+    ///
+    /// # Errors
+    /// It has parts that the server would cut off or round.
+    pub fn check(self, (micros, days, months): (i64, i32, i32)) -> Result<(i64, i32, i32), String> {
+        let kept = if self.micros == 0 { micros == 0 } else { micros % self.micros == 0 };
+        if kept && (self.days || days == 0) && months % self.months == 0 {
+            return Ok((micros, days, months));
+        }
+        Err("the interval has parts that the column's fields or decimals do not keep".into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

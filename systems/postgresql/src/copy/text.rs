@@ -6,7 +6,10 @@ use arrow::datatypes::{DataType, Time64MicrosecondType, TimestampMicrosecondType
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use weir_core::{Error, Result};
 
-use super::encode::{Kind, not_as_planned, whole_digits, without_nul};
+use super::encode::{Kind, Reading, not_as_planned, whole_digits, within, without_nul};
+use super::lists::decimals;
+use super::numeric;
+use super::temporal::parse_interval;
 
 /// Encodes all rows but the refused ones.
 pub(super) fn encode(
@@ -46,6 +49,15 @@ pub(super) fn encode(
                         .and_then(|()| value(array, row, &mut cell)),
                     None => return Err(not_as_planned(batch.schema_ref().field(i).name())),
                 },
+                Kind::Text(most) => {
+                    value(array, row, &mut cell).and_then(|()| within(cell.as_bytes(), *most).map(drop))
+                }
+                Kind::Interval(limit) => value(array, row, &mut cell)
+                    .and_then(|()| parse_interval(&cell).and_then(|interval| limit.check(interval)).map(drop)),
+                Kind::AsText(reading) => match array.as_string_opt::<i32>() {
+                    Some(text) => read_by_server(reading, text.value(row), &mut cell),
+                    None => return Err(not_as_planned(batch.schema_ref().field(i).name())),
+                },
                 _ => value(array, row, &mut cell),
             };
             if let Err(reason) = written.and_then(|()| without_nul(&cell).map(|_| ())) {
@@ -64,6 +76,22 @@ pub(super) fn encode(
         }
         out.push(b'\n');
     }
+    Ok(())
+}
+
+/// Appends a text for the server's input function, if that alters nothing.
+fn read_by_server(reading: &Reading, text: &str, cell: &mut String) -> std::result::Result<(), String> {
+    match reading {
+        Reading::Array(elements) => return elements.literal(text, cell),
+        Reading::Decimals(digits) => decimals(text, *digits)?,
+        // What is no plain number has the server's own form, `$1,234.50`.
+        Reading::Digits(most) if numeric::from_text(text, None, &mut Vec::new()).is_ok() => {
+            numeric::from_text(text, Some(*most), &mut Vec::new())?;
+        }
+        Reading::Byte if text.len() > 1 => return Err("the column takes a single byte".into()),
+        _ => {}
+    }
+    cell.push_str(text);
     Ok(())
 }
 
@@ -141,8 +169,9 @@ mod tests {
         ])
         .unwrap();
         let (mut out, mut refused) = (vec![], vec![]);
-        encode(&batch, &[Kind::Text, Kind::Bytea, Kind::AsText, Kind::Float8], &mut None, &mut out, &mut refused)
-            .unwrap();
+        let list = Kind::List(Box::new(Kind::Int4), 23);
+        let kinds = [Kind::Text(None), Kind::Bytea, list, Kind::Float8];
+        encode(&batch, &kinds, &mut None, &mut out, &mut refused).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "a\\tb\\\\c\\nd\t\\\\x00ff\t{\"1\",NULL}\t-inf\n");
     }
 }
