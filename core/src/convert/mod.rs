@@ -52,7 +52,7 @@ use arrow::datatypes::{DataType, Field};
 use chrono_tz::Tz;
 
 pub use options::{ConvertOptions, Formats};
-pub use patterns::Pattern;
+pub use patterns::{Moment, Pattern};
 
 use crate::Result;
 use crate::field::same_representation;

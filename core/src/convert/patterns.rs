@@ -25,13 +25,13 @@ enum Part {
 
 /// What a text said of a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Moment {
+pub struct Moment {
     /// Days from 1970-01-01, where the text has a date.
-    pub(super) days: Option<i64>,
+    pub days: Option<i64>,
     /// Nanoseconds of the day, where the text has a time.
-    pub(super) nanos: Option<i64>,
+    pub nanos: Option<i64>,
     /// Seconds east of UTC, where the text has an offset.
-    pub(super) offset: Option<i64>,
+    pub offset: Option<i64>,
 }
 
 const MONTHS: [&str; 12] = [
@@ -107,8 +107,8 @@ impl Pattern {
         self.parts.iter().any(|p| matches!(p, Part::Field('z' | 'Z' | 'X', _)))
     }
 
-    /// Reads all of `text`.
-    pub(super) fn parse(&self, text: &str) -> Option<Moment> {
+    /// Reads all of `text`; `None` where it does not fit the pattern.
+    pub fn parse(&self, text: &str) -> Option<Moment> {
         let mut rest = text;
         let (mut year, mut month, mut day) = (None, None, None);
         let (mut hour, mut half, mut minute, mut second, mut fraction) = (None, None, None, None, None);
