@@ -188,7 +188,7 @@ impl Reader for SqliteReader {
             Ok(())
         };
         // When one fails the other is dropped: `work` then interrupts its statement, however long a step takes.
-        let result = tokio::try_join!(forward, work);
+        let result = self.context.until_cancelled(async { tokio::try_join!(forward, work) }).await;
         let at_split = |error: Error| error.with("table", &split.table).with("split", &split.description);
         let ((), (connection, ())) = result.map_err(at_split)?;
         if let Some(lease) = lease {

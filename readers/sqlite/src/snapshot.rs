@@ -124,7 +124,7 @@ impl Moment {
         // watch along.
         let unchanged = match watch.take() {
             Some((connection, first)) => {
-                let (connection, now) = version(connection).await?;
+                let (connection, now) = version(connection.watched_by(context)).await?;
                 *watch = Some((connection, first));
                 now == first
             }
@@ -137,7 +137,9 @@ impl Moment {
 
     /// A connection that sees the moment, as soon as there is one.
     pub async fn take(self: &Arc<Self>, file: &File, context: &ConnectorContext) -> Result<Lease> {
-        let lease = |connection| Lease { moment: self.clone(), connection: Some(connection) };
+        // Each task is stopped by itself, and the connection goes from one to the other.
+        let lease =
+            |connection: Connection| Lease { moment: self.clone(), connection: Some(connection.watched_by(context)) };
         loop {
             let given_back = self.given_back.notified();
             tokio::pin!(given_back);
@@ -240,6 +242,10 @@ impl Snapshot for SqliteReader {
                 }
                 loose.push(shown.to_string());
                 continue;
+            }
+            if file.is_target(&self.context().shared) {
+                // What an earlier entry of the job has written is part of what this one reads.
+                self.context().shared.remove(&name(file));
             }
             let moment: Arc<Moment> = self.context().shared.find_or_leave(&name(file), Moment::default);
             moment.begin(file, &alone(self.context()), channels).await.context("file", shown)?;

@@ -391,6 +391,11 @@ async fn all_splits_of_all_tables_see_one_moment() {
     let request = ReadRequest { columns: vec![], snapshot: Some(guard.token.clone()), limit: None };
     let error = elsewhere.read(&split_a[0], &request, &mut Sink::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "the process that held it is another one");
+    // What an earlier entry of the job has written is read by a later one.
+    File { path: path.clone(), session: vec![] }.mark_as_target(&context.shared);
+    database(&path, "UPDATE a SET v = 5").await;
+    let guard = a.snapshot().unwrap().begin(2).await.unwrap();
+    assert_eq!(of_snapshot(&a, &split_a[0], &guard).await, [5]);
 }
 
 #[tokio::test]

@@ -143,6 +143,12 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Lets another part of the run have the connection: from now on it heeds `context`.
+    pub fn watched_by(mut self, context: &ConnectorContext) -> Self {
+        self.context.cancel = context.cancel.clone();
+        self
+    }
+
     /// Runs `work` on a thread for blocking work. It is interrupted when the run is stopped and when this future is
     /// dropped, and so always ends soon. A failure closes the connection, which rolls back what it had open.
     pub async fn run<T: Send + 'static>(

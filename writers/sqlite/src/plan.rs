@@ -210,6 +210,12 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
     let upsert_keys = if mode == WriteMode::Upsert { keys.clone() } else { Vec::new() };
     let statements: Vec<String> = create_target.iter().chain(&pre).chain(&make_stage).cloned().collect();
     let records_splits = commits.is_some();
+    if !records_splits {
+        warnings.push(
+            "exactlyOnce is false: a split whose commit broke off is not tried again, and a run that died starts anew"
+                .into(),
+        );
+    }
     let shown_keys =
         keys.iter().map(|k| format!("CAST({} AS TEXT)", QUOTING.quote(k))).collect::<Vec<_>>().join(" || ', ' || ");
     let state = State {
