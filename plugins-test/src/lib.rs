@@ -4,11 +4,13 @@
 //! - `s3`: an S3-compatible server inside the test program (feature `s3`).
 //! - [`harness`]: drives one reader or one writer the way the engine does.
 //! - [`conformance`]: what every connector must do, in or outside the workspace.
+//! - [`proxy`]: does to connections what networks do.
 //! - [`memory`]: an in-memory reader and writer for tests of the engine, which misbehave on demand.
 
 pub mod conformance;
 pub mod harness;
 pub mod memory;
+pub mod proxy;
 #[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(feature = "servers")]

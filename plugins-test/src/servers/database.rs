@@ -109,7 +109,11 @@ impl Database {
         self.try_query(sql).await.unwrap_or_else(|e| panic!("{e}\nin: {sql}"))
     }
 
-    async fn try_query(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, sqlx::Error> {
+    /// As [`query`](Self::query), for statements that may fail.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn try_query(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, sqlx::Error> {
         // The text protocol (`raw_sql`) makes both servers spell the values out themselves.
         let cells = |bytes: Option<&[u8]>| bytes.map(|b| String::from_utf8_lossy(b).into_owned());
         if self.server.family() == Family::PostgreSql {

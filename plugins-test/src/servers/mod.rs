@@ -18,6 +18,7 @@
 mod database;
 mod mariadb;
 mod mysql9;
+mod own;
 mod postgresql;
 mod shared;
 mod sqlserver;
@@ -27,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use database::Database;
+pub use own::OwnServer;
 pub use sqlserver::sqlserver;
 
 /// The user of every server here; may do everything.

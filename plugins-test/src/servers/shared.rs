@@ -55,7 +55,7 @@ pub(super) struct Running {
     pub port: u16,
     pub pid: u32,
     // Never read: the lock on it keeps the server alive.
-    _users: File,
+    pub(super) _users: File,
 }
 
 /// Where the servers of this user live: `$WEIR_TEST_DIR`, else a folder in the system's temporary folder.
@@ -200,7 +200,7 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|e| told("write", path, &e))
 }
 
-fn make_folder(path: &Path, owner: Option<Account>) -> Result<(), String> {
+pub(super) fn make_folder(path: &Path, owner: Option<Account>) -> Result<(), String> {
     fs::create_dir_all(path).map_err(|e| told("make", path, &e))?;
     // The server's user must be able to walk down to its folder, whatever our umask.
     let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o755));
@@ -221,7 +221,7 @@ fn read_current(path: &Path) -> Option<(u16, u32)> {
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
-fn free_port() -> Result<u16, String> {
+pub(super) fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|e| format!("no free port: {e}"))?;
     Ok(listener.local_addr().map_err(|e| format!("no free port: {e}"))?.port())
 }

@@ -1,0 +1,147 @@
+//! A TCP proxy in front of a server, which does to connections what networks do.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
+
+/// What happens to the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Weather {
+    /// Bytes pass.
+    Fair = 0,
+    /// Nothing passes, in either direction, and nobody is told: a black hole.
+    BlackHole = 1,
+    /// What the server says is lost; what the client says arrives: a half-open connection.
+    HalfOpen = 2,
+    /// New connections are refused.
+    Closed = 3,
+}
+
+/// A running proxy; dropped, it closes all connections.
+pub struct Proxy {
+    port: u16,
+    weather: Arc<AtomicU8>,
+    delay: Arc<AtomicU64>,
+    cut: broadcast::Sender<()>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Listens on a port of its own and passes everything on to `port` of this machine.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn start(port: u16) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let own = listener.local_addr()?.port();
+        let (weather, delay) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicU64::new(0)));
+        let cut = broadcast::channel(1).0;
+        let accepting = tokio::spawn({
+            let (weather, delay, cut) = (weather.clone(), delay.clone(), cut.clone());
+            async move {
+                while let Ok((client, _)) = listener.accept().await {
+                    if weather.load(Relaxed) == Weather::Closed as u8 {
+                        reset(client);
+                        continue;
+                    }
+                    tokio::spawn(serve(client, port, weather.clone(), delay.clone(), cut.subscribe()));
+                }
+            }
+        });
+        Ok(Self { port: own, weather, delay, cut, accepting })
+    }
+
+    /// The port to connect to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Changes what happens to all connections from now on.
+    pub fn set(&self, weather: Weather) {
+        self.weather.store(weather as u8, Relaxed);
+    }
+
+    /// Holds every piece of data back for this long.
+    pub fn delay(&self, by: Duration) {
+        self.delay.store(by.as_millis() as u64, Relaxed);
+    }
+
+    /// Resets all connections.
+    pub fn cut(&self) {
+        let _ = self.cut.send(());
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+async fn serve(
+    client: TcpStream,
+    port: u16,
+    weather: Arc<AtomicU8>,
+    delay: Arc<AtomicU64>,
+    mut cut: broadcast::Receiver<()>,
+) {
+    let Ok(server) = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await else {
+        return reset(client);
+    };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let (mut client_in, mut client_out) = client.into_split();
+    let (mut server_in, mut server_out) = server.into_split();
+    let there = pass(&mut client_in, &mut server_out, &weather, &delay, false);
+    let back = pass(&mut server_in, &mut client_out, &weather, &delay, true);
+    let was_cut = tokio::select! {
+        _ = there => false,
+        _ = back => false,
+        _ = cut.recv() => true,
+    };
+    if was_cut {
+        if let Ok(client) = client_in.reunite(client_out) {
+            reset(client);
+        }
+        if let Ok(server) = server_in.reunite(server_out) {
+            reset(server);
+        }
+    }
+}
+
+async fn pass(
+    from: &mut tokio::net::tcp::OwnedReadHalf,
+    to: &mut tokio::net::tcp::OwnedWriteHalf,
+    weather: &AtomicU8,
+    delay: &AtomicU64,
+    back: bool,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let bytes = from.read(&mut buffer).await?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        let lost = |weather: u8| weather == Weather::BlackHole as u8 || (back && weather == Weather::HalfOpen as u8);
+        // What fell into the hole stays there; the connection hangs until it is cut.
+        if lost(weather.load(Relaxed)) {
+            std::future::pending::<()>().await;
+        }
+        let wait = delay.load(Relaxed);
+        if wait > 0 {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+        to.write_all(&buffer[..bytes]).await?;
+    }
+}
+
+/// Closes with a reset instead of a goodbye.
+fn reset(stream: TcpStream) {
+    let _ = stream.set_zero_linger();
+}

@@ -1,0 +1,247 @@
+//! Where rows come from and go to.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use weir_plugins_test::proxy::Proxy;
+use weir_plugins_test::servers::{Database, Family, OwnServer, PASSWORD, USER};
+
+/// A system on one side of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    PostgreSql,
+    MariaDb,
+    Sqlite,
+    Csv,
+    Parquet,
+    Delta,
+}
+
+impl System {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PostgreSql => "postgresql",
+            Self::MariaDb => "mariadb",
+            Self::Sqlite => "sqlite",
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+            Self::Delta => "delta",
+        }
+    }
+
+    pub fn family(self) -> Option<Family> {
+        match self {
+            Self::PostgreSql => Some(Family::PostgreSql),
+            Self::MariaDb => Some(Family::MariaDb),
+            _ => None,
+        }
+    }
+}
+
+/// A row of every case: the key, and what makes it the old row or the new one.
+pub type Row = (i64, String);
+
+/// A server of its own for each family, with a proxy in front.
+pub struct Place {
+    pub server: OwnServer,
+    pub proxy: Proxy,
+}
+
+/// All servers.
+pub struct Places {
+    pub postgresql: Place,
+    pub mariadb: Place,
+}
+
+impl Places {
+    pub async fn start() -> Self {
+        Self { postgresql: place(Family::PostgreSql).await, mariadb: place(Family::MariaDb).await }
+    }
+
+    pub fn of(&mut self, family: Family) -> &mut Place {
+        match family {
+            Family::PostgreSql => &mut self.postgresql,
+            _ => &mut self.mariadb,
+        }
+    }
+}
+
+async fn place(family: Family) -> Place {
+    let server = tokio::task::spawn_blocking(move || OwnServer::start(family)).await.unwrap();
+    let server = server.unwrap_or_else(|error| panic!("{error}"));
+    let proxy = Proxy::start(server.server().port()).await.unwrap();
+    Place { server, proxy }
+}
+
+/// One side of a case: a table, a file or a folder.
+pub struct Side {
+    pub system: System,
+    pub database: Option<Database>,
+    proxy: Option<u16>,
+    pub path: PathBuf,
+}
+
+impl Side {
+    pub async fn new(system: System, places: &mut Places, folder: &Path, name: &str) -> Self {
+        let (database, proxy) = match system.family() {
+            Some(family) => {
+                let place = places.of(family);
+                (Some(place.server.server().fresh_database(name).await), Some(place.proxy.port()))
+            }
+            None => (None, None),
+        };
+        let path = match system {
+            System::Sqlite => folder.join(format!("{name}.db")),
+            System::Csv => folder.join(format!("{name}.csv")),
+            _ => folder.join(name),
+        };
+        Self { system, database, proxy, path }
+    }
+
+    /// The URL through the proxy.
+    fn url(&self) -> String {
+        let database = self.database.as_ref().unwrap();
+        let scheme = if self.system == System::PostgreSql { "postgresql" } else { "mysql" };
+        let escape = |text: &str| text.replace('/', "%2F").replace(' ', "%20").replace('@', "%40");
+        format!("{scheme}://{USER}:{}@127.0.0.1:{}/{}", escape(PASSWORD), self.proxy.unwrap(), database.name())
+    }
+
+    /// Plugin and parameters; the same for reader and writer.
+    pub fn endpoint(&self) -> (&'static str, Value) {
+        match self.system {
+            System::PostgreSql => ("postgresql", json!({"url": self.url(), "table": "t"})),
+            System::MariaDb => ("mysql", json!({"url": self.url(), "table": "t"})),
+            System::Sqlite => ("sqlite", json!({"path": self.path, "table": "t"})),
+            System::Csv => (
+                "files",
+                json!({"path": self.path, "format": "csv", "header": true,
+                "column": [{"name": "id", "type": "long"}, {"name": "v", "type": "string"}]}),
+            ),
+            System::Parquet => ("files", json!({"path": self.path, "format": "parquet"})),
+            System::Delta => ("lakehouse", json!({"path": self.path})),
+        }
+    }
+
+    /// Puts rows into a table, file or folder that may not exist yet.
+    pub async fn fill(&self, rows: &[Row]) {
+        match self.system {
+            System::PostgreSql | System::MariaDb => {
+                let database = self.database.as_ref().unwrap();
+                database.execute("CREATE TABLE IF NOT EXISTS t (id bigint NOT NULL PRIMARY KEY, v varchar(80))").await;
+                for rows in rows.chunks(2_000) {
+                    database.execute(&insert(rows)).await;
+                }
+            }
+            System::Sqlite => {
+                let sql = format!(
+                    "PRAGMA journal_mode = WAL; CREATE TABLE IF NOT EXISTS t (id INTEGER NOT NULL PRIMARY KEY, v TEXT);\n\
+                     BEGIN;\n{}COMMIT;",
+                    rows.chunks(500).map(|rows| insert(rows) + ";\n").collect::<String>()
+                );
+                sqlite(&self.path, &sql).await;
+            }
+            System::Csv => {
+                let lines: String = rows.iter().map(|(id, v)| format!("{id},{v}\n")).collect();
+                std::fs::write(&self.path, format!("id,v\n{lines}")).unwrap();
+            }
+            System::Parquet | System::Delta => {
+                // Through CSV and our own hands: another test proves that this is right.
+                let csv = self.path.with_extension("csv");
+                let lines: String = rows.iter().map(|(id, v)| format!("{id},{v}\n")).collect();
+                std::fs::write(&csv, format!("id,v\n{lines}")).unwrap();
+                let from = Self { system: System::Csv, database: None, proxy: None, path: csv.clone() };
+                let (writer, mut to) = self.endpoint();
+                to["writeMode"] = json!(if self.system == System::Delta { "overwrite" } else { "truncate" });
+                weir_once(&from.endpoint(), (writer, to), &self.path);
+                std::fs::remove_file(csv).unwrap();
+            }
+        }
+    }
+
+    /// All rows, in key order.
+    pub async fn rows(&self) -> Vec<Row> {
+        match self.system {
+            System::PostgreSql | System::MariaDb => {
+                let rows = self.database.as_ref().unwrap().query("SELECT id, v FROM t ORDER BY id, v").await;
+                rows.into_iter()
+                    .map(|row| (row[0].as_ref().unwrap().parse().unwrap(), row[1].clone().unwrap()))
+                    .collect()
+            }
+            _ => {
+                let csv = self.path.with_extension("out.csv");
+                let to = json!({"path": csv, "format": "csv", "header": true, "writeMode": "truncate"});
+                weir_once(&self.endpoint(), ("files", to), &self.path);
+                let text = std::fs::read_to_string(&csv).unwrap();
+                std::fs::remove_file(csv).unwrap();
+                let mut rows: Vec<Row> = text
+                    .lines()
+                    .skip(1)
+                    .map(|line| {
+                        let (id, v) = line.split_once(',').unwrap_or_else(|| panic!("a line without comma: {line}"));
+                        (id.parse().unwrap(), v.to_owned())
+                    })
+                    .collect();
+                rows.sort();
+                rows
+            }
+        }
+    }
+
+    /// What an onlooker sees at one moment, small enough to compare: the number of rows of each generation.
+    pub async fn glance(&self) -> Option<String> {
+        match self.system {
+            System::PostgreSql | System::MariaDb => {
+                let sql = "SELECT count(*), coalesce(sum(CASE WHEN v LIKE 'old%' THEN 1 ELSE 0 END), 0) FROM t";
+                let row = self.database.as_ref()?.try_query(sql).await.ok()?.into_iter().next()?;
+                Some(format!("{} rows, {} old", row[0].clone()?, row[1].clone()?))
+            }
+            System::Parquet => {
+                let files: BTreeSet<String> = std::fs::read_dir(&self.path)
+                    .ok()?
+                    .flatten()
+                    .filter_map(|entry| entry.file_name().into_string().ok())
+                    .filter(|name| !name.starts_with(['.', '_']))
+                    .collect();
+                Some(files.into_iter().collect::<Vec<_>>().join(" "))
+            }
+            // One commit of the log, which the library's own tests look after.
+            _ => None,
+        }
+    }
+}
+
+fn insert(rows: &[Row]) -> String {
+    let values: Vec<String> = rows.iter().map(|(id, v)| format!("({id}, '{v}')")).collect();
+    format!("INSERT INTO t (id, v) VALUES {}", values.join(", "))
+}
+
+async fn sqlite(path: &Path, sql: &str) {
+    use sqlx::{Connection, Executor};
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql))).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+/// A run of our own that nobody disturbs.
+fn weir_once(from: &(&str, Value), to: (&str, Value), beside: &Path) {
+    let job = job(from, to, json!({}));
+    let file = beside.with_extension("once.json");
+    std::fs::write(&file, job.to_string()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["run", "--quiet", "--state-dir", "off", "--quarantine", "off"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::remove_file(file).unwrap();
+}
+
+/// A job of one entry.
+pub fn job(from: &(&str, Value), to: (&str, Value), setting: Value) -> Value {
+    json!({"job": {"setting": setting, "content": [{
+        "reader": {"name": from.0, "parameter": from.1}, "writer": {"name": to.0, "parameter": to.1}
+    }]}})
+}
