@@ -14,7 +14,8 @@ pub struct Config {
     pub location: LocationConfig,
     /// The version to read; by default the newest one when the run begins.
     pub version: Option<u64>,
-    /// The columns in order; `*` or none for all.
+    /// The columns in order; `*` or none for all. What is no column is an SQL expression over the columns, or a constant:
+    /// `now()`, `1`, `upper(name)`.
     pub column: OneOrMany<String>,
     /// A SQL condition for the rows to read, without the word WHERE.
     #[serde(rename = "where")]

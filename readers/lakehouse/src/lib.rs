@@ -36,7 +36,7 @@ fn open(parameters: &Parameters, context: &ConnectorContext) -> Result<Arc<dyn R
 
 fn catalog(parameters: &Parameters, context: &ConnectorContext) -> Result<Arc<dyn Catalog>, Faults> {
     let config: Config = weir_core::config::parse(parameters)?;
-    Ok(Arc::new(LakehouseCatalog::new(Location::new(&config.location)?, context.clone())))
+    Ok(Arc::new(LakehouseCatalog::new(Location::new(&config.location, context)?, context.clone())))
 }
 
 /// Whether a folder's own folders are Delta tables.

@@ -14,12 +14,13 @@ use weir_core::{
     ReadRequest, Reader, Result, SourceColumn, SourceSchema, SourceTable, Split, SplitRequest, batch_bytes,
 };
 use weir_lakehouse::{
-    Filter, Location, active_files, arrow_schema, canonical, delta_error, ensure_readable, from_stored, key_position,
-    on_io, type_text,
+    Expression, Filter, Location, active_files, arrow_schema, canonical, delta_error, ensure_readable, from_stored,
+    key_position, on_io, own_style, type_text,
 };
+use weir_sql::{Quoting, find_name, resolve_source_columns};
 
 use crate::config::Config;
-use crate::scan::Scan;
+use crate::scan::{Scan, Scanned};
 use crate::split::{Part, group};
 
 /// Reads a Delta table.
@@ -37,7 +38,7 @@ impl LakehouseReader {
     /// # Errors
     /// See [`Location::new`].
     pub fn new(config: Config, context: ConnectorContext) -> Result<Self, Faults> {
-        let location = Location::new(&config.location)?;
+        let location = Location::new(&config.location, &context)?;
         Ok(Self { config, location, context, version: OnceLock::new() })
     }
 
@@ -52,60 +53,117 @@ impl LakehouseReader {
     }
 
     /// The columns that the job asks for, in its order, and whether it lists them.
-    fn columns(&self, table: &DeltaTable) -> Result<(Vec<StructField>, bool)> {
+    fn columns(&self, table: &DeltaTable) -> Result<(Vec<Column>, bool)> {
         let schema = table.snapshot().map_err(delta_error)?.schema();
-        let listed = self.config.column.as_slice();
-        if listed.is_empty() || listed == ["*"] {
-            return Ok((schema.fields().cloned().collect(), false));
+        let stored: Vec<&StructField> = schema.fields().collect();
+        let names: Vec<&str> = stored.iter().map(|f| f.name.as_str()).collect();
+        let entries: Vec<String> = self.config.column.as_slice().iter().map(|entry| own_style(entry)).collect();
+        let at = |e: Error| e.with("table", self.location.name());
+        let selected = resolve_source_columns(&entries, &names, Quoting::DOUBLE).map_err(at)?;
+        let known = computable(&schema)?;
+        let mut columns = Vec::with_capacity(selected.len());
+        for entry in selected {
+            columns.push(match entry.column {
+                Some(index) => Column::Stored(stored[index].clone()),
+                None => match Expression::new(&entry.sql, &known) {
+                    Ok(expression) => Column::Computed(Box::new(expression)),
+                    // What looks like a name is more likely a misspelt one than an expression.
+                    Err(_) if is_word(&entry.sql) => {
+                        let missing = find_name("column", &entry.sql, names.iter().copied()).map(|_| ());
+                        let error = missing.err().unwrap_or_else(|| Error::internal("a column is there and is not"));
+                        return Err(at(error.with("column", &entry.sql)));
+                    }
+                    Err(error) => return Err(at(error)),
+                },
+            });
         }
-        let mut columns = Vec::new();
-        for name in listed {
-            if name == "*" {
-                columns.extend(schema.fields().cloned());
-                continue;
-            }
-            columns.push(find(&schema, name).ok_or_else(|| {
-                let names: Vec<&str> = schema.fields().map(|f| f.name.as_str()).collect();
-                let near = weir_core::config::nearest(name, names.iter().copied());
-                let hint =
-                    near.map_or_else(|| format!("it has {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
-                Error::new(ErrorKind::NotFound, format!("the table has no column `{name}`: {hint}"))
-                    .with("table", self.location.name())
-                    .with("column", name)
-            })?);
-        }
-        Ok((columns, true))
+        Ok((columns, !weir_sql::is_all(&entries)))
     }
 
-    fn filter(&self, schema: &SchemaRef) -> Result<Option<Filter>> {
+    /// What a task reads from the files: the columns it delivers, and those that the condition and expressions look at.
+    fn scanned(&self, table: &DeltaTable, delivered: &[Column]) -> Result<Scanned> {
+        let schema = table.snapshot().map_err(delta_error)?.schema();
         let condition = self.config.condition.as_deref().map(|c| c.trim().trim_end_matches([';', ' ']));
-        condition.filter(|c| !c.is_empty()).map(|c| Filter::new(c, schema)).transpose()
-    }
-
-    /// The columns that a task reads from the files: those it delivers and those the condition looks at.
-    fn scanned(&self, table: &DeltaTable, delivered: &[StructField]) -> Result<(SchemaRef, Option<Filter>)> {
-        let schema = table.snapshot().map_err(delta_error)?.schema();
-        let mut fields: Vec<&StructField> = Vec::new();
-        let looked_at = match self.config.condition.is_some() {
-            true => {
-                // Columns of types that Arrow has no place for cannot stand in a condition.
-                let known = schema.fields().filter(|f| canonical(f).is_ok());
-                self.filter(&arrow_schema(known)?)?.map(|f| f.columns().to_vec()).unwrap_or_default()
-            }
-            false => Vec::new(),
-        };
-        for field in schema.fields() {
-            if delivered.iter().any(|d| d.name == field.name) || looked_at.contains(&field.name) {
-                fields.push(field);
+        let condition = condition.filter(|c| !c.is_empty());
+        let mut looked_at: Vec<String> = Vec::new();
+        if let Some(condition) = condition {
+            looked_at.extend(Filter::new(condition, &computable(&schema)?)?.columns().iter().cloned());
+        }
+        for column in delivered {
+            match column {
+                Column::Stored(field) => looked_at.push(field.name.clone()),
+                Column::Computed(expression) => looked_at.extend(expression.columns().iter().cloned()),
             }
         }
-        let nullable = arrow_schema(fields)?;
+        let fields = arrow_schema(schema.fields().filter(|field| looked_at.contains(&field.name)))?;
         // What another writer left out of a file is NULL, whatever the table says.
-        let nullable: Vec<_> = nullable.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        let scanned: SchemaRef = Arc::new(Schema::new(nullable));
-        let filter = self.filter(&scanned)?;
-        Ok((scanned, filter))
+        let nullable: Vec<_> = fields.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        let columns: SchemaRef = Arc::new(Schema::new(nullable));
+        let filter = condition.map(|c| Filter::new(c, &columns)).transpose()?;
+        let mut expressions: Vec<Expression> = Vec::new();
+        for column in delivered {
+            if let Column::Computed(expression) = column
+                && !expressions.iter().any(|e| e.field().name() == expression.field().name())
+            {
+                expressions.push(Expression::new(expression.field().name(), &columns)?);
+            }
+        }
+        Ok(Scanned { columns, filter, expressions })
     }
+}
+
+/// A column of the table, or one that is computed from them.
+#[derive(Clone)]
+enum Column {
+    Stored(StructField),
+    Computed(Box<Expression>),
+}
+
+impl Column {
+    fn name(&self) -> &str {
+        match self {
+            Self::Stored(field) => &field.name,
+            Self::Computed(expression) => expression.field().name(),
+        }
+    }
+
+    fn source(self) -> Result<SourceColumn> {
+        Ok(match self {
+            Self::Stored(field) => {
+                let restored = canonical(&field)?;
+                let stored = arrow_schema([&field])?.field(0).clone();
+                let mut representations = vec![restored];
+                if representations[0].data_type() != stored.data_type() {
+                    representations.push(stored);
+                }
+                SourceColumn {
+                    native_type: type_text(&field.data_type),
+                    nullable: field.nullable,
+                    key: key_position(&field),
+                    representations,
+                    comment: field.metadata.get("comment").map(|c| c.to_string().trim_matches('"').to_owned()),
+                    name: field.name,
+                }
+            }
+            Self::Computed(expression) => SourceColumn {
+                name: expression.field().name().clone(),
+                native_type: weir_core::field::type_text(expression.field()),
+                nullable: true,
+                key: None,
+                representations: vec![expression.field().clone()],
+                comment: None,
+            },
+        })
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == ' ') && text.starts_with(char::is_alphabetic)
+}
+
+/// The columns that can stand in SQL: all but those of types that Arrow has no place for.
+fn computable(schema: &StructType) -> Result<SchemaRef> {
+    arrow_schema(schema.fields().filter(|f| canonical(f).is_ok()))
 }
 
 async fn open(context: &ConnectorContext, location: &Location, version: Option<u64>) -> Result<DeltaTable> {
@@ -119,38 +177,14 @@ async fn open(context: &ConnectorContext, location: &Location, version: Option<u
     Ok(table)
 }
 
-fn find(schema: &StructType, name: &str) -> Option<StructField> {
-    let bare = name.trim().trim_matches(['`', '"']);
-    if let Some(exact) = schema.field(bare) {
-        return Some(exact.clone());
-    }
-    // Delta's names are unique without regard to case.
-    schema.fields().find(|f| f.name.to_lowercase() == bare.to_lowercase()).cloned()
-}
-
 #[async_trait]
 impl Reader for LakehouseReader {
     async fn schema(&self) -> Result<SourceSchema> {
         let table = self.table().await?;
         let (fields, listed) = self.columns(&table)?;
         self.scanned(&table, &[])?;
-        let mut columns = Vec::with_capacity(fields.len());
-        for field in fields {
-            let restored = canonical(&field).map_err(|e| e.with("table", self.location.name()))?;
-            let stored = arrow_schema([&field])?.field(0).clone();
-            let mut representations = vec![restored];
-            if representations[0].data_type() != stored.data_type() {
-                representations.push(stored);
-            }
-            columns.push(SourceColumn {
-                native_type: type_text(&field.data_type),
-                nullable: field.nullable,
-                key: key_position(&field),
-                representations,
-                comment: field.metadata.get("comment").map(|c| c.to_string().trim_matches('"').to_owned()),
-                name: field.name,
-            });
-        }
+        let columns: Result<Vec<SourceColumn>> = fields.into_iter().map(Column::source).collect();
+        let columns = columns.map_err(|e| e.with("table", self.location.name()))?;
         let files = active_files(&table).map_err(|e| e.with("table", self.location.name()))?;
         let source = SourceTable {
             name: self.location.name().to_owned(),
@@ -170,15 +204,16 @@ impl Reader for LakehouseReader {
         let part: Part = serde_json::from_value(split.part.clone())
             .map_err(|e| Error::internal("the split was not made by the lakehouse reader").because(e))?;
         // The version of the split, not the newest: another process may have planned it.
-        let table = open(&self.context, &self.location, Some(part.version)).await?;
+        let table = open(&self.context, &self.location, Some(part.version)).await;
+        let table = table.map_err(|error| gone(error, part.version))?;
         let (columns, _) = self.columns(&table)?;
-        let delivered: Option<Vec<StructField>> =
+        let delivered: Option<Vec<Column>> =
             request.columns.iter().map(|c| columns.get(c.index).cloned()).collect();
         let delivered =
             delivered.ok_or_else(|| Error::internal("the job asks for a column that the source does not have"))?;
-        let (scanned, filter) = self.scanned(&table, &delivered)?;
+        let scanned = self.scanned(&table, &delivered)?;
         let partition_columns = table.snapshot().map_err(delta_error)?.metadata().partition_columns().to_vec();
-        let scan = Scan { store: table.object_store(), columns: scanned, partition_columns, filter };
+        let scan = Scan { store: table.object_store(), scanned, partition_columns, version: part.version };
         let (sender, mut receiver) = mpsc::channel(2);
         // Ends by itself once the receiver is dropped.
         self.context.io.spawn(async move { scan.run(part.files, &sender).await });
@@ -207,10 +242,24 @@ impl Reader for LakehouseReader {
     }
 }
 
+/// What a version that could be read when the run began, and now cannot, means.
+fn gone(error: Error, version: u64) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => {
+            let message = format!(
+                "version {version} of the table cannot be read any more: its log or its files were removed (VACUUM, log \
+                 retention); run the job anew to read the newest version"
+            );
+            Error::new(ErrorKind::NotFound, message).because(error)
+        }
+        _ => error,
+    }
+}
+
 /// Brings the columns into the chosen form and sends them; rows with a value that does not come along are rejected.
 async fn deliver(
     batch: &RecordBatch,
-    delivered: &[StructField],
+    delivered: &[Column],
     request: &ReadRequest,
     output: &mut dyn BatchSender,
 ) -> Result<()> {
@@ -218,9 +267,10 @@ async fn deliver(
     let mut arrays: Vec<ArrayRef> = Vec::with_capacity(delivered.len());
     let mut bad: Option<BooleanArray> = None;
     for (source, target) in delivered.iter().zip(schema.fields()) {
-        let values = batch.column_by_name(&source.name);
-        let values = values.ok_or_else(|| Error::internal("a column was not read").with("column", &source.name))?;
-        let (values, mut lost) = from_stored(values, target.data_type()).map_err(|e| e.with("column", &source.name))?;
+        let name = source.name();
+        let values = batch.column_by_name(name);
+        let values = values.ok_or_else(|| Error::internal("a column was not read").with("column", name))?;
+        let (values, mut lost) = from_stored(values, target.data_type()).map_err(|e| e.with("column", name))?;
         if !target.is_nullable() && values.null_count() > 0 && lost.is_none() {
             lost = Some(arrow::compute::is_null(&values)?);
         }
@@ -229,7 +279,7 @@ async fn deliver(
                 let seen_before = bad.as_ref().is_some_and(|b| b.value(row));
                 if !seen_before {
                     let reason = format!("the value is no {}", weir_core::field::type_text(target));
-                    output.reject(DirtyRow::of_batch(batch, row, Some(source.name.clone()), reason)).await?;
+                    output.reject(DirtyRow::of_batch(batch, row, Some(name.to_owned()), reason)).await?;
                 }
             }
             bad = Some(match bad {

@@ -5,26 +5,34 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use deltalake::ObjectStore;
 use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use deltalake::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use deltalake::parquet::errors::ParquetError;
 use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
-use weir_core::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, Result};
-use weir_lakehouse::{DataFile, Filter, parquet_error, partition_value};
+use weir_core::{Error, ErrorKind, MAX_BATCH_BYTES, MAX_BATCH_ROWS, Result};
+use weir_lakehouse::{DataFile, Expression, Filter, parquet_error, partition_value};
 
 use crate::object::StoredFile;
 
-/// What to read from each file.
+/// What to read from each file, and what to make of it.
+pub(crate) struct Scanned {
+    /// The columns to read, by the table's names and types.
+    pub(crate) columns: SchemaRef,
+    pub(crate) filter: Option<Filter>,
+    /// What to compute from them, put after them.
+    pub(crate) expressions: Vec<Expression>,
+}
+
 pub(crate) struct Scan {
     pub(crate) store: Arc<dyn ObjectStore>,
-    /// The columns to deliver, by the table's names and types.
-    pub(crate) columns: SchemaRef,
-    /// Which of them are partition columns, whose values stand in the log.
+    pub(crate) scanned: Scanned,
+    /// Which of the table's columns are partition columns, whose values stand in the log.
     pub(crate) partition_columns: Vec<String>,
-    pub(crate) filter: Option<Filter>,
+    pub(crate) version: u64,
 }
 
 impl Scan {
@@ -46,14 +54,18 @@ impl Scan {
         let path = deltalake::Path::parse(&file.path).map_err(|e| {
             weir_core::Error::new(weir_core::ErrorKind::Data, "the log names an impossible file").because(e)
         })?;
-        let mut reader = StoredFile::new(self.store.clone(), path, file.size).await.map_err(parquet_error)?;
+        let unreadable = |error: ParquetError| match is_missing(&error) {
+            true => self.missing().because(error),
+            false => parquet_error(error),
+        };
+        let mut reader = StoredFile::new(self.store.clone(), path, file.size).await.map_err(unreadable)?;
         let metadata =
-            ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await.map_err(parquet_error)?;
+            ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await.map_err(unreadable)?;
         let options = ArrowReaderOptions::new().with_schema(Arc::new(microseconds(metadata.schema())));
         let metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options).map_err(parquet_error)?;
 
         let wanted: Vec<usize> = (0..metadata.schema().fields().len())
-            .filter(|i| self.columns.index_of(metadata.schema().field(*i).name()).is_ok())
+            .filter(|i| self.scanned.columns.index_of(metadata.schema().field(*i).name()).is_ok())
             .collect();
         let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
         let rows = metadata.metadata().file_metadata().num_rows().max(1) as u64;
@@ -64,7 +76,7 @@ impl Scan {
 
         let mut constants = BTreeMap::new();
         for name in &self.partition_columns {
-            if let Ok(field) = self.columns.field_with_name(name) {
+            if let Ok(field) = self.scanned.columns.field_with_name(name) {
                 let text = file.partition.get(name).and_then(|v| v.as_deref());
                 constants.insert(name.as_str(), partition_value(text, field.data_type())?);
             }
@@ -75,11 +87,12 @@ impl Scan {
             .build()
             .map_err(parquet_error)?;
         while let Some(batch) = stream.next().await {
-            let batch = self.complete(&batch.map_err(parquet_error)?, &constants)?;
-            let batch = match &self.filter {
+            let batch = self.complete(&batch.map_err(unreadable)?, &constants)?;
+            let batch = match &self.scanned.filter {
                 Some(filter) => filter.apply(&batch)?,
                 None => batch,
             };
+            let batch = compute(batch, &self.scanned.expressions)?;
             if batch.num_rows() > 0 && output.send(Ok(batch)).await.is_err() {
                 return Ok(());
             }
@@ -87,12 +100,21 @@ impl Scan {
         Ok(())
     }
 
+    fn missing(&self) -> Error {
+        let message = format!(
+            "a data file of version {} is gone: a VACUUM removed it, or somebody did; run the job anew to read the newest \
+             version",
+            self.version
+        );
+        Error::new(ErrorKind::NotFound, message)
+    }
+
     /// Brings a file's columns into the table's order and types; adds partition values, and NULL for columns that
     /// are younger than the file.
     fn complete(&self, batch: &RecordBatch, constants: &BTreeMap<&str, ArrayRef>) -> Result<RecordBatch> {
         let rows = batch.num_rows();
-        let mut arrays = Vec::with_capacity(self.columns.fields().len());
-        for field in self.columns.fields() {
+        let mut arrays = Vec::with_capacity(self.scanned.columns.fields().len());
+        for field in self.scanned.columns.fields() {
             arrays.push(match (constants.get(field.name().as_str()), batch.column_by_name(field.name())) {
                 (Some(value), _) => take(value.as_ref(), &UInt64Array::from(vec![0; rows]), None)?,
                 (None, Some(values)) => weir_lakehouse::to_stored(values, field.data_type())?,
@@ -100,8 +122,38 @@ impl Scan {
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(self.columns.clone(), arrays, &options)?)
+        Ok(RecordBatch::try_new_with_options(self.scanned.columns.clone(), arrays, &options)?)
     }
+}
+
+/// Puts the values of the expressions beside the columns.
+fn compute(batch: RecordBatch, expressions: &[Expression]) -> Result<RecordBatch> {
+    if expressions.is_empty() {
+        return Ok(batch);
+    }
+    let mut fields: Vec<FieldRef> = batch.schema_ref().fields().iter().cloned().collect();
+    let mut arrays = batch.columns().to_vec();
+    for expression in expressions {
+        fields.push(Arc::new(expression.field().clone()));
+        arrays.push(expression.evaluate(&batch)?);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
+}
+
+/// Whether a file is not there, as the store says it.
+fn is_missing(error: &ParquetError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
+        ParquetError::External(inner) => Some(inner.as_ref()),
+        other => Some(other),
+    };
+    while let Some(error) = cause {
+        if matches!(error.downcast_ref(), Some(deltalake::ObjectStoreError::NotFound { .. })) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The file's schema with microseconds for nanoseconds: Spark's INT96 times would overflow nanoseconds, and Delta has

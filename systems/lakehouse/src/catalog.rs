@@ -1,11 +1,12 @@
 //! The tables of a lake: the folders that hold a Delta log.
 
-use std::path::{Path, PathBuf};
-
 use async_trait::async_trait;
-use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Result, TableInfo, glob};
+use deltalake::logstore::ObjectStoreRef;
+use object_store::path::Path as Key;
+use weir_core::{Catalog, ConnectorContext, Error, LetterCase, Result, TableInfo, glob};
 
 use crate::connection::Location;
+use crate::error::delta_error;
 use crate::files::active_files;
 use crate::on_io;
 
@@ -28,24 +29,21 @@ impl LakehouseCatalog {
 #[async_trait]
 impl Catalog for LakehouseCatalog {
     async fn tables(&self, pattern: Option<&str>) -> Result<Vec<TableInfo>> {
-        let Some(root) = self.location.local_path().map(Path::to_path_buf) else {
-            return Err(Error::new(ErrorKind::Unsupported, "tables can be listed below a local folder only"));
-        };
-        let pattern = pattern.map(str::to_owned);
+        let (pattern, location) = (pattern.map(str::to_owned), self.location.clone());
         on_io(&self.context, async move {
-            let mut found = Vec::new();
-            collect(&root, DEPTH, &mut found)?;
+            // A local store takes a missing folder for an empty one.
+            if let Some(folder) = location.local_path() {
+                std::fs::read_dir(folder).map_err(|e| Error::from(e).with("path", location.name()))?;
+            }
+            let mut found = tables_below(&location.folder()).await.map_err(|e| e.with("path", location.name()))?;
             found.sort();
             let mut tables = Vec::new();
-            for path in found {
-                let name = match path.strip_prefix(&root) {
-                    Ok(below) if !below.as_os_str().is_empty() => below.display().to_string(),
-                    _ => ".".to_owned(),
-                };
-                if pattern.as_deref().is_some_and(|p| !glob(p, &name, LetterCase::Exact)) {
+            for folder in found {
+                let name = if folder.is_empty() { "." } else { &folder };
+                if pattern.as_deref().is_some_and(|p| !glob(p, name, LetterCase::Exact)) {
                     continue;
                 }
-                tables.push(describe(name, &path).await);
+                tables.push(describe(name.to_owned(), location.below(&folder)).await);
             }
             Ok(tables)
         })
@@ -53,29 +51,27 @@ impl Catalog for LakehouseCatalog {
     }
 }
 
-fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
-    if folder.join("_delta_log").is_dir() {
-        found.push(folder.to_owned());
-        return Ok(());
-    }
-    if depth == 0 {
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let hidden = entry.file_name().to_str().is_none_or(|n| n.starts_with(['.', '_']));
-        if !hidden && entry.file_type()?.is_dir() {
-            collect(&entry.path(), depth - 1, found)?;
+/// The folders that hold a Delta log, relative to the store's root.
+async fn tables_below(store: &ObjectStoreRef) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut folders = vec![(Key::default(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        let prefix = Some(&folder).filter(|folder| !folder.as_ref().is_empty());
+        let listed = store.list_with_delimiter(prefix).await.map_err(|e| delta_error(e.into()))?;
+        let inner = listed.common_prefixes;
+        if inner.iter().any(|below| below.filename() == Some("_delta_log")) {
+            found.push(folder.to_string());
+        } else if depth < DEPTH {
+            let shown = inner.into_iter().filter(|below| !below.filename().is_some_and(|n| n.starts_with(['.', '_'])));
+            folders.extend(shown.map(|below| (below, depth + 1)));
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Sizes where the log can be read; a table that cannot is listed all the same.
-async fn describe(name: String, path: &Path) -> TableInfo {
+async fn describe(name: String, location: Location) -> TableInfo {
     let mut info = TableInfo { name, kind: "table".into(), rows: None, bytes: None };
-    let config = crate::LocationConfig { path: path.to_str().map(Into::into), ..Default::default() };
-    let Ok(location) = Location::new(&config) else { return info };
     if let Ok(Some(table)) = location.open(None).await
         && let Ok(files) = active_files(&table)
     {

@@ -1,17 +1,20 @@
 //! Where a table is and how to get there.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use deltalake::logstore::LogStoreRef;
-use deltalake::{DeltaTable, DeltaTableBuilder};
+use deltalake::DeltaTable;
+use deltalake::logstore::{LogStoreRef, ObjectStoreRef, StorageConfig, default_logstore};
+use object_store::path::Path as Key;
+use object_store::prefix::PrefixStore;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
-use weir_core::{Error, ErrorKind, Faults, Result, Secret};
+use weir_core::{ConnectorContext, Error, ErrorKind, Faults, Result};
+use weir_files::{StoreOptions, open_store};
 
+use crate::durable::Durable;
 use crate::error::delta_error;
 
 /// The parameters that say where a table is.
@@ -19,14 +22,19 @@ use crate::error::delta_error;
 #[serde(default, rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct LocationConfig {
-    /// The table's folder, or its URL in an object store: `lake/orders`, `s3://bucket/lake/orders`.
+    /// The table's folder, or its URL in an object store: `lake/orders`, `s3://bucket/lake/orders`, `gs://…`, `az://…`,
+    /// `abfss://container@account.dfs.core.windows.net/lake/orders`.
     #[serde(alias = "url")]
     #[schemars(extend("x-aliases" = ["url"]))]
     pub path: Option<String>,
     /// A folder below `path`, for a lake with many tables.
     pub table: Option<String>,
-    /// Options of the object store, `aws_access_key_id` and the like. Write secrets as `${env:NAME}` or `${file:PATH}`.
-    pub storage_options: BTreeMap<String, Secret>,
+    /// Options of the object store, by name: accessKeyId, secretAccessKey, region, endpoint, pathStyle, anonymous (S3);
+    /// serviceAccountPath or serviceAccountKey (Google); accountName, accountKey, sasToken, clientId, clientSecret,
+    /// tenantId (Azure); allowHttp, timeout, proxyUrl (all). Write secrets as `${env:NAME}` or `${file:PATH}`.
+    #[serde(alias = "options")]
+    #[schemars(extend("x-aliases" = ["options"]))]
+    pub storage_options: StoreOptions,
 }
 
 /// A table's place.
@@ -35,7 +43,9 @@ pub struct Location {
     name: String,
     url: Url,
     local: Option<PathBuf>,
-    options: HashMap<String, String>,
+    /// The whole store, and the table's folder in it.
+    store: ObjectStoreRef,
+    folder: Key,
 }
 
 impl Location {
@@ -43,47 +53,49 @@ impl Location {
     ///
     /// # Errors
     /// No path, a `table` that leaves it, or a URL of an unknown kind.
-    pub fn new(config: &LocationConfig) -> Result<Self, Faults> {
+    pub fn new(config: &LocationConfig, context: &ConnectorContext) -> Result<Self, Faults> {
         let path = config.path.as_deref().map(str::trim).filter(|p| !p.is_empty());
         let path = path.ok_or_else(|| Faults::one("", "`path` is missing: name the table's folder or URL"))?;
         let table = config.table.as_deref().unwrap_or("").trim_matches('/');
         if Path::new(table).components().any(|c| !matches!(c, std::path::Component::Normal(_))) {
             return Err(Faults::one("/table", "`table` is a folder below `path`, without `.` and `..`"));
         }
-        let options = config.storage_options.iter().map(|(k, v)| (k.clone(), v.reveal().to_owned())).collect();
         let joined = if table.is_empty() { path.to_owned() } else { format!("{}/{table}", path.trim_end_matches('/')) };
         if !joined.contains("://") {
-            return Self::local(Path::new(&joined), joined.clone(), options);
+            return Self::local(Path::new(&joined), joined.clone());
         }
-        let mut url = Url::parse(&joined).map_err(|e| Faults::one("/path", format!("`path` is no URL: {e}")))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(Faults::one("/path", "put credentials into `storageOptions`, not into the URL"));
+        if joined.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://")) {
+            let url = Url::parse(&joined).map_err(|e| Faults::one("/path", format!("`path` is no URL: {e}")))?;
+            let path = url.to_file_path().map_err(|()| Faults::one("/path", "the file URL names no local path"))?;
+            return Self::local(&path, path.display().to_string());
         }
-        match url.scheme() {
-            "file" => {
-                let path = url.to_file_path().map_err(|()| Faults::one("/path", "the file URL names no local path"))?;
-                Self::local(&path, path.display().to_string(), options)
-            }
-            "s3" | "s3a" => {
-                if !url.path().ends_with('/') {
-                    url.set_path(&format!("{}/", url.path()));
-                }
-                let name = joined.trim_end_matches('/').to_owned();
-                Ok(Self { name, url, local: None, options })
-            }
-            other => {
-                let known = "use a local folder, file:// or s3://";
-                Err(Faults::one("/path", format!("tables at `{other}://` are not supported: {known}")))
-            }
-        }
+        Self::remote(&joined, &config.storage_options, context).map_err(|message| Faults::one("/path", message))
     }
 
-    fn local(path: &Path, name: String, options: HashMap<String, String>) -> Result<Self, Faults> {
+    fn remote(text: &str, options: &StoreOptions, context: &ConnectorContext) -> Result<Self, String> {
+        let opened = open_store(text, options, &context.io)?;
+        if opened.is_web {
+            return Err("a web server can neither be listed nor written to, so it holds no Delta table".into());
+        }
+        let folder = Key::parse(opened.key.trim_matches('/')).map_err(|e| format!("`path` is no key: {e}"))?;
+        let mut url = Url::parse(&opened.root).map_err(|e| format!("`path` is no URL: {e}"))?;
+        let segments: Vec<String> = folder.parts().map(|part| part.as_ref().to_owned()).collect();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(&segments).push("");
+        }
+        let name = format!("{}/{folder}", opened.root);
+        Ok(Self { name, url, local: None, store: opened.store, folder })
+    }
+
+    fn local(path: &Path, name: String) -> Result<Self, Faults> {
         let absolute =
             std::path::absolute(path).map_err(|e| Faults::one("/path", format!("`path` is no path: {e}")))?;
-        let url = Url::from_directory_path(&absolute).map_err(|()| Faults::one("/path", "`path` is no usable path"))?;
+        let unusable = || Faults::one("/path", "`path` is no usable path");
+        let url = Url::from_directory_path(&absolute).map_err(|()| unusable())?;
+        let folder = Key::from_url_path(url.path()).map_err(|_| unusable())?;
         let name = if name.len() > 1 { name.trim_end_matches('/').to_owned() } else { name };
-        Ok(Self { name, url, local: Some(absolute), options })
+        let top = absolute.parent().unwrap_or(&absolute).to_owned();
+        Ok(Self { name, url, local: Some(absolute), store: Arc::new(Durable::new(top)), folder })
     }
 
     /// The table as reports show it.
@@ -96,20 +108,45 @@ impl Location {
         self.local.as_deref()
     }
 
-    /// The table's storage and log.
-    ///
-    /// # Errors
-    /// Options that the object store does not understand.
-    pub fn log_store(&self) -> Result<LogStoreRef> {
-        let builder = DeltaTableBuilder::from_url(self.url.clone()).map_err(delta_error)?;
-        let builder = if self.url.scheme().starts_with("s3") {
-            let (store, _) = object_store::parse_url_opts(&self.url, &self.options)
-                .map_err(|e| Error::config("the object store cannot be opened: check `storageOptions`").because(e))?;
-            builder.with_storage_backend(Arc::from(store), self.url.clone())
-        } else {
-            builder
-        };
-        builder.build_storage().map_err(delta_error).map_err(|e| e.with("table", &self.name))
+    /// A folder below this one.
+    pub(crate) fn below(&self, folder: &str) -> Self {
+        let mut below = self.clone();
+        for part in folder.split('/').filter(|part| !part.is_empty()) {
+            below.folder = below.folder.join(part);
+            below.local = below.local.map(|local| local.join(part));
+            below.name = format!("{}/{part}", below.name.trim_end_matches('/'));
+            if let Ok(mut path) = below.url.path_segments_mut() {
+                path.pop_if_empty().push(part).push("");
+            }
+        }
+        below
+    }
+
+    /// The whole store that the table lies in.
+    pub fn store(&self) -> ObjectStoreRef {
+        self.store.clone()
+    }
+
+    /// The key in the whole store of a path below the table's folder.
+    pub fn key(&self, below: &str) -> Key {
+        Key::from_iter(self.folder.parts().chain(Key::from(below).parts()))
+    }
+
+    /// The same place through another store, which `wrap` puts around this one; also what else `wrap` gives.
+    pub fn through<T>(&self, wrap: impl FnOnce(ObjectStoreRef) -> (ObjectStoreRef, T)) -> (Self, T) {
+        let (store, more) = wrap(self.store.clone());
+        (Self { store, ..self.clone() }, more)
+    }
+
+    /// The store of the table's folder.
+    pub fn folder(&self) -> ObjectStoreRef {
+        Arc::new(PrefixStore::new(self.store.clone(), self.folder.clone()))
+    }
+
+    /// The table's storage and log. Versions are made by putting a file that must not be there yet, which local disks
+    /// and the object stores of today can do by themselves.
+    pub fn log_store(&self) -> LogStoreRef {
+        default_logstore(self.folder(), self.store.clone(), &self.url, &StorageConfig::default())
     }
 
     /// The table at `version`, or at its newest; `None` when there is no table. Call it on the I/O runtime.
@@ -130,7 +167,7 @@ impl Location {
                 Err(e) => return Err(at(e.into())),
             }
         }
-        let log_store = self.log_store()?;
+        let log_store = self.log_store();
         if !log_store.is_delta_table_location().await.map_err(delta_error).map_err(at)? {
             return Ok(None);
         }
@@ -172,21 +209,27 @@ mod tests {
     use super::*;
 
     fn location(path: &str, table: Option<&str>) -> Result<Location, Faults> {
-        Location::new(&LocationConfig {
-            path: Some(path.into()),
-            table: table.map(Into::into),
-            storage_options: BTreeMap::new(),
-        })
+        let context = ConnectorContext {
+            cancel: Default::default(),
+            io: tokio::runtime::Handle::current(),
+            form: weir_core::Form::Native,
+            time_zone: "UTC".parse().unwrap(),
+            shared: Default::default(),
+        };
+        let config = LocationConfig { path: Some(path.into()), table: table.map(Into::into), ..Default::default() };
+        Location::new(&config, &context)
     }
 
-    #[test]
-    fn a_place_is_a_folder_or_a_url() {
+    #[tokio::test]
+    async fn a_place_is_a_folder_or_a_url() {
         let local = location("/lake/", Some("orders")).unwrap();
         assert_eq!((local.name(), local.url.as_str()), ("/lake/orders", "file:///lake/orders/"));
-        let remote = location("s3://bucket/lake", Some("orders")).unwrap();
-        assert_eq!(remote.url.as_str(), "s3://bucket/lake/orders/");
+        let remote = location("s3://bucket/lake", Some("my orders")).unwrap();
+        assert_eq!((remote.name(), remote.url.as_str()), ("s3://bucket/lake/my orders", "s3://bucket/lake/my%20orders/"));
         assert_eq!(location("file:///lake/orders", None).unwrap().local_path(), Some(Path::new("/lake/orders")));
-        for (path, table) in [("", None), ("/lake", Some("../x")), ("ftp://h/x", None), ("s3://u:p@b/x", None)] {
+        for (path, table) in
+            [("", None), ("/lake", Some("../x")), ("ftp://h/x", None), ("s3://u:p@b/x", None), ("https://h/x", None)]
+        {
             assert!(location(path, table).is_err(), "{path}");
         }
     }

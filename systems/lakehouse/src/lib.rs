@@ -5,19 +5,22 @@
 
 mod catalog;
 mod connection;
+mod durable;
 mod error;
+#[cfg_attr(not(feature = "datafusion"), path = "expression_absent.rs")]
+mod expression;
 mod files;
-#[cfg_attr(not(feature = "datafusion"), path = "filter_absent.rs")]
-mod filter;
 mod io;
+mod names;
 mod types;
 
 pub use catalog::LakehouseCatalog;
 pub use connection::{Location, LocationConfig, location_of};
 pub use error::{delta_error, parquet_error};
+pub use expression::{Expression, Filter};
 pub use files::{DataFile, active_files, ensure_readable, ensure_writable};
-pub use filter::Filter;
 pub use io::on_io;
+pub use names::{named, own_style, unquoted};
 pub use types::{
     NewColumn, SYSTEM, arrow_schema, canonical, existing_input, from_stored, key_position, new_column, partition_value,
     stored_type, to_stored, type_text,

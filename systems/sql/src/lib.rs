@@ -13,7 +13,7 @@ pub mod statements;
 
 pub use weir_core::tables;
 
-pub use columns::{Selected, resolve_source_columns, resolve_target_columns};
+pub use columns::{Selected, is_all, resolve_source_columns, resolve_target_columns};
 pub use commits::Commits;
 pub use config::{DuplicateKeys, Object, ReaderConfig, Source, Sources, WriterConfig};
 pub use names::{Quoting, TableName, find_name, own_name};

@@ -1,21 +1,22 @@
-//! One version of the log for one run.
+//! One version of the log for one run: what goes into it, and whether it is there.
 
 use std::collections::{BTreeMap, HashMap};
 
-use deltalake::DeltaTable;
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake::{DeltaTable, DeltaTableError};
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
 use deltalake::kernel::{Action, Add, DataType, PrimitiveType, StructField, StructType, Transaction, new_metadata};
 use deltalake::logstore::{LogStoreRef, ObjectStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use object_store::ObjectStoreExt as _;
+use futures::TryStreamExt;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 use serde_json::json;
 use weir_core::{Error, ErrorKind, Receipt, Result, WriteMode, WritePlan};
 use weir_lakehouse::{Location, arrow_schema, delta_error, partition_value};
 
-use crate::plan::{State, application};
+use crate::plan::{State, application, run_prefix};
 
-/// How often a commit is tried again when others commit at the same time.
-pub(crate) const RETRIES: usize = 20;
+/// How often an append is tried again when others commit at the same time.
+const RETRIES: usize = 20;
 
 /// The files that the tasks wrote.
 pub(crate) fn adds(receipts: &[Receipt]) -> Result<Vec<Add>> {
@@ -43,21 +44,22 @@ pub(crate) async fn committed(table: &DeltaTable, plan: &WritePlan) -> Result<bo
     Ok(version.map_err(delta_error)?.is_some())
 }
 
-/// Commit properties that mark the version as this run's.
+/// Commit properties that mark the version as this run's. Only what does not depend on the rows that are there may be
+/// tried again on top of others' versions; the rest starts again from the table as it is then.
 pub(crate) fn properties(plan: &WritePlan) -> CommitProperties {
     CommitProperties::default()
         .with_application_transaction(Transaction::new(application(plan), 1))
-        .with_max_retries(RETRIES)
+        .with_max_retries(if plan.mode == WriteMode::Append { RETRIES } else { 0 })
         .with_metadata([("weirRunId".to_owned(), json!(plan.run_id))])
 }
 
 /// Publishes the files: appended, or in place of what the table or the partition holds. Gives the version.
 ///
 /// # Errors
-/// [`Conflict`](ErrorKind::Conflict) when another writer's change does not go together with this one.
-pub(crate) async fn publish(table: &DeltaTable, plan: &WritePlan, adds: Vec<Add>) -> Result<u64> {
+/// [`Fault::Raced`] when another writer's change does not go together with this one.
+pub(crate) async fn publish(table: &DeltaTable, plan: &WritePlan, adds: Vec<Add>) -> Result<u64, Fault> {
     let state = State::of(plan)?;
-    let snapshot = table.snapshot().map_err(delta_error)?;
+    let snapshot = table.snapshot().map_err(Fault::of)?;
     let mut actions: Vec<Action> = adds.into_iter().map(Action::Add).collect();
     let overwrite = plan.mode == WriteMode::Overwrite;
     if overwrite {
@@ -79,8 +81,8 @@ pub(crate) async fn publish(table: &DeltaTable, plan: &WritePlan, adds: Vec<Add>
 /// Creates the table with the files in its first version.
 ///
 /// # Errors
-/// [`Conflict`](ErrorKind::Conflict) when another writer created it meanwhile.
-pub(crate) async fn create(location: &Location, plan: &WritePlan, adds: Vec<Add>) -> Result<u64> {
+/// [`Fault::Raced`] when another writer created it meanwhile.
+pub(crate) async fn create(location: &Location, plan: &WritePlan, adds: Vec<Add>) -> Result<u64, Fault> {
     let state = State::of(plan)?;
     let invalid = |e| Error::new(ErrorKind::Schema, "Delta takes no table with these columns").because(e);
     let schema = StructType::try_new(state.fields.iter().cloned())
@@ -96,7 +98,7 @@ pub(crate) async fn create(location: &Location, plan: &WritePlan, adds: Vec<Add>
     };
     // No retries: were the table there, its columns might be others.
     let builder = CommitBuilder::from(properties(plan).with_max_retries(0)).with_actions(actions);
-    run(builder, None, location.log_store()?, operation).await
+    run(builder, None, location.log_store(), operation).await
 }
 
 async fn run(
@@ -104,9 +106,67 @@ async fn run(
     snapshot: Option<&dyn TableReference>,
     log_store: LogStoreRef,
     operation: DeltaOperation,
-) -> Result<u64> {
-    let committed = builder.build(snapshot, log_store, operation).await.map_err(delta_error)?;
+) -> Result<u64, Fault> {
+    let committed = builder.build(snapshot, log_store, operation).await.map_err(Fault::of)?;
     Ok(committed.version())
+}
+
+/// Why a version was not made.
+pub(crate) enum Fault {
+    /// Another writer was faster, and this version was certainly not made: look at the table again.
+    Raced(Error),
+    /// Anything else; the version may have been made all the same.
+    Other(Error),
+}
+
+impl Fault {
+    pub(crate) fn of(error: DeltaTableError) -> Self {
+        match &error {
+            DeltaTableError::VersionAlreadyExists(_)
+            | DeltaTableError::Transaction {
+                source:
+                    TransactionError::CommitConflict(_)
+                    | TransactionError::MaxCommitAttempts(_)
+                    | TransactionError::VersionAlreadyExists(_),
+            } => Self::Raced(delta_error(error)),
+            _ => Self::Other(delta_error(error)),
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Refuses a table that was altered since the files for it were written.
+///
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict), naming what is other.
+pub(crate) fn ensure_unchanged(table: &DeltaTable, state: &State) -> Result<()> {
+    let snapshot = table.snapshot().map_err(delta_error)?;
+    let schema = snapshot.schema();
+    let altered = |what: String| {
+        let message = format!("the table was altered while the job ran: {what}; run the job again");
+        Err(Error::new(ErrorKind::Conflict, message))
+    };
+    for field in &state.fields {
+        match schema.field(&field.name) {
+            None => return altered(format!("column `{}` is gone", field.name)),
+            Some(now) if now.data_type != field.data_type || (field.nullable && !now.nullable) => {
+                return altered(format!("column `{}` is of another type", field.name));
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some(added) = schema.fields().find(|f| !f.nullable && state.field(&f.name).is_none()) {
+        return altered(format!("column `{}` is new and takes no NULL", added.name));
+    }
+    if snapshot.metadata().partition_columns() != &state.partition_columns {
+        return altered("it is partitioned by other columns".into());
+    }
+    Ok(())
 }
 
 /// The least protocol that the columns need.
@@ -156,13 +216,37 @@ fn in_partition(file: &HashMap<String, Option<String>>, wanted: &Partition) -> R
     Ok(true)
 }
 
-/// Deletes files that no version names. What cannot be deleted is litter, not wrong data.
-pub(crate) async fn delete<'a>(store: &ObjectStoreRef, paths: impl Iterator<Item = &'a str>) {
+/// Deletes files that no version names, and says what is left. What cannot be deleted is litter, not wrong data.
+pub(crate) async fn delete<'a>(store: &ObjectStoreRef, paths: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut left = Vec::new();
     for path in paths {
         let Ok(location) = deltalake::Path::parse(path) else { continue };
         match store.delete(&location).await {
             Ok(()) | Err(deltalake::ObjectStoreError::NotFound { .. }) => {}
-            Err(error) => tracing::warn!(file = path, %error, "an unpublished file could not be deleted"),
+            Err(error) => {
+                tracing::warn!(file = path, %error, "an unpublished file could not be deleted");
+                left.push(format!("{path} is of no use and could not be deleted: {error}"));
+            }
         }
     }
+    left
+}
+
+/// The data files of the run, published or not, by their names.
+pub(crate) async fn files_of_run(store: &ObjectStoreRef, plan: &WritePlan) -> Result<Vec<String>> {
+    let prefix = run_prefix(plan);
+    let failed = |e: deltalake::ObjectStoreError| delta_error(e.into());
+    let of_run = |object: &ObjectMeta| object.location.filename().is_some_and(|name| name.starts_with(&prefix));
+    let found: Vec<ObjectMeta> = match State::of(plan)?.partition_columns.is_empty() {
+        true => match store.list_with_delimiter(None).await {
+            Ok(listed) => listed.objects.into_iter().filter(of_run).collect(),
+            Err(deltalake::ObjectStoreError::NotFound { .. }) => Vec::new(),
+            Err(error) => return Err(failed(error)),
+        },
+        false => {
+            let all = store.list(None).try_filter(|object| std::future::ready(of_run(object)));
+            all.try_collect().await.map_err(failed)?
+        }
+    };
+    Ok(found.into_iter().map(|object| object.location.to_string()).collect())
 }

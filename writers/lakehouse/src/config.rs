@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_core::config::OneOrMany;
 use weir_core::{Faults, OnEmpty, WriteMode};
-use weir_lakehouse::LocationConfig;
+use weir_lakehouse::{LocationConfig, unquoted};
+use weir_sql::DuplicateKeys;
 
 pub(crate) const NO_UPSERT: &str =
     "this build cannot upsert into a lakehouse table: build with the feature `datafusion`, or use append or overwrite";
@@ -29,6 +30,12 @@ pub struct Config {
     pub partition_by: OneOrMany<String>,
     /// The key columns of an upsert; by default the key that the table's columns had at their source.
     pub key: OneOrMany<String>,
+    /// What an upsert does when the input holds a key more than once: `last` keeps the row that comes last, in the order
+    /// of splits and of rows within a split; `error` fails the job before anything is published.
+    pub duplicate_keys: DuplicateKeys,
+    /// How many bytes an upsert's merge may hold in memory before it goes on on disk, in the folder for temporary files.
+    #[schemars(range(min = 16_777_216))]
+    pub merge_memory: Option<u64>,
     /// Whether to create the table when it is missing. On by default.
     pub create_table: Option<bool>,
     /// What an overwrite does when the source is empty: overwrite, keep or error.
@@ -59,10 +66,14 @@ impl Config {
         if mode == WriteMode::Upsert && cfg!(not(feature = "datafusion")) {
             faults.add("/writeMode", NO_UPSERT);
         }
+        if self.duplicate_keys != DuplicateKeys::Last && mode != WriteMode::Upsert {
+            faults.add("/duplicateKeys", "`duplicateKeys` is for writeMode upsert");
+        }
         if !self.key.is_empty() && mode != WriteMode::Upsert {
             faults.add("/key", "`key` is for writeMode upsert");
         }
-        if let Some(column) = self.partition_by.as_slice().iter().find(|c| self.partition.contains_key(*c)) {
+        let constant = |name: &&String| self.partition.keys().any(|c| unquoted(c) == unquoted(name));
+        if let Some(column) = self.partition_by.as_slice().iter().find(constant) {
             faults.add("/partitionBy", format!("`{column}` stands in `partition` already: name it once"));
         }
         faults.or(())

@@ -1,12 +1,23 @@
 //! Writes Delta Lake tables.
 //!
 //! Tasks write Parquet files that no version names yet; `commit` puts all of them into one version of the log, together
-//! with a mark of the run, so that a second `commit` of the same run finds it and does nothing.
+//! with a mark of the run, so that a second `commit` of the same run finds it and does nothing. What a finished split has
+//! made is recorded beside them, so that a run can go on after a crash.
+//!
+//! ```text
+//!   table/_delta_log/00000000000000000007.json     the version, with the run's mark
+//!   table/weir_RUN_3_1_00000-….snappy.parquet      data file of split 3, attempt 1
+//!   table/_weir/RUN/split-3.json                   its receipt, until the run is forgotten
+//!   table/_weir/RUN/weir_RUN_3_1_00000-….parquet   rows that wait for an upsert's merge
+//! ```
 
+mod columns;
 mod commit;
 mod config;
 mod created;
 mod plan;
+mod publish;
+mod record;
 mod task;
 #[cfg_attr(not(feature = "datafusion"), path = "upsert_absent.rs")]
 mod upsert;

@@ -1,7 +1,7 @@
 //! One task: batches become Parquet files. Encoding and uploading run on the I/O runtime.
 
 use std::num::NonZeroU64;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, UInt64Array, new_null_array};
 use arrow::compute::kernels::cmp::not_distinct;
@@ -11,21 +11,29 @@ use async_trait::async_trait;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
 use deltalake::logstore::ObjectStoreRef;
+use deltalake::parquet::basic::Compression;
+use deltalake::parquet::file::properties::WriterProperties;
+use object_store::prefix::PrefixStore;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use weir_core::{Account, ConnectorContext, DirtyRow, Error, Receipt, Result, TaskWriter, WritePlan, Written};
-use weir_lakehouse::{arrow_schema, delta_error, partition_value, to_stored};
+use weir_core::{
+    Account, ConnectorContext, DirtyRow, Error, ErrorKind, Receipt, Result, TaskId, TaskWriter, WritePlan, Written,
+};
+use weir_lakehouse::{arrow_schema, delta_error, on_io, partition_value, to_stored};
 
 use crate::commit::delete;
-use crate::created::{Begun, Created};
-use crate::plan::State;
+use crate::created::{Begun, Created, begun_files, renamed};
+use crate::plan::{State, file_prefix, is_staged, staging};
+use crate::record;
 
 /// Columns of staged files that say in which order rows came.
 pub(crate) const SPLIT_COLUMN: &str = "__weir_split";
 pub(crate) const ROW_COLUMN: &str = "__weir_row";
 
 const TARGET_FILE_SIZE: u64 = 128 * 1024 * 1024;
+/// A row group is held in memory until it is complete.
+const ROW_GROUP_BYTES: usize = 16 * 1024 * 1024;
 
 enum Message {
     Batch(RecordBatch),
@@ -34,6 +42,9 @@ enum Message {
 
 pub(crate) struct LakehouseTask {
     context: ConnectorContext,
+    plan: WritePlan,
+    /// The store of the table's folder.
+    folder: ObjectStoreRef,
     split: u32,
     staged: bool,
     /// The columns of the files, partition columns included.
@@ -57,14 +68,16 @@ enum Source {
 }
 
 impl LakehouseTask {
+    /// `folder` is the store of the table's folder.
     pub(crate) fn open(
         context: &ConnectorContext,
-        store: ObjectStoreRef,
+        folder: ObjectStoreRef,
         plan: &WritePlan,
-        split: u32,
+        task: &TaskId,
         target_file_size: Option<u64>,
-        staged: bool,
     ) -> Result<Self> {
+        let staged = is_staged(plan);
+        let store = store_of_files(&folder, plan);
         let state = State::of(plan)?;
         let table_schema = arrow_schema(&state.fields)?;
         let mut columns = Vec::new();
@@ -96,11 +109,14 @@ impl LakehouseTask {
         };
         let config = files(schema.clone(), partition_columns, target_file_size);
         let (sender, receiver) = mpsc::channel(1);
-        let (watched, begun) = Created::watch(store.clone());
-        let worker = context.io.spawn(work(DeltaWriter::new(watched, config), store, begun, receiver));
+        let prefix = file_prefix(plan, &task.split.to_string(), task.attempt);
+        let (named, begun) = Created::named(store.clone(), prefix.clone());
+        let worker = context.io.spawn(work(DeltaWriter::new(named, config), store, prefix, begun, receiver));
         Ok(Self {
             context: context.clone(),
-            split,
+            plan: plan.clone(),
+            folder,
+            split: task.split,
             staged,
             schema,
             columns,
@@ -189,13 +205,26 @@ impl LakehouseTask {
 /// How data files are made.
 pub(crate) fn files(schema: SchemaRef, partition_columns: Vec<String>, target_file_size: Option<u64>) -> WriterConfig {
     let size = NonZeroU64::new(target_file_size.unwrap_or(TARGET_FILE_SIZE));
-    WriterConfig::new(schema, partition_columns, None, size, None, Default::default(), None)
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+        .build();
+    WriterConfig::new(schema, partition_columns, Some(properties), size, None, Default::default(), None)
+}
+
+/// Where data files go: to the places where they will stay, or to the staging.
+pub(crate) fn store_of_files(folder: &ObjectStoreRef, plan: &WritePlan) -> ObjectStoreRef {
+    match is_staged(plan) {
+        true => Arc::new(PrefixStore::new(folder.clone(), staging(plan))),
+        false => folder.clone(),
+    }
 }
 
 /// Writes what comes; without a `Finish` at the end nothing of it stays.
 async fn work(
     mut writer: DeltaWriter,
     store: ObjectStoreRef,
+    prefix: String,
     begun: Begun,
     mut receiver: mpsc::Receiver<Message>,
 ) -> Result<Vec<Add>> {
@@ -218,11 +247,18 @@ async fn work(
             Err(error)
         }
     };
-    if closed.is_err() {
-        let begun = std::mem::take(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner));
-        delete(&store, begun.iter().map(String::as_str)).await;
+    match closed {
+        Ok(mut adds) => {
+            for add in &mut adds {
+                add.path = renamed(&add.path, &prefix);
+            }
+            Ok(adds)
+        }
+        Err(error) => {
+            delete(&store, begun_files(&begun).iter().map(String::as_str)).await;
+            Err(error)
+        }
     }
-    closed
 }
 
 #[async_trait]
@@ -248,6 +284,16 @@ impl TaskWriter for LakehouseTask {
             .await?;
         let receipt =
             Receipt { split: self.split, rows: self.rows, skipped: 0, account, data: json!({ "adds": adds }) };
+        let (folder, plan, keep) = (self.folder.clone(), self.plan.clone(), receipt.clone());
+        on_io(&self.context, async move {
+            let kept = record::keep(&folder, &plan, &keep).await;
+            // Only when it is certain that the record is another's are these files of no use.
+            if kept.as_ref().is_err_and(|e| e.kind() == ErrorKind::Conflict) {
+                delete(&store_of_files(&folder, &plan), adds.iter().map(|add| add.path.as_str())).await;
+            }
+            kept
+        })
+        .await?;
         Ok(receipt)
     }
 }

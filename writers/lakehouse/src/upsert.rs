@@ -6,22 +6,28 @@ use arrow::array::RecordBatch;
 use datafusion::common::Column;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{DataFrame, Expr, ParquetReadOptions, SessionContext};
-use deltalake::DeltaTable;
+use deltalake::DeltaTableError;
 use deltalake::datafile::writer::DeltaWriter;
-use deltalake::delta_datafusion::create_session;
+use deltalake::delta_datafusion::{DeltaRuntimeEnvBuilder, DeltaSessionContext};
 use deltalake::kernel::Add;
-use deltalake::logstore::LogStoreRef;
 use futures::StreamExt;
 use url::Url;
-use weir_core::{Error, ErrorKind, Result, WritePlan};
+use weir_core::{Error, ErrorKind, Result};
 use weir_lakehouse::{arrow_schema, delta_error, to_stored};
+use weir_sql::{DuplicateKeys, Quoting};
 
-use crate::commit::properties;
-use crate::plan::{State, staging};
+use crate::commit::{Fault, delete, properties};
+use crate::created::{Created, begun_files, renamed};
+use crate::plan::{State, file_prefix, staging};
+use crate::publish::Publication;
 use crate::task::{ROW_COLUMN, SPLIT_COLUMN, files};
 
 const SOURCE: &str = "weir_source";
 const TARGET: &str = "weir_target";
+/// What a merge may hold in memory unless the job says otherwise.
+const MERGE_MEMORY: u64 = 128 * 1024 * 1024;
+/// What one of the streams that a merge runs side by side should have.
+const PARTITION_MEMORY: usize = 48 * 1024 * 1024;
 
 /// What a merge did.
 pub(crate) struct Merged {
@@ -33,11 +39,25 @@ pub(crate) struct Merged {
 /// Updates the rows whose key the table has and inserts the others; of rows with equal keys the last one counts.
 ///
 /// # Errors
-/// [`Conflict`](ErrorKind::Conflict) when another writer changed the same rows meanwhile: read the table again and
-/// repeat.
-pub(crate) async fn merge(table: DeltaTable, plan: &WritePlan, staged: &[Add]) -> Result<Merged> {
+/// [`Fault::Raced`] when another writer made a version meanwhile: read the table again and repeat.
+pub(crate) async fn merge(publication: &Publication, staged: &[Add]) -> Result<Merged, Fault> {
+    // A hash table of the new rows is the fastest way, and the one that cannot go on on disk.
+    match try_merge(publication, staged, Join::Hash).await {
+        Err(Fault::Other(error)) if is_out_of_memory(&error) => {
+            tracing::debug!("the merge sorts both sides, for its hash table is larger than `mergeMemory`");
+            try_merge(publication, staged, Join::Sort).await
+        }
+        done => done,
+    }
+}
+
+async fn try_merge(publication: &Publication, staged: &[Add], join: Join) -> Result<Merged, Fault> {
+    let plan = &publication.plan;
     let state = State::of(plan)?;
-    let (session, source) = newest(&table.log_store(), plan, staged).await?;
+    let (watched, begun) = publication.location.through(Created::watch);
+    let table = watched.open(None).await?;
+    let table = table.ok_or_else(|| Error::new(ErrorKind::NotFound, "the table is gone"))?;
+    let (session, source) = newest(publication, staged, join).await?;
     let mut condition: Option<Expr> = None;
     for key in &plan.keys {
         let equal = column(TARGET, key).eq(column(SOURCE, key));
@@ -67,66 +87,152 @@ pub(crate) async fn merge(table: DeltaTable, plan: &WritePlan, staged: &[Add]) -
             .when_matched_update(|update| {
                 updated.iter().fold(update, |update, name| update.update(bare(name), column(SOURCE, name)))
             })
-            .map_err(delta_error)?;
+            .map_err(Fault::of)?;
     }
     merge = merge
         .when_not_matched_insert(|insert| {
             written.iter().fold(insert, |insert, name| insert.set(bare(name), column(SOURCE, name)))
         })
-        .map_err(delta_error)?;
-    let (table, metrics) = merge.await.map_err(delta_error)?;
-    Ok(Merged {
-        version: table.version().unwrap_or(0),
-        updated: metrics.num_target_rows_updated,
-        inserted: metrics.num_target_rows_inserted,
-    })
+        .map_err(Fault::of)?;
+    match merge.await {
+        Ok((table, metrics)) => Ok(Merged {
+            version: table.version().unwrap_or(0),
+            updated: metrics.num_target_rows_updated,
+            inserted: metrics.num_target_rows_inserted,
+        }),
+        Err(error) => {
+            let storage = matches!(error, DeltaTableError::ObjectStore { .. } | DeltaTableError::Transaction { .. });
+            let fault = Fault::of(error);
+            // Unless the storage failed, it is certain that no version names the new files.
+            if !storage || matches!(fault, Fault::Raced(_)) {
+                let files = begun_files(&begun);
+                let data = files.iter().map(String::as_str).filter(|path| !path.contains("_delta_log/"));
+                delete(&watched.store(), data).await;
+            }
+            Err(fault)
+        }
+    }
 }
 
 /// Makes the first files of a table out of the staged rows.
 ///
 /// # Errors
 /// Staged files that cannot be read, a target that cannot be written.
-pub(crate) async fn first(log_store: &LogStoreRef, plan: &WritePlan, staged: &[Add]) -> Result<(Vec<Add>, u64)> {
+pub(crate) async fn first(publication: &Publication, staged: &[Add]) -> Result<(Vec<Add>, u64)> {
+    let plan = &publication.plan;
     let state = State::of(plan)?;
-    let schema = arrow_schema(&state.fields)?;
-    let (_session, rows) = newest(log_store, plan, staged).await?;
-    let mut rows = rows.execute_stream().await.map_err(unreadable)?;
-    let mut writer =
-        DeltaWriter::new(log_store.object_store(None), files(schema.clone(), state.partition_columns, None));
+    let folder = publication.location.folder();
+    let prefix = file_prefix(plan, "merged", 1);
+    let (named, begun) = Created::named(folder.clone(), prefix.clone());
+    let config = files(arrow_schema(&state.fields)?, state.partition_columns, publication.config.target_file_size);
+    match write_first(publication, staged, DeltaWriter::new(named, config)).await {
+        Ok((mut adds, count)) => {
+            adds.iter_mut().for_each(|add| add.path = renamed(&add.path, &prefix));
+            Ok((adds, count))
+        }
+        Err(error) => {
+            delete(&folder, begun_files(&begun).iter().map(String::as_str)).await;
+            Err(error)
+        }
+    }
+}
+
+async fn write_first(
+    publication: &Publication,
+    staged: &[Add],
+    mut writer: DeltaWriter,
+) -> Result<(Vec<Add>, u64)> {
     let mut count = 0;
-    while let Some(batch) = rows.next().await {
-        let batch = batch.map_err(unreadable)?;
-        let columns: Result<Vec<_>> =
-            batch.columns().iter().zip(schema.fields()).map(|(values, f)| to_stored(values, f.data_type())).collect();
-        count += batch.num_rows() as u64;
-        writer.write(&RecordBatch::try_new(schema.clone(), columns?)?).await.map_err(delta_error)?;
+    if !staged.is_empty() {
+        let schema = arrow_schema(&State::of(&publication.plan)?.fields)?;
+        let (_session, rows) = newest(publication, staged, Join::Sort).await?;
+        let mut rows = rows.execute_stream().await.map_err(unreadable)?;
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(unreadable)?;
+            let columns: Result<Vec<_>> = batch
+                .columns()
+                .iter()
+                .zip(schema.fields())
+                .map(|(values, f)| to_stored(values, f.data_type()))
+                .collect();
+            count += batch.num_rows() as u64;
+            writer.write(&RecordBatch::try_new(schema.clone(), columns?)?).await.map_err(delta_error)?;
+        }
     }
     Ok((writer.close().await.map_err(delta_error)?, count))
 }
 
+/// How rows and table are brought together.
+#[derive(Clone, Copy, PartialEq)]
+enum Join {
+    Hash,
+    Sort,
+}
+
+/// A session that holds no more than `mergeMemory`, and goes on on disk.
+fn session(publication: &Publication, join: Join) -> Result<SessionContext> {
+    let memory = publication.config.merge_memory.unwrap_or(MERGE_MEMORY);
+    let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+    let environment = DeltaRuntimeEnvBuilder::new().with_max_spill_size(memory).build();
+    let context = DeltaSessionContext::with_runtime_env(environment).into_inner();
+    let state = context.state_ref();
+    let mut state = state.write();
+    let options = state.config_mut().options_mut();
+    options.execution.parquet.schema_force_view_types = false;
+    options.optimizer.prefer_hash_join = join == Join::Hash;
+    // Each partition has sorts of its own, and each sort keeps something back for its last step.
+    let partitions = (memory / PARTITION_MEMORY).clamp(1, options.execution.target_partitions);
+    options.execution.target_partitions = partitions;
+    options.execution.sort_spill_reservation_bytes = memory / partitions / 16;
+    // Rows may be wide, and every operator holds a few batches that it does not account for.
+    options.set("datafusion.execution.batch_size", "1024").map_err(unreadable)?;
+    drop(state);
+    Ok(context)
+}
+
 /// The staged rows, the last one of each key.
-async fn newest(log_store: &LogStoreRef, plan: &WritePlan, staged: &[Add]) -> Result<(SessionContext, DataFrame)> {
+async fn newest(publication: &Publication, staged: &[Add], join: Join) -> Result<(SessionContext, DataFrame)> {
+    let plan = &publication.plan;
     let state = State::of(plan)?;
-    let context = create_session().into_inner();
-    context.state_ref().write().config_mut().options_mut().execution.parquet.schema_force_view_types = false;
+    let context = session(publication, join)?;
     let root = Url::parse("weir-staging://table/").map_err(|e| Error::internal("a fixed URL is wrong").because(e))?;
     // Not the table's own store: what that one says of a single file carries the path below the root.
-    context.register_object_store(&root, log_store.root_object_store(None));
-    let table = log_store.config().location().path().trim_matches('/').to_owned();
-    let folder = staging(plan).unwrap_or_default();
-    let files: Vec<String> = staged.iter().map(|add| format!("{root}{table}/{folder}/{}", add.path)).collect();
+    context.register_object_store(&root, publication.location.store());
+    let folder = publication.location.key(&staging(plan));
+    let files: Vec<String> = staged.iter().map(|add| format!("{root}{folder}/{}", add.path)).collect();
     let rows = context.read_parquet(files, ParquetReadOptions::default()).await.map_err(unreadable)?;
     context.register_table("staged", rows.into_view()).map_err(unreadable)?;
-    let columns: Vec<String> = state.fields.iter().map(|f| quote(&f.name)).collect();
-    let keys: Vec<String> = plan.keys.iter().map(|k| quote(k)).collect();
+    let columns: Vec<String> = state.fields.iter().map(|f| Quoting::DOUBLE.quote(&f.name)).collect();
+    let keys = Quoting::DOUBLE.quote_all(&plan.keys);
+    if publication.config.duplicate_keys == DuplicateKeys::Error {
+        let sql = format!("SELECT {keys} FROM staged GROUP BY {keys} HAVING count(*) > 1 LIMIT 1");
+        let twice = context.sql(&sql).await.map_err(unreadable)?.collect().await.map_err(unreadable)?;
+        if let Some(batch) = twice.iter().find(|batch| batch.num_rows() > 0) {
+            let key = weir_core::row_values(batch, 0);
+            let message = "the input holds a key more than once, and `duplicateKeys` is error: nothing was published";
+            return Err(Error::new(ErrorKind::Data, message).with("key", serde_json::Value::from(key)));
+        }
+    }
     let columns = columns.join(", ");
     let sql = format!(
-        "SELECT {columns} FROM (SELECT {columns}, row_number() OVER (PARTITION BY {} \
+        "SELECT {columns} FROM (SELECT {columns}, row_number() OVER (PARTITION BY {keys} \
          ORDER BY {SPLIT_COLUMN} DESC, {ROW_COLUMN} DESC) AS __weir_nth FROM staged) WHERE __weir_nth = 1",
-        keys.join(", "),
     );
     let rows = context.sql(&sql).await.map_err(unreadable)?;
     Ok((context, rows))
+}
+
+fn is_out_of_memory(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<DataFusionError>()
+            && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn column(table: &str, name: &str) -> Expr {
@@ -134,9 +240,11 @@ fn column(table: &str, name: &str) -> Expr {
 }
 
 fn unreadable(error: DataFusionError) -> Error {
-    Error::new(ErrorKind::Data, "the staged rows cannot be read").because(error)
-}
-
-fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => {
+            let message = "the merge does not find its way with so little memory: raise `mergeMemory`";
+            Error::new(ErrorKind::Io, message).because(error)
+        }
+        _ => Error::new(ErrorKind::Data, "the staged rows cannot be read").because(error),
+    }
 }

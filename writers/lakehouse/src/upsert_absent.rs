@@ -1,9 +1,10 @@
 //! The stand-in for `upsert` in a build without DataFusion; the configuration refuses the mode before this is reached.
 
-use deltalake::DeltaTable;
 use deltalake::kernel::Add;
-use deltalake::logstore::LogStoreRef;
-use weir_core::{Error, ErrorKind, Result, WritePlan};
+use weir_core::{Error, ErrorKind, Result};
+
+use crate::commit::Fault;
+use crate::publish::Publication;
 
 /// What a merge did.
 pub(crate) struct Merged {
@@ -13,12 +14,12 @@ pub(crate) struct Merged {
 }
 
 /// Refuses.
-pub(crate) async fn merge(_: DeltaTable, _: &WritePlan, _: &[Add]) -> Result<Merged> {
-    Err(refused())
+pub(crate) async fn merge(_: &Publication, _: &[Add]) -> Result<Merged, Fault> {
+    Err(refused().into())
 }
 
 /// Refuses.
-pub(crate) async fn first(_: &LogStoreRef, _: &WritePlan, _: &[Add]) -> Result<(Vec<Add>, u64)> {
+pub(crate) async fn first(_: &Publication, _: &[Add]) -> Result<(Vec<Add>, u64)> {
     Err(refused())
 }
 

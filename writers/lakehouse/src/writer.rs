@@ -1,29 +1,24 @@
-//! The writer: plans, and publishes what the tasks wrote.
-
-use std::sync::Arc;
+//! The writer: what is there, what will be done, and who does it.
 
 use async_trait::async_trait;
 use deltalake::DeltaTable;
-use deltalake::kernel::StructField;
-use deltalake::logstore::ObjectStoreRef;
-use object_store::prefix::PrefixStore;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, OnEmpty, PlannedColumn, Receipt, Result,
-    TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Receipt, Recorded, Result, TargetColumn, TargetSchema,
+    TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 use weir_lakehouse::{
-    Location, arrow_schema, delta_error, ensure_writable, existing_input, key_position, new_column, on_io,
-    partition_value, type_text,
+    Location, arrow_schema, delta_error, ensure_writable, key_position, on_io, own_style, partition_value, type_text,
+    unquoted,
 };
+use weir_sql::{Quoting, is_all, resolve_target_columns};
 
-use crate::commit::{self, adds, committed};
+use crate::columns::{constants, fit, keys, make};
+use crate::commit::committed;
 use crate::config::Config;
 use crate::plan::{State, staging};
+use crate::publish::{Publication, forget, take_back};
+use crate::record;
 use crate::task::LakehouseTask;
-use crate::upsert;
-
-/// How often a merge starts again because another writer changed the table.
-const MERGE_ATTEMPTS: usize = 5;
 
 /// Writes a Delta table.
 pub struct LakehouseWriter {
@@ -39,7 +34,7 @@ impl LakehouseWriter {
     /// See [`Location::new`] and [`Config::check`].
     pub fn new(config: Config, context: ConnectorContext) -> Result<Self, Faults> {
         config.check()?;
-        let location = Location::new(&config.location)?;
+        let location = Location::new(&config.location, &context)?;
         Ok(Self { config, location, context })
     }
 
@@ -50,60 +45,6 @@ impl LakehouseWriter {
 
     fn at(&self, error: Error) -> Error {
         error.with("table", self.location.name())
-    }
-
-    /// The store of the table's folder, or of the staging below it.
-    fn store(&self, plan: &WritePlan) -> Result<ObjectStoreRef> {
-        let store = self.location.log_store()?.object_store(None);
-        Ok(match staging(plan) {
-            Some(folder) => Arc::new(PrefixStore::new(store, folder)),
-            None => store,
-        })
-    }
-
-    /// The plan's columns for a table that is there.
-    fn fit(&self, table: &DeltaTable, request: &WriteRequest) -> Result<(Vec<PlannedColumn>, State)> {
-        ensure_writable(table)?;
-        let snapshot = table.snapshot().map_err(delta_error)?;
-        let fields: Vec<StructField> = snapshot.schema().fields().cloned().collect();
-        let partition_columns = snapshot.metadata().partition_columns().to_vec();
-        let mut wrong = Vec::new();
-        let mut columns = Vec::new();
-        for column in &request.columns {
-            let Some(field) = fields.iter().find(|f| f.name == column.name) else {
-                wrong.push(format!("it has no column `{}`", column.name));
-                continue;
-            };
-            match existing_input(column, field) {
-                Ok(input) => columns.push(PlannedColumn {
-                    name: field.name.clone(),
-                    native_type: type_text(&field.data_type),
-                    input,
-                    warning: None,
-                }),
-                Err(error) => wrong.push(format!("column `{}`: {}", column.name, error.message())),
-            }
-        }
-        for name in self.config.partition.keys() {
-            if !partition_columns.contains(name) {
-                wrong.push(format!("it is not partitioned by `{name}`, which `partition` names"));
-            }
-        }
-        let by = self.config.partition_by.as_slice();
-        if let Some(name) = by.iter().find(|name| !partition_columns.contains(name)) {
-            wrong.push(format!("it is not partitioned by `{name}`, which `partitionBy` names"));
-        }
-        for field in &fields {
-            let written =
-                columns.iter().any(|c| c.name == field.name) || self.config.partition.contains_key(&field.name);
-            if !written && !field.nullable {
-                wrong.push(format!("column `{}` does not take NULL and is not written", field.name));
-            }
-        }
-        if !wrong.is_empty() {
-            return Err(Error::new(ErrorKind::Schema, format!("the table does not fit: {}", wrong.join("; "))));
-        }
-        Ok((columns, State { fields, partition_columns, partition: self.config.partition.clone() }))
     }
 
     /// That the table will be created, and which table beside it may have been meant.
@@ -119,175 +60,21 @@ impl LakehouseWriter {
         format!("there is no table `{}` yet: it will be created{}", self.location.name(), near().unwrap_or_default())
     }
 
-    /// The plan's columns for a table to be created.
-    fn make(&self, request: &WriteRequest) -> Result<(Vec<PlannedColumn>, State)> {
-        let mut columns = Vec::new();
-        let mut fields: Vec<StructField> = Vec::new();
-        let mut wrong = Vec::new();
-        for column in &request.columns {
-            let made = new_column(column);
-            if fields.iter().any(|f| f.name.to_lowercase() == made.field.name.to_lowercase()) {
-                wrong.push(format!("column `{}` comes twice (Delta does not tell case apart)", column.name));
+    async fn is_published(&self, plan: &WritePlan) -> Result<bool> {
+        match self.open_table().await? {
+            Some(table) => {
+                let plan = plan.clone();
+                on_io(&self.context, async move { committed(&table, &plan).await }).await
             }
-            columns.push(PlannedColumn {
-                name: column.name.clone(),
-                native_type: type_text(&made.field.data_type),
-                input: made.input,
-                warning: made.warning,
-            });
-            fields.push(made.field);
+            None => Ok(false),
         }
-        let mut partition_columns: Vec<String> = self.config.partition.keys().cloned().collect();
-        for name in &partition_columns {
-            if !fields.iter().any(|f| &f.name == name) {
-                fields.push(StructField::nullable(name, deltalake::kernel::DataType::STRING));
-            }
-        }
-        for name in self.config.partition_by.as_slice() {
-            if !fields.iter().any(|f| &f.name == name) {
-                wrong.push(format!("`partitionBy` names `{name}`, which is no column"));
-            }
-            partition_columns.push(name.clone());
-        }
-        if partition_columns.len() == fields.len() && !fields.is_empty() {
-            wrong.push("every column is a partition column: leave at least one out".into());
-        }
-        if !wrong.is_empty() {
-            return Err(Error::new(ErrorKind::Schema, format!("the table cannot be created: {}", wrong.join("; "))));
-        }
-        Ok((columns, State { fields, partition_columns, partition: self.config.partition.clone() }))
-    }
-
-    /// The key of an upsert: the job's, else the one the columns had at their source.
-    fn keys(&self, request: &WriteRequest, state: &State) -> Result<Vec<String>> {
-        let named = self.config.key.as_slice();
-        if !named.is_empty() {
-            for name in named {
-                let written = state.partition.contains_key(name) || request.columns.iter().any(|c| &c.name == name);
-                if !written {
-                    let message = format!("`key` names `{name}`, which is not among the columns to write");
-                    return Err(Error::new(ErrorKind::Schema, message));
-                }
-            }
-            return Ok(named.to_vec());
-        }
-        let mut keys: Vec<(u32, String)> =
-            state.fields.iter().filter_map(|f| Some((key_position(f)?, f.name.clone()))).collect();
-        let unwritten = |name: &String| !request.columns.iter().any(|c| &c.name == name);
-        if keys.is_empty() {
-            keys = request.columns.iter().filter_map(|c| Some((c.key?, c.name.clone()))).collect();
-        }
-        keys.sort();
-        let keys: Vec<String> = keys.into_iter().map(|(_, name)| name).collect();
-        if keys.is_empty() || keys.iter().any(unwritten) {
-            let message =
-                "an upsert needs a key, and neither the table nor the source has one: name the columns in `key`";
-            return Err(Error::new(ErrorKind::Schema, message));
-        }
-        Ok(keys)
-    }
-
-    async fn merge(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
-        let staged = adds(receipts)?;
-        let (location, plan) = (self.location.clone(), plan.clone());
-        on_io(&self.context, async move {
-            let mut attempt = 1;
-            loop {
-                let Some(table) = location.open(None).await? else {
-                    let (files, rows) = upsert::first(&location.log_store()?, &plan, &staged).await?;
-                    let version = commit::create(&location, &plan, files).await?;
-                    return Ok(Committed {
-                        rows: Some(rows),
-                        description: format!("created with {rows} rows as version {version}"),
-                        ..Committed::default()
-                    });
-                };
-                if committed(&table, &plan).await? {
-                    return Ok(already());
-                }
-                not_made_by_others(&plan)?;
-                if staged.is_empty() {
-                    return Ok(Committed {
-                        rows: Some(0),
-                        description: "no rows to merge".into(),
-                        ..Committed::default()
-                    });
-                }
-                match upsert::merge(table, &plan, &staged).await {
-                    Ok(done) => {
-                        return Ok(Committed {
-                            rows: Some((done.updated + done.inserted) as u64),
-                            description: format!(
-                                "merged as version {}: {} rows updated, {} inserted",
-                                done.version, done.updated, done.inserted
-                            ),
-                            ..Committed::default()
-                        });
-                    }
-                    Err(error) if error.kind() == ErrorKind::Conflict && attempt < MERGE_ATTEMPTS => attempt += 1,
-                    Err(error) => return Err(error),
-                }
-            }
-        })
-        .await
-    }
-
-    async fn publish(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
-        let files = adds(receipts)?;
-        let rows: u64 = receipts.iter().map(|r| r.rows).sum();
-        let mut warnings = Vec::new();
-        let overwrite = plan.mode == WriteMode::Overwrite;
-        let (location, plan) = (self.location.clone(), plan.clone());
-        let on_empty = self.config.on_empty;
-        on_io(&self.context, async move {
-            let table = location.open(None).await?;
-            if let Some(table) = &table {
-                if committed(table, &plan).await? {
-                    return Ok(already());
-                }
-                not_made_by_others(&plan)?;
-            }
-            if overwrite && rows == 0 && table.is_some() {
-                match on_empty {
-                    OnEmpty::Overwrite => warnings.push(format!("the source is empty, and so is {} now", plan.table)),
-                    OnEmpty::Keep => {
-                        return Ok(Committed {
-                            rows: Some(0),
-                            description: "the source was empty: the target was left as it is".into(),
-                            warnings: vec![format!("the source is empty: {} is kept as it was", plan.table)],
-                            ..Committed::default()
-                        });
-                    }
-                    OnEmpty::Error => {
-                        let message = "the source is empty, and `onEmpty` is error: the target was left as it is";
-                        return Err(Error::new(ErrorKind::Data, message));
-                    }
-                }
-            }
-            let count = files.len();
-            let version = match &table {
-                Some(_) if count == 0 && !overwrite => {
-                    return Ok(Committed {
-                        rows: Some(0),
-                        description: "no rows to publish".into(),
-                        ..Committed::default()
-                    });
-                }
-                Some(table) => commit::publish(table, &plan, files).await?,
-                None => commit::create(&location, &plan, files).await?,
-            };
-            let made = if table.is_none() { "created and " } else { "" };
-            let description = format!("{made}published {count} files as version {version}");
-            tracing::debug!(table = location.name(), version, "committed");
-            Ok(Committed { description, warnings, ..Committed::default() })
-        })
-        .await
     }
 
     /// Removes the folders that deleting files has left empty, on a local disk.
-    fn tidy(&self, paths: &[String], root_too: bool) {
+    fn tidy(&self, plan: &WritePlan, paths: &[String], root_too: bool) {
         let Some(root) = self.location.local_path() else { return };
-        for path in paths {
+        let staging = format!("{}/x", staging(plan));
+        for path in paths.iter().chain([&staging]) {
             let mut folder = root.join(path);
             // A folder with anything in it stays, so an error ends the climb.
             while folder.pop() && folder != root && folder.starts_with(root) && std::fs::remove_dir(&folder).is_ok() {}
@@ -296,44 +83,6 @@ impl LakehouseWriter {
             let _ = std::fs::remove_dir(root);
         }
     }
-
-    /// Deletes the files of the receipts and whatever lies in the staging.
-    async fn discard(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<()> {
-        let paths: Vec<String> = adds(receipts)?.into_iter().map(|add| add.path).collect();
-        let store = self.store(plan)?;
-        let staged = staging(plan);
-        let (gone, list) = (paths.clone(), staged.is_some());
-        let listed = on_io(&self.context, async move {
-            commit::delete(&store, gone.iter().map(String::as_str)).await;
-            let mut more = Vec::new();
-            if list {
-                let listed = store.list_with_delimiter(None).await;
-                more = listed.map(|l| l.objects.iter().map(|o| o.location.to_string()).collect()).unwrap_or_default();
-                commit::delete(&store, more.iter().map(String::as_str)).await;
-            }
-            Ok(more)
-        })
-        .await?;
-        let full = |path: &String| staged.as_ref().map_or_else(|| path.clone(), |folder| format!("{folder}/{path}"));
-        let mut all: Vec<String> = paths.iter().chain(&listed).map(full).collect();
-        all.extend(staged.map(|folder| format!("{folder}/x")));
-        self.tidy(&all, plan.creates);
-        Ok(())
-    }
-}
-
-/// Files made for a table of this run's own must not go into one that somebody else made meanwhile: its columns may
-/// be others.
-fn not_made_by_others(plan: &WritePlan) -> Result<()> {
-    if plan.creates {
-        let message = "another writer created the table while this run wrote its files: run the job again";
-        return Err(Error::new(ErrorKind::Conflict, message));
-    }
-    Ok(())
-}
-
-fn already() -> Committed {
-    Committed { description: "this run was published already".into(), ..Committed::default() }
 }
 
 #[async_trait]
@@ -346,13 +95,14 @@ impl Writer for LakehouseWriter {
             columns: Vec::new(),
             listed: None,
         };
-        let listed = self.config.column.as_slice();
-        let all = listed.is_empty() || listed == ["*"];
         if let Some(table) = &table {
             let schema = table.snapshot().map_err(delta_error)?.schema();
+            let names: Vec<&str> = schema.fields().map(|f| f.name.as_str()).collect();
+            let constants = constants(&self.config, names.iter().copied());
+            let constants = constants.map_err(|e| self.at(e))?;
             for field in schema.fields() {
                 // A constant fills the column, so the job's columns map onto the others.
-                let constant = self.config.partition.contains_key(&field.name);
+                let constant = constants.contains_key(&field.name);
                 target.columns.push(TargetColumn {
                     name: field.name.clone(),
                     native_type: type_text(&field.data_type),
@@ -363,23 +113,13 @@ impl Writer for LakehouseWriter {
                 });
             }
         }
-        if !all {
-            let resolve = |name: &String| {
-                let found = target.columns.iter().find(|c| &c.name == name);
-                let found =
-                    found.or_else(|| target.columns.iter().find(|c| c.name.to_lowercase() == name.to_lowercase()));
-                match found {
-                    Some(column) => Ok(column.name.clone()),
-                    None if target.exists => {
-                        let names: Vec<&str> = target.columns.iter().map(|c| c.name.as_str()).collect();
-                        let message = format!("the table has no column `{name}`: it has {}", names.join(", "));
-                        Err(self.at(Error::new(ErrorKind::NotFound, message).with("column", name)))
-                    }
-                    None => Ok(name.clone()),
-                }
-            };
-            let names: Result<Vec<String>> = listed.iter().map(resolve).collect();
-            target.listed = Some(names?);
+        let entries: Vec<String> = self.config.column.as_slice().iter().map(|entry| own_style(entry)).collect();
+        if target.exists {
+            let names: Vec<&str> = target.columns.iter().map(|c| c.name.as_str()).collect();
+            let listed = resolve_target_columns(&entries, &names, Quoting::DOUBLE);
+            target.listed = listed.map_err(|e| self.at(e))?;
+        } else if !is_all(&entries) {
+            target.listed = Some(entries.iter().map(|entry| unquoted(entry)).collect());
         }
         Ok(target)
     }
@@ -392,8 +132,8 @@ impl Writer for LakehouseWriter {
             return Err(self.at(Error::new(ErrorKind::NotFound, message)));
         }
         let (columns, state) = match &table {
-            Some(table) => self.fit(table, request),
-            None => self.make(request),
+            Some(table) => fit(&self.config, table, request),
+            None => make(&self.config, request),
         }
         .map_err(|e| self.at(e))?;
         for (name, text) in &state.partition {
@@ -405,7 +145,7 @@ impl Writer for LakehouseWriter {
         }
         let mode = self.config.mode();
         let keys = match mode {
-            WriteMode::Upsert => self.keys(request, &state).map_err(|e| self.at(e))?,
+            WriteMode::Upsert => keys(&self.config, request, &state).map_err(|e| self.at(e))?,
             _ => Vec::new(),
         };
         let mut statements = Vec::new();
@@ -430,7 +170,7 @@ impl Writer for LakehouseWriter {
             statements,
             method,
             commits_per_split: false,
-            records_splits: false,
+            records_splits: true,
             keys,
             warnings: creates.then(|| self.creation_warning()).into_iter().collect(),
             state: serde_json::to_value(state)
@@ -447,32 +187,41 @@ impl Writer for LakehouseWriter {
         Ok(())
     }
 
+    async fn recorded(&self, plan: &WritePlan) -> Result<Recorded> {
+        let (folder, of) = (self.location.folder(), plan.clone());
+        let receipts = on_io(&self.context, async move { record::kept(&folder, &of).await }).await;
+        Ok(Recorded { receipts: receipts.map_err(|e| self.at(e))?, published: self.is_published(plan).await? })
+    }
+
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
-        let store = self.store(plan)?;
-        let staged = plan.mode == WriteMode::Upsert;
         let size = self.config.target_file_size;
-        let task = LakehouseTask::open(&self.context, store, plan, task.split, size, staged);
+        let task = LakehouseTask::open(&self.context, self.location.folder(), plan, task, size);
         Ok(Box::new(task.map_err(|e| self.at(e))?))
     }
 
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
-        if plan.mode == WriteMode::Upsert {
-            let committed = self.merge(plan, receipts).await.map_err(|e| self.at(e))?;
-            self.discard(plan, receipts).await?;
-            return Ok(committed);
-        }
-        self.publish(plan, receipts).await.map_err(|e| self.at(e))
+        let publication = Publication::new(&self.location, plan, &self.config, receipts)?;
+        let done = on_io(&self.context, publication.run()).await.map_err(|e| self.at(e))?;
+        tracing::debug!(table = self.location.name(), done = done.description, "committed");
+        Ok(done)
     }
 
     async fn abort(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<()> {
         // After a crash between commit and its report the files belong to the table.
-        if let Some(table) = self.open_table().await? {
-            let plan = plan.clone();
-            if on_io(&self.context, async move { committed(&table, &plan).await }).await? {
-                return Ok(());
-            }
+        if self.is_published(plan).await? {
+            return Ok(());
         }
-        self.discard(plan, receipts).await
+        let (location, of, receipts) = (self.location.clone(), plan.clone(), receipts.to_vec());
+        let gone = on_io(&self.context, async move { take_back(&location, &of, &receipts).await }).await;
+        self.tidy(plan, &gone.map_err(|e| self.at(e))?, plan.creates);
+        Ok(())
+    }
+
+    async fn forget(&self, plan: &WritePlan) -> Result<()> {
+        let (location, of) = (self.location.clone(), plan.clone());
+        let gone = on_io(&self.context, async move { forget(&location, &of).await }).await;
+        self.tidy(plan, &gone.map_err(|e| self.at(e))?, false);
+        Ok(())
     }
 
     async fn check(&self) -> Vec<Check> {

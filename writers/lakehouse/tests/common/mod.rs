@@ -1,4 +1,5 @@
 //! Runs the lakehouse writer and reader as the runtime would, on a table in a temporary folder.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use weir_core::{
-    BatchSender, Committed, ConnectorContext, DirtyRow, Error, Form, MappedColumn, OnTypeLoss, ReadColumn, ReadRequest,
+    Account, BatchSender, Committed, ConnectorContext, DirtyRow, Error, Form, MappedColumn, OnTypeLoss, ReadColumn, ReadRequest,
     Reader, Receipt, Result, SplitRequest, TaskId, WritePlan, WriteRequest, Writer, field,
 };
 
@@ -59,8 +60,27 @@ pub async fn plan(writer: &dyn Writer, batch: &RecordBatch, run_id: &str) -> Res
 
 /// One task: writes `batch` in the form the plan asks for. Gives the receipt and the refused rows.
 pub async fn task(writer: &dyn Writer, plan: &WritePlan, split: u32, batch: &RecordBatch) -> (Receipt, Vec<DirtyRow>) {
-    let task = TaskId { run_id: plan.run_id.clone(), split, table: "test".into(), attempt: 1 };
-    let mut open = writer.open(plan, &task).await.unwrap();
+    attempt(writer, plan, split, 1, batch).await.unwrap()
+}
+
+/// One attempt at a task.
+pub async fn attempt(
+    writer: &dyn Writer,
+    plan: &WritePlan,
+    split: u32,
+    attempt: u32,
+    batch: &RecordBatch,
+) -> Result<(Receipt, Vec<DirtyRow>)> {
+    let task = TaskId { run_id: plan.run_id.clone(), split, table: "test".into(), attempt };
+    let mut open = writer.open(plan, &task).await?;
+    let batch = fitted(plan, batch);
+    let refused = open.write(&batch).await?.refused;
+    let account = Account { attempt, epoch: "then".into(), ..Account::default() };
+    Ok((open.finish(account).await?, refused))
+}
+
+/// The batch in the form the plan asks for.
+pub fn fitted(plan: &WritePlan, batch: &RecordBatch) -> RecordBatch {
     let schema = plan.input_schema();
     let columns = batch.columns().iter().zip(schema.fields()).map(|(values, input)| {
         // What the runtime's conversion does, as far as these tests need it.
@@ -79,9 +99,7 @@ pub async fn task(writer: &dyn Writer, plan: &WritePlan, split: u32, batch: &Rec
             _ => arrow::compute::cast(values, input.data_type()).unwrap(),
         }
     });
-    let batch = RecordBatch::try_new(plan.input_schema(), columns.collect()).unwrap();
-    let refused = open.write(&batch).await.unwrap().refused;
-    (open.finish(Default::default()).await.unwrap(), refused)
+    RecordBatch::try_new(plan.input_schema(), columns.collect()).unwrap()
 }
 
 /// A whole job with one split for each batch.
@@ -96,6 +114,7 @@ pub async fn run(path: &Path, parameters: Value, run_id: &str, batches: &[Record
     let committed = writer.commit(&plan, &receipts).await?;
     // A second call finds what the first one did.
     writer.commit(&plan, &receipts).await?;
+    writer.forget(&plan).await?;
     Ok(committed)
 }
 

@@ -1,0 +1,218 @@
+//! From finished splits to one version of the table, whoever else writes to it and however often it is tried. Runs on
+//! the I/O runtime.
+//!
+//! Every try looks at the newest version first: the run's mark in it says that it is published already. A try that
+//! ends in an error is asked about in the same way, for an error does not say that nothing happened.
+
+use std::time::Duration;
+
+use deltalake::DeltaTable;
+use deltalake::kernel::Add;
+use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, WriteMode, WritePlan};
+use weir_lakehouse::Location;
+
+use crate::commit::{self, Fault, adds, committed, delete, ensure_unchanged, files_of_run};
+use crate::config::Config;
+use crate::plan::{State, is_staged};
+use crate::record;
+use crate::upsert;
+
+/// How often a version is tried to be made while others are faster.
+const ATTEMPTS: u32 = 20;
+
+/// All that publishing needs.
+pub(crate) struct Publication {
+    pub(crate) location: Location,
+    pub(crate) plan: WritePlan,
+    pub(crate) config: Config,
+    /// The data files of the splits.
+    files: Vec<Add>,
+    rows: u64,
+    /// Whether a split was tried more than once, so that files of lost attempts may lie about.
+    retried: bool,
+}
+
+/// What one try came to.
+enum Tried {
+    Published(Committed),
+    Raced(Error),
+}
+
+impl Publication {
+    pub(crate) fn new(location: &Location, plan: &WritePlan, config: &Config, receipts: &[Receipt]) -> Result<Self> {
+        Ok(Self {
+            location: location.clone(),
+            plan: plan.clone(),
+            config: config.clone(),
+            files: adds(receipts)?,
+            rows: receipts.iter().map(|r| r.rows).sum(),
+            retried: receipts.iter().any(|r| r.account.attempt > 1),
+        })
+    }
+
+    /// Publishes, and takes away what is of no use then. What cannot be taken away is a warning, for the data is there.
+    pub(crate) async fn run(self) -> Result<Committed> {
+        let mut done = self.publish().await?;
+        match self.tidy().await {
+            Ok(left) => done.warnings.extend(left),
+            Err(error) => done.warnings.push(format!("files of no use may be left behind: {}", error.full())),
+        }
+        Ok(done)
+    }
+
+    async fn publish(&self) -> Result<Committed> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let table = self.location.open(None).await?;
+            if let Some(table) = &table {
+                if committed(table, &self.plan).await? {
+                    return Ok(said("this run was published already"));
+                }
+                // Files made for a table of this run's own must not go into one that somebody else made meanwhile: its
+                // columns may be others.
+                if self.plan.creates {
+                    let message = "another writer created the table while this run wrote its files: run the job again";
+                    return Err(Error::new(ErrorKind::Conflict, message));
+                }
+                ensure_unchanged(table, &State::of(&self.plan)?)?;
+            } else if !self.plan.creates {
+                let message = "the table was dropped while the job ran: run the job again";
+                return Err(Error::new(ErrorKind::Conflict, message));
+            }
+            let tried = match is_staged(&self.plan) {
+                true => self.merge(table).await,
+                false => self.add(table).await,
+            };
+            match tried {
+                Ok(Tried::Published(done)) => return Ok(done),
+                Ok(Tried::Raced(error)) if attempt >= ATTEMPTS => return Err(error),
+                Ok(Tried::Raced(_)) => {
+                    // Others that were raced come back at other times.
+                    let jitter = u64::from(std::process::id().wrapping_mul(attempt) % 16);
+                    tokio::time::sleep(Duration::from_millis(10 * u64::from(attempt) + jitter)).await;
+                }
+                Err(error) => {
+                    // A version may be there though its writer met an error, also one after it (a checkpoint).
+                    if let Ok(Some(table)) = self.location.open(None).await
+                        && matches!(committed(&table, &self.plan).await, Ok(true))
+                    {
+                        let mut done = said("published");
+                        done.warnings.push(format!("a fault after publishing: {}", error.full()));
+                        return Ok(done);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Appends the files, or puts them in place of what is there.
+    async fn add(&self, table: Option<DeltaTable>) -> Result<Tried> {
+        let mut warnings = Vec::new();
+        let (overwrite, name, count) = (self.plan.mode == WriteMode::Overwrite, &self.plan.table, self.files.len());
+        if overwrite && self.rows == 0 && table.is_some() {
+            match self.config.on_empty {
+                OnEmpty::Overwrite => warnings.push(format!("the source is empty, and so is {name} now")),
+                OnEmpty::Keep => {
+                    let mut kept = said("the source was empty: the target was left as it is");
+                    kept.warnings.push(format!("the source is empty: {name} is kept as it was"));
+                    return Ok(Tried::Published(Committed { rows: Some(0), ..kept }));
+                }
+                OnEmpty::Error => {
+                    let message = "the source is empty, and `onEmpty` is error: the target was left as it is";
+                    return Err(Error::new(ErrorKind::Data, message));
+                }
+            }
+        }
+        let made = match &table {
+            Some(_) if count == 0 && !overwrite => {
+                return Ok(Tried::Published(Committed { rows: Some(0), ..said("no rows to publish") }));
+            }
+            Some(table) => commit::publish(table, &self.plan, self.files.clone()).await,
+            None => commit::create(&self.location, &self.plan, self.files.clone()).await,
+        };
+        let created = if table.is_none() { "created and " } else { "" };
+        tried(made, |version| {
+            let description = format!("{created}published {count} files as version {version}");
+            Committed { description, warnings, ..Committed::default() }
+        })
+    }
+
+    /// Merges the staged rows into the table, or makes a table of them.
+    async fn merge(&self, table: Option<DeltaTable>) -> Result<Tried> {
+        match table {
+            None => {
+                let (files, rows) = upsert::first(self, &self.files).await?;
+                tried(commit::create(&self.location, &self.plan, files).await, |version| Committed {
+                    rows: Some(rows),
+                    ..said(format!("created with {rows} rows as version {version}"))
+                })
+            }
+            Some(_) if self.files.is_empty() => {
+                Ok(Tried::Published(Committed { rows: Some(0), ..said("no rows to merge") }))
+            }
+            Some(_) => tried(upsert::merge(self, &self.files).await, |done| Committed {
+                rows: Some((done.updated + done.inserted) as u64),
+                ..said(format!(
+                    "merged as version {}: {} rows updated, {} inserted",
+                    done.version, done.updated, done.inserted
+                ))
+            }),
+        }
+    }
+
+    /// Deletes staged rows that are merged, and files of attempts that were lost. Says what is left.
+    async fn tidy(&self) -> Result<Vec<String>> {
+        let folder = self.location.folder();
+        let mut left = Vec::new();
+        if is_staged(&self.plan) {
+            let merged = record::list(&folder, &self.plan).await?;
+            let merged: Vec<String> =
+                merged.iter().filter(|path| !record::is_record(path)).map(ToString::to_string).collect();
+            left.extend(delete(&folder, merged.iter().map(String::as_str)).await);
+        } else if self.retried {
+            let used = |path: &&String| self.files.iter().any(|add| &add.path == *path);
+            let found = files_of_run(&folder, &self.plan).await?;
+            left.extend(delete(&folder, found.iter().filter(|path| !used(path)).map(String::as_str)).await);
+        }
+        Ok(left)
+    }
+}
+
+/// Takes back all that the run has left at a table that it did not reach. Says which files were deleted.
+///
+/// The records go first: there must be none whose files are gone. Files without a record are found by their names.
+pub(crate) async fn take_back(location: &Location, plan: &WritePlan, receipts: &[Receipt]) -> Result<Vec<String>> {
+    let folder = location.folder();
+    let mut gone = forget(location, plan).await?;
+    let mut files = files_of_run(&folder, plan).await?;
+    if !is_staged(plan) {
+        files.extend(adds(receipts)?.into_iter().map(|add| add.path));
+    }
+    delete(&folder, files.iter().map(String::as_str)).await;
+    gone.extend(files);
+    Ok(gone)
+}
+
+/// Drops the run's folder: its records first, then staged files.
+pub(crate) async fn forget(location: &Location, plan: &WritePlan) -> Result<Vec<String>> {
+    let folder = location.folder();
+    let (records, staged): (Vec<_>, Vec<_>) =
+        record::list(&folder, plan).await?.into_iter().partition(record::is_record);
+    let paths: Vec<String> = records.into_iter().chain(staged).map(|path| path.to_string()).collect();
+    delete(&folder, paths.iter().map(String::as_str)).await;
+    Ok(paths)
+}
+
+fn tried<T>(made: Result<T, Fault>, say: impl FnOnce(T) -> Committed) -> Result<Tried> {
+    match made {
+        Ok(made) => Ok(Tried::Published(say(made))),
+        Err(Fault::Raced(error)) => Ok(Tried::Raced(error)),
+        Err(Fault::Other(error)) => Err(error),
+    }
+}
+
+fn said(description: impl Into<String>) -> Committed {
+    Committed { description: description.into(), ..Committed::default() }
+}
