@@ -109,7 +109,9 @@ pub(crate) struct Assembler {
     schema: SchemaRef,
     columns: Vec<Column>,
     nulls: NullRule,
+    /// Bytes of a row beside its text, and how often the text may stand in it.
     row_width: usize,
+    copies: usize,
     rows: usize,
     bytes: usize,
     bad: Vec<usize>,
@@ -125,15 +127,35 @@ impl Assembler {
             })?;
             columns.push(Column { plan, builder: builder(&kind, wanted.field.data_type())?, kind });
         }
-        let row_width = columns.iter().map(|c| c.kind.width()).sum();
-        Ok(Self { schema: request.arrow_schema(), columns, nulls, row_width, rows: 0, bytes: 0, bad: Vec::new() })
+        let constant = |c: &Column| match &c.plan.from {
+            From::Constant(value) => value.len(),
+            From::Field(_) => 0,
+        };
+        let row_width = columns.iter().map(|c| c.kind.width() + constant(c)).sum();
+        let same =
+            |field: &usize| columns.iter().filter(|c| matches!(&c.plan.from, From::Field(f) if f == field)).count();
+        let fields = columns.iter().filter_map(|c| match &c.plan.from {
+            From::Field(field) => Some(same(field)),
+            From::Constant(_) => None,
+        });
+        let copies = fields.max().unwrap_or(0).max(1);
+        Ok(Self {
+            schema: request.arrow_schema(),
+            columns,
+            nulls,
+            row_width,
+            copies,
+            rows: 0,
+            bytes: 0,
+            bad: Vec::new(),
+        })
     }
 
     /// Whether a row of `bytes` bytes more would be too much for the batch, with `waiting` rows of `waiting_bytes` not
     /// yet added.
     pub(crate) fn is_full(&self, waiting: usize, waiting_bytes: usize, bytes: usize) -> bool {
         let rows = self.rows + waiting;
-        let size = self.bytes + waiting_bytes + waiting * self.row_width + bytes + self.row_width;
+        let size = self.bytes + (waiting_bytes + bytes) * self.copies + (waiting + 1) * self.row_width;
         rows > 0 && (rows >= MAX_BATCH_ROWS || size > MAX_BATCH_BYTES)
     }
 
@@ -222,7 +244,7 @@ impl Assembler {
         misfits.dedup_by_key(|m| m.row);
         self.bad.extend(misfits.iter().map(|m| self.rows + m.row));
         self.rows += rows;
-        self.bytes += bytes + rows * self.row_width;
+        self.bytes += bytes * self.copies + rows * self.row_width;
         misfits
     }
 

@@ -41,7 +41,7 @@ pub(crate) async fn read(
         let (rows, bytes) = groups.iter().fold((0, 0), |(r, b), (rows, bytes)| (r + rows, b + bytes));
         bytes.checked_div(rows)
     });
-    let rows = (MAX_BATCH_BYTES as u64 / 2 / per_row.unwrap_or(128).max(1)).clamp(16, MAX_BATCH_ROWS as u64 / 2);
+    let rows = (MAX_BATCH_BYTES as u64 / 2 / per_row.unwrap_or(128).max(1)).clamp(1, MAX_BATCH_ROWS as u64 / 2);
     let groups = groups.map(|(from, to)| (from..to).collect());
     let mut reader = reader.start(groups, &wanted, rows as usize).await?;
     let target = request.arrow_schema();

@@ -19,7 +19,7 @@ pub struct Config {
     pub format: Option<String>,
     /// DataX's name for `format`: text or csv.
     pub file_format: Option<String>,
-    /// gzip, zstd, bzip2, snappy (framed) or none, for csv and jsonl. By default the extension says it.
+    /// gzip, zstd, bzip2, zip (of one file), snappy (framed) or none, for csv and jsonl. By default the extension says it.
     pub compress: Option<String>,
     /// The columns in order; none or `*` for all. A name, or an object with `index` or `name`, `type`, `format`; or with
     /// `value` for a constant.
@@ -46,6 +46,9 @@ pub struct Config {
     pub encoding: Option<String>,
     /// CSV and JSON lines: lines to skip at the start of each file, before the header.
     pub skip_lines: u64,
+    /// CSV: whether quoted fields may hold line ends; true by default. Large files of this machine are read by several
+    /// channels all the same, those in object stores only where this is false.
+    pub multiline: Option<bool>,
     /// CSV: an ASCII character; lines that start with it are comments.
     pub comment: Option<String>,
     /// CSV: whether to cut white space around unquoted fields. Off by default, under DataX's name on.

@@ -1,6 +1,7 @@
 //! Files of separated values.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use memchr::memchr;
 use serde_json::{Map, Value};
@@ -11,8 +12,9 @@ use weir_files::{BLOCK, Compression, Store, TextSource};
 use crate::cells::{Assembler, Cell, Cells};
 use crate::scan::{Dialect, Found, Span};
 
-/// The largest record that is read: a longer one is more likely a quote that was never closed.
-const MAX_RECORD: usize = 128 * 1024 * 1024;
+/// The largest record that is read, some cells of 64 MiB with all their bytes escaped: a longer one is more likely a quote
+/// that was never closed.
+pub(crate) const MAX_RECORD: usize = 512 * 1024 * 1024;
 
 /// What the first line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,10 @@ pub(crate) struct TextFile<'a> {
     pub(crate) compression: Compression,
     pub(crate) encoding: &'static encoding_rs::Encoding,
     pub(crate) skip_lines: u64,
+    /// Bytes of the file that begin behind its first line, and the line they begin with.
+    pub(crate) inside: Option<(Range<u64>, Option<u64>)>,
+    /// Where the bytes end that begin with the file.
+    pub(crate) end: Option<u64>,
     pub(crate) cancel: &'a CancellationToken,
 }
 
@@ -55,14 +61,25 @@ pub(crate) struct Window {
     pub(crate) end: bool,
     /// The line of `at`, from 1.
     pub(crate) line: u64,
+    /// Where lines are counted from, when not from the file's start: ` after byte 1000`.
+    pub(crate) origin: String,
 }
 
 impl Window {
     /// Opens a file, behind the lines to skip.
     pub(crate) async fn open(file: &TextFile<'_>) -> Result<Self> {
-        let source = TextSource::open(file.store, file.path, file.compression, file.encoding, file.cancel).await?;
-        let mut window = Self { source, text: Vec::new(), at: 0, end: false, line: 1 };
+        let range = file.inside.as_ref().map(|(range, _)| range.clone()).or(file.end.map(|end| 0..end));
+        let (store, path, encoding) = (file.store, file.path, file.encoding);
+        let source = TextSource::open_part(store, path, file.compression, encoding, range, file.cancel).await?;
+        let mut window = Self { source, text: Vec::new(), at: 0, end: false, line: 1, origin: String::new() };
         window.more().await?;
+        if let Some((range, line)) = &file.inside {
+            match line {
+                Some(line) => window.line = *line,
+                None => window.origin = format!(" after byte {}", range.start),
+            }
+            return Ok(window);
+        }
         while window.line <= file.skip_lines {
             match memchr(b'\n', &window.text[window.at..]) {
                 Some(next) => {
@@ -191,6 +208,8 @@ pub(crate) struct CsvTask<'a> {
     pub(crate) names: Vec<String>,
     pub(crate) request: &'a ReadRequest,
     pub(crate) assembler: Assembler,
+    /// See [`Window::origin`].
+    pub(crate) origin: String,
 }
 
 impl CsvTask<'_> {
@@ -313,6 +332,6 @@ impl CsvTask<'_> {
             let value = String::from_utf8_lossy(&text[span.start..span.end]);
             values.insert(name, Value::String(self.dialect.value(&value, *span).into_owned()));
         }
-        DirtyRow { values, column, reason: format!("line {}: {reason}", row.line) }
+        DirtyRow { values, column, reason: format!("line {}{}: {reason}", row.line, self.origin) }
     }
 }

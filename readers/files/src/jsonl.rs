@@ -163,11 +163,12 @@ impl JsonTask<'_> {
         positions.extend(self.keys.iter().cloned().enumerate().map(|(i, key)| (key, Some(i))));
         let mut lines = Lines { columns: self.keys.len(), ..Lines::default() };
         let mut sent = 0;
+        let origin = window.origin.clone();
         while let Some((number, place)) = line(&mut window).await? {
             let bytes = place.len();
             if self.assembler.is_full(lines.rows.len(), lines.text.len(), bytes) || lines.text.len() > weir_files::BLOCK
             {
-                self.convert(&mut lines, output).await?;
+                self.convert(&mut lines, &origin, output).await?;
                 if self.assembler.is_full(0, 0, bytes) {
                     sent += self.send(output).await?;
                 }
@@ -177,10 +178,10 @@ impl JsonTask<'_> {
             }
             if let Err(reason) = self.scan(&window.text[place.clone()], number, &positions, &mut lines) {
                 let text = String::from_utf8_lossy(&window.text[place]).into_owned();
-                output.reject(dirty(&text, number, None, &reason)).await?;
+                output.reject(dirty(&text, number, &origin, None, &reason)).await?;
             }
         }
-        self.convert(&mut lines, output).await?;
+        self.convert(&mut lines, &origin, output).await?;
         self.send(output).await?;
         Ok(())
     }
@@ -229,11 +230,11 @@ impl JsonTask<'_> {
         Ok(())
     }
 
-    async fn convert(&mut self, lines: &mut Lines, output: &mut dyn BatchSender) -> Result<()> {
+    async fn convert(&mut self, lines: &mut Lines, origin: &str, output: &mut dyn BatchSender) -> Result<()> {
         for misfit in self.assembler.add(&*lines, lines.text.len()) {
             let (number, place) = lines.rows[misfit.row].clone();
             let column = self.request.columns.get(misfit.column).map(|c| c.field.name().clone());
-            output.reject(dirty(&lines.text[place], number, column, &misfit.reason)).await?;
+            output.reject(dirty(&lines.text[place], number, origin, column, &misfit.reason)).await?;
         }
         lines.text.clear();
         lines.values.clear();
@@ -249,7 +250,7 @@ impl JsonTask<'_> {
     }
 }
 
-fn dirty(line: &str, number: u64, column: Option<String>, reason: &str) -> DirtyRow {
+fn dirty(line: &str, number: u64, origin: &str, column: Option<String>, reason: &str) -> DirtyRow {
     let parsed = serde_json::from_str::<IgnoredAny>(line).ok().and_then(|_| members(line));
     let values = match parsed {
         Some(members) => members
@@ -266,7 +267,7 @@ fn dirty(line: &str, number: u64, column: Option<String>, reason: &str) -> Dirty
             .collect(),
         None => Map::from_iter([("line".to_owned(), Value::String(line.to_owned()))]),
     };
-    DirtyRow { values, column, reason: format!("line {number}: {reason}") }
+    DirtyRow { values, column, reason: format!("line {number}{origin}: {reason}") }
 }
 
 #[cfg(test)]

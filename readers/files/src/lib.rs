@@ -1,12 +1,15 @@
-//! Reads CSV, JSON lines, Parquet and Arrow IPC files, from folders of this machine and from S3-compatible stores.
+//! Reads CSV, JSON lines, Parquet and Arrow IPC files, from folders of this machine, object stores and web servers.
 //!
 //! ```text
-//!   path ─▶ files ─▶ splits: a file each, Parquet by row groups
+//!   path ─▶ files ─▶ splits: a file each; large ones by row groups (Parquet) or at records (text)
 //!                      │
 //!      csv  ─▶ records ─┐
 //!      jsonl ─▶ values ─┴▶ columns, one after the other ─▶ batches
 //!      parquet, arrow ──▶ canonical types ───────────────▶ batches
 //! ```
+//!
+//! A split says which file it was planned for, by size and time or tag: a file that changed meanwhile is not read. What
+//! a run of the files writer has not published yet, or has replaced, is not seen.
 //!
 //! # Types
 //!
@@ -24,6 +27,7 @@ mod cells;
 mod columnar;
 mod config;
 mod csv;
+mod cut;
 mod infer;
 mod jsonl;
 mod kinds;
@@ -39,7 +43,7 @@ weir_core::inventory::submit! {
     weir_core::ReaderPlugin {
         name: "files",
         aliases: &["txtfilereader"],
-        summary: "Reads CSV, JSON lines, Parquet and Arrow IPC files, local or in S3-compatible stores",
+        summary: "Reads CSV, JSON lines, Parquet and Arrow IPC files, local, in object stores or on web servers",
         schema: || schemars::schema_for!(Config),
         ignored: &[
             ("bufferSize", "files are read in blocks of a fixed size"),

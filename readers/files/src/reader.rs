@@ -10,13 +10,14 @@ use weir_core::{
     BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, Form, Parameters, ReadRequest, Reader, Result,
     SourceColumn, SourceSchema, SourceTable, Split, SplitRequest, config,
 };
-use weir_files::{ColumnarReader, Compression, Entry, Format, Location, split_extension};
+use weir_files::{ColumnarReader, Compression, Entry, Format, Location, is_pipe, split_extension};
 
 use crate::canonical::canonical;
 use crate::cells::{Assembler, From, Plan};
 use crate::columnar;
 use crate::config::Config;
 use crate::csv::{CsvTask, Header, TextFile, Width, Window, header_names};
+use crate::cut::{self, Cut};
 use crate::infer::Guess;
 use crate::jsonl::{self, JsonTask};
 use crate::kinds::Kind;
@@ -105,6 +106,10 @@ impl FilesReader {
                     tabs,
                     names: Vec::new(),
                     groups: None,
+                    range: None,
+                    line: None,
+                    size: entry.size,
+                    stamp: entry.stamp.clone(),
                 };
                 // Two patterns may mean the same file: its rows are read once.
                 if seen.insert(location.store.display(&part.file)) {
@@ -132,8 +137,26 @@ impl FilesReader {
             compression: part.compression,
             encoding: self.rules.encoding,
             skip_lines: self.rules.skip_lines,
+            inside: part.range.filter(|(from, _)| *from > 0).map(|(from, to)| (from..to, part.line)),
+            end: part.range.filter(|(from, _)| *from == 0).map(|(_, to)| to),
             cancel: &self.context.cancel,
         })
+    }
+
+    /// Whether the file is still the one that the split was planned for.
+    async fn verify(&self, part: &Part) -> Result<()> {
+        if part.stamp.is_empty() {
+            return Ok(());
+        }
+        let store = &self.location(part)?.store;
+        let planned = Entry { path: part.file.clone(), size: part.size, stamp: part.stamp.clone() };
+        let now = self.context.until_cancelled(store.entry(&part.file)).await?;
+        let what = match now {
+            Some(now) if now.is_like(&planned) => return Ok(()),
+            Some(_) => "the file was changed after the run was planned: run the job anew, with --fresh after a resume",
+            None => "the file is gone since the run was planned: run the job anew, with --fresh after a resume",
+        };
+        Err(Error::new(ErrorKind::Conflict, what).with("file", store.display(&part.file)))
     }
 
     fn location(&self, part: &Part) -> Result<&Location> {
@@ -156,6 +179,11 @@ impl FilesReader {
         for (part, _) in files.iter().take(SAMPLE_FILES) {
             if rows >= self.rules.sample_rows {
                 break;
+            }
+            if self.location(part)?.store.is_local() && is_pipe(&part.file) {
+                let message = "a pipe is read only once, so its rows cannot be looked at beforehand: list all columns in \
+                               `column` with `index` and `type`";
+                return Err(Error::new(ErrorKind::Unsupported, message).with("file", &part.file));
             }
             let mut window = Window::open(&self.text_file(part)?).await?;
             if format == Format::Jsonl {
@@ -315,11 +343,18 @@ impl FilesReader {
     }
 
     async fn read_csv(&self, part: &Part, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
-        let mut window = Window::open(&self.text_file(part)?).await?;
+        let file = self.text_file(part)?;
+        let mut window = Window::open(&file).await?;
         let dialect: Dialect = self.rules.dialect(part.tabs, part.names.len());
         let mut names = part.names.clone();
-        if self.rules.header != Header::None {
-            let Some(header) = window.record(&dialect).await? else { return Ok(()) };
+        let inside = file.inside.is_some();
+        if self.rules.header == Header::Names || (self.rules.header == Header::Skip && !inside) {
+            let header = match inside {
+                // It stands at the file's start, wherever the part does.
+                true => Window::open(&TextFile { inside: None, ..file }).await?.record(&dialect).await?,
+                false => window.record(&dialect).await?,
+            };
+            let Some(header) = header else { return Ok(()) };
             if self.rules.header == Header::Names {
                 names = header_names(header);
                 if self.rules.listed.is_none() {
@@ -341,7 +376,8 @@ impl FilesReader {
             return Err(Error::new(ErrorKind::Schema, message).with("file", &part.file));
         }
         let assembler = Assembler::new(request, plans, self.rules.nulls.clone())?;
-        CsvTask { dialect: &dialect, width, names, request, assembler }.run(window, output).await
+        let origin = window.origin.clone();
+        CsvTask { dialect: &dialect, width, names, request, assembler, origin }.run(window, output).await
     }
 
     async fn read_jsonl(&self, part: &Part, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
@@ -400,6 +436,7 @@ impl Reader for FilesReader {
     async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>> {
         let source = self.source().await?;
         let mut splits = Vec::new();
+        let total: u64 = source.files.iter().map(|(_, entry)| entry.size).sum();
         for (part, entry) in &source.files {
             let location = self.location(part)?;
             let mut part = Part { names: source.names.clone(), ..part.clone() };
@@ -413,9 +450,9 @@ impl Reader for FilesReader {
             if part.format == Format::Parquet {
                 let reader = self.context.until_cancelled(self.open_columnar(&part)).await?;
                 let groups = reader.groups().unwrap_or_default();
-                let total: u64 = groups.iter().map(|g| g.1).sum();
+                let own: u64 = groups.iter().map(|g| g.1).sum();
                 // A lone large file is cut so that every channel has something to do.
-                let share = total / (request.channels.max(1) as u64 * 2) / source.files.len() as u64;
+                let share = own / (request.channels.max(1) as u64 * 2) / source.files.len() as u64;
                 let bytes = share.clamp(64 << 20, request.max_bytes.max(64 << 20));
                 for (from, to, rows, bytes) in runs(&groups, bytes) {
                     part.groups = Some((from, to));
@@ -424,6 +461,24 @@ impl Reader for FilesReader {
                         false => format!("{name}, row groups {from}–{}", to - 1),
                     };
                     add(&part, description, Some(rows), Some(bytes))?;
+                }
+            } else if part.format.is_text() && request.limit.is_none() {
+                // Two pieces a channel, for balance; files together are pieces too.
+                let share = total / (request.channels.max(1) as u64 * 2);
+                let bytes = share.clamp(cut::LEAST, request.max_bytes.max(cut::LEAST));
+                let (store, cancel) = (&location.store, &self.context.cancel);
+                let cuts = cut::cuts(&self.rules, &part, store, entry.size, bytes, cancel);
+                let cuts = self.context.until_cancelled(cuts).await?;
+                if cuts.is_empty() {
+                    add(&part, name, None, Some(entry.size))?;
+                    continue;
+                }
+                let ends = cuts.iter().map(|c| c.at).chain([entry.size]);
+                let starts = [Cut { at: 0, line: None }].into_iter().chain(cuts.iter().copied());
+                for (start, to) in starts.zip(ends) {
+                    (part.range, part.line) = (Some((start.at, to)), start.line);
+                    let description = format!("{name}, bytes {}–{to}", start.at);
+                    add(&part, description, None, Some(to - start.at))?;
                 }
             } else {
                 add(&part, name, None, Some(entry.size))?;
@@ -434,11 +489,14 @@ impl Reader for FilesReader {
 
     async fn read(&self, split: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
         let part = Part::of(split)?;
+        self.verify(&part).await?;
         match part.format {
-            Format::Parquet | Format::Arrow => self.read_columnar(&part, request, output).await,
-            Format::Jsonl => self.read_jsonl(&part, request, output).await,
-            _ => self.read_csv(&part, request, output).await,
+            Format::Parquet | Format::Arrow => self.read_columnar(&part, request, output).await?,
+            Format::Jsonl => self.read_jsonl(&part, request, output).await?,
+            _ => self.read_csv(&part, request, output).await?,
         }
+        // Changed while it was read: what came was partly of the one, partly of the other. An object is never that.
+        if self.location(&part)?.store.is_local() { self.verify(&part).await } else { Ok(()) }
     }
 
     async fn check(&self) -> Vec<Check> {

@@ -40,6 +40,8 @@ pub(crate) struct Rules {
     pub(crate) sample_rows: u64,
     pub(crate) nulls: NullRule,
     pub(crate) trim: bool,
+    /// Every line end ends a record, quoted or not.
+    pub(crate) one_line: bool,
     /// DataX: columns without a type are text.
     pub(crate) untyped_is_text: bool,
     /// DataX: more fields than the list names are no fault.
@@ -88,6 +90,7 @@ impl Rules {
                 empty_is_text: data_x,
             },
             trim: config.trim.or(csv.trim_whitespace).unwrap_or(data_x),
+            one_line: config.multiline == Some(false),
             untyped_is_text: data_x,
             lenient_width: data_x,
             warnings: Vec::new(),

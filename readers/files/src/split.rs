@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::{Error, Result, Split};
 use weir_files::{Compression, Format};
 
-/// One file, or some row groups of one.
+/// One file, or some row groups or bytes of one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Part {
     /// The position in the job's list of paths, which names the store.
@@ -22,6 +22,17 @@ pub(crate) struct Part {
     /// Row groups of a Parquet file, from and to (exclusive).
     #[serde(default)]
     pub(crate) groups: Option<(usize, usize)>,
+    /// Bytes of a text file, from and to (exclusive); they begin and end with records.
+    #[serde(default)]
+    pub(crate) range: Option<(u64, u64)>,
+    /// The line at the start of `range`, where it is known.
+    #[serde(default)]
+    pub(crate) line: Option<u64>,
+    /// The file's size and stamp when the split was planned: another file is not read as if it were this one.
+    #[serde(default)]
+    pub(crate) size: u64,
+    #[serde(default)]
+    pub(crate) stamp: String,
 }
 
 impl Part {

@@ -264,3 +264,156 @@ async fn parquet_goes_by_row_groups_and_columns() {
     let near = read(Form::Native, json!({ "path": path, "column": ["nn"] })).await.err().unwrap();
     assert_eq!(near.kind(), ErrorKind::NotFound);
 }
+
+/// Reads with several channels, each split by a reader of its own, and returns how many splits there were.
+async fn read_in_parts(parameters: &Value) -> (usize, Sink) {
+    let schema = reader(Form::Native, parameters.clone()).unwrap().schema().await.unwrap();
+    let columns = schema.columns.iter().enumerate();
+    let columns = columns.map(|(index, c)| ReadColumn { index, field: c.canonical().clone() }).collect();
+    let request = ReadRequest { columns, snapshot: None, limit: None };
+    let wanted = SplitRequest { channels: 2, max_bytes: 1 << 30, snapshot: None, stable: false, limit: None };
+    let splits = reader(Form::Native, parameters.clone()).unwrap().splits(&wanted).await.unwrap();
+    let mut sink = Sink::default();
+    for split in &splits {
+        reader(Form::Native, parameters.clone()).unwrap().read(split, &request, &mut sink).await.unwrap();
+    }
+    (splits.len(), sink)
+}
+
+#[tokio::test]
+async fn one_large_file_is_read_in_parts_that_hold_every_row_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let filler = "x".repeat(2000);
+    let count = 18_000;
+    let mut csv = String::from("id,text\n");
+    let mut lines = String::new();
+    for id in 0..count {
+        // Line ends and quotes where a careless cut would stand.
+        csv.push_str(&format!("{id},\"{filler}\n1,\"\"{id}\n\"\n"));
+        lines.push_str(&format!("{{\"id\":{id},\"text\":\"{filler}\"}}\n"));
+    }
+    csv.push_str("bad,\"\"\n");
+    lines.push_str("{\"id\":1.5}\n");
+    let list = json!([{ "index": 0, "name": "id", "type": "long" }, { "index": 1, "name": "text", "type": "string" }]);
+    let named = json!([{ "name": "id", "type": "long" }, { "name": "text", "type": "string" }]);
+    for (name, text, column) in [("a.csv", csv, list), ("a.jsonl", lines, named)] {
+        let path = write(folder.path(), name, &text);
+        let (splits, sink) = read_in_parts(&json!({ "path": path, "column": column })).await;
+        assert_eq!(splits, 2, "{name}");
+        let mut ids = Vec::new();
+        for batch in &sink.batches {
+            ids.extend(batch.column(0).as_primitive::<Int64Type>().values().iter().copied());
+        }
+        assert_eq!(ids, (0..count).collect::<Vec<i64>>(), "{name}");
+        assert_eq!(sink.rejected.len(), 1, "{name}");
+        // Of a file that was gone over the lines are known.
+        let place = if name == "a.csv" { format!("line {}: ", 2 + 3 * count) } else { " after byte ".into() };
+        assert!(sink.rejected[0].reason.contains(&place), "{} {place}", sink.rejected[0].reason);
+        // The first rows are wanted: no need to cut.
+        let all = reader(Form::Native, json!({ "path": path, "column": column })).unwrap();
+        let wanted = SplitRequest { channels: 2, max_bytes: 1 << 30, snapshot: None, stable: false, limit: Some(5) };
+        assert_eq!(all.splits(&wanted).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_changed_after_the_plan_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "a.csv", "a\n1\n");
+    let reader = reader(Form::Native, json!({ "path": path })).unwrap();
+    let columns = reader.schema().await.unwrap().columns;
+    let columns = columns.iter().enumerate().map(|(index, c)| ReadColumn { index, field: c.canonical().clone() });
+    let request = ReadRequest { columns: columns.collect(), snapshot: None, limit: None };
+    let wanted = SplitRequest { channels: 2, max_bytes: 1 << 30, snapshot: None, stable: false, limit: None };
+    let split = reader.splits(&wanted).await.unwrap().remove(0);
+    reader.read(&split, &request, &mut Sink::default()).await.unwrap();
+    write(folder.path(), "a.csv", "a\n1\n2\n");
+    let error = reader.read(&split, &request, &mut Sink::default()).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("a.csv"), "{error}");
+    std::fs::remove_file(path).unwrap();
+    let error = reader.read(&split, &request, &mut Sink::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+}
+
+#[tokio::test]
+async fn constants_and_repeated_columns_count_for_the_size_of_a_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let text: String = (0..3000).map(|i| format!("{i}{}\n", "y".repeat(900))).collect();
+    let path = write(folder.path(), "a.csv", text);
+    let one = json!({ "index": 0, "type": "string" });
+    let constant = json!({ "name": "c", "value": "z".repeat(3000), "type": "string" });
+    let column = json!([one, one, one, one, constant]);
+    // The sender of these tests refuses batches that are too large.
+    let (_, sink) = read(Form::Native, json!({ "path": path, "header": false, "column": column })).await.unwrap();
+    assert_eq!(sink.batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 3000);
+}
+
+#[tokio::test]
+async fn a_zip_archive_of_one_file_is_read_and_what_is_none_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    // `a,b\n1,2\n` stored, with its directory cut down to its signature.
+    let text = b"a,b\n1,2\n";
+    let mut crc = flate2::Crc::new();
+    crc.update(text);
+    let mut archive = b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0".to_vec();
+    archive.extend(crc.sum().to_le_bytes());
+    archive.extend([8, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, b'a']);
+    archive.extend(text);
+    archive.extend(b"PK\x01\x02directory");
+    let path = write(folder.path(), "a.csv.zip", &archive);
+    assert_eq!(read(Form::Native, json!({ "path": path })).await.unwrap().1.rows(), [some(&["1", "2"])]);
+    let path = write(folder.path(), "b", &archive);
+    let parameters = json!({ "path": path, "compress": "zip", "column": ["*"], "fileFormat": "text" });
+    assert_eq!(read(Form::DataX, parameters).await.unwrap().1.rows().len(), 2);
+    let path = write(folder.path(), "c.csv.zip", text);
+    assert_eq!(read(Form::Native, json!({ "path": path })).await.err().unwrap().kind(), ErrorKind::Data);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_that_nobody_writes_to_is_waited_for_until_the_run_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe.csv");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let cancel = tokio_util::sync::CancellationToken::new();
+        let context = ConnectorContext {
+            cancel: cancel.clone(),
+            io: tokio::runtime::Handle::current(),
+            form: Form::Native,
+            time_zone: chrono_tz::UTC,
+            shared: Default::default(),
+        };
+        let plugin = readers().into_iter().find(|p| p.name == "files").unwrap();
+        let column = json!([{ "index": 0, "name": "a", "type": "long" }]);
+        let open = |parameters: Value| (plugin.open)(&parameters, &context).unwrap();
+        // Its rows cannot be looked at twice.
+        let error = open(json!({ "path": path })).schema().await.unwrap_err();
+        assert!(error.to_string().contains("pipe"), "{error}");
+        let reader = open(json!({ "path": path, "header": false, "column": column }));
+        let field = reader.schema().await.unwrap().columns[0].canonical().clone();
+        let request = ReadRequest { columns: vec![ReadColumn { index: 0, field }], snapshot: None, limit: None };
+        let wanted = SplitRequest { channels: 2, max_bytes: 1 << 30, snapshot: None, stable: false, limit: None };
+        let split = reader.splits(&wanted).await.unwrap().remove(0);
+        let writer = path.clone();
+        let written = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::fs::write(writer, "1\n2\n").unwrap();
+        });
+        let mut sink = Sink::default();
+        reader.read(&split, &request, &mut sink).await.unwrap();
+        written.join().unwrap();
+        assert_eq!(sink.rows(), [some(&["1"]), some(&["2"])]);
+
+        let stop = cancel.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            stop.cancel();
+        });
+        let started = std::time::Instant::now();
+        let error = reader.read(&split, &request, &mut Sink::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        assert!(started.elapsed().as_secs_f64() < 1.0);
+    });
+}
