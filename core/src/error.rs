@@ -64,9 +64,13 @@ impl ErrorKind {
 
 /// A fault: its kind, a message that says what to do, and where it happened as context pairs
 /// (`job`, `table`, `split`, `column`, `file`, `pointer` …).
+#[derive(thiserror::Error)]
+#[error(transparent)]
 pub struct Error(Box<Inner>);
 
 // Boxed, so that `Result<T, Error>` stays one pointer wide on the hot path.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}{}", Places(.context))]
 struct Inner {
     kind: ErrorKind,
     message: String,
@@ -160,29 +164,21 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
+/// Context pairs as a message ends with them.
+struct Places<'a>(&'a [(&'static str, String)]);
+
+impl fmt::Display for Places<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
-        if !self.0.context.is_empty() {
-            f.write_str(" (")?;
-            for (i, (key, value)) in self.0.context.iter().enumerate() {
-                write!(f, "{}{key} {value}", if i > 0 { ", " } else { "" })?;
-            }
-            f.write_str(")")?;
+        for (i, (key, value)) in self.0.iter().enumerate() {
+            write!(f, "{}{key} {value}", if i > 0 { ", " } else { " (" })?;
         }
-        Ok(())
+        f.write_str(if self.0.is_empty() { "" } else { ")" })
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind().name(), self.full())
-    }
-}
-
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|e| e as _)
     }
 }
 

@@ -160,8 +160,6 @@ pub struct WriteRequest {
     pub source: String,
     /// What to do with a column that could only be written with a loss in every value.
     pub on_type_loss: OnTypeLoss,
-    /// How many splits the job has, where it is known already.
-    pub splits: Option<usize>,
 }
 
 /// A column that the job maps onto the target.

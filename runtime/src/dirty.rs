@@ -134,37 +134,43 @@ impl DirtyRows {
         ))
     }
 
-    /// Joins all parts into the quarantine file, if there is a row; that file. The parts stay where a resume may want
-    /// them again (`keep_parts`).
+    /// Joins all parts into the quarantine file, if there is a row; that file. Called before anything is published, so
+    /// that rows which cannot be kept fail the entry in time, and when the run ends.
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io); the parts stay then.
-    pub fn close(&self, keep_parts: bool) -> Result<Option<PathBuf>> {
+    pub fn join(&self) -> Result<Option<PathBuf>> {
         let Some(path) = &self.file else { return Ok(None) };
-        let known = self.parts();
-        for superseded in known.values().flat_map(|part| &part.superseded) {
-            let _ = fs::remove_file(superseded);
-        }
-        let parts: Vec<PathBuf> = known.values().filter_map(|part| part.file.clone()).collect();
+        let parts: Vec<PathBuf> = self.parts().values().filter_map(|part| part.file.clone()).collect();
         if parts.is_empty() {
             return Ok(None);
         }
         let mut joined = create_private(path)?;
         for part in &parts {
             let copied = File::open(part).and_then(|mut rows| std::io::copy(&mut rows, &mut joined));
-            copied.context("quarantine", part.display())?;
+            copied.context("quarantine", path.display())?;
         }
         // A device has nothing to sync.
         if path.is_file() {
             joined.sync_data().context("quarantine", path.display())?;
         }
-        if !keep_parts {
-            for part in parts {
-                // Left behind it is litter, not harm: its rows are in the joined file.
-                let _ = fs::remove_file(part);
+        Ok(Some(path.clone()))
+    }
+
+    /// Joins the parts for the last time. They stay only where a resume may want them again (`keep_parts`).
+    ///
+    /// # Errors
+    /// Those of [`join`](Self::join).
+    pub fn close(&self, keep_parts: bool) -> Result<Option<PathBuf>> {
+        let joined = self.join()?;
+        for part in self.parts().values() {
+            // Left behind they are litter, not harm: their rows are in the joined file, or do not count.
+            part.superseded.iter().for_each(|path| drop(fs::remove_file(path)));
+            if let Some(file) = part.file.as_ref().filter(|_| !keep_parts) {
+                let _ = fs::remove_file(file);
             }
         }
-        Ok(Some(path.clone()))
+        Ok(joined)
     }
 }
 

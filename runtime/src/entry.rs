@@ -104,7 +104,6 @@ async fn plan_open(
         columns: offers.clone(),
         source: source.tables.first().map(|t| t.name.clone()).unwrap_or_default(),
         on_type_loss: entry.on_type_loss,
-        splits: None,
     };
     let plan = context.until_cancelled(writer.plan(&request)).await?;
     if plan.columns.len() != offers.len() {

@@ -10,6 +10,7 @@ use weir_core::{ConnectorContext, Error, Result, SnapshotGuard, Split, SplitRequ
 
 use crate::entry::{PlannedEntry, open_all, plan_entry};
 use crate::job::{Endpoint, Job, Setting};
+use crate::layout::{Align, aligned};
 use crate::options::RunOptions;
 
 /// About the most bytes of a split: each is one transaction at the target, and one step of a resume.
@@ -295,15 +296,6 @@ impl fmt::Display for EntryPlan {
 }
 
 fn table(f: &mut fmt::Formatter<'_>, head: &[&str], rows: Vec<Vec<String>>) -> fmt::Result {
-    let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).chain([head[i].len()]).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: Vec<&str>| -> String {
-        let padded: Vec<String> = cells.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}")).collect();
-        padded.join("  ").trim_end().to_owned()
-    };
-    writeln!(f, "  {}", line(head.to_vec()))?;
-    for row in &rows {
-        writeln!(f, "  {}", line(row.iter().map(String::as_str).collect()))?;
-    }
-    Ok(())
+    let head: Vec<_> = head.iter().map(|title| (*title, Align::Left)).collect();
+    aligned(&head, &rows).into_iter().try_for_each(|line| writeln!(f, "  {line}"))
 }

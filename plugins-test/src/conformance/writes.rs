@@ -305,7 +305,7 @@ async fn dropped(target: &dyn Target, mode: WriteMode) -> Outcome {
     let (old, new) = (numbers(&name, 0..10, "old"), numbers(&name, 10..30, "new"));
     let writer = or_return!(over(target, &old, mode).await);
     let options = WriteOptions::default();
-    let plan = harness::plan_for(&writer, new.rows.schema_ref(), 1, &options).await.map_err(told)?;
+    let plan = harness::plan_for(&writer, new.rows.schema_ref(), &options).await.map_err(told)?;
     let (preparing, prepared) = (writer.clone(), plan.clone());
     control(async move { preparing.prepare(&prepared).await }).await.map_err(told)?;
     let task = |attempt| TaskId { run_id: plan.run_id.clone(), split: 0, table: "source".into(), attempt };

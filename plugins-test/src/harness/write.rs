@@ -135,7 +135,7 @@ pub async fn stage_splits(
     splits: Vec<Vec<RecordBatch>>,
     options: WriteOptions,
 ) -> Result<Staged> {
-    let plan = plan_for(writer, schema, splits.len(), &options).await?;
+    let plan = plan_for(writer, schema, &options).await?;
     let mut staged = Staged { writer: writer.clone(), plan, receipts: Vec::new(), refused: Vec::new() };
     match run_tasks(&staged, splits, &options).await {
         Ok(finished) => {
@@ -177,18 +177,12 @@ async fn run_tasks(
 ///
 /// # Errors
 /// Those of the writer.
-pub async fn plan_for(
-    writer: &Arc<dyn Writer>,
-    schema: &SchemaRef,
-    splits: usize,
-    options: &WriteOptions,
-) -> Result<WritePlan> {
+pub async fn plan_for(writer: &Arc<dyn Writer>, schema: &SchemaRef, options: &WriteOptions) -> Result<WritePlan> {
     let request = WriteRequest {
         run_id: options.run_id.clone(),
         columns: columns_of(schema),
         source: "source".into(),
         on_type_loss: options.on_type_loss,
-        splits: Some(splits),
     };
     let planning = writer.clone();
     let plan = control(async move {

@@ -1,6 +1,7 @@
 //! One split of a run: tried until it landed, or until trying again is of no use.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use weir_core::{Error, ErrorKind, Receipt, Result, Split, WritePlan};
@@ -33,7 +34,7 @@ impl Run {
                 ledger.attempt(&self.run_id, spec.entry as u32, split.id, attempt).await?;
             }
             let counters = self.progress.begin(spec.entry, &split.table, split.id);
-            let fault = match run_task(spec, split, attempt, context, counters).await {
+            let fault = match run_task(spec, split, attempt, context, counters.clone()).await {
                 Ok(outcome) => {
                     self.progress.finish(spec.entry, &split.table, split.id);
                     return self.landed(spec, split, outcome.receipt).await;
@@ -62,6 +63,10 @@ impl Run {
             };
             self.warn(&format!("split {} is tried again in {} s: {}", split.id, wait.as_secs_f64(), error.full()));
             let _ = context.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+            if let Some(left) = &context.left {
+                // The rows of this attempt do not count: the next one may read them again.
+                left.fetch_add(counters.counts().rows_read as i64, Relaxed);
+            }
             attempt += 1;
         }
     }

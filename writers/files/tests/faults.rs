@@ -37,7 +37,6 @@ async fn plan(writer: &Arc<dyn Writer>, run_id: &str) -> Result<WritePlan> {
         columns: vec![column],
         source: "test".into(),
         on_type_loss: OnTypeLoss::Error,
-        splits: None,
     };
     writer.plan(&request).await
 }

@@ -36,7 +36,6 @@ fn request(schema: &Schema, run_id: &str) -> WriteRequest {
         columns: schema.fields().iter().map(column).collect(),
         source: "test".into(),
         on_type_loss: OnTypeLoss::Error,
-        splits: None,
     }
 }
 
@@ -356,4 +355,96 @@ async fn encodings_refuse_what_they_have_no_code_for_and_faults_are_named() {
         .await
         .unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Io | ErrorKind::Conflict), "{error:?}");
+}
+
+/// Native types, labels of enumerations and everything else that a field says of itself.
+fn told(batch: &RecordBatch) -> RecordBatch {
+    let schema = batch.schema();
+    let fields = schema.fields().iter().map(|f| {
+        let labels = [("weir.enum".to_owned(), "[\"a\",\"b,c\"]".to_owned())];
+        let field = f.as_ref().clone().with_metadata(labels.into());
+        field::with_native_type(field, "postgresql", &format!("own type of {}", f.name()))
+    });
+    RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), batch.columns().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn columns_keep_their_native_types_and_nanoseconds_through_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let nanos = vec![Some(1_709_200_800_123_456_789), Some(-1), Some(i64::MIN + 1), Some(i64::MAX), None];
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("at", Arc::new(TimestampNanosecondArray::from(nanos.clone()))),
+        ("instant", Arc::new(TimestampNanosecondArray::from(nanos).with_timezone("UTC"))),
+        ("big", Arc::new(UInt64Array::from(vec![Some(u64::MAX), Some(0), None, Some(1), Some(2)]))),
+        ("text", Arc::new(StringArray::from(vec![Some("\\N"), Some(""), None, Some("\0"), Some("\u{feff}e\u{301}")]))),
+        ("float", Arc::new(Float64Array::from(vec![Some(-0.0), Some(f64::MAX), Some(5e-324), None, Some(f64::NAN)]))),
+    ];
+    let batch =
+        told(&RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap());
+    for extension in ["parquet", "arrow"] {
+        let path = folder.path().join(format!("a.{extension}"));
+        write(&json!({ "path": path, "writeMode": "truncate" }), "r", &[vec![batch.clone()], vec![batch.clone()]])
+            .await
+            .unwrap();
+        let plugin = readers().into_iter().find(|p| p.name == "files").unwrap();
+        let reader = (plugin.open)(&json!({ "path": path }), &context(Form::Native)).unwrap();
+        let fields: Vec<Field> = reader.schema().await.unwrap().columns.iter().map(|c| c.canonical().clone()).collect();
+        assert_eq!(
+            fields,
+            batch.schema().fields().iter().map(|f| f.as_ref().clone()).collect::<Vec<_>>(),
+            "{extension}"
+        );
+        let mut wanted = Rows::default();
+        wanted.send(batch.clone()).await.unwrap();
+        wanted.send(batch.clone()).await.unwrap();
+        assert_eq!(read(&json!({ "path": path })).await, wanted.0, "{extension}");
+    }
+}
+
+#[tokio::test]
+async fn null_and_texts_that_look_like_it_stay_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let values =
+        vec![None, Some(""), Some("\\N"), Some("null"), Some("NULL"), Some(" "), Some("\u{feff}x"), Some("a\nb")];
+    let one = RecordBatch::try_from_iter_with_nullable([("v", Arc::new(StringArray::from(values)) as ArrayRef, true)]);
+    let one = one.unwrap();
+    let mut wanted = Rows::default();
+    wanted.send(one.clone()).await.unwrap();
+    for (number, parameters) in [
+        json!({}),
+        json!({ "nullFormat": "\\N" }),
+        json!({ "nullFormat": "null" }),
+        json!({ "header": false }),
+        json!({ "nullFormat": "NULL", "header": false }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = folder.path().join(format!("{number}.csv"));
+        let mut target = parameters.clone();
+        target["path"] = json!(path);
+        target["writeMode"] = json!("truncate");
+        write(&target, "r", &[vec![one.clone()]]).await.unwrap();
+        let mut source = parameters;
+        source["path"] = json!(path);
+        source["column"] = json!([{ "index": 0, "name": "v", "type": "string" }]);
+        assert_eq!(read(&source).await, wanted.0, "{source} {:?}", std::fs::read_to_string(&path));
+    }
+    // Without quotes there is no telling them apart, and the plan says so.
+    let target = json!({ "path": folder.path().join("x.csv"), "writeMode": "truncate", "quoteStyle": "none" });
+    let plan = writer(Form::Native, &target).unwrap().plan(&request(&one.schema(), "r")).await.unwrap();
+    assert!(plan.warnings.iter().any(|w| w.contains("NULL")), "{:?}", plan.warnings);
+}
+
+#[tokio::test]
+async fn large_cells_go_through() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, size) in [("a.parquet", 64 << 20), ("a.csv", 2 << 20), ("a.jsonl", 2 << 20)] {
+        let cell = "a\"b,\n日".repeat(size / 8);
+        let batch = text_batch(vec![Some(&cell), Some("small")]);
+        let path = folder.path().join(name);
+        write(&json!({ "path": path, "writeMode": "truncate" }), "r", &[vec![batch]]).await.unwrap();
+        let rows = read(&json!({ "path": path })).await;
+        assert!(rows.len() == 2 && rows[0].iter().all(|c| c.as_deref() == Some(cell.as_str())), "{name}");
+    }
 }

@@ -81,7 +81,7 @@ struct Run {
 impl Run {
     async fn new(database: &Database, more: Value) -> Result<Self> {
         let writer = open_writer("mysql", with(database, more))?;
-        let plan = plan_for(&writer, &pairs(&[]).schema(), 2, &WriteOptions::default()).await?;
+        let plan = plan_for(&writer, &pairs(&[]).schema(), &WriteOptions::default()).await?;
         Ok(Self { writer, plan })
     }
 
@@ -350,7 +350,7 @@ async fn without_the_right_to_create(database: Database) {
         let mut parameters = with(&database, more);
         parameters["url"] = json!(database.url_with(&user, "poor"));
         let writer = open_writer("mysql", parameters)?;
-        let plan = plan_for(&writer, &pairs(&[]).schema(), 1, &WriteOptions::default()).await?;
+        let plan = plan_for(&writer, &pairs(&[]).schema(), &WriteOptions::default()).await?;
         Ok((writer, plan))
     };
     for mode in ["append", "overwrite", "upsert"] {

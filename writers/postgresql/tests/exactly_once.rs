@@ -32,7 +32,7 @@ fn task(plan: &WritePlan, split: u32, attempt: u32) -> TaskId {
 }
 
 async fn planned(writer: &Arc<dyn Writer>) -> WritePlan {
-    plan_for(writer, &rows(&[]).schema(), 2, &WriteOptions::default()).await.unwrap()
+    plan_for(writer, &rows(&[]).schema(), &WriteOptions::default()).await.unwrap()
 }
 
 async fn prepare(writer: &Arc<dyn Writer>, plan: &WritePlan) -> Result<()> {
@@ -228,7 +228,7 @@ async fn a_login_without_create_is_told_which_promise_falls() {
     };
     let plan = |parameters: Value| {
         let to = open(parameters);
-        async move { plan_for(&to, &rows(&[]).schema(), 1, &WriteOptions::default()).await }
+        async move { plan_for(&to, &rows(&[]).schema(), &WriteOptions::default()).await }
     };
     for (parameters, says) in [
         (json!({}), "`exactlyOnce`: false"),

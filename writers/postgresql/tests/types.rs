@@ -132,7 +132,7 @@ async fn a_dropped_table_and_a_revoked_right_are_no_rows_fault() {
     let mut prepared = Vec::new();
     // The login without rights on the other's record comes first: the record is its own.
     for to in [as_role, writer(&database, json!({"table": "t"}))] {
-        let plan = harness::plan_for(&to, &batch.schema(), 1, &WriteOptions::default()).await.unwrap();
+        let plan = harness::plan_for(&to, &batch.schema(), &WriteOptions::default()).await.unwrap();
         let (preparing, planned) = (to.clone(), plan.clone());
         harness::control(async move { preparing.prepare(&planned).await }).await.unwrap();
         prepared.push((to, plan));
@@ -154,7 +154,7 @@ async fn a_task_that_waits_for_a_lock_stops_within_a_second() {
     let parameters = json!({"url": database.url(), "table": "t"});
     let to = harness::open_writer_in("postgresql", parameters, &context).unwrap();
     let batch = RecordBatch::try_from_iter([("c", Arc::new(StringArray::from(vec!["x"])) as ArrayRef)]).unwrap();
-    let plan = harness::plan_for(&to, &batch.schema(), 1, &WriteOptions::default()).await.unwrap();
+    let plan = harness::plan_for(&to, &batch.schema(), &WriteOptions::default()).await.unwrap();
     let (preparing, planned) = (to.clone(), plan.clone());
     harness::control(async move { preparing.prepare(&planned).await }).await.unwrap();
     let holder = database.clone();

@@ -33,7 +33,6 @@ async fn plan(writer: &dyn Writer) -> WritePlan {
         columns: vec![column],
         source: "stream".into(),
         on_type_loss: OnTypeLoss::Error,
-        splits: None,
     };
     writer.plan(&request).await.unwrap()
 }

@@ -10,8 +10,8 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use weir_core::{
-    Account, BatchSender, Committed, ConnectorContext, DirtyRow, Error, Form, MappedColumn, OnTypeLoss, ReadColumn, ReadRequest,
-    Reader, Receipt, Result, SplitRequest, TaskId, WritePlan, WriteRequest, Writer, field,
+    Account, BatchSender, Committed, ConnectorContext, DirtyRow, Error, Form, MappedColumn, OnTypeLoss, ReadColumn,
+    ReadRequest, Reader, Receipt, Result, SplitRequest, TaskId, WritePlan, WriteRequest, Writer, field,
 };
 
 pub fn context() -> ConnectorContext {
@@ -53,7 +53,6 @@ pub async fn plan(writer: &dyn Writer, batch: &RecordBatch, run_id: &str) -> Res
         columns: columns.collect(),
         source: "test".into(),
         on_type_loss: OnTypeLoss::Error,
-        splits: None,
     };
     writer.plan(&request).await
 }

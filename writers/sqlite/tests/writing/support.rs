@@ -94,7 +94,6 @@ pub fn request(schema: &Schema, key: Option<&str>, run: &str) -> WriteRequest {
         columns: columns.collect(),
         source: "test".into(),
         on_type_loss: OnTypeLoss::Error,
-        splits: None,
     }
 }
 
