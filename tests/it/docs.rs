@@ -91,10 +91,11 @@ fn every_other_snippet_is_one_that_something_checks() {
                         assert!(manifest.contains(&format!("\n{feature} = [")), "{name}: no feature `{feature}`");
                     }
                 }
-                // What the README tells a newcomer to run, CI runs too.
+                // What the README and the guides tell a user to run, CI runs too.
                 "sh" => {
                     for command in block.lines() {
-                        assert!(read(".ci/run").lines().any(|line| line.contains(command)), "{name}: {command}");
+                        let run = read(".ci/run") + &read("scripts/run-examples");
+                        assert!(run.lines().any(|line| line.contains(command)), "{name}: {command}");
                     }
                 }
                 other => panic!("{name}: nothing checks a snippet in `{other}`"),
