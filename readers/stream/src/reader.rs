@@ -6,12 +6,15 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use weir_core::{
-    BatchSender, Check, ConnectorContext, Error, Faults, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ReadRequest, Reader, Result,
-    SourceColumn, SourceSchema, SourceTable, Split, SplitRequest,
+    BatchSender, Check, ConnectorContext, Error, Faults, MAX_BATCH_BYTES, ReadRequest, Reader, Result, SourceColumn,
+    SourceSchema, SourceTable, Split, SplitRequest,
 };
 
 use crate::column::Generator;
 use crate::config::Config;
+
+/// Making values is work that nothing breaks off: a stop is looked for once a batch, so a batch is a short piece of it.
+const BATCH_ROWS: usize = 8 * 1024;
 
 /// What reports call the source.
 const TABLE: &str = "stream";
@@ -120,7 +123,7 @@ impl Reader for StreamReader {
         // The first row's number makes the generators of the splits differ.
         let mut random = StdRng::seed_from_u64(part.seed ^ part.start.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let schema = request.arrow_schema();
-        let most = (MAX_BATCH_BYTES / self.row_width()).clamp(1, MAX_BATCH_ROWS);
+        let most = (MAX_BATCH_BYTES / self.row_width()).clamp(1, BATCH_ROWS);
         let wanted = part.rows.min(request.limit.unwrap_or(u64::MAX));
         let mut constants: Vec<Option<ArrayRef>> = vec![None; self.columns.len()];
         let mut done = 0;
@@ -159,7 +162,7 @@ impl Reader for StreamReader {
 mod tests {
     use super::*;
     use serde_json::json;
-    use weir_core::{DirtyRow, Form, ReadColumn, batch_bytes};
+    use weir_core::{DirtyRow, Form, MAX_BATCH_ROWS, ReadColumn, batch_bytes};
 
     #[derive(Default)]
     struct Collect(Vec<RecordBatch>);
