@@ -24,6 +24,7 @@
 //!
 //! From MySQL to MySQL every type passes as the bytes of the text protocol, undecoded.
 
+mod batch;
 mod config;
 mod decode;
 mod numbers;

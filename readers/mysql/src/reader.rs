@@ -2,26 +2,22 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::StreamExt;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use sqlx::AssertSqlSafe;
 use sqlx::mysql::MySqlRow;
-use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::OnceCell;
 use weir_core::{
-    BatchSender, Check, ConnectorContext, DirtyRow, Error, ErrorKind, Faults, MAX_BATCH_BYTES, MAX_BATCH_ROWS,
-    ReadRequest, Reader, Result, ResultExt, Snapshot, SourceSchema, SourceTable, Split, SplitRequest,
+    BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, ReadRequest, Reader, Result, ResultExt, Snapshot,
+    SourceSchema, SourceTable, Split, SplitRequest,
 };
 use weir_mysql::{Options, RowSession, Session, Setup, Shape, Watch, ZeroDate, connect_first, connect_rows, from_sqlx};
 use weir_sql::{Object, Sources, columns::is_all, labels, statements::select};
 
+use crate::batch::Building;
 use crate::config::{Consistency, MySqlReaderConfig};
 use crate::decode::Decoder;
-use crate::numbers::Bad;
 use crate::snapshot;
 use crate::source::{Described, Location, check_equal, look};
 use crate::split::{Part, plan};
@@ -424,85 +420,4 @@ where
             .map_err(|_| Error::new(ErrorKind::Timeout, "the server did not answer within socketTimeout"))?,
     };
     row.transpose().map_err(from_sqlx)
-}
-
-fn cell(row: &MySqlRow, place: usize) -> Result<Option<&[u8]>> {
-    row.try_get_unchecked::<Option<&[u8]>, _>(place).map_err(from_sqlx)
-}
-
-/// A batch that grows row by row.
-struct Building {
-    schema: SchemaRef,
-    decoders: Vec<Decoder>,
-    width: usize,
-    rows: usize,
-    bytes: usize,
-    /// Rows that were rejected and must not be sent.
-    rejected: Vec<usize>,
-}
-
-impl Building {
-    fn new(schema: SchemaRef, decoders: Vec<Decoder>) -> Self {
-        let width = decoders.iter().map(Decoder::width).sum();
-        Self { schema, decoders, width, rows: 0, bytes: 0, rejected: Vec::new() }
-    }
-
-    fn bytes_of(&self, row: &MySqlRow, places: &[usize]) -> usize {
-        let variable = self.decoders.iter().zip(places).filter(|(d, _)| d.is_variable());
-        self.width + variable.map(|(_, place)| cell(row, *place).ok().flatten().map_or(0, <[u8]>::len)).sum::<usize>()
-    }
-
-    fn is_full(&self, more: usize) -> bool {
-        self.rows > 0 && (self.rows >= MAX_BATCH_ROWS || self.bytes + more > MAX_BATCH_BYTES)
-    }
-
-    fn append(&mut self, row: &MySqlRow, places: &[usize], bytes: usize) -> Result<Option<DirtyRow>> {
-        let mut bad = None;
-        for (i, (decoder, place)) in self.decoders.iter_mut().zip(places).enumerate() {
-            if let Err(reason) = decoder.append(cell(row, *place)?) {
-                bad.get_or_insert((i, reason));
-            }
-        }
-        self.rows += 1;
-        self.bytes += bytes;
-        let Some((at, reason)) = bad else { return Ok(None) };
-        self.rejected.push(self.rows - 1);
-        let mut values = Map::new();
-        for (field, place) in self.schema.fields().iter().zip(places) {
-            values.insert(field.name().clone(), cell(row, *place)?.map_or(Value::Null, shown));
-        }
-        let column = self.schema.field(at).name().clone();
-        let reason = match reason {
-            Bad::ZeroDate => "no calendar has this date; `zeroDate: null` reads such dates as NULL",
-            Bad::Value(reason) => reason,
-        };
-        let value = values.get(&column).and_then(Value::as_str).unwrap_or_default();
-        let short: String = value.chars().take(100).collect();
-        let reason = format!("`{short}`: {reason}");
-        Ok(Some(DirtyRow { values, column: Some(column), reason }))
-    }
-
-    fn finish(&mut self) -> Result<Option<RecordBatch>> {
-        if self.rows == 0 {
-            return Ok(None);
-        }
-        let columns: Vec<ArrayRef> = self.decoders.iter_mut().map(Decoder::finish).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        let mut batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
-        if !self.rejected.is_empty() {
-            let mut keep = vec![true; self.rows];
-            self.rejected.drain(..).for_each(|row| keep[row] = false);
-            batch = filter_record_batch(&batch, &BooleanArray::from(keep))?;
-        }
-        (self.rows, self.bytes) = (0, 0);
-        Ok(Some(batch).filter(|b| b.num_rows() > 0))
-    }
-}
-
-/// A cell as the quarantine keeps it: text, or bytes in hexadecimal.
-fn shown(cell: &[u8]) -> Value {
-    match std::str::from_utf8(cell) {
-        Ok(text) => Value::String(text.to_owned()),
-        Err(_) => Value::String(cell.iter().map(|b| format!("{b:02x}")).collect()),
-    }
 }

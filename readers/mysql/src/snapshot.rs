@@ -5,7 +5,6 @@
 //! kept the writers out meanwhile (`consistency: snapshot`); by default the server's binlog position tells, where the
 //! user may read it.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,8 +14,10 @@ use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use weir_core::{Check, ConnectorContext, Error, ErrorKind, Result, ResultExt, Shared, Snapshot, SnapshotGuard};
-use weir_mysql::{Options, RowSession, Server, Session, connect_first, connect_rows, grants, position, server};
+use weir_core::{Check, ConnectorContext, Error, ErrorKind, Result, ResultExt, Snapshot, SnapshotGuard};
+use weir_mysql::{
+    Options, RowSession, Server, Session, connect_first, connect_rows, grants, position, server, written,
+};
 
 use crate::config::Consistency;
 use crate::reader::MySqlReader;
@@ -29,6 +30,7 @@ const LOCK_SECONDS: u32 = 60;
 /// How long a commit takes from the binlog to the tables, as a rule.
 const SETTLE: Duration = Duration::from_millis(10);
 
+const FLUSH: &str = "FLUSH TABLES WITH READ LOCK";
 const START: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
 
 /// What a task needs to find the connections.
@@ -66,21 +68,27 @@ impl Pool {
         Self { state: Mutex::new(lent), changed: Notify::new() }
     }
 
+    /// An idle connection.
+    fn take(self: &Arc<Self>) -> Option<Loan> {
+        let session = self.state.lock().unwrap_or_else(PoisonError::into_inner).idle.pop();
+        session.map(|session| Loan { pool: self.clone(), session: Some(session) })
+    }
+
+    fn alive(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).alive
+    }
+
     async fn lend(pool: Arc<Self>) -> Result<Loan> {
         loop {
             let changed = pool.changed.notified();
             tokio::pin!(changed);
             // From here on no change is missed.
             changed.as_mut().enable();
-            {
-                let mut state = pool.state.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(session) = state.idle.pop() {
-                    drop(state);
-                    return Ok(Loan { pool: pool.clone(), session: Some(session) });
-                }
-                if state.alive == 0 {
-                    return Err(lost());
-                }
+            if let Some(loan) = pool.take() {
+                return Ok(loan);
+            }
+            if pool.alive() == 0 {
+                return Err(lost());
             }
             changed.await;
         }
@@ -108,7 +116,7 @@ impl Loan {
     pub(crate) fn broke(self, error: Error) -> Error {
         let pool = self.pool.clone();
         drop(self);
-        match pool.state.lock().unwrap_or_else(PoisonError::into_inner).alive {
+        match pool.alive() {
             0 => lost().because(error),
             _ => error,
         }
@@ -148,25 +156,53 @@ pub(crate) async fn borrow(context: &ConnectorContext, token: &Value, source: us
     Ok(loan)
 }
 
-/// Lets the connections go when the snapshot ends.
-struct Hold {
-    shared: Shared,
+/// The snapshot that the tables of a run share, where they lie on the same servers.
+#[derive(Default)]
+struct Common(tokio::sync::Mutex<Option<Made>>);
+
+#[derive(Clone)]
+struct Made {
     id: String,
+    description: String,
+    pools: Arc<Vec<Arc<Pool>>>,
+}
+
+/// What becomes of the connections when the splits of a table have been read.
+struct Hold {
+    context: ConnectorContext,
+    made: Made,
+    /// Whether other tables of the run go on with them.
+    shared: bool,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.shared.remove(&self.id);
+        if !self.shared {
+            self.context.shared.remove(&self.made.id);
+            return;
+        }
+        // The tables that were read are locked against ALTER and DROP until then, also the run's own.
+        for pool in self.made.pools.iter() {
+            while let Some(mut loan) = pool.take() {
+                let context = self.context.clone();
+                self.context.io.spawn(async move {
+                    let Ok(session) = loan.session() else { return };
+                    session.serve(&context);
+                    if session.run("ROLLBACK TO SAVEPOINT weir").await.is_ok() {
+                        loan.give_back();
+                    }
+                });
+            }
+        }
     }
 }
 
 /// One server of the job, while the snapshot is made.
 struct Place {
-    options: Vec<Options>,
     control: Session,
     server: Server,
     sessions: Vec<RowSession>,
-    /// What LOCK TABLES would name; `None` where a statement is read, for nobody knows its tables.
+    /// What LOCK TABLES would name.
     tables: Option<Vec<String>>,
 }
 
@@ -174,23 +210,20 @@ struct Place {
 impl Snapshot for MySqlReader {
     async fn begin(&self, channels: usize) -> Result<SnapshotGuard> {
         let described = self.described().await?;
-        let mut numbers = BTreeMap::new();
-        let (mut places, mut servers) = (Vec::<Place>::new(), Vec::new());
+        let mut keys = Vec::new();
+        let (mut sites, mut servers) = (Vec::<Site>::new(), Vec::new());
         let mut unsafe_tables = Vec::new();
         for (location, described) in self.locations.iter().zip(described.iter()) {
-            let first = location.options.first();
-            let key = first.map(|o| (o.place(), o.user.clone(), o.database.clone())).unwrap_or_default();
-            let number = *numbers.entry(key).or_insert(places.len());
-            if number == places.len() {
-                let mut control = connect_first(&location.options, &self.setup, &self.context).await?;
-                let server = server(&mut control).await?;
-                let (options, sessions, tables) = (location.options.clone(), Vec::new(), Some(Vec::new()));
-                places.push(Place { options, control, server, sessions, tables });
+            let key = location.options.first().map(|o| (o.place(), o.user.clone(), o.database.clone()));
+            let number = keys.iter().position(|k| *k == key).unwrap_or(keys.len());
+            if number == keys.len() {
+                keys.push(key);
+                sites.push(Site { options: location.options.clone(), tables: Some(Vec::new()) });
             }
             servers.push(number);
-            match &mut places[number].tables {
-                Some(tables) if !described.query => tables.push(described.from.clone()),
-                tables => *tables = None,
+            match (&mut sites[number].tables, &described.table) {
+                (Some(tables), Some(table)) if !table.view => tables.push(described.from.clone()),
+                (tables, _) => *tables = None,
             }
             if described.table.as_ref().is_some_and(|t| !t.transactional) {
                 unsafe_tables.push(described.label.clone());
@@ -206,19 +239,61 @@ impl Snapshot for MySqlReader {
                 ),
             ));
         }
-        for place in &mut places {
-            let connect = || connect_rows(&place.options, &self.setup, &self.context);
-            place.sessions = try_join_all((0..channels.max(1)).map(|_| connect())).await?;
-        }
-        let mut description = if certain { locked(&mut places).await? } else { together(&mut places).await? };
+        // What an earlier part of the run has written needs a snapshot from after that.
+        let written = sites.iter().any(|site| {
+            let first = site.options.first();
+            first.is_some_and(|o| written::any(&self.context.shared, o, site.tables.as_deref()))
+        });
+        let name = format!("mysql snapshot of {keys:?} {certain} {:?}", self.setup.session);
+        let common: Arc<Common> =
+            if written { Arc::default() } else { self.context.shared.find_or_leave(&name, Default::default) };
+        let mut slot = common.0.lock().await;
+        let joined = slot.clone().filter(|made| made.pools.iter().all(|pool| pool.alive() > 0));
+        let (made, shared) = match joined {
+            Some(made) => (made, true),
+            None => {
+                let (made, for_all) = self.make(sites, channels.max(1), certain).await?;
+                let shared = for_all && !written;
+                *slot = shared.then(|| made.clone());
+                (made, shared)
+            }
+        };
+        let mut description = made.description.clone();
         if !unsafe_tables.is_empty() {
             description += &format!("; {} is read as it is, for its engine has no snapshots", unsafe_tables.join(", "));
         }
-        let pools: Vec<Arc<Pool>> = places.into_iter().map(|place| Arc::new(Pool::of(place.sessions))).collect();
+        let token = json!(Token { id: made.id.clone(), servers });
+        let hold = Box::new(Hold { context: self.context.clone(), made, shared });
+        Ok(SnapshotGuard { token, description, hold })
+    }
+}
+
+/// One server of the job.
+struct Site {
+    options: Vec<Options>,
+    /// The tables that are read there; `None` where nobody knows them all, for views and statements are read.
+    tables: Option<Vec<String>>,
+}
+
+impl MySqlReader {
+    /// Opens connections and begins in them. Also says whether the moment is one for every table of the servers.
+    async fn make(&self, sites: Vec<Site>, channels: usize, certain: bool) -> Result<(Made, bool)> {
+        let mut places = Vec::with_capacity(sites.len());
+        for Site { options, tables } in sites {
+            let mut control = connect_first(&options, &self.setup, &self.context).await?;
+            let server = server(&mut control).await?;
+            let connect = || connect_rows(&options, &self.setup, &self.context);
+            let sessions = try_join_all((0..channels).map(|_| connect())).await?;
+            places.push(Place { control, server, sessions, tables });
+        }
+        let (description, for_all) =
+            if certain { locked(&mut places).await? } else { (together(&mut places).await?, true) };
+        let sessions = places.iter_mut().flat_map(|p| &mut p.sessions);
+        try_join_all(sessions.map(|session| session.run("SAVEPOINT weir"))).await?;
+        let pools = Arc::new(places.into_iter().map(|p| Arc::new(Pool::of(p.sessions))).collect::<Vec<_>>());
         let id = fresh_id();
-        self.context.shared.leave(id.clone(), Arc::new(pools));
-        let hold = Box::new(Hold { shared: self.context.shared.clone(), id: id.clone() });
-        Ok(SnapshotGuard { token: json!(Token { id, servers }), description, hold })
+        self.context.shared.leave(id.clone(), pools.clone());
+        Ok((Made { id, description, pools }, for_all))
     }
 }
 
@@ -335,7 +410,8 @@ fn pass(error: Error) -> Result<()> {
 }
 
 /// Keeps writers out while the snapshots are opened.
-async fn locked(places: &mut [Place]) -> Result<String> {
+/// Also says whether the moment is one for tables that are not the job entry's own.
+async fn locked(places: &mut [Place]) -> Result<(String, bool)> {
     let mut how = Vec::new();
     let mut refused = None;
     for place in places.iter_mut() {
@@ -360,17 +436,16 @@ async fn locked(places: &mut [Place]) -> Result<String> {
         // One connection sees one moment without any lock.
         places.iter_mut().for_each(|place| place.sessions.truncate(1));
         start(places).await?;
-        return Ok(
-            "one snapshot in one connection, in which splits are read one after another: the user may not lock \
-                   tables (grant RELOAD, or LOCK TABLES)"
-                .into(),
-        );
+        let description = "one snapshot in one connection, in which splits are read one after another: the user may not \
+                           lock tables (grant RELOAD, or LOCK TABLES)";
+        return Ok((description.into(), true));
     }
     let started = start(places).await;
     release(places).await?;
     started?;
     how.dedup();
-    Ok(format!("one snapshot in {}, opened under {}", count(places), how.join(", ")))
+    let for_all = how == [FLUSH];
+    Ok((format!("one snapshot in {}, opened under {}", count(places), how.join(", ")), for_all))
 }
 
 async fn release(places: &mut [Place]) -> Result<()> {
@@ -395,8 +470,8 @@ async fn lock(place: &mut Place) -> Result<Result<&'static str>> {
         _ => error,
     }
     };
-    match place.control.run("FLUSH TABLES WITH READ LOCK").await {
-        Ok(()) => return Ok(Ok("FLUSH TABLES WITH READ LOCK")),
+    match place.control.run(FLUSH).await {
+        Ok(()) => return Ok(Ok(FLUSH)),
         Err(error) => pass(error).map_err(told)?,
     }
     let Some(tables) = &place.tables else {

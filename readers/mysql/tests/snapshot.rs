@@ -33,6 +33,7 @@ on_both!(
     users_who_may_not_lock,
     connections_are_used_again,
     a_lost_connection_is_no_other_moment,
+    tables_of_a_run_share_their_moment,
 );
 
 fn with(url: &str, more: Value) -> Value {
@@ -197,10 +198,10 @@ async fn connections_are_used_again(database: Database) {
     assert!(begun.elapsed().as_millis() < 1000, "{:?}", begun.elapsed());
     database.execute("DELETE FROM acc_0").await;
     assert_eq!(read_with(&reader, options(&guard, 1)).await.unwrap().rows(), 1000);
-    // When the snapshot has ended, nobody reads in another moment.
-    let left = options(&guard, 1);
-    drop(guard);
-    assert_eq!(read_with(&reader, left).await.err().unwrap().kind(), ErrorKind::Conflict);
+    // Another process has no such connections, and must not read in another moment.
+    let (elsewhere, _context) = open(&database.url(), json!({ "table": "acc_0" }));
+    let error = read_with(&elsewhere, options(&guard, 1)).await.err().unwrap();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Conflict, false), "{error:?}");
 }
 
 async fn a_lost_connection_is_no_other_moment(database: Database) {
@@ -219,4 +220,29 @@ async fn a_lost_connection_is_no_other_moment(database: Database) {
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Conflict, false), "{error:?}");
         assert!(error.message().contains("snapshot was lost"), "{error}");
     }
+}
+
+async fn tables_of_a_run_share_their_moment(database: Database) {
+    accounts(&database).await;
+    let context = harness::context();
+    let open =
+        |table: &str| open_reader_in("mysql", with(&database.url(), json!({ "table": table })), &context).unwrap();
+    let (first, second) = (open("acc_0"), open("acc_1"));
+    let guard = begin(&first, 2).await.unwrap();
+    let read = read_with(&first, options(&guard, 2)).await.unwrap();
+    assert_eq!(read.rows(), 1000);
+    drop(guard);
+    // The table that has been read is free again, the moment is still the same.
+    tokio::time::timeout(std::time::Duration::from_secs(10), database.execute("ALTER TABLE acc_0 ADD COLUMN n INT"))
+        .await
+        .unwrap();
+    database.execute("DELETE FROM acc_1").await;
+    let guard = begin(&second, 2).await.unwrap();
+    assert_eq!(read_with(&second, options(&guard, 2)).await.unwrap().rows(), 1000);
+    // What the run itself has written is read as it was written.
+    let url = weir_mysql::Options::parse(&database.url(), None, None, "/url").unwrap();
+    let table = format!("{}.{}", database.quote(database.name()), database.quote("acc_1"));
+    weir_mysql::written::note(&context.shared, &url[0], table);
+    let guard = begin(&second, 2).await.unwrap();
+    assert_eq!(read_with(&second, options(&guard, 2)).await.unwrap().rows(), 0);
 }

@@ -125,9 +125,16 @@ pub fn is_row_fault(error: &mysql_async::Error) -> Option<(Option<String>, Strin
     let column = e.message.rsplit_once("olumn ").and_then(|(_, rest)| {
         let name = rest.split(" at row").next().unwrap_or(rest);
         let name = name.split_once("' cannot").map_or(name, |(n, _)| n);
+        let name = name.trim_end_matches(['.', ' ']);
         let name = name.rsplit('.').next().unwrap_or(name).trim_matches(|c| matches!(c, '\'' | '`' | ' '));
         (!name.is_empty() && name.len() <= 64).then(|| name.to_owned())
     });
+    // MariaDB's check of a JSON column: CONSTRAINT `t.c` failed for `d`.`t`.
+    let checked = || {
+        let (name, _) = e.message.strip_prefix("CONSTRAINT `")?.split_once('`')?;
+        Some(name.rsplit_once('.')?.1.to_owned())
+    };
+    let column = column.or_else(|| checked().filter(|_| e.code == 4025));
     of_row.then(|| (column.filter(|_| e.code != 1062), e.message.clone()))
 }
 
@@ -158,6 +165,9 @@ mod tests {
             "n"
         );
         assert_eq!(fault(1048, "Column 'n' cannot be null").unwrap().0.as_deref(), Some("n"));
+        let json = "Invalid JSON text: \"The document is empty.\" at position 0 in value for column 't.n'.";
+        assert_eq!(fault(3140, json).unwrap().0.as_deref(), Some("n"));
+        assert_eq!(fault(4025, "CONSTRAINT `t.n` failed for `d`.`t`").unwrap().0.as_deref(), Some("n"));
         assert!(fault(1146, "Table 'd.t' doesn't exist").is_none());
     }
 }

@@ -26,6 +26,7 @@ mod position;
 mod session;
 mod types;
 mod url;
+pub mod written;
 
 pub use catalog::{Column, MySqlCatalog, Reference, Server, Table, describe, find_database, find_table, server};
 pub use connection::{RowSession, Session, Watch, connect, connect_first, connect_rows, escape};

@@ -27,6 +27,7 @@ mod ledger;
 mod plan;
 mod publish;
 mod rights;
+mod spell;
 mod state;
 mod task;
 mod types;

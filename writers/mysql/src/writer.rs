@@ -9,7 +9,7 @@ use weir_core::{
 };
 use weir_mysql::{
     Options, QUOTING, Server, Session, Setup, Table, Tls, connect_first, describe, find_database, find_table, grants,
-    server,
+    server, written,
 };
 use weir_sql::commits::TABLE;
 use weir_sql::config::Destination;
@@ -172,6 +172,9 @@ impl Writer for MySqlWriter {
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
+        for options in &self.options {
+            written::note(&self.context.shared, options, state.table.quoted(QUOTING));
+        }
         commit::prepare(&mut session, &self.config.common, plan, &state).await.context("table", &plan.table)?;
         session.close().await;
         Ok(())
