@@ -42,9 +42,6 @@ pub struct Endpoint {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than this a stopped run does not wait for the server to take the cancellation.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(700);
-/// After so long without an answer the server is asked over a second connection whether it still works on it.
-const PROBE_AFTER: Duration = Duration::from_secs(15);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Endpoint {
     /// Reads the URLs. A login and TLS options beside the URL win over those in it.
@@ -156,8 +153,13 @@ impl Endpoint {
             }
         });
         let connection = opened.await.context("server", &place)?;
-        let stopper =
-            Stopper { options: Arc::new(options), pid: 0, context: context.clone(), answer_within: url.socket_timeout };
+        let stopper = Stopper {
+            options: Arc::new(options),
+            pid: 0,
+            context: context.clone(),
+            answer_within: url.socket_timeout,
+            connect_within: wait,
+        };
         let mut session = Session { connection, stopper, version: 0 };
         match tokio::time::timeout_at(deadline, session.set_up(url)).await {
             Ok(done) => done.context("server", &place)?,
@@ -379,6 +381,7 @@ pub struct Stopper {
     pid: i32,
     context: ConnectorContext,
     answer_within: Option<Duration>,
+    connect_within: Duration,
 }
 
 impl Stopper {
@@ -409,11 +412,12 @@ impl Stopper {
     }
 
     /// Ends when the server does not work on our statement any more. A statement may take hours and say nothing, and a
-    /// network may drop a connection and say nothing: only the server itself can tell them apart.
+    /// network may drop a connection and say nothing: only the server itself can tell them apart. It is asked over a
+    /// second connection, each time after half as long again as a connection may take.
     async fn lost(&self) -> Error {
         let mut misses = 0;
         while misses < 2 {
-            tokio::time::sleep(PROBE_AFTER).await;
+            tokio::time::sleep(self.connect_within * 3 / 2).await;
             let works = self.pid == 0 || self.server_works().await;
             misses = if works { 0 } else { misses + 1 };
         }
@@ -433,7 +437,7 @@ impl Stopper {
             let _ = second.close().await;
             Ok::<_, sqlx::Error>(known > 0)
         });
-        match tokio::time::timeout(PROBE_TIMEOUT, asking).await {
+        match tokio::time::timeout(self.connect_within, asking).await {
             Ok(Ok(Ok(known))) => known,
             // It answers, be it that it has no room for another connection.
             Ok(Ok(Err(sqlx::Error::Database(_)))) => true,

@@ -86,6 +86,12 @@ pub(crate) async fn plan(
             if table.schema.is_none() {
                 // Staging and records must be found again whatever a later session's search path is.
                 table.schema = session.value("SELECT current_schema()::text").await?;
+                if table.schema.is_none() {
+                    return Err(Error::new(
+                        ErrorKind::NotFound,
+                        format!("no schema of the search_path exists: write the table as schema.{wanted}"),
+                    ));
+                }
             }
             let mut types = Vec::with_capacity(request.columns.len());
             for column in &request.columns {
@@ -156,8 +162,8 @@ pub(crate) async fn plan(
         on_empty: config.on_empty,
         table,
     };
-    let (statements, method) =
-        described(&state, mode, &columns, &keys, config.pre_sql.as_slice(), config.post_sql.as_slice());
+    let (pre, post) = (config.pre_sql.as_slice(), config.post_sql.as_slice());
+    let (statements, method) = described(&state, mode, &columns, &keys, pre, post, rights.commits.is_none());
     Ok(WritePlan {
         run_id: request.run_id.clone(),
         table: if found.is_some() { state.table.to_string() } else { wanted.to_string() },
@@ -389,10 +395,13 @@ fn described(
     keys: &[String],
     pre: &[String],
     post: &[String],
+    makes_record: bool,
 ) -> (Vec<String>, String) {
     let names = Q.quote_all(columns.iter().map(|c| &c.name));
     let table = state.table.quoted(Q);
-    let mut statements: Vec<String> = state.new_types.iter().map(NewType::sql).collect();
+    let mut statements: Vec<String> = Vec::new();
+    statements.extend(state.records.iter().filter(|_| makes_record).map(record::creation));
+    statements.extend(state.new_types.iter().map(NewType::sql));
     statements.extend(state.create.iter().cloned());
     statements.extend(with_table(pre, &state.table, Q));
     let into = state.stage.as_ref().map_or_else(|| table.clone(), |s| s.quoted(Q));

@@ -63,9 +63,14 @@ impl Rights {
     }
 }
 
+/// The statement that makes `weir_commits`.
+pub fn creation(commits: &Commits) -> String {
+    commits.create(Q, "varchar(120)", "text", "timestamp with time zone DEFAULT now()")
+}
+
 /// Makes `weir_commits` if it is not there.
 pub async fn create(session: &mut Session, commits: &Commits) -> Result<()> {
-    let sql = commits.create(Q, "varchar(120)", "text", "timestamp with time zone DEFAULT now()");
+    let sql = creation(commits);
     for _ in 0..10 {
         // Asked first, for CREATE … IF NOT EXISTS wants the right to create even where there is nothing to create.
         if exists(session, &commits.table).await? {

@@ -2,14 +2,14 @@
 //! types of extensions). The server's own input functions read the values.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Time64MicrosecondType, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Time64MicrosecondType, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use weir_core::{Error, Result};
 
 use super::encode::{Kind, Reading, not_as_planned, whole_digits, within, without_nul};
 use super::lists::decimals;
-use super::numeric;
-use super::temporal::parse_interval;
+use super::temporal::{EPOCH_DAYS, EPOCH_MICROS, parse_interval};
+use super::{numeric, temporal};
 
 /// Encodes all rows but the refused ones.
 pub(super) fn encode(
@@ -36,14 +36,22 @@ pub(super) fn encode(
             cell.clear();
             let written = match kind {
                 Kind::Raw => return Err(not_as_planned(batch.schema_ref().field(i).name())),
-                Kind::Timestamp(digits) => array
-                    .as_primitive_opt::<TimestampMicrosecondType>()
-                    .map_or(Ok(0), |a| whole_digits(a.value(row), *digits))
-                    .and_then(|_| value(array, row, &mut cell)),
-                Kind::Time(digits) => array
-                    .as_primitive_opt::<Time64MicrosecondType>()
-                    .map_or(Ok(0), |a| whole_digits(a.value(row), *digits))
-                    .and_then(|_| value(array, row, &mut cell)),
+                Kind::Date => match array.as_primitive_opt::<Date32Type>().map(|a| a.value(row)) {
+                    Some(day) => far(day.checked_sub(EPOCH_DAYS).map(temporal::date), array, row, &mut cell),
+                    None => value(array, row, &mut cell),
+                },
+                Kind::Timestamp(digits) => match array.as_primitive_opt::<TimestampMicrosecondType>() {
+                    Some(micros) => whole_digits(micros.value(row), *digits).and_then(|micros| {
+                        far(micros.checked_sub(EPOCH_MICROS).map(temporal::timestamp), array, row, &mut cell)
+                    }),
+                    None => value(array, row, &mut cell),
+                },
+                Kind::Time(digits) => match array.as_primitive_opt::<Time64MicrosecondType>().map(|a| a.value(row)) {
+                    // A time of day for PostgreSQL alone.
+                    Some(temporal::DAY) => Ok(cell.push_str("24:00:00")),
+                    Some(micros) => whole_digits(micros, *digits).and_then(|_| value(array, row, &mut cell)),
+                    None => value(array, row, &mut cell),
+                },
                 Kind::DecimalText(most) => match array.as_string_opt::<i32>() {
                     Some(text) => super::numeric::from_text(text.value(row), *most, &mut Vec::new())
                         .and_then(|()| value(array, row, &mut cell)),
@@ -77,6 +85,23 @@ pub(super) fn encode(
         out.push(b'\n');
     }
     Ok(())
+}
+
+/// Appends a date or timestamp: outside the years 0001 to 9999 as the server writes it, with its era.
+fn far<T>(
+    inside: Option<std::result::Result<T, String>>,
+    array: &ArrayRef,
+    row: usize,
+    cell: &mut String,
+) -> std::result::Result<(), String> {
+    match inside {
+        Some(Ok(_)) => value(array, row, cell),
+        Some(Err(text)) if !text.ends_with("infinity") => {
+            cell.push_str(&text);
+            Ok(())
+        }
+        _ => Err("the value is out of PostgreSQL's range".into()),
+    }
 }
 
 /// Appends a text for the server's input function, if that alters nothing.
@@ -154,9 +179,27 @@ fn value(array: &ArrayRef, row: usize, cell: &mut String) -> std::result::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{BinaryArray, Float64Array, ListArray, StringArray};
+    use arrow::array::{
+        BinaryArray, Date32Array, Float64Array, ListArray, StringArray, Time64MicrosecondArray,
+        TimestampMicrosecondArray,
+    };
     use arrow::datatypes::Int32Type;
     use std::sync::Arc;
+
+    #[test]
+    fn far_years_and_the_end_of_the_day_are_the_servers() {
+        let batch = RecordBatch::try_from_iter([
+            ("d", Arc::new(Date32Array::from(vec![-735_160, 2_932_897, i32::MIN])) as ArrayRef),
+            ("s", Arc::new(TimestampMicrosecondArray::from(vec![-62_135_596_800_000_001, 0, 0])) as _),
+            ("t", Arc::new(Time64MicrosecondArray::from(vec![temporal::DAY, 1, 0])) as _),
+        ])
+        .unwrap();
+        let (mut out, mut refused) = (vec![], vec![]);
+        encode(&batch, &[Kind::Date, Kind::Timestamp(6), Kind::Time(6)], &mut None, &mut out, &mut refused).unwrap();
+        let expected = "0044-03-15 BC\t0001-12-31 23:59:59.999999 BC\t24:00:00\n10000-01-01\t1970-01-01T00:00:00\t00:00:00.000001\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(refused.len(), 1);
+    }
 
     #[test]
     fn values_are_escaped() {
