@@ -345,7 +345,7 @@ impl FilesReader {
     async fn read_csv(&self, part: &Part, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
         let file = self.text_file(part)?;
         let mut window = Window::open(&file).await?;
-        let dialect: Dialect = self.rules.dialect(part.tabs, part.names.len());
+        let mut dialect: Dialect = self.rules.dialect(part.tabs, part.names.len());
         let mut names = part.names.clone();
         let inside = file.inside.is_some();
         if self.rules.header == Header::Names || (self.rules.header == Header::Skip && !inside) {
@@ -362,6 +362,16 @@ impl FilesReader {
                 }
             }
         }
+        // Where there is one column an empty line is a row, so the file's width has to be known.
+        dialect = match names.len() {
+            0 if self.location(part)?.store.is_local() && is_pipe(&part.file) => dialect,
+            0 => {
+                let mut head = Window::open(&TextFile { inside: None, ..self.text_file(part)? }).await?;
+                let first = head.record(&dialect).await?;
+                self.rules.dialect(part.tabs, first.map_or(0, |fields| fields.len()))
+            }
+            width => self.rules.dialect(part.tabs, width),
+        };
         let plans = self.plans(request, &names, self.rules.header == Header::Names, &part.file)?;
         let needed = plans.iter().map(|p| match p.from {
             From::Field(at) => at + 1,

@@ -115,6 +115,17 @@ pub(crate) fn parent(path: &str) -> &str {
     }
 }
 
+fn manifest_draft(folder: &str) -> String {
+    format!("{folder}/.weir-draft-{}", crate::MANIFEST)
+}
+
+/// Removes what a killed process left of a manifest that it was about to write; called by whoever holds the folder.
+pub(crate) fn sweep(manifest: &str) {
+    let folder = parent(manifest);
+    // There is none, nearly always.
+    let _ = std::fs::remove_file(manifest_draft(if folder.is_empty() { "." } else { folder }));
+}
+
 /// A durable file beside `path`, hidden.
 fn draft(path: &str, bytes: &[u8]) -> Result<String> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -123,7 +134,7 @@ fn draft(path: &str, bytes: &[u8]) -> Result<String> {
     let folder = if folder.is_empty() { "." } else { folder };
     let draft = match name {
         // Written by one process at a time, in a folder that nobody sweeps: what a killed one left is written over.
-        crate::MANIFEST => format!("{folder}/.weir-draft-{name}"),
+        crate::MANIFEST => manifest_draft(folder),
         _ => {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             format!("{folder}/.weir-draft-{}-{number}-{name}", std::process::id())

@@ -52,6 +52,9 @@ impl Manifest {
         let path = path(folder);
         for _ in 0..TRIES {
             let _held = if store.is_local() { Some(durable::lock(folder).await?) } else { None };
+            if store.is_local() {
+                durable::sweep(&path);
+            }
             let found = store.get_versioned(&path).await?;
             let (before, version) = match &found {
                 Some(read) => (parse(&read.bytes, store, &path)?, read.version.clone()),

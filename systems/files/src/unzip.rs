@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_one_file_comes_out_and_faults_are_seen() {
-        let text: Vec<u8> = (0..200_000u32).flat_map(|i| (i * i).to_le_bytes()).collect();
+        let text: Vec<u8> = (0..200_000u32).flat_map(|i| i.wrapping_mul(i).to_le_bytes()).collect();
         for (method, later) in [(8, false), (8, true), (0, false)] {
             let whole = archive(&text, method, later);
             for block in [1, 7, 1000, 1 << 20] {

@@ -32,6 +32,8 @@ mod parquet;
 mod plan;
 mod recognise;
 mod record;
+#[cfg(test)]
+mod remote_faults;
 mod render;
 mod single;
 mod swap;

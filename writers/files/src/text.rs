@@ -158,7 +158,9 @@ impl TextEncoder {
         let rules = &self.rules;
         let first = rules.delimiter.as_bytes()[0];
         let quote = rules.quote as u8;
-        let special = text.bytes().any(|b| b == first || b == quote || b == b'\n' || b == b'\r');
+        let mut special = text.bytes().any(|b| b == first || b == quote || b == b'\n' || b == b'\r');
+        // At a file's start this would be taken for a byte order mark.
+        special |= text.starts_with('\u{feff}');
         match rules.quotes {
             Quotes::None => {
                 let breaks = special && (text.contains(rules.delimiter.as_str()) || text.contains(['\n', '\r']));

@@ -14,7 +14,7 @@ use weir_files::{Entry, Format, Found, Location};
 use crate::commit;
 use crate::config::Config;
 use crate::header;
-use crate::plan::{Mode, Rules};
+use crate::plan::{Mode, Quotes, Rules};
 use crate::record::Records;
 use crate::render::is_renderable;
 use crate::swap;
@@ -138,6 +138,17 @@ impl Writer for FilesWriter {
             }
             (None, _) => "files are staged under a hidden prefix and copied into their places, one after the other",
         };
+        if rules.quotes == Quotes::None && rules.format.is_text() && rules.format != Format::Jsonl {
+            let nullable = request.columns.iter().filter(|c| c.nullable).map(|c| format!("`{}`", c.name));
+            let nullable: Vec<String> = nullable.collect();
+            if rules.format != Format::Sql && !nullable.is_empty() {
+                let null = if rules.null_format.is_empty() { "an empty text" } else { &rules.null_format };
+                warnings.push(format!(
+                    "without quotes NULL and {null} look alike in the file: write csv with quotes to keep them apart ({})",
+                    nullable.join(", ")
+                ));
+            }
+        }
         Ok(WritePlan {
             run_id: request.run_id.clone(),
             table: rules.display(),
