@@ -70,6 +70,9 @@ pub struct TableReport {
     pub rows_written: u64,
     /// Dirty rows.
     pub rows_dirty: u64,
+    /// The moment that all its rows show, where the source could hold one: `exported snapshot 00000003-1`.
+    #[serde(default)]
+    pub snapshot: Option<String>,
     /// From its first split's start to its last one's end, in milliseconds; publishing is not in it.
     pub elapsed_ms: u64,
     /// Why it did not succeed.

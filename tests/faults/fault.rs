@@ -1,7 +1,9 @@
 //! What breaks.
 
 use std::fmt;
-use std::process::Child;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use weir_plugins_test::proxy::Weather;
@@ -9,6 +11,9 @@ use weir_plugins_test::servers::Family;
 
 use crate::place::Places;
 use crate::random::Random;
+
+/// Begins the reason of a case that this machine cannot run.
+pub const NOT_RUN: &str = "a small disk cannot be mounted: ";
 
 /// A fault at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub enum Fault {
     Delay(Family),
     /// Nothing passes for a while, then connections are reset.
     BlackHole(Family),
+    /// The disk of state folder and target files is full for a while.
+    FullDisk,
     /// Answers are lost for a while, then connections are reset.
     HalfOpen(Family),
 }
@@ -32,7 +39,7 @@ pub enum Fault {
 impl Fault {
     pub fn random(random: &mut Random, servers: &[Family]) -> Self {
         if servers.is_empty() {
-            return random.pick(&[Self::KillUs, Self::KillUs, Self::StopUs]);
+            return random.pick(&[Self::KillUs, Self::KillUs, Self::StopUs, Self::FullDisk]);
         }
         let at = random.pick(servers);
         random.pick(&[
@@ -40,6 +47,7 @@ impl Fault {
             Self::KillUs,
             Self::KillUs,
             Self::StopUs,
+            Self::FullDisk,
             Self::KillServer(at),
             Self::Reset(at),
             Self::Reset(at),
@@ -51,17 +59,25 @@ impl Fault {
     }
 
     /// Lets it happen.
-    pub async fn strike(self, run: &mut Child, places: &mut Places) {
+    pub async fn strike(self, run: &mut Child, places: &mut Places, folder: &Path) {
         match self {
             Self::KillUs => {
                 let _ = run.kill();
             }
             Self::StopUs => {
-                let _ = std::process::Command::new("kill").arg(run.id().to_string()).status();
+                let _ = Command::new("kill").arg(run.id().to_string()).status();
             }
             Self::KillServer(family) => {
                 let server = &mut places.of(family).server;
                 tokio::task::block_in_place(|| server.restart()).unwrap_or_else(|error| panic!("{error}"));
+            }
+            Self::FullDisk => {
+                let ballast = folder.join("ballast");
+                let piece = vec![0; 64 << 10];
+                let mut file = std::fs::File::create(&ballast).unwrap();
+                while file.write_all(&piece).is_ok() {}
+                tokio::time::sleep(Duration::from_millis(800)).await;
+                std::fs::remove_file(&ballast).unwrap();
             }
             Self::Reset(family) => places.of(family).proxy.cut(),
             Self::Delay(family) => {
@@ -87,5 +103,29 @@ async fn weather(places: &mut Places, family: Family, weather: Weather) {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A disk of a few megabytes, mounted over a folder until it is dropped.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounts it.
+    ///
+    /// # Errors
+    /// The reason why it may not be mounted, after [`NOT_RUN`].
+    pub fn mount(folder: &Path) -> Result<Self, String> {
+        let mounting = Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]).arg(folder).output();
+        match mounting {
+            Ok(output) if output.status.success() => Ok(Self(folder.to_owned())),
+            Ok(output) => Err(format!("{NOT_RUN}{}", String::from_utf8_lossy(&output.stderr).trim())),
+            Err(error) => Err(format!("{NOT_RUN}mount cannot be run: {error}")),
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }

@@ -21,6 +21,7 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 
 use case::Case;
+use fault::NOT_RUN;
 use place::Places;
 use random::Random;
 
@@ -43,9 +44,14 @@ async fn every_row_arrives_once_whatever_breaks() {
         *told.entry(case.route()).or_default() += 1;
         // What panics is a case that failed, not the end of the others.
         let ended = AssertUnwindSafe(case.run(&mut places)).catch_unwind().await;
-        if let Err(fault) = ended.unwrap_or_else(|_| Err("the case panicked, see above".into())) {
-            println!("seed {seed} FAILED: {fault}");
-            broken.push(format!("seed {seed}: {case}\n{fault}"));
+        let ended = ended.unwrap_or_else(|_| Err("the case panicked, see above".into()));
+        match ended {
+            Ok(()) => {}
+            Err(reason) if reason.starts_with(NOT_RUN) => weir_plugins_test::not_run(&reason),
+            Err(fault) => {
+                println!("seed {seed} FAILED: {fault}");
+                broken.push(format!("seed {seed}: {case}\n{fault}"));
+            }
         }
     }
     for (route, number) in told {

@@ -160,6 +160,14 @@ impl Side {
         }
     }
 
+    /// Somebody makes every row of a source another one.
+    pub async fn change(&self) {
+        match &self.database {
+            Some(database) => database.execute("UPDATE t SET v = replace(v, 'new ', 'newer ')").await,
+            None => sqlite(&self.path, "UPDATE t SET v = replace(v, 'new ', 'newer ')").await,
+        }
+    }
+
     /// All rows, in key order.
     pub async fn rows(&self) -> Vec<Row> {
         match self.system {

@@ -26,6 +26,7 @@ impl Run {
             stays: entry.plan.commits_per_split,
             receipts: Vec::new(),
             result: Ok(Committed::default()),
+            snapshot: None,
             plan: entry.plan.clone(),
         };
         if let Some(committed) = left.as_ref().and_then(|left| left.committed.clone()) {
@@ -34,7 +35,7 @@ impl Run {
             return end;
         }
         let mut in_doubt = false;
-        let result = match self.move_entry(index, &entry, left, context, &mut end.receipts).await {
+        let result = match self.move_entry(index, &entry, left, context, &mut end).await {
             Ok(()) => self.commit(index, &entry, context, &end.receipts, &mut in_doubt).await,
             Err(error) => Err(error),
         };
@@ -63,8 +64,9 @@ impl Run {
         entry: &PlannedEntry,
         left: Option<Left>,
         context: &ConnectorContext,
-        receipts: &mut Vec<Receipt>,
+        end: &mut EntryEnd,
     ) -> Result<()> {
+        let receipts = &mut end.receipts;
         let published = left.as_ref().is_some_and(|left| left.published);
         let (guard, all) = match &left {
             Some(left) if left.published => (None, left.splits.clone()),
@@ -76,6 +78,7 @@ impl Run {
             }
         };
         let fresh = left.is_none();
+        end.snapshot = guard.as_ref().map(|guard| guard.description.clone());
         self.add_tables(index, entry, &all);
         self.show_kept(index, entry, left, receipts);
         if published {

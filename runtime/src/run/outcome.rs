@@ -29,6 +29,8 @@ pub(super) struct EntryEnd {
     pub stays: bool,
     pub receipts: Vec<Receipt>,
     pub result: Result<Committed>,
+    /// How all rows show one moment, where they do.
+    pub snapshot: Option<String>,
     pub plan: WritePlan,
 }
 
@@ -79,6 +81,7 @@ impl Run {
                     rows_read: 0,
                     rows_written: 0,
                     rows_dirty: 0,
+                    snapshot: None,
                     elapsed_ms: 0,
                     error: error.clone(),
                 });
@@ -98,6 +101,7 @@ impl Run {
                         (false, false) => 0,
                     },
                     rows_dirty: table.counts.rows_dirty,
+                    snapshot: end.snapshot.clone(),
                     elapsed_ms: *elapsed_ms,
                     error: error.clone(),
                 });
