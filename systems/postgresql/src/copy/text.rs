@@ -48,7 +48,10 @@ pub(super) fn encode(
                 },
                 Kind::Time(digits) => match array.as_primitive_opt::<Time64MicrosecondType>().map(|a| a.value(row)) {
                     // A time of day for PostgreSQL alone.
-                    Some(temporal::DAY) => Ok(cell.push_str("24:00:00")),
+                    Some(temporal::DAY) => {
+                        cell.push_str("24:00:00");
+                        Ok(())
+                    }
                     Some(micros) => whole_digits(micros, *digits).and_then(|_| value(array, row, &mut cell)),
                     None => value(array, row, &mut cell),
                 },
