@@ -207,8 +207,7 @@ impl Reader for LakehouseReader {
         let table = open(&self.context, &self.location, Some(part.version)).await;
         let table = table.map_err(|error| gone(error, part.version))?;
         let (columns, _) = self.columns(&table)?;
-        let delivered: Option<Vec<Column>> =
-            request.columns.iter().map(|c| columns.get(c.index).cloned()).collect();
+        let delivered: Option<Vec<Column>> = request.columns.iter().map(|c| columns.get(c.index).cloned()).collect();
         let delivered =
             delivered.ok_or_else(|| Error::internal("the job asks for a column that the source does not have"))?;
         let scanned = self.scanned(&table, &delivered)?;

@@ -225,7 +225,10 @@ mod tests {
         let local = location("/lake/", Some("orders")).unwrap();
         assert_eq!((local.name(), local.url.as_str()), ("/lake/orders", "file:///lake/orders/"));
         let remote = location("s3://bucket/lake", Some("my orders")).unwrap();
-        assert_eq!((remote.name(), remote.url.as_str()), ("s3://bucket/lake/my orders", "s3://bucket/lake/my%20orders/"));
+        assert_eq!(
+            (remote.name(), remote.url.as_str()),
+            ("s3://bucket/lake/my orders", "s3://bucket/lake/my%20orders/")
+        );
         assert_eq!(location("file:///lake/orders", None).unwrap().local_path(), Some(Path::new("/lake/orders")));
         for (path, table) in
             [("", None), ("/lake", Some("../x")), ("ftp://h/x", None), ("s3://u:p@b/x", None), ("https://h/x", None)]

@@ -26,6 +26,7 @@ pub fn delta_error(error: DeltaTableError) -> Error {
         DeltaTableError::Transaction {
             source: TransactionError::UnsupportedTableFeatures(_) | TransactionError::TableFeaturesRequired(_),
         } => (ErrorKind::Unsupported, "the table uses Delta features that cannot be written here"),
+        _ if is_refused(&error) => (ErrorKind::Denied, REFUSED),
         DeltaTableError::ObjectStore { source } => store_kind(source),
         DeltaTableError::Parquet { .. } => (ErrorKind::Data, "a data file cannot be read"),
         DeltaTableError::SchemaMismatch { .. } => (ErrorKind::Schema, "the rows do not fit the table"),
@@ -48,11 +49,19 @@ pub fn parquet_error(error: ParquetError) -> Error {
     Error::new(ErrorKind::Data, "a data file cannot be read: it is damaged or no Parquet file").because(error)
 }
 
+const REFUSED: &str = "the storage refuses access: check credentials and permissions in `storageOptions`";
+
+/// Whether the storage refused a request, which the library may pass on as text only.
+fn is_refused(error: &DeltaTableError) -> bool {
+    let text = error.to_string();
+    ["status code: 401", "status code: 403"].iter().any(|status| text.contains(status))
+}
+
 fn store_kind(error: &ObjectStoreError) -> (ErrorKind, &'static str) {
     match error {
         ObjectStoreError::NotFound { .. } => (ErrorKind::NotFound, "a file of the table is missing"),
         ObjectStoreError::PermissionDenied { .. } | ObjectStoreError::Unauthenticated { .. } => {
-            (ErrorKind::Denied, "the storage refuses access: check credentials and permissions in `storageOptions`")
+            (ErrorKind::Denied, REFUSED)
         }
         _ => (ErrorKind::Unreachable, "the storage does not answer as it should"),
     }

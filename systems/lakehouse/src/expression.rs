@@ -34,7 +34,11 @@ impl Computed {
         let expression = parse(&context, text, schema, &df_schema)?;
         let mut columns: Vec<String> = expression.column_refs().into_iter().map(|c| c.name.clone()).collect();
         columns.sort();
-        let physical = context.create_physical_expr(expression, &df_schema)?;
+        // `now()` is a constant from here on.
+        let mut state = context.state();
+        let options = Arc::clone(state.config_options());
+        state.execution_props_mut().mark_start_execution(options);
+        let physical = state.create_physical_expr(expression, &df_schema)?;
         let data_type = physical.data_type(df_schema.as_arrow())?;
         Ok(Self { physical, data_type, columns })
     }

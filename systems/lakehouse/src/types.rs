@@ -33,8 +33,10 @@ pub const SYSTEM: &str = "delta";
 const ARROW: &str = "weir.arrow";
 /// Metadata of a Delta column: the Arrow extension of its values.
 const STORED_EXTENSION: &str = "weir.extension";
-/// How metadata that only one system knows begins.
-const SYSTEM_PREFIX: &str = "weir.mysql.";
+/// How metadata begins that systems keep of their columns: collations, the labels of enums.
+const SYSTEM_PREFIX: &str = "weir.";
+/// Metadata that has a home of its own here.
+const OWN: &[&str] = &[ARROW, STORED_EXTENSION, NATIVE_SYSTEM, NATIVE_TYPE, KEY];
 /// Metadata of a Delta column: its comment (a name the whole Delta world knows).
 const COMMENT: &str = "comment";
 
@@ -66,7 +68,9 @@ pub fn new_column(column: &MappedColumn) -> NewColumn {
     let offer = column.offers.iter().find(usable).or_else(|| column.offers.iter().find(|f| extension(f) == Some(TEXT)));
     let fallback = Field::new(&column.name, DataType::Utf8, true);
     let offer = offer.unwrap_or(&fallback);
-    let storage = storage(offer).unwrap_or_else(|| Storage {
+    // The source's own text comes back as the source's own type, which text of our making does not.
+    let text = || column.offers.iter().find(|f| extension(f) == Some(TEXT)).and_then(storage);
+    let storage = storage(offer).or_else(text).unwrap_or_else(|| Storage {
         input: fallback.clone(),
         delta: DeltaType::STRING,
         arrow: None,
@@ -84,9 +88,8 @@ pub fn new_column(column: &MappedColumn) -> NewColumn {
         metadata.push((NATIVE_SYSTEM, system.to_owned().into()));
         metadata.push((NATIVE_TYPE, text.to_owned().into()));
     }
-    // What else systems say of their columns: collations.
     for (key, value) in column.offers.iter().rev().flat_map(|f| f.metadata()) {
-        if key.starts_with(SYSTEM_PREFIX) && !metadata.iter().any(|(k, _)| k == key) {
+        if is_systems(key) && !metadata.iter().any(|(k, _)| k == key) {
             metadata.push((key, value.clone().into()));
         }
     }
@@ -101,17 +104,27 @@ pub fn new_column(column: &MappedColumn) -> NewColumn {
     NewColumn { field, input, warning: storage.warning }
 }
 
+/// Whether metadata says something of the column that only the system it comes from understands.
+fn is_systems(key: &str) -> bool {
+    key.starts_with(SYSTEM_PREFIX) && !OWN.contains(&key)
+}
+
 /// The form in which values for a column of an existing table are wanted.
 ///
 /// # Errors
 /// A column of a type that cannot be written.
 pub fn existing_input(column: &MappedColumn, field: &StructField) -> Result<Field> {
     let want = canonical(field)?;
-    // A UUID is stored as text, which any text source may fill.
-    let want = if extension(&want) == Some(UUID) { Field::new(&column.name, DataType::Utf8, true) } else { want };
-    let accepts = |f: &Field| f.data_type() == want.data_type() && extension(f) != Some(NATIVE);
-    let fallback =
-        if want.data_type() == &DataType::Utf8 { Field::new(&column.name, DataType::Utf8, true) } else { want.clone() };
+    // What is stored as text but is more than text is checked, or it could not be read again.
+    let strict = matches!(extension(&want), Some(UUID | JSON | DECIMAL | INTERVAL));
+    let accepts = |f: &Field| {
+        let same = f.data_type() == want.data_type() && extension(f) != Some(NATIVE);
+        same && (!strict || extension(f) == extension(&want))
+    };
+    let fallback = match want.data_type() {
+        DataType::Utf8 if !strict => Field::new(&column.name, DataType::Utf8, true),
+        _ => want.clone(),
+    };
     Ok(PlannedColumn::choose(column, accepts, fallback))
 }
 
@@ -285,7 +298,7 @@ pub fn canonical(field: &StructField) -> Result<Field> {
     }
     for (key, value) in &field.metadata {
         if let MetadataValue::String(value) = value
-            && key.starts_with(SYSTEM_PREFIX)
+            && is_systems(key)
         {
             restored = with_metadata(restored, key, value);
         }
@@ -324,6 +337,10 @@ pub fn to_stored(values: &ArrayRef, stored: &DataType) -> Result<ArrayRef> {
     if values.data_type() == stored {
         return Ok(values.clone());
     }
+    if let (DataType::FixedSizeBinary(16), DataType::Utf8) = (values.data_type(), stored) {
+        let bytes = values.as_fixed_size_binary();
+        return Ok(Arc::new(bytes.iter().map(|value| value.map(uuid_text)).collect::<StringArray>()));
+    }
     let options = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(values, stored, &options)
         .map_err(|e| Error::new(ErrorKind::Schema, format!("values cannot be stored as {stored}")).because(e))
@@ -361,6 +378,19 @@ fn uuids(texts: &StringArray) -> Result<ArrayRef> {
         }
     }
     Ok(Arc::new(builder.finish()))
+}
+
+fn uuid_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(36);
+    for (i, byte) in bytes.iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+    }
+    text
 }
 
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {
@@ -433,6 +463,38 @@ mod tests {
             assert_eq!(native_type(&back), Some(("postgresql", "some type")));
             assert_eq!(back.metadata()[KEY], "2");
         }
+    }
+
+    #[test]
+    fn what_systems_know_of_their_columns_is_kept() {
+        let labels = with_metadata(Field::new("c", DataType::Utf8, true), "weir.postgresql.labels", "[\"a\"]");
+        let offer = with_native_type(labels, "postgresql", "mood");
+        let back = canonical(&new_column(&column(offer)).field).unwrap();
+        assert_eq!(back.metadata()["weir.postgresql.labels"], "[\"a\"]");
+
+        // A list that Delta has no type for, of a source that can also give its own text.
+        let items = Field::new("c", DataType::List(Arc::new(Field::new("element", DataType::UInt64, true))), true);
+        let text = with_native_type(with_extension(Field::new("c", DataType::Utf8, true), TEXT), "mysql", "some list");
+        let mapped = MappedColumn { offers: vec![items, text], ..column(Field::new("c", DataType::Utf8, true)) };
+        let made = new_column(&mapped);
+        assert_eq!((extension(&made.input), made.warning), (Some(TEXT), None));
+        assert_eq!(extension(&canonical(&made.field).unwrap()), Some(TEXT));
+    }
+
+    #[test]
+    fn what_is_more_than_text_is_asked_for_as_such() {
+        let text = column(Field::new("c", DataType::Utf8, true));
+        for name in [JSON, DECIMAL, INTERVAL] {
+            let there = new_column(&column(with_extension(Field::new("c", DataType::Utf8, true), name)));
+            assert_eq!(extension(&existing_input(&text, &there.field).unwrap()), Some(name));
+        }
+        let uuid = with_extension(Field::new("c", DataType::FixedSizeBinary(16), true), UUID);
+        let input = existing_input(&text, &new_column(&column(uuid)).field).unwrap();
+        assert_eq!((input.data_type(), extension(&input)), (&DataType::FixedSizeBinary(16), Some(UUID)));
+        let bytes = arrow::array::FixedSizeBinaryArray::try_from_iter([[0xab_u8; 16]].into_iter()).unwrap();
+        let stored = to_stored(&(Arc::new(bytes) as ArrayRef), &DataType::Utf8).unwrap();
+        assert_eq!(stored.as_string::<i32>().value(0), "abababab-abab-abab-abab-abababababab");
+        assert_eq!(extension(&existing_input(&text, &new_column(&text).field).unwrap()), None);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use deltalake::DeltaTable;
 use deltalake::kernel::StructField;
 use weir_core::{Error, ErrorKind, PlannedColumn, Result, WriteRequest};
-use weir_lakehouse::{delta_error, ensure_writable, existing_input, key_position, named, new_column, type_text, unquoted};
+use weir_lakehouse::{
+    delta_error, ensure_writable, existing_input, key_position, named, new_column, type_text, unquoted,
+};
 
 use crate::config::Config;
 use crate::plan::State;
@@ -26,11 +28,7 @@ pub(crate) fn constants<'a>(
 ///
 /// # Errors
 /// [`Schema`](ErrorKind::Schema), with everything that does not fit.
-pub(crate) fn fit(
-    config: &Config,
-    table: &DeltaTable,
-    request: &WriteRequest,
-) -> Result<(Vec<PlannedColumn>, State)> {
+pub(crate) fn fit(config: &Config, table: &DeltaTable, request: &WriteRequest) -> Result<(Vec<PlannedColumn>, State)> {
     ensure_writable(table)?;
     let snapshot = table.snapshot().map_err(delta_error)?;
     let fields: Vec<StructField> = snapshot.schema().fields().cloned().collect();
@@ -141,8 +139,7 @@ pub(crate) fn keys(config: &Config, request: &WriteRequest, state: &State) -> Re
     keys.sort();
     let keys: Vec<String> = keys.into_iter().map(|(_, name)| name).collect();
     if keys.is_empty() || keys.iter().any(|name| !written(name)) {
-        let message =
-            "an upsert needs a key, and neither the table nor the source has one: name the columns in `key`";
+        let message = "an upsert needs a key, and neither the table nor the source has one: name the columns in `key`";
         return Err(Error::new(ErrorKind::Schema, message));
     }
     Ok(keys)

@@ -1,12 +1,13 @@
 //! One version of the log for one run: what goes into it, and whether it is there.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path as FsPath;
 
-use deltalake::{DeltaTable, DeltaTableError};
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
 use deltalake::kernel::{Action, Add, DataType, PrimitiveType, StructField, StructType, Transaction, new_metadata};
 use deltalake::logstore::{LogStoreRef, ObjectStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 use serde_json::json;
@@ -233,20 +234,60 @@ pub(crate) async fn delete<'a>(store: &ObjectStoreRef, paths: impl Iterator<Item
 }
 
 /// The data files of the run, published or not, by their names.
-pub(crate) async fn files_of_run(store: &ObjectStoreRef, plan: &WritePlan) -> Result<Vec<String>> {
-    let prefix = run_prefix(plan);
+pub(crate) async fn files_of_run(location: &Location, plan: &WritePlan) -> Result<Vec<String>> {
+    let (prefix, is_flat) = (run_prefix(plan), State::of(plan)?.partition_columns.is_empty());
+    if let Some(root) = location.local_path() {
+        // The store does not show files that were never completed.
+        let root = root.to_owned();
+        let found = tokio::task::spawn_blocking(move || {
+            let mut found = Vec::new();
+            walk(&root, "", &prefix, is_flat, &mut found)?;
+            Ok(found)
+        });
+        return found.await.map_err(|e| Error::internal("the table's folder could not be listed").because(e))?;
+    }
+    let store = location.folder();
     let failed = |e: deltalake::ObjectStoreError| delta_error(e.into());
     let of_run = |object: &ObjectMeta| object.location.filename().is_some_and(|name| name.starts_with(&prefix));
-    let found: Vec<ObjectMeta> = match State::of(plan)?.partition_columns.is_empty() {
-        true => match store.list_with_delimiter(None).await {
-            Ok(listed) => listed.objects.into_iter().filter(of_run).collect(),
-            Err(deltalake::ObjectStoreError::NotFound { .. }) => Vec::new(),
-            Err(error) => return Err(failed(error)),
-        },
+    let found: Vec<ObjectMeta> = match is_flat {
+        true => store.list_with_delimiter(None).await.map_err(failed)?.objects.into_iter().filter(of_run).collect(),
         false => {
             let all = store.list(None).try_filter(|object| std::future::ready(of_run(object)));
             all.try_collect().await.map_err(failed)?
         }
     };
     Ok(found.into_iter().map(|object| object.location.to_string()).collect())
+}
+
+/// Looks for files whose names begin with `prefix`: in `folder`, and unless the table has no partitions below it.
+fn walk(folder: &FsPath, shown: &str, prefix: &str, is_flat: bool, found: &mut Vec<String>) -> Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = if shown.is_empty() { name.clone() } else { format!("{shown}/{name}") };
+        if name.starts_with(prefix) {
+            found.push(path);
+        } else if !is_flat && !name.starts_with(['_', '.']) && entry.file_type()?.is_dir() {
+            walk(&entry.path(), &path, prefix, is_flat, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes files below the table's folder, also ones that were never completed. Says what is left.
+pub(crate) async fn remove(location: &Location, paths: &[String]) -> Vec<String> {
+    let Some(root) = location.local_path() else {
+        return delete(&location.folder(), paths.iter().map(String::as_str)).await;
+    };
+    let gone = |path: &String| match std::fs::remove_file(root.join(path)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Some(format!("{path} is of no use and could not be deleted: {error}"))
+        }
+        _ => None,
+    };
+    paths.iter().filter_map(gone).collect()
 }

@@ -66,9 +66,9 @@ fn run_name(run_id: &str) -> String {
     }
     if name.len() > LONGEST {
         // FNV-1a; `h` is no hexadecimal digit, so no short name looks like this.
-        let hash = run_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = run_id
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         name.truncate(LONGEST - 20);
         name.push_str(&format!(".h{hash:016x}"));
     }

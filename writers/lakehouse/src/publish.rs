@@ -11,9 +11,9 @@ use deltalake::kernel::Add;
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, WriteMode, WritePlan};
 use weir_lakehouse::Location;
 
-use crate::commit::{self, Fault, adds, committed, delete, ensure_unchanged, files_of_run};
+use crate::commit::{self, Fault, adds, committed, delete, ensure_unchanged, files_of_run, remove};
 use crate::config::Config;
-use crate::plan::{State, is_staged};
+use crate::plan::{State, is_staged, staging};
 use crate::record;
 use crate::upsert;
 
@@ -172,9 +172,10 @@ impl Publication {
                 merged.iter().filter(|path| !record::is_record(path)).map(ToString::to_string).collect();
             left.extend(delete(&folder, merged.iter().map(String::as_str)).await);
         } else if self.retried {
-            let used = |path: &&String| self.files.iter().any(|add| &add.path == *path);
-            let found = files_of_run(&folder, &self.plan).await?;
-            left.extend(delete(&folder, found.iter().filter(|path| !used(path)).map(String::as_str)).await);
+            let used = |path: &str| self.files.iter().any(|add| add.path == path);
+            let mut found = files_of_run(&self.location, &self.plan).await?;
+            found.retain(|path| !used(path));
+            left.extend(remove(&self.location, &found).await);
         }
         Ok(left)
     }
@@ -184,13 +185,12 @@ impl Publication {
 ///
 /// The records go first: there must be none whose files are gone. Files without a record are found by their names.
 pub(crate) async fn take_back(location: &Location, plan: &WritePlan, receipts: &[Receipt]) -> Result<Vec<String>> {
-    let folder = location.folder();
     let mut gone = forget(location, plan).await?;
-    let mut files = files_of_run(&folder, plan).await?;
+    let mut files = files_of_run(location, plan).await?;
     if !is_staged(plan) {
         files.extend(adds(receipts)?.into_iter().map(|add| add.path));
     }
-    delete(&folder, files.iter().map(String::as_str)).await;
+    remove(location, &files).await;
     gone.extend(files);
     Ok(gone)
 }
@@ -202,6 +202,10 @@ pub(crate) async fn forget(location: &Location, plan: &WritePlan) -> Result<Vec<
         record::list(&folder, plan).await?.into_iter().partition(record::is_record);
     let paths: Vec<String> = records.into_iter().chain(staged).map(|path| path.to_string()).collect();
     delete(&folder, paths.iter().map(String::as_str)).await;
+    if let Some(root) = location.local_path() {
+        // With files that were never completed, which the store does not show; there may be none.
+        let _ = std::fs::remove_dir_all(root.join(staging(plan)));
+    }
     Ok(paths)
 }
 

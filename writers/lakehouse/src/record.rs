@@ -17,7 +17,8 @@ use crate::plan::staging;
 /// [`Conflict`](ErrorKind::Conflict) when another attempt was first: its record stands.
 pub(crate) async fn keep(store: &ObjectStoreRef, plan: &WritePlan, receipt: &Receipt) -> Result<()> {
     let path = Path::from(format!("{}/split-{}.json", staging(plan), receipt.split));
-    let bytes = serde_json::to_vec(receipt).map_err(|e| Error::internal("a receipt cannot be written down").because(e))?;
+    let bytes =
+        serde_json::to_vec(receipt).map_err(|e| Error::internal("a receipt cannot be written down").because(e))?;
     let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
     match store.put_opts(&path, Bytes::from(bytes).into(), create).await {
         Ok(_) => Ok(()),

@@ -137,11 +137,7 @@ pub(crate) async fn first(publication: &Publication, staged: &[Add]) -> Result<(
     }
 }
 
-async fn write_first(
-    publication: &Publication,
-    staged: &[Add],
-    mut writer: DeltaWriter,
-) -> Result<(Vec<Add>, u64)> {
+async fn write_first(publication: &Publication, staged: &[Add], mut writer: DeltaWriter) -> Result<(Vec<Add>, u64)> {
     let mut count = 0;
     if !staged.is_empty() {
         let schema = arrow_schema(&State::of(&publication.plan)?.fields)?;
@@ -222,17 +218,9 @@ async fn newest(publication: &Publication, staged: &[Add], join: Join) -> Result
     Ok((context, rows))
 }
 
+/// The library passes the fault on as text only.
 fn is_out_of_memory(error: &Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<DataFusionError>()
-            && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    error.full().contains("Resources exhausted")
 }
 
 fn column(table: &str, name: &str) -> Expr {

@@ -1,10 +1,12 @@
 //! The writer: what is there, what will be done, and who does it.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use deltalake::DeltaTable;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Receipt, Recorded, Result, TargetColumn, TargetSchema,
-    TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Receipt, Recorded, Result, TargetColumn,
+    TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 use weir_lakehouse::{
     Location, arrow_schema, delta_error, ensure_writable, key_position, on_io, own_style, partition_value, type_text,
@@ -76,8 +78,12 @@ impl LakehouseWriter {
         let staging = format!("{}/x", staging(plan));
         for path in paths.iter().chain([&staging]) {
             let mut folder = root.join(path);
-            // A folder with anything in it stays, so an error ends the climb.
-            while folder.pop() && folder != root && folder.starts_with(root) && std::fs::remove_dir(&folder).is_ok() {}
+            // A folder with anything in it stays, which ends the climb.
+            let gone = |folder: &Path| match std::fs::remove_dir(folder) {
+                Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+                Ok(()) => true,
+            };
+            while folder.pop() && folder != root && folder.starts_with(root) && gone(&folder) {}
         }
         if root_too {
             let _ = std::fs::remove_dir(root);

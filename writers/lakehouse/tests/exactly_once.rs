@@ -156,7 +156,11 @@ async fn a_killed_run_goes_on() {
             let left = files(&path);
             assert_eq!(litter(&path), [""; 0]);
             if how != "upsert" {
-                assert_eq!(left.iter().filter(|f| f.contains("_2_1_")).count(), usize::from(point != "writing"), "{left:?}");
+                assert_eq!(
+                    left.iter().filter(|f| f.contains("_2_1_")).count(),
+                    usize::from(point != "writing"),
+                    "{left:?}"
+                );
             }
         }
     }
@@ -167,9 +171,12 @@ async fn a_killed_run_can_be_taken_back() {
     let folder = tempfile::tempdir().unwrap();
     for parameters in [mode("append"), mode("upsert"), json!({"partition": {"pt": "1"}})] {
         let path = folder.path().join("table");
-        run(&path, json!({"partition": parameters.get("partition").cloned().unwrap_or(json!({}))}), "other", &[
-            numbers([5], "kept"),
-        ])
+        run(
+            &path,
+            json!({"partition": parameters.get("partition").cloned().unwrap_or(json!({}))}),
+            "other",
+            &[numbers([5], "kept")],
+        )
         .await
         .unwrap();
         let before = files(&path);
@@ -281,19 +288,17 @@ async fn a_merge_keeps_to_its_memory_and_one_row_of_each_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("table");
     let parameters = json!({"writeMode": "upsert", "mergeMemory": 16 << 20});
-    let wide = "x".repeat(400);
-    // 40 MB a run, half of the keys new, some of them twice.
-    run(&path, parameters.clone(), "one", &[numbers(0..100_000, &wide)]).await.unwrap();
-    let split = |end: &str| numbers(50_000..100_000, &format!("{wide}{end}"));
-    let batches = [split("first"), numbers(100_000..150_000, &wide), split("last")];
+    let wide = "x".repeat(800);
+    // Twice the memory and more, half of the keys new, some of them twice.
+    run(&path, parameters.clone(), "one", &[numbers(0..40_000, &wide)]).await.unwrap();
+    let split = |end: &str| numbers(20_000..40_000, &format!("{wide}{end}"));
+    let batches = [split("first"), numbers(40_000..60_000, &wide), split("last")];
     let done = run(&path, parameters, "two", &batches).await.unwrap();
-    assert_eq!(done.rows, Some(100_000), "{}", done.description);
-    let back = read(&path, json!({"column": ["id", "right(text, 4) as ending"]})).await;
-    assert!(back.is_err(), "an alias is no expression");
+    assert_eq!(done.rows, Some(40_000), "{}", done.description);
     let back = read(&path, json!({"column": ["id", "right(text, 4)"]})).await.unwrap();
-    assert_eq!(back.num_rows(), 150_000);
+    assert_eq!(back.num_rows(), 60_000);
     let endings = back.column(1).as_string::<i32>();
-    assert_eq!(endings.iter().filter(|e| *e == Some("last")).count(), 50_000);
+    assert_eq!(endings.iter().filter(|e| *e == Some("last")).count(), 20_000);
     assert_eq!(endings.iter().filter(|e| *e == Some("irst")).count(), 0);
 }
 
