@@ -30,6 +30,9 @@ pub enum ErrorKind {
     DirtyLimit,
     /// The target's state forbids it: it exists already, another run holds it, it changed meanwhile.
     Conflict,
+    /// The snapshot that the source's splits were to be read from is gone with its connection or its server: another one
+    /// shows another moment, so trying the split again is no help, only reading its table anew.
+    SnapshotLost,
     /// The local machine: disk full, unreadable file, closed pipe.
     Io,
     /// The run was stopped by a signal, a timeout of the job, or the embedding service.
@@ -54,6 +57,7 @@ impl ErrorKind {
             Self::Data => "data",
             Self::DirtyLimit => "dirty_limit",
             Self::Conflict => "conflict",
+            Self::SnapshotLost => "snapshot_lost",
             Self::Io => "io",
             Self::Cancelled => "cancelled",
             Self::Remote => "remote",

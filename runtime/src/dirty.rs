@@ -102,6 +102,14 @@ impl DirtyRows {
         self.count_instead((entry, split), Arc::new(Counters::of(counts)), file);
     }
 
+    /// An entry starts again: its dirty rows so far do not count.
+    pub fn forget(&self, entry: usize) {
+        let splits: Vec<_> = self.parts().keys().filter(|(of, _)| *of == entry).copied().collect();
+        for split in splits {
+            self.count_instead(split, Arc::default(), None);
+        }
+    }
+
     fn count_instead(&self, split: (usize, u32), counters: Arc<Counters>, file: Option<PathBuf>) {
         let mut parts = self.parts();
         let mut superseded = Vec::new();

@@ -77,6 +77,11 @@ impl Progress {
         self.tables().push(Table { entry, shown: progress, ..Table::default() });
     }
 
+    /// An entry starts again: what it has moved so far does not count.
+    pub fn forget(&self, entry: usize) {
+        self.tables().retain(|table| table.entry != entry);
+    }
+
     /// Begins an attempt at a split; an earlier attempt's counters no longer count.
     pub fn begin(&self, entry: usize, table: &str, split: u32) -> Arc<Counters> {
         let counters = Arc::new(Counters::default());

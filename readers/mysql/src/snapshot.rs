@@ -134,7 +134,7 @@ impl Drop for Loan {
 
 fn lost() -> Error {
     Error::new(
-        ErrorKind::Conflict,
+        ErrorKind::SnapshotLost,
         "the connection that held the snapshot was lost, and a new one would see another moment: run the job again",
     )
 }

@@ -225,7 +225,7 @@ async fn begin(session: &mut Session, request: &ReadRequest, endpoint: usize) ->
     joined.map_err(|error| match error.kind() {
         ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout => error,
         _ => Error::new(
-            ErrorKind::Conflict,
+            ErrorKind::SnapshotLost,
             "the source's snapshot is gone (its connection broke, or the server was restarted): run the job again",
         )
         .because(error),

@@ -178,7 +178,7 @@ impl Moment {
 
 fn gone() -> Error {
     let message = "the file was written while it was read, and no connection is left that sees it as it was: run again";
-    Error::new(ErrorKind::Conflict, message)
+    Error::new(ErrorKind::SnapshotLost, message)
 }
 
 /// The context for a connection that the run's shared things hold: it must not hold them in turn.

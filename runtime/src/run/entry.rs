@@ -9,6 +9,7 @@ use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Receipt, Result, 
 use super::Run;
 use super::outcome::EntryEnd;
 use super::resume::{EntryStart, Left, columns_of};
+use super::split::Retries;
 use crate::entry::PlannedEntry;
 use crate::ledger::EntryRecord;
 use crate::observer::{Event, TableProgress};
@@ -18,7 +19,7 @@ use crate::task::{TaskContext, TaskSpec};
 impl Run {
     /// Moves and publishes an entry.
     pub(super) async fn run_entry(&self, index: usize, start: EntryStart, context: &ConnectorContext) -> EntryEnd {
-        let EntryStart { planned: entry, left } = start;
+        let EntryStart { planned: mut entry, mut left } = start;
         let mut end = EntryEnd {
             source: entry.source.tables.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),
             target: entry.plan.table.clone(),
@@ -27,6 +28,7 @@ impl Run {
             receipts: Vec::new(),
             result: Ok(Committed::default()),
             snapshot: None,
+            decided: None,
             plan: entry.plan.clone(),
         };
         if let Some(committed) = left.as_ref().and_then(|left| left.committed.clone()) {
@@ -35,7 +37,26 @@ impl Run {
             return end;
         }
         let mut in_doubt = false;
-        let result = match self.move_entry(index, &entry, left, context, &mut end).await {
+        let mut retries = Retries::new(self.job.setting.retry);
+        let moved = loop {
+            let moved = self.move_entry(index, &entry, left, context, &mut end).await;
+            let error = match moved {
+                Err(error) if error.kind() == ErrorKind::SnapshotLost && !self.cancel.is_cancelled() => error,
+                moved => break moved,
+            };
+            let Some((decided, wait)) = end.decided.take().zip(retries.next()) else { break Err(error) };
+            self.warn(&format!("{} starts again in {} s: {}", entry.plan.table, wait.as_secs_f64(), error.full()));
+            let _ = self.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+            match self.start_again(index, &entry, decided, context).await {
+                Ok(start) => {
+                    end.receipts.clear();
+                    (entry, left) = (start.planned, start.left);
+                    end.plan = entry.plan.clone();
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        let result = match moved {
             Ok(()) => self.commit(index, &entry, context, &end.receipts, &mut in_doubt).await,
             Err(error) => Err(error),
         };
@@ -85,13 +106,17 @@ impl Run {
             return Ok(());
         }
         let spec = Arc::new(self.spec(index, entry, guard.as_ref(), context));
+        let record = EntryRecord {
+            entry: index as u32,
+            spec: TaskSpec { reader: shown(&spec.reader), writer: shown(&spec.writer), ..spec.as_ref().clone() },
+            source: columns_of(&entry.source),
+            committed: None,
+        };
         if let Some(ledger) = self.ledger.as_ref().filter(|_| fresh) {
             // Stored before the first read, and before the first change at the target.
-            let spec = TaskSpec { reader: shown(&spec.reader), writer: shown(&spec.writer), ..spec.as_ref().clone() };
-            let source = columns_of(&entry.source);
-            let record = EntryRecord { entry: index as u32, spec, source, committed: None };
             ledger.plan_entry(&self.run_id, &record, &all).await?;
         }
+        end.decided = Some((record, all.clone()));
         self.again(&entry.plan, || context.until_cancelled(entry.writer.prepare(&entry.plan)), "preparing").await?;
         let splits: Vec<Split> =
             all.into_iter().filter(|split| receipts.iter().all(|receipt| receipt.split != split.id)).collect();

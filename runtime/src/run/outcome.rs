@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use weir_core::{Committed, Error, ErrorKind, Receipt, Result, WritePlan};
+use weir_core::{Committed, Error, ErrorKind, Receipt, Result, Split, WritePlan};
 
 use super::Run;
 use crate::job::Job;
+use crate::ledger::EntryRecord;
 use crate::options::RunOptions;
 use crate::report::{ErrorReport, Report, Status, TableReport};
 
@@ -31,6 +32,8 @@ pub(super) struct EntryEnd {
     pub result: Result<Committed>,
     /// How all rows show one moment, where they do.
     pub snapshot: Option<String>,
+    /// What was decided, for starting again.
+    pub decided: Option<(EntryRecord, Vec<Split>)>,
     pub plan: WritePlan,
 }
 

@@ -43,6 +43,28 @@ impl Run {
         Ok(EntryStart { planned, left: None })
     }
 
+    /// Takes up an entry whose snapshot was lost while it was read, as a later process would.
+    pub(super) async fn start_again(
+        &self,
+        index: usize,
+        entry: &PlannedEntry,
+        (record, splits): (EntryRecord, Vec<Split>),
+        context: &ConnectorContext,
+    ) -> Result<EntryStart> {
+        self.progress.forget(index);
+        self.dirty.forget(index);
+        let splits: Vec<_> =
+            splits.into_iter().map(|split| SplitRecord { split, attempts: 1, receipt: None }).collect();
+        let start = || async {
+            if let Some(start) = self.take_up(index, record.clone(), splits.clone(), context).await? {
+                return Ok(start);
+            }
+            let planned = plan_entry(&self.job, &self.job.entries[index], &self.entry_id(index), context).await?;
+            Ok(EntryStart { planned, left: None })
+        };
+        self.again(&entry.plan, start, "starting").await
+    }
+
     /// What is left of an entry, as the target remembers it; `None` when nothing can be kept, and all of it is taken
     /// back.
     async fn take_up(
