@@ -71,6 +71,7 @@ pub(super) fn options(folder: &Path, port: u16) -> Vec<String> {
         // Data outlives a killed server all the same, only not a power cut.
         "--innodb-flush-log-at-trx-commit=2".into(),
         "--sync-binlog=0".into(),
+        "--innodb-flush-method=nosync".into(),
     ]
 }
 

@@ -1,18 +1,21 @@
 //! Types and values on every route, compared inside the databases: equal, refused in plain words, or in a text form,
 //! and never silently other.
 //!
-//! `cases_*.rs` say what is moved, `matrix.rs` moves every type from every database to every target and back,
-//! `random.rs` does the same with random tables, and `page.rs` writes down what came of it.
+//! `cases_*.rs` say what is moved, `matrix.rs` moves every type from every database to every target and back, `compare.rs`
+//! says whether it is the same, `random.rs` moves random tables, and `page.rs` writes down what came of it.
 
 mod canon;
 mod cases_mysql;
 mod cases_postgresql;
 mod cases_sqlite;
+mod compare;
 mod json;
+mod literals;
 mod matrix;
 mod page;
 mod place;
 mod random;
+mod target;
 #[cfg(feature = "cli")]
 mod zones;
 

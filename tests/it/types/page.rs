@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::matrix::{Cell, Table, Target, cells};
+use super::matrix::{Cell, Table, cells, single_values};
 use super::place::{Place, System};
+use super::target::Target;
 use super::{Type, cases_mysql, cases_postgresql, cases_sqlite};
 
 const PAGE: &str = "docs/reference/types.md";
 const RENEW: &str = "WEIR_BLESS=1 cargo test -p weir --test it types";
 
-fn types_of(system: System) -> (Vec<Type>, &'static str) {
+pub fn types_of(system: System) -> (Vec<Type>, &'static str) {
     match system {
         System::PostgreSql => (cases_postgresql::TYPES.to_vec(), cases_postgresql::SETUP),
         System::MariaDb => ([cases_mysql::COMMON, cases_mysql::MARIADB].concat(), ""),
@@ -47,7 +48,10 @@ async fn all() {
         }
         let (types, setup) = types_of(source);
         let place = Place::new(source, "types", folder.path()).await;
-        let table = Arc::new(Table::new(place, types, setup).await);
+        place.execute(setup).await;
+        let values = single_values(&types);
+        // Two channels, so that the order of rows is nobody's.
+        let table = Arc::new(Table { channels: 2, ..Table::new(place, "src", types, values).await });
         // A file takes one writer at a time.
         let alone = Arc::new(Semaphore::new(if source == System::Sqlite { 1 } else { 9 }));
         for target in targets {
@@ -56,7 +60,17 @@ async fn all() {
                 let _alone = alone.acquire().await;
                 let _few = few.acquire().await;
                 let started = std::time::Instant::now();
-                let cells = cells(&table, target, &folder).await;
+                let there = match target {
+                    Target::Database(system) => {
+                        let place = Place::new(system, &format!("of_{}", source.name()), &folder).await;
+                        if system == source {
+                            place.execute(setup).await;
+                        }
+                        Some(place)
+                    }
+                    _ => None,
+                };
+                let cells = cells(&table, target, there.as_ref(), &folder).await;
                 eprintln!("{} → {}: {:.1} s", source.name(), target.name(), started.elapsed().as_secs_f64());
                 (source, target, cells)
             });

@@ -1,10 +1,14 @@
 //! A database of a test, whichever it is: what the matrix asks of all four.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, TypeInfo, ValueRef};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, TypeInfo, ValueRef};
+use tokio::sync::Mutex;
 use weir_plugins_test::servers::{self, Database};
 
 /// The systems that types come from.
@@ -42,12 +46,19 @@ impl System {
     }
 }
 
-/// A database of its own.
+/// A database of its own, and one connection to it.
 #[derive(Clone)]
 pub struct Place {
     pub system: System,
     server: Option<Database>,
     file: PathBuf,
+    link: Arc<Mutex<Option<Link>>>,
+}
+
+enum Link {
+    PostgreSql(PgConnection),
+    MySql(MySqlConnection),
+    Sqlite(SqliteConnection),
 }
 
 impl Place {
@@ -59,19 +70,7 @@ impl Place {
             System::MySql => Some(servers::mysql().await.fresh_database(name).await),
             System::Sqlite => None,
         };
-        Self { system, server, file: folder.join(format!("{name}.db")) }
-    }
-
-    /// Removes the database, for those who make many.
-    pub async fn drop(&self) {
-        match &self.server {
-            Some(database) if self.system.is_mysql() => {
-                database.execute(&format!("DROP DATABASE {}", database.quote(database.name()))).await;
-            }
-            // PostgreSQL drops no database that is connected to.
-            Some(database) => database.execute("DROP SCHEMA public CASCADE").await,
-            None => _ = std::fs::remove_file(&self.file),
-        }
+        Self { system, server, file: folder.join(format!("{name}.db")), link: Arc::default() }
     }
 
     /// The parameters of a reader or writer of `table`.
@@ -82,48 +81,110 @@ impl Place {
         }
     }
 
-    async fn sqlite(&self) -> SqliteConnection {
-        let options = SqliteConnectOptions::new().filename(&self.file).create_if_missing(true);
-        options.connect().await.unwrap_or_else(|e| panic!("{}: {e}", self.file.display()))
+    async fn connect(&self) -> Link {
+        let url = self.server.as_ref().map(Database::url).unwrap_or_default();
+        let mut link = match self.system {
+            System::PostgreSql => {
+                let options: PgConnectOptions = url.parse().expect("a URL");
+                Link::PostgreSql(options.ssl_mode(PgSslMode::Disable).connect().await.expect("a connection"))
+            }
+            System::MariaDb | System::MySql => {
+                let options: MySqlConnectOptions = url.parse().expect("a URL");
+                Link::MySql(options.ssl_mode(MySqlSslMode::Disabled).connect().await.expect("a connection"))
+            }
+            System::Sqlite => {
+                let options = SqliteConnectOptions::new().filename(&self.file).create_if_missing(true);
+                Link::Sqlite(options.connect().await.unwrap_or_else(|e| panic!("{}: {e}", self.file.display())))
+            }
+        };
+        match &mut link {
+            Link::PostgreSql(to) => _ = to.execute("SET TIME ZONE 'UTC'").await.expect("a setting"),
+            // A session that takes every value as it is.
+            Link::MySql(to) => {
+                _ = to.execute("SET SESSION sql_mode = '', time_zone = '+00:00'").await.expect("a setting");
+            }
+            Link::Sqlite(_) => {}
+        }
+        link
     }
 
     /// Runs statements; MySQL's in a session that takes every value as it is.
     pub async fn execute(&self, sql: &str) {
-        match &self.server {
-            Some(database) if self.system.is_mysql() => {
-                database.execute(&format!("SET SESSION sql_mode = '', time_zone = '+00:00'; {sql}")).await;
-            }
-            Some(database) => database.execute(&format!("SET TIME ZONE 'UTC'; {sql}")).await,
-            None => {
-                let mut connection = self.sqlite().await;
-                let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await;
-                done.unwrap_or_else(|e| panic!("{e}\nin: {}", &sql[..sql.len().min(2_000)]));
-                let _ = connection.close().await;
-            }
+        if sql.is_empty() {
+            return;
         }
+        let mut link = self.link.lock().await;
+        let link = match &mut *link {
+            Some(link) => link,
+            none => none.insert(self.connect().await),
+        };
+        let statement = sqlx::raw_sql(AssertSqlSafe(sql));
+        let done = match link {
+            Link::PostgreSql(to) => to.execute(statement).await.map(|_| ()),
+            Link::MySql(to) => to.execute(statement).await.map(|_| ()),
+            Link::Sqlite(to) => to.execute(statement).await.map(|_| ()),
+        };
+        done.unwrap_or_else(|e| panic!("{e}\nin: {}", sql.chars().take(2_000).collect::<String>()));
     }
 
     /// The rows of a query, as the server spells them.
     pub async fn query(&self, sql: &str) -> Vec<Vec<Option<String>>> {
-        match &self.server {
-            Some(database) if self.system.is_mysql() => {
-                database.query(&format!("SET SESSION time_zone = '+00:00'; {sql}")).await
-            }
-            Some(database) => database.query(&format!("SET TIME ZONE 'UTC'; {sql}")).await,
-            None => {
-                let mut connection = self.sqlite().await;
-                let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
-                let rows = rows.unwrap_or_else(|e| panic!("{e}\nin: {sql}"));
+        let mut link = self.link.lock().await;
+        let link = match &mut *link {
+            Some(link) => link,
+            none => none.insert(self.connect().await),
+        };
+        // The text protocol (`raw_sql`) makes both servers spell the values out themselves.
+        let statement = sqlx::raw_sql(AssertSqlSafe(sql));
+        let text = |bytes: Option<&[u8]>| bytes.map(|b| String::from_utf8_lossy(b).into_owned());
+        let rows = match link {
+            Link::PostgreSql(to) => statement.fetch_all(to).await.map(|rows| {
+                let cell = |row: &PgRow, i| text(row.try_get_raw(i).ok().and_then(|value| value.as_bytes().ok()));
+                rows.iter().map(|row| (0..row.len()).map(|i| cell(row, i)).collect()).collect()
+            }),
+            Link::MySql(to) => statement.fetch_all(to).await.map(|rows| {
+                let cell = |row: &MySqlRow, i| text(row.get_unchecked::<Option<&[u8]>, _>(i));
+                rows.iter().map(|row| (0..row.len()).map(|i| cell(row, i)).collect()).collect()
+            }),
+            Link::Sqlite(to) => statement.fetch_all(to).await.map(|rows| {
                 let cell = |row: &SqliteRow, i: usize| {
                     let real = row.try_get_raw(i).is_ok_and(|value| value.type_info().name() == "REAL");
                     // SQLite's own text of a real has fewer digits.
                     if real {
                         return Some(format!("real:{:?}", row.get::<f64, _>(i)));
                     }
-                    row.get_unchecked::<Option<&[u8]>, _>(i).map(|b| String::from_utf8_lossy(b).into_owned())
+                    text(row.get_unchecked::<Option<&[u8]>, _>(i))
                 };
                 rows.iter().map(|row| (0..row.len()).map(|i| cell(row, i)).collect()).collect()
+            }),
+        };
+        rows.unwrap_or_else(|e| panic!("{e}\nin: {sql}"))
+    }
+
+    /// How many rows a table has.
+    pub async fn count(&self, table: &str) -> usize {
+        let rows = self.query(&format!("SELECT CAST(COUNT(*) AS CHAR(20)) FROM {}", self.quote(table))).await;
+        rows[0][0].as_deref().and_then(|text| text.trim().parse().ok()).expect("a count")
+    }
+
+    /// Removes all tables but the writers' own records, for those who make many.
+    pub async fn clear(&self) {
+        let sql = match self.system {
+            System::PostgreSql => "SELECT tablename FROM pg_tables WHERE schemaname = 'public'",
+            System::MariaDb | System::MySql => {
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
             }
+            System::Sqlite => {
+                *self.link.lock().await = None;
+                _ = std::fs::remove_file(&self.file);
+                return;
+            }
+        };
+        let rows = self.query(sql).await;
+        let names = rows.into_iter().filter_map(|mut row| row.remove(0));
+        let names: Vec<_> = names.filter(|name| !name.starts_with("weir_")).map(|name| self.quote(&name)).collect();
+        if !names.is_empty() {
+            self.execute(&format!("DROP TABLE {}", names.join(", "))).await;
         }
     }
 
