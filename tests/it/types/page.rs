@@ -117,8 +117,8 @@ fn page(found: &BTreeMap<System, BTreeMap<Target, Vec<Cell>>>) -> String {
          What became of every type, with the values at its edges, on its way to a target that the run created and back into a \
          table\nlike the source's; compared inside the databases, and never silently other.\n\n\
          - **equal**: every value is the same there and back, but for those that the notes name: their rows are dirty rows.\n\
-         - **text**: the target has no such type, or none that holds it; values arrive as texts, and come back equal but for \
-         the notes.\n- **refused**: the plan refuses the column.\n\n\
+         - **as text**: the target has no type for all values of this one; they arrive in a column of text, in their text form, \
+         and come back equal but for the notes.\n- **refused**: the plan refuses the column.\n\n\
          The type in `code` is the one that the target's new column has; Delta, Parquet and Arrow files keep the source's own \
          type\nbeside theirs, so that it is created again on the way out. CSV and JSON lines were read with every column as \
          `string` (bytes\nas `bytes`, JSON lines' JSON as `json`). Between systems numbers are compared as numbers \
@@ -165,7 +165,7 @@ fn in_words(cell: &Cell, notes: &mut Vec<String>) -> String {
     if let Some(reason) = &cell.plan {
         return format!("refused [{}]", note(plain(reason)));
     }
-    let word = if cell.text { "text" } else { "equal" };
+    let word = if cell.text { "as text" } else { "equal" };
     let mut out = if cell.target_type.is_empty() { word.to_owned() } else { format!("{word} `{}`", cell.target_type) };
     let mut marks: Vec<usize> = Vec::new();
     for (literal, reason) in &cell.refused {
@@ -194,8 +194,12 @@ fn plain(reason: &str) -> String {
         let end = if text[end..].starts_with('.') { end + 1 } else { end };
         text.replace_range(start..end, "");
     }
-    let text = text.split(" (column c").next().unwrap_or_default().replace("`all`.", "").replace("`rest`.", "");
-    short(&text)
+    while let Some(start) = text.find("src_") {
+        let end =
+            text[start..].find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).map_or(text.len(), |n| start + n);
+        text.replace_range(start..end, "t");
+    }
+    short(text.split(" (column c").next().unwrap_or_default())
 }
 
 fn short(text: &str) -> String {
