@@ -58,7 +58,7 @@ pub use dirty::{Bisect, DirtyRow, Refusal, bisect, row_values};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use glob::{LetterCase, glob};
 pub use reader::{Check, CheckOutcome, ReadColumn, ReadRequest, Reader, Snapshot, SnapshotGuard, SplitRequest};
-pub use registry::{Parameters, ReaderPlugin, WriterPlugin, readers, writers};
+pub use registry::{NativeText, Parameters, ReaderPlugin, WriterPlugin, readers, writers};
 pub use schema::{SourceColumn, SourceSchema, SourceTable, TargetColumn, TargetSchema};
 pub use secret::Secret;
 pub use split::{Account, Counts, Receipt, Split};

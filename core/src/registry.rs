@@ -32,6 +32,16 @@ pub type Parameters = Value;
 /// How a plugin opens what it has to offer.
 pub type Open<T> = fn(&Parameters, &ConnectorContext) -> Result<Arc<T>, Faults>;
 
+/// How a system's native values look to people, in messages and the quarantine. Submitted by the crate of the system.
+pub struct NativeText {
+    /// The system that native fields name.
+    pub system: &'static str,
+    /// The text of one value; `None` where there is none, then its bytes are shown.
+    pub show: fn(&arrow::datatypes::Field, &[u8]) -> Option<String>,
+}
+
+inventory::collect!(NativeText);
+
 /// A reader that this program knows. Submitted once by its crate:
 /// `weir_core::inventory::submit! { ReaderPlugin { … } }`.
 pub struct ReaderPlugin {

@@ -31,7 +31,7 @@ pub async fn check(job: &Job, cancel: CancellationToken) -> Result<Vec<EndCheck>
         cancel: cancel.clone(),
         io: Handle::current(),
         form: endpoint.form,
-        time_zone: job.at.timezone(),
+        time_zone: job.data_zone,
         shared: Default::default(),
     };
     if let Some(entry) = job.entries.first() {

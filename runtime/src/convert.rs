@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weir_core::convert::{ConvertOptions, Formats, Pattern};
+use weir_core::convert::{ConvertOptions, EndZone, Formats, Pattern};
 use weir_core::{Error, OnTypeLoss, Result};
 
 /// How a job converts values, as it travels with a task.
@@ -11,6 +11,12 @@ pub struct ConvertSpec {
     /// The job's zone.
     #[serde(with = "weir_core::zone")]
     pub time_zone: chrono_tz::Tz,
+    /// The source's own, by name.
+    #[serde(default)]
+    pub source_zone: Option<String>,
+    /// The target's own, by name.
+    #[serde(default)]
+    pub target_zone: Option<String>,
     /// DataX's `common.column` object, or null.
     pub formats: Value,
     /// What to do with conversions that alter every value.
@@ -35,14 +41,20 @@ impl ConvertSpec {
         };
         let extra = extra.iter().filter_map(Value::as_str).map(Pattern::new).collect::<Result<_>>();
         let zone = text("timeZone").map(|t| crate::job::parse_zone(t).map_err(|fault| at("timeZone", &fault)));
+        // `common.column.timeZone` takes the place of the job's zone for texts, and only there.
+        let job = EndZone { clocks: self.time_zone, texts: zone.transpose()?.unwrap_or(self.time_zone) };
+        let end = |own: &Option<String>| match own {
+            Some(name) => crate::job::parse_zone(name).map(EndZone::from).map_err(Error::config),
+            None => Ok(job),
+        };
         Ok(ConvertOptions {
-            time_zone: self.time_zone,
+            source: end(&self.source_zone)?,
+            target: end(&self.target_zone)?,
             formats: Formats {
                 datetime: pattern("datetimeFormat")?,
                 time: pattern("timeFormat")?,
                 date: pattern("dateFormat")?,
                 extra: extra.map_err(|e| at("extraFormats", e.message()))?,
-                time_zone: zone.transpose()?,
                 encoding: text("encoding").map(str::to_owned),
             },
             on_type_loss: self.on_type_loss,

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field};
 use weir_core::convert::{Conversion, ConvertOptions, Loss};
-use weir_core::field::same_representation;
+use weir_core::field::{TEXT, extension, same_representation};
 use weir_core::{
-    ConnectorContext, Error, ErrorKind, Faults, Form, MappedColumn, ReadColumn, ReadRequest, Reader, Result,
-    SourceColumn, SourceSchema, WritePlan, WriteRequest, Writer,
+    ConnectorContext, Error, ErrorKind, Faults, Form, MappedColumn, OnTypeLoss, ReadColumn, ReadRequest, Reader,
+    Result, SourceColumn, SourceSchema, WritePlan, WriteRequest, Writer,
 };
 
 use crate::convert::ConvertSpec;
@@ -93,12 +93,15 @@ async fn plan_open(
     let mapping = map(&source, &target, form, &entry.mapping)?;
     let convert = ConvertSpec {
         time_zone: context.time_zone,
+        source_zone: entry.source_zone.clone(),
+        target_zone: entry.target_zone.clone(),
         formats: job.setting.column_formats.clone(),
         on_type_loss: entry.on_type_loss,
         empty_as_null: entry.empty_as_null,
     };
-    let transformers = compile_transformers(entry, &source, &convert.options()?)?;
-    let offers = offers(&source, &mapping, transformers.as_ref());
+    let options = convert.options()?;
+    let transformers = compile_transformers(entry, &source, &options)?;
+    let offers = offers(&source, &mapping, transformers.as_ref(), &options);
     let request = WriteRequest {
         run_id: run_id.to_owned(),
         columns: offers.clone(),
@@ -117,6 +120,12 @@ async fn plan_open(
     for (from, to) in columns.iter().zip(&plan.columns) {
         if let Some(warning) = &to.warning {
             warnings.push(format!("column {}: {warning}", to.name));
+        }
+        if options.moves(&from.field) {
+            warnings.push(format!(
+                "column {}: its times move from the clocks of {} to those of {}",
+                to.name, options.source.clocks, options.target.clocks
+            ));
         }
         match &from.loss {
             Loss::None => {}
@@ -145,7 +154,12 @@ fn compile_transformers(
 }
 
 /// The forms in which each mapped column can come.
-fn offers(source: &SourceSchema, mapping: &Mapping, transformers: Option<&Transformers>) -> Vec<MappedColumn> {
+fn offers(
+    source: &SourceSchema,
+    mapping: &Mapping,
+    transformers: Option<&Transformers>,
+    options: &ConvertOptions,
+) -> Vec<MappedColumn> {
     let of = |mapped: &crate::mapping::Mapped| match &mapped.source {
         MappedSource::Constant(text) => MappedColumn {
             name: mapped.target.clone(),
@@ -162,7 +176,9 @@ fn offers(source: &SourceSchema, mapping: &Mapping, transformers: Option<&Transf
                 name: mapped.target.clone(),
                 offers: match touched {
                     Some(transformers) => vec![transformers.output_fields()[*index].clone()],
-                    None => column.representations.clone(),
+                    // Nobody can move the clocks of native and text forms.
+                    None if options.moves(column.canonical()) => vec![column.canonical().clone()],
+                    None => column.representations.iter().filter(|f| speaks_for(f, column, options)).cloned().collect(),
                 },
                 source_type: column.native_type.clone(),
                 nullable: column.nullable || touched.is_some(),
@@ -172,6 +188,22 @@ fn offers(source: &SourceSchema, mapping: &Mapping, transformers: Option<&Transf
         }
     };
     mapping.columns.iter().map(of).collect()
+}
+
+/// Whether a form may stand for the column: not a source's own text of what has a text in all systems (`t` for `true`,
+/// `\x6162` for `ab`), or one that the job gives a format.
+fn speaks_for(form: &Field, column: &SourceColumn, options: &ConvertOptions) -> bool {
+    if extension(form) != Some(TEXT) {
+        return true;
+    }
+    let formats = &options.formats;
+    match column.canonical().data_type() {
+        DataType::Boolean | DataType::Binary => false,
+        DataType::Date32 => formats.date.is_none(),
+        DataType::Time32(_) | DataType::Time64(_) => formats.time.is_none(),
+        DataType::Timestamp(..) => formats.datetime.is_none(),
+        _ => true,
+    }
 }
 
 /// Picks for every written column the form in which it is read, and fixes the recipe.
@@ -246,17 +278,25 @@ fn order<'a>(column: &'a SourceColumn, offers: &'a [Field]) -> Vec<&'a Field> {
 
 /// The first form that is the wanted one, else the first that can be converted into it.
 fn convertible(candidates: &[&Field], wanted: &Field, convert: &ConvertOptions) -> Result<(Field, Loss)> {
-    if let Some(same) = candidates.iter().find(|f| same_representation(f, wanted)) {
+    if let Some(same) = candidates.iter().find(|f| same_representation(f, wanted) && !convert.moves(f)) {
         return Ok(((*same).clone(), Loss::None));
     }
     let mut first = None;
     for field in candidates {
         match Conversion::plan(field, wanted, convert) {
             Ok(conversion) => return Ok(((*field).clone(), conversion.loss().clone())),
+            // Another form of the same values would only hide what they lose.
+            Err(error) if loses(field, wanted, convert) => return Err(error),
             Err(error) => first = first.or(Some(error)),
         }
     }
     Err(first.unwrap_or_else(|| Error::internal("a column has no representation")))
+}
+
+/// Whether every value would lose something, which nobody has asked for.
+fn loses(field: &Field, wanted: &Field, convert: &ConvertOptions) -> bool {
+    let asked = ConvertOptions { on_type_loss: OnTypeLoss::Cast, ..convert.clone() };
+    Conversion::plan(field, wanted, &asked).is_ok_and(|conversion| matches!(conversion.loss(), Loss::Every(_)))
 }
 
 impl PlannedEntry {

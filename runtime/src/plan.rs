@@ -25,6 +25,8 @@ pub struct Plan {
     pub at: String,
     /// The time zone and where it came from.
     pub time_zone: String,
+    /// Whose clocks zone-less times of the data show where an end does not say.
+    pub data_zone: String,
     /// Channels: the job's ceiling, or what was chosen.
     pub channels: usize,
     /// Whether the number of channels was chosen.
@@ -109,6 +111,7 @@ pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
         job: job.name.clone(),
         at: job.at.to_rfc3339(),
         time_zone: format!("{} ({})", job.at.timezone(), job.time_zone_from),
+        data_zone: job.data_zone.to_string(),
         channels: channels(&job.setting),
         channels_automatic: job.setting.channels.is_none(),
         rows_per_second: job.setting.rows_per_second,
@@ -129,7 +132,7 @@ pub fn context(job: &Job, options: &RunOptions, io: Handle) -> ConnectorContext 
         cancel: options.cancel.clone(),
         io,
         form: weir_core::Form::Native,
-        time_zone: job.at.timezone(),
+        time_zone: job.data_zone,
         shared: Default::default(),
     }
 }
@@ -230,6 +233,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "job        {}", self.job)?;
         writeln!(f, "at         {}, zone {}", self.at, self.time_zone)?;
+        writeln!(f, "data       zone-less times are those of {}", self.data_zone)?;
         let how = if self.channels_automatic { "chosen" } else { "as the job says" };
         writeln!(f, "channels   {} ({how})", self.channels)?;
         let mut limits = Vec::new();

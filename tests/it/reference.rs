@@ -51,9 +51,9 @@ fn index() -> String {
         );
     }
     page.push_str(
-        "\nEvery connector takes `datasource`, the name of a [data source](../jobs.md#data-sources), and every writer \
-         `mapping`,\n`onTypeLoss` (see [columns](../jobs.md#columns)) and `emptyAsNull`: whether an empty text is NULL where \
-         anything but text is\nwanted, on under DataX's names. The commands are in [commands](commands.md).\n\n\
+        "\nEvery connector takes `datasource`, the name of a [data source](../jobs.md#data-sources), and `timeZone`, whose \
+         clocks its\nzone-less times show (see [time zones](../jobs.md#time-zones)); every writer takes `mapping`, `onTypeLoss` \
+         and `emptyAsNull`\n(see [columns](../jobs.md#columns)). The commands are in [commands](commands.md).\n\n\
          Where a type says \"or a list\", one value may stand for a list of one. Numbers and booleans may stand in quotes, \
          and `\"\"`,\n`[]` and `null` mean that a parameter is absent. A secret is never shown; write it as `${env:NAME}` or \
          `${file:PATH}`.\n",

@@ -115,6 +115,21 @@ impl Kind {
     }
 }
 
+/// Whether values are what clocks show: zone-less timestamps, or have such within.
+pub(super) fn shows_clocks(field: &Field) -> bool {
+    match field.data_type() {
+        DataType::Timestamp(_, zone) => zone.is_none(),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => shows_clocks(item),
+        DataType::Struct(fields) => fields.iter().any(|field| shows_clocks(field)),
+        DataType::Dictionary(_, values) => shows_clocks(&field.clone().with_data_type(values.as_ref().clone())),
+        DataType::RunEndEncoded(_, values) => shows_clocks(values),
+        _ => false,
+    }
+}
+
 /// The same values in another storage of the same kind. What does not fit becomes NULL.
 pub(super) fn stored(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     if column.data_type() == data_type {

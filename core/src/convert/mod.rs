@@ -17,8 +17,9 @@
 //! | text → date, time, timestamp | the configured formats, then ISO 8601; all of the text |
 //! | date → timestamp | midnight |
 //! | timestamp, instant → date, time | [`Loss::Every`]: the other half is dropped |
-//! | timestamp → instant | in the job's zone; a time that clocks skip is a fault, one that they show twice is the earlier |
-//! | instant → timestamp | what clocks in the job's zone show |
+//! | timestamp → instant | in the source's zone; a time that clocks skip is a fault, one that they show twice is the earlier |
+//! | instant → timestamp | what clocks in the target's zone show |
+//! | timestamp → timestamp | as it stands; where the ends have different zones, the same moment on the target's clocks |
 //! | finer → coarser unit of time | decimals of a second that do not fit must be zeros |
 //! | timestamp, instant ↔ integer | milliseconds since 1970-01-01 UTC, as in DataX |
 //! | time, duration ↔ integer | microseconds |
@@ -51,7 +52,7 @@ use arrow::array::{Array, ArrayRef, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Field};
 use chrono_tz::Tz;
 
-pub use options::{ConvertOptions, Formats};
+pub use options::{ConvertOptions, EndZone, Formats};
 pub use patterns::{Moment, Pattern};
 
 use crate::Result;
@@ -110,7 +111,7 @@ impl Conversion {
     /// [`Schema`](crate::ErrorKind::Schema), naming both types, when there is no way, or when every value would be
     /// altered and `options.on_type_loss` is `error`; [`Config`](crate::ErrorKind::Config) for an unknown encoding.
     pub fn plan(from: &Field, to: &Field, options: &ConvertOptions) -> Result<Self> {
-        if same_representation(from, to) {
+        if same_representation(from, to) && !options.moves(from) {
             return Ok(Self { steps: Vec::new(), loss: Loss::None, output: to.data_type().clone() });
         }
         plan::plan(from, to, options)
@@ -148,7 +149,7 @@ impl Conversion {
 /// | bytes | the text they are in the configured encoding, UTF-8 by default; else a fault |
 /// | dates | `2024-01-31`; years before 0 and after 9999 with a sign, `-0044-03-15`; year 0 is 1 BC |
 /// | times, timestamps | `12:34:56`, `2024-01-31 12:34:56.789`: as many decimals as there are |
-/// | instants | `2024-01-31 12:34:56.789+01:00`, as clocks in the job's zone show them |
+/// | instants | `2024-01-31 12:34:56.789+01:00`, as clocks in the target's zone show them |
 /// | durations | `-838:59:59.5` |
 /// | intervals | `P1Y2M3DT4H5M6.7S` |
 /// | UUIDs | `550e8400-e29b-41d4-a716-446655440000` |
@@ -189,6 +190,14 @@ pub fn to_display_text(column: &ArrayRef, field: &Field) -> StringArray {
             Err(_) => bytes.iter().map(|b| format!("{b:02x}")).collect(),
         };
         return bytes.iter().map(|value| value.map(text)).collect();
+    }
+    if let (Some(bytes), true) =
+        (column.as_binary_opt::<i32>(), crate::field::extension(field) == Some(crate::field::NATIVE))
+        && let Some((system, _)) = crate::field::native_type(field)
+        && let Some(native) = inventory::iter::<crate::NativeText>.into_iter().find(|n| n.system == system)
+    {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect();
+        return bytes.iter().map(|v| v.map(|v| (native.show)(field, v).unwrap_or_else(|| hex(v)))).collect();
     }
     let formats = Formats::default();
     let style = Style { zone: Zone::new(Tz::UTC), formats: &formats, encoding: None };

@@ -1,5 +1,6 @@
 //! What a job says about conversions.
 
+use arrow::datatypes::Field;
 use chrono_tz::Tz;
 use encoding_rs::Encoding;
 
@@ -8,11 +9,28 @@ use super::patterns::Pattern;
 use super::text::Style;
 use crate::{Error, OnTypeLoss, Result};
 
+/// The zones of one end of a way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndZone {
+    /// Whose clocks zone-less timestamps show.
+    pub clocks: Tz,
+    /// In which texts without an offset are read, and instants are written as texts.
+    pub texts: Tz,
+}
+
+impl From<Tz> for EndZone {
+    fn from(tz: Tz) -> Self {
+        Self { clocks: tz, texts: tz }
+    }
+}
+
 /// What a job says about conversions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConvertOptions {
-    /// The zone in which zone-less times are read as instants, and instants are shown.
-    pub time_zone: Tz,
+    /// The source's zones. Where its clocks are not the target's, zone-less timestamps are moved from one to the other.
+    pub source: EndZone,
+    /// The target's zones.
+    pub target: EndZone,
     /// The forms of dates, times and bytes as text.
     pub formats: Formats,
     /// What to do with a conversion that would alter every value unseen.
@@ -23,13 +41,25 @@ pub struct ConvertOptions {
 
 impl Default for ConvertOptions {
     fn default() -> Self {
-        Self { time_zone: Tz::UTC, formats: Formats::default(), on_type_loss: OnTypeLoss::Error, empty_as_null: false }
+        let (source, target) = (Tz::UTC.into(), Tz::UTC.into());
+        Self { source, target, formats: Formats::default(), on_type_loss: OnTypeLoss::Error, empty_as_null: false }
     }
 }
 
 impl ConvertOptions {
+    /// Whether a column's values show clocks, and other ones at the target than at the source: they cannot pass as they
+    /// are.
+    pub fn moves(&self, field: &Field) -> bool {
+        self.moves_clocks() && super::kinds::shows_clocks(field)
+    }
+
+    /// Whether zone-less timestamps show other clocks at the target.
+    pub(super) fn moves_clocks(&self) -> bool {
+        self.source.clocks != self.target.clocks
+    }
+
     pub(super) fn style(&self) -> Result<Style<'_>> {
-        let zone = Zone::new(self.formats.time_zone.unwrap_or(self.time_zone));
+        let zone = Zone::new(self.target.texts);
         Ok(Style { zone, formats: &self.formats, encoding: Some(self.formats.encoding()?) })
     }
 }
@@ -45,8 +75,6 @@ pub struct Formats {
     pub date: Option<Pattern>,
     /// `extraFormats`: tried for reading after the others.
     pub extra: Vec<Pattern>,
-    /// `timeZone`: takes the place of the job's zone for texts.
-    pub time_zone: Option<Tz>,
     /// `encoding`: of texts that are kept as bytes; UTF-8 when missing.
     pub encoding: Option<String>,
 }

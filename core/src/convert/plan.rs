@@ -92,6 +92,7 @@ impl Planner {
             return Err(self.impossible());
         }
         self.load(&from);
+        self.move_clocks(&from, &to)?;
         if self.options.empty_as_null && from == Kind::Text && !matches!(to, Kind::Text | Kind::Binary) {
             self.then(|column, _| {
                 let texts = column.as_string::<i32>();
@@ -113,6 +114,37 @@ impl Planner {
         if let Some(storage) = from.storage().filter(|s| *s != data_type && !matches!(from, Kind::Integer(_))) {
             self.then(move |column, _| stored(column, &storage));
         }
+    }
+
+    /// From the clocks of the source to those of the target, where neither is an instant.
+    fn move_clocks(&mut self, from: &Kind, to: &Kind) -> Result<()> {
+        if !self.options.moves_clocks() || !super::kinds::shows_clocks(&self.from) {
+            return Ok(());
+        }
+        match (from, to) {
+            // These know the source's zone themselves, and lists their elements.
+            (Kind::Timestamp(..), Kind::Timestamp(_, true) | Kind::Integer(_)) | (Kind::List(_), Kind::List(_)) => {}
+            (Kind::Timestamp(unit, _), _) => self.on_targets_clocks(*unit),
+            (Kind::List(item), _) if matches!(Kind::of(item), Kind::Timestamp(..)) => {
+                let elements = Conversion::plan(item, item, &self.options)?;
+                self.per_value();
+                let item = item.clone();
+                self.then(move |column, faults| nested::convert_elements(column, &elements, &item, faults));
+            }
+            _ => {
+                let (name, from) = (self.from.name(), type_text(&self.from));
+                return Err(Error::new(
+                    ErrorKind::Schema,
+                    format!(
+                        "column `{name}`: the times within {from} cannot be moved from {} to {}: give both ends the same \
+                         timeZone",
+                        self.options.source.clocks, self.options.target.clocks
+                    ),
+                )
+                .with("column", name));
+            }
+        }
+        Ok(())
     }
 
     /// Into the target's own storage, where it is not the one that steps work on.

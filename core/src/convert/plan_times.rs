@@ -12,13 +12,23 @@ use super::{intervals, numbers};
 use crate::Result;
 
 impl Planner {
+    /// What the source's clocks show as what the target's show at the same moment.
+    pub(super) fn on_targets_clocks(&mut self, unit: TimeUnit) {
+        self.per_value();
+        let (there, here) = (self.options.source.clocks, self.options.target.clocks);
+        self.then(move |column, faults| {
+            let instants = times::to_instant(&counts(column)?, unit, &Zone::new(there), faults);
+            of_counts(times::to_local(&instants, unit, &Zone::new(here), faults), &DataType::Timestamp(unit, None))
+        });
+    }
+
     pub(super) fn date_from(&mut self, from: &Kind) -> Result<()> {
-        let zone = self.options.time_zone;
+        let zone = self.options.target.clocks;
         match from {
             Kind::Text => {
                 self.per_value();
                 let options = self.options.clone();
-                self.then(move |column, faults| Dates::new(&options.formats, options.time_zone).dates(column, faults));
+                self.then(move |column, faults| Dates::new(&options).dates(column, faults));
             }
             Kind::Timestamp(unit, zoned) => {
                 self.every("the time of day is dropped");
@@ -53,14 +63,14 @@ impl Planner {
                 self.per_value();
                 let options = self.options.clone();
                 self.then(move |column, faults| {
-                    let dates = Dates::new(&options.formats, options.time_zone);
+                    let dates = Dates::new(&options);
                     of_counts(dates.times(column, unit, faults), &output)
                 });
             }
             Kind::Time(source) => self.rescale_time(*source, unit, output),
             Kind::Timestamp(source, zoned) => {
                 self.every("the date is dropped");
-                let (source, zoned, zone) = (*source, *zoned, self.options.time_zone);
+                let (source, zoned, zone) = (*source, *zoned, self.options.target.clocks);
                 self.then(move |column, faults| {
                     let mut values = counts(column)?;
                     if zoned {
@@ -100,13 +110,13 @@ impl Planner {
             DataType::Timestamp(_, zone) => DataType::Timestamp(unit, zone.clone()),
             _ => DataType::Timestamp(unit, zoned.then(|| "UTC".into())),
         };
-        let zone = self.options.time_zone;
+        let (there, here) = (self.options.source.clocks, self.options.target.clocks);
         match from {
             Kind::Text => {
                 self.per_value();
                 let options = self.options.clone();
                 self.then(move |column, faults| {
-                    let dates = Dates::new(&options.formats, options.time_zone);
+                    let dates = Dates::new(&options);
                     let values = match zoned {
                         true => dates.instants(column, unit, faults),
                         false => dates.timestamps(column, unit, faults),
@@ -121,7 +131,7 @@ impl Planner {
                 self.then(move |column, faults| {
                     let mut values = times::of_days(&counts(column)?, unit, faults);
                     if zoned {
-                        values = times::to_instant(&values, unit, &Zone::new(zone), faults);
+                        values = times::to_instant(&values, unit, &Zone::new(there), faults);
                     }
                     of_counts(values, &output)
                 });
@@ -134,8 +144,8 @@ impl Planner {
                 self.then(move |column, faults| {
                     let mut values = counts(column)?;
                     values = match (was_zoned, zoned) {
-                        (false, true) => times::to_instant(&values, source, &Zone::new(zone), faults),
-                        (true, false) => times::to_local(&values, source, &Zone::new(zone), faults),
+                        (false, true) => times::to_instant(&values, source, &Zone::new(there), faults),
+                        (true, false) => times::to_local(&values, source, &Zone::new(here), faults),
                         _ => values,
                     };
                     let show = |v| times::show_timestamp(v, source);
@@ -150,7 +160,7 @@ impl Planner {
                     let values = values.as_primitive::<Int64Type>();
                     let mut values = times::change_unit(values, TimeUnit::Millisecond, unit, faults, |v| v.to_string());
                     if !zoned {
-                        values = times::to_local(&values, unit, &Zone::new(zone), faults);
+                        values = times::to_local(&values, unit, &Zone::new(here), faults);
                     }
                     of_counts(values, &output)
                 });

@@ -9,7 +9,7 @@ use super::calendar::{DAY, Zone, civil, days, per_second};
 use super::columns::{map, map_text, quoted};
 use super::kinds::of_counts;
 use super::patterns::{Moment, read_offset};
-use super::{CellFault, Formats};
+use super::{CellFault, ConvertOptions, Formats};
 use crate::Result;
 
 const NANOS: i64 = 1_000_000_000;
@@ -101,12 +101,23 @@ pub(super) fn within_day(column: &Int64Array, unit: TimeUnit, faults: &mut Vec<C
 /// How texts are read as dates and times: the configured formats first, then ISO 8601 with a space or a `T`.
 pub(super) struct Dates<'a> {
     formats: &'a Formats,
-    zone: Zone,
+    /// The zone of texts without an offset that become instants.
+    texts: Zone,
+    /// The zone of texts with an offset that become zone-less.
+    shown: Zone,
+    /// From whose clocks to whose texts without an offset go that become zone-less, where these are not the same.
+    moved: Option<(Zone, Zone)>,
 }
 
 impl<'a> Dates<'a> {
-    pub(super) fn new(formats: &'a Formats, zone: chrono_tz::Tz) -> Self {
-        Self { formats, zone: Zone::new(formats.time_zone.unwrap_or(zone)) }
+    pub(super) fn new(options: &'a ConvertOptions) -> Self {
+        let (source, target) = (options.source, options.target);
+        Self {
+            formats: &options.formats,
+            texts: Zone::new(source.texts),
+            shown: Zone::new(if options.moves_clocks() { target.clocks } else { target.texts }),
+            moved: options.moves_clocks().then(|| (Zone::new(source.clocks), Zone::new(target.clocks))),
+        }
     }
 
     fn read(&self, text: &str) -> Result<Moment, String> {
@@ -127,15 +138,20 @@ impl<'a> Dates<'a> {
     fn local(&self, text: &str) -> Result<(i64, i64), String> {
         let moment = self.read(text)?;
         let days = moment.days.ok_or_else(|| format!("{} has no date", quoted(text)))?;
-        let nanos = moment.nanos.unwrap_or(0);
-        let Some(offset) = moment.offset else { return Ok((days, nanos)) };
-        let instant = days * DAY + nanos / NANOS - offset;
-        let local = instant
-            + self
-                .zone
-                .offset_at(instant)
-                .ok_or_else(|| format!("{} is too far away for a time zone", quoted(text)))?;
+        // A date alone is no time that clocks show.
+        let Some(nanos) = moment.nanos else { return Ok((days, 0)) };
+        let (instant, zone) = match (moment.offset, &self.moved) {
+            (Some(offset), _) => (days * DAY + nanos / NANOS - offset, &self.shown),
+            (None, Some((there, here))) => (self.instant(days * DAY + nanos / NANOS, there, text)?, here),
+            (None, None) => return Ok((days, nanos)),
+        };
+        let far = || format!("{} is too far away for a time zone", quoted(text));
+        let local = instant + zone.offset_at(instant).ok_or_else(far)?;
         Ok((local.div_euclid(DAY), local.rem_euclid(DAY) * NANOS + nanos % NANOS))
+    }
+
+    fn instant(&self, local: i64, zone: &Zone, text: &str) -> Result<i64, String> {
+        zone.instant_of(local).map_err(|reason| format!("{} {reason} (time zone {})", quoted(text), zone.name()))
     }
 
     pub(super) fn dates(&self, column: &ArrayRef, faults: &mut Vec<CellFault>) -> Result<ArrayRef> {
@@ -174,10 +190,7 @@ impl<'a> Dates<'a> {
             let local = days * DAY + nanos / NANOS;
             let instant = match moment.offset {
                 Some(offset) => local - offset,
-                None => self
-                    .zone
-                    .instant_of(local)
-                    .map_err(|reason| format!("{} {reason} (time zone {})", quoted(text), self.zone.name()))?,
+                None => self.instant(local, &self.texts, text)?,
             };
             in_unit(instant, nanos % NANOS, unit, text)
         })

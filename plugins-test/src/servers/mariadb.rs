@@ -72,6 +72,8 @@ pub(super) fn options(folder: &Path, port: u16) -> Vec<String> {
         "--innodb-flush-log-at-trx-commit=2".into(),
         "--sync-binlog=0".into(),
         "--innodb-flush-method=nosync".into(),
+        // Values of 64 MB are among those that must arrive.
+        "--max-allowed-packet=256M".into(),
     ]
 }
 

@@ -77,6 +77,7 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<Job, Faults> {
         faults.0.extend(more.0);
         utc
     });
+    let data_zone = if zone.from == "machine" { chrono_tz::Tz::UTC } else { zone.tz };
     // Schedules know no fractions of a second.
     let now = options.now.unwrap_or_else(Utc::now);
     let now = now.with_nanosecond(0).unwrap_or(now);
@@ -123,6 +124,7 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<Job, Faults> {
         setting,
         at,
         time_zone_from: zone.from,
+        data_zone,
         parameters: shown(&given),
         warnings: notes.warnings,
     })

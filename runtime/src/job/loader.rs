@@ -134,6 +134,7 @@ impl<'a> Loader<'a> {
     fn entry(&mut self, mut raw: RawEntry) -> Option<Entry> {
         self.transformers(&raw.transformers);
         let keys = raw.writer.as_mut().map(|end| writer_keys::take(end, self.notes)).unwrap_or_default();
+        let source_zone = raw.reader.as_mut().and_then(|end| writer_keys::take_zone(end, self.notes));
         let reader = raw.reader.and_then(|end| self.endpoint(end, Side::Reader));
         let writer = raw.writer.and_then(|end| self.endpoint(end, Side::Writer));
         let (reader, writer) = (reader?, writer?);
@@ -142,6 +143,8 @@ impl<'a> Loader<'a> {
             mapping: keys.mapping,
             on_type_loss: keys.on_type_loss,
             empty_as_null: keys.empty_as_null.unwrap_or(writer.form == Form::DataX),
+            source_zone,
+            target_zone: keys.time_zone,
             reader,
             writer,
         })
@@ -185,9 +188,9 @@ impl<'a> Loader<'a> {
         };
         let who = format!("{} {}", plugin.name, side.name());
         let framework: &[&str] = if side == Side::Writer {
-            &["datasource", "mapping", "onTypeLoss", "emptyAsNull"]
+            &["datasource", "mapping", "onTypeLoss", "emptyAsNull", "timeZone"]
         } else {
-            &["datasource"]
+            &["datasource", "timeZone"]
         };
         let rules =
             Rules { who: &who, ignored: plugin.ignored, refused: plugin.refused, framework, form, strict: self.strict };

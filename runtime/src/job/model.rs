@@ -28,6 +28,9 @@ pub struct Job {
     pub at: DateTime<Tz>,
     /// Where the time zone of `at` came from: `--at`, `setting.timeZone`, `WEIR_TZ`, `machine`.
     pub time_zone_from: &'static str,
+    /// Whose clocks zone-less times of the data show where an end does not say: `setting.timeZone`, else `WEIR_TZ`, else
+    /// UTC. Not the machine's, for the same job moves the same data everywhere.
+    pub data_zone: Tz,
     /// Parameters as given (`-p`), for the report.
     pub parameters: BTreeMap<String, String>,
     /// What was accepted with a warning: unknown or ignored keys of DataX jobs.
@@ -50,6 +53,12 @@ pub struct Entry {
     /// Whether an empty text is NULL where anything but text is wanted (`emptyAsNull` of the writer; on under DataX's
     /// names).
     pub empty_as_null: bool,
+    /// Whose clocks the source's zone-less times show (`timeZone` of the reader), if it says so.
+    #[serde(default)]
+    pub source_zone: Option<String>,
+    /// Whose clocks the target's zone-less times show (`timeZone` of the writer), if it says so.
+    #[serde(default)]
+    pub target_zone: Option<String>,
 }
 
 /// A connector and its parameters.

@@ -1,4 +1,5 @@
-//! The keys of a writer that are the runtime's own: `mapping`, `onTypeLoss`, `emptyAsNull`.
+//! The keys of a writer that are the runtime's own: `mapping`, `onTypeLoss`, `emptyAsNull`, `timeZone`; the last one is a
+//! reader's too.
 
 use serde_json::Value;
 use weir_core::OnTypeLoss;
@@ -18,10 +19,27 @@ pub(crate) struct WriterKeys {
     pub on_type_loss: OnTypeLoss,
     /// Whether an empty text is NULL where anything but text is wanted.
     pub empty_as_null: Option<bool>,
+    /// Whose clocks zone-less times show.
+    pub time_zone: Option<String>,
+}
+
+/// Takes an end's `timeZone`.
+pub(crate) fn take_zone(end: &mut RawEnd, notes: &mut Notes) -> Option<String> {
+    let value = end.parameter.as_object_mut()?.shift_remove("timeZone").unwrap_or_default();
+    let at = child(&end.pointer, "timeZone");
+    let name = notes.text(&value, &at)?;
+    match super::zone::parse(name) {
+        Ok(tz) => Some(tz.name().to_owned()),
+        Err(fault) => {
+            notes.faults.add(&at, fault);
+            None
+        }
+    }
 }
 
 /// Takes the keys of a writer that the runtime itself reads.
 pub(crate) fn take(end: &mut RawEnd, notes: &mut Notes) -> WriterKeys {
+    let time_zone = take_zone(end, notes);
     let Some(map) = end.parameter.as_object_mut() else { return Default::default() };
     let mapping = map.shift_remove("mapping").unwrap_or_default();
     let loss = map.shift_remove("onTypeLoss").unwrap_or_default();
@@ -40,6 +58,7 @@ pub(crate) fn take(end: &mut RawEnd, notes: &mut Notes) -> WriterKeys {
         mapping: mapping_pairs(&mapping, &child(&end.pointer, "mapping"), notes),
         on_type_loss: loss,
         empty_as_null: notes.boolean(&empty, &child(&end.pointer, "emptyAsNull")),
+        time_zone,
     }
 }
 

@@ -188,7 +188,8 @@ fn other_types_become_text_first() {
     let instant = arrow::array::TimestampSecondArray::from(vec![0]).with_timezone("UTC");
     let batch = batch(&[("c", Arc::new(instant) as ArrayRef)]);
     assert_eq!(batch.column(0).data_type(), &DataType::Timestamp(TimeUnit::Second, Some("UTC".into())));
-    let options = ConvertOptions { time_zone: "Asia/Shanghai".parse().unwrap(), ..ConvertOptions::default() };
+    let shanghai = chrono_tz::Tz::Asia__Shanghai.into();
+    let options = ConvertOptions { source: shanghai, target: shanghai, ..ConvertOptions::default() };
     let transformers = Transformers::plan(&[spec("dx_substr", 0, &["0", "99"])], &fields(&batch), &options).unwrap();
     assert_eq!(shown(&transformers.apply(&batch).unwrap()), [Some("1970-01-01 08:00:00+08:00")]);
 }

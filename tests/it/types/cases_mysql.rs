@@ -67,6 +67,8 @@ pub const COMMON: &[Type] = &[
             "'1969-12-31 23:59:59.999999'",
             "'9999-12-31 23:59:59.999999'",
             "'2024-03-31 02:30:00'",
+            "'2024-00-00 00:00:00'",
+            "'2024-02-00 12:00:00'",
         ],
     ),
     Type(
@@ -79,27 +81,26 @@ pub const COMMON: &[Type] = &[
     Type(
         "time(6)",
         Duration,
-        &["'838:59:58.999999'", "'-838:59:58.999999'", "'12:34:56.789012'", "'24:00:00'", "'-00:00:00.000001'"],
+        &[
+            "'838:59:58.999999'",
+            "'-838:59:58.999999'",
+            "'838:59:59.999999'",
+            "'-838:59:59.999999'",
+            "'12:34:56.789012'",
+            "'24:00:00'",
+            "'-00:00:00.000001'",
+        ],
     ),
     Type("char(5)", Text, &["'ab'", "''", "'🚀'", "' x'"]),
     Type("varchar(20)", Text, &["''", r"'\\N'", "'NULL'", "'αβγ🚀 trailing  '", r#"'q" '' \\ \n \t \r\n'"#]),
     Type("varchar(30) character set latin1", Text, &["'größe'", "'€'"]),
     Type("varchar(30) character set utf8mb4 collate utf8mb4_bin", Text, &["'Aa'"]),
     Type("tinytext", Text, &["'x'"]),
-    Type("text", Text, &["''", "'é 🚀'", r"'\\N'", "REPEAT('ü', 30000)"]),
+    Type("text", Text, &["''", "'é 🚀'", r"'\\N'", "'e\u{301} \u{200d}\u{feff}'", "REPEAT('ü', 30000)"]),
     Type("mediumtext", Text, &["REPEAT('ü🚀xyz', 200000)"]),
     Type("longtext", Text, &["'x'", r"'\0nul'", "'NULL'"]),
     Type("binary(4)", Bytes, &["x'00ff'", "x'00000000'", "x'5c4e0a0d'"]),
-    Type(
-        "varbinary(300)",
-        Bytes,
-        &[
-            "''",
-            "x'00'",
-            "x'5c4e'",
-            "x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f7f8081a0c0e0fdfeff'",
-        ],
-    ),
+    Type("varbinary(300)", Bytes, &["''", "x'00'", "x'5c4e'", super::ALL_BYTES]),
     Type("tinyblob", Bytes, &["x'ff'"]),
     Type("blob", Bytes, &["''", "x'00ff0a5c22'"]),
     Type("longblob", Bytes, &["UNHEX(REPEAT('00ff5c0a', 262144))"]),
@@ -114,6 +115,9 @@ pub const COMMON: &[Type] = &[
             "'{}'",
             "'18446744073709551615'",
             r#"'{"n": 123456789012345678901234567890.123456789}'"#,
+            "'[]'",
+            "CONCAT(REPEAT('[', 30), '1', REPEAT(']', 30))",
+            r#"'"\\u0000"'"#,
         ],
     ),
     Type("enum('a','b','größe','it''s, x')", Text, &["'a'", "'größe'", "'it''s, x'"]),
@@ -131,6 +135,7 @@ pub const MARIADB: &[Type] = &[
 
 /// MySQL 9's own.
 pub const MYSQL: &[Type] = &[
+    Type("json", Json, &["CONCAT(REPEAT('[', 90), '1', REPEAT(']', 90))"]),
     Type("varchar(10) character set utf16", Text, &["'é🚀'"]),
     Type("vector(3)", Other, &["STRING_TO_VECTOR('[1,0.1,-3]')"]),
 ];

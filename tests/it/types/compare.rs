@@ -52,7 +52,10 @@ impl Way<'_> {
         let (system, class, text) = (self.table.place.system, self.table.types[index].1, &self.source_types[index].1);
         let other = matches!(self.target, Target::Database(other) if other.connector() != system.connector()
             || other.is_mysql() && other != system);
+        // A decimal has no sign of zero, though SQLite's text may show one.
+        let zero = |text: &str| text.trim_start_matches("text:-").trim_start_matches("text:").to_owned();
         let respelled = match class {
+            Class::Number if zero(was) == zero(is) => canonical(class, system, text, was).as_deref() == Some("0"),
             Class::Number | Class::Json => other,
             Class::Single | Class::Double => matches!(self.target, Target::Database(_)),
             // SQLite has no type for times: their texts are written in one way.

@@ -252,7 +252,8 @@ impl Place {
     /// Every value of the columns of a table by row: `id`, then the columns in the order of `types`.
     pub async fn values(&self, table: &str, types: &[(String, String)]) -> Vec<(i64, Vec<Option<String>>)> {
         let texts: Vec<_> = types.iter().map(|(column, text)| self.text_of(column, text)).collect();
-        let sql = format!("SELECT {}, {} FROM {} ORDER BY 1", self.quote("id"), texts.join(", "), self.quote(table));
+        let texts: String = texts.iter().map(|text| format!(", {text}")).collect();
+        let sql = format!("SELECT {}{texts} FROM {} ORDER BY 1", self.quote("id"), self.quote(table));
         let rows = self.query(&sql).await;
         rows.into_iter()
             .map(|mut row| {

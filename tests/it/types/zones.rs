@@ -8,6 +8,10 @@ use serde_json::{Value, json};
 use super::place::{Place, System};
 use crate::support::job_of;
 
+/// Zones whose clocks differ by more than hours, and a locale whose letters have other capitals.
+const ZONES: [(&str, &str); 3] =
+    [("UTC", "C.UTF-8"), ("Asia/Kathmandu", "tr_TR.UTF-8"), ("America/New_York", "de_DE.ISO-8859-1")];
+
 fn run(job: &Value, folder: &Path, zone: &str, locale: &str) {
     let file = folder.join("job.json");
     std::fs::write(&file, job.to_string()).unwrap();
@@ -17,6 +21,7 @@ fn run(job: &Value, folder: &Path, zone: &str, locale: &str) {
         .env("LC_ALL", locale)
         .env("LANG", locale)
         .env("PGTZ", zone)
+        .env_remove("WEIR_TZ")
         .env("WEIR_STATE_DIR", folder)
         .output()
         .unwrap();
@@ -50,7 +55,7 @@ async fn the_machines_zone_and_locale_change_nothing() {
             ))
             .await;
         let mut seen = Vec::new();
-        for (i, (zone, locale)) in [("UTC", "C.UTF-8"), ("Asia/Kathmandu", "tr_TR.UTF-8")].into_iter().enumerate() {
+        for (i, (zone, locale)) in ZONES.into_iter().enumerate() {
             // Through a file that knows types, and one that is text all over.
             let parquet = folder.path().join(format!("{}_{i}.parquet", system.connector()));
             let csv = folder.path().join(format!("{}_{i}.csv", system.connector()));
@@ -73,7 +78,42 @@ async fn the_machines_zone_and_locale_change_nothing() {
             assert_eq!(place.values("src", &types).await, place.values(&table, &types).await, "{system:?} {zone}");
             seen.push(std::fs::read_to_string(&csv).unwrap());
         }
-        assert_eq!(seen[0], seen[1], "{system:?}");
+        assert!(seen.iter().all(|text| *text == seen[0]), "{system:?}");
         assert!(seen[0].contains("2024-03-31 02:30:00"), "{}", seen[0]);
+    }
+}
+
+/// What has no zone is UTC's where nobody says otherwise, whatever the machine's clocks show.
+#[tokio::test]
+async fn the_machines_zone_is_not_the_datas() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(System::PostgreSql, "machine", folder.path()).await;
+    let csv = folder.path().join("local.csv");
+    std::fs::write(&csv, "id,a\n1,2024-03-31 02:30:00\n2,2024-10-27 01:30:00.5\n3,2024-01-01\n").unwrap();
+    let column = json!([{"name": "id", "type": "long"}, {"name": "a", "type": "string"}]);
+    for (i, (zone, locale)) in ZONES.into_iter().enumerate() {
+        let (instants, local) = (format!("instants{i}"), format!("local{i}"));
+        place
+            .execute(&format!(
+                "CREATE TABLE {instants} (id bigint PRIMARY KEY, a timestamptz); \
+                 CREATE TABLE {local} (id bigint PRIMARY KEY, a timestamp)"
+            ))
+            .await;
+        let from = json!({"path": csv, "format": "csv", "column": column});
+        let job = job_of("files", from, "postgresql", place.parameters(&instants));
+        run(&job, folder.path(), zone, locale);
+        let job = job_of("postgresql", place.parameters(&instants), "postgresql", place.parameters(&local));
+        run(&job, folder.path(), zone, locale);
+        let rows = place.query(&format!("SELECT a::text FROM {instants} ORDER BY id")).await;
+        let texts: Vec<_> = rows.iter().map(|row| row[0].as_deref().unwrap_or_default()).collect();
+        assert_eq!(texts, ["2024-03-31 02:30:00+00", "2024-10-27 01:30:00.5+00", "2024-01-01 00:00:00+00"], "{zone}");
+        let rows = place.query(&format!("SELECT a::text FROM {local} ORDER BY id")).await;
+        let texts: Vec<_> = rows.iter().map(|row| row[0].as_deref().unwrap_or_default()).collect();
+        assert_eq!(texts, ["2024-03-31 02:30:00", "2024-10-27 01:30:00.5", "2024-01-01 00:00:00"], "{zone}");
+        let text = folder.path().join(format!("text{i}.csv"));
+        let to = json!({"path": text, "writeMode": "truncate"});
+        run(&job_of("postgresql", place.parameters(&instants), "files", to), folder.path(), zone, locale);
+        let text = std::fs::read_to_string(&text).unwrap();
+        assert!(text.contains("2024-10-27 01:30:00.5+00:00"), "{zone}: {text}");
     }
 }

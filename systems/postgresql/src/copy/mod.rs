@@ -8,6 +8,7 @@ pub mod decode;
 pub mod encode;
 mod lists;
 pub mod numeric;
+mod show;
 pub mod temporal;
 pub mod text;
 
