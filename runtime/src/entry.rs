@@ -201,6 +201,7 @@ fn speaks_for(form: &Field, column: &SourceColumn, options: &ConvertOptions) -> 
         DataType::Boolean | DataType::Binary => false,
         DataType::Date32 => formats.date.is_none(),
         DataType::Time32(_) | DataType::Time64(_) => formats.time.is_none(),
+        DataType::Timestamp(_, Some(_)) if options.target.texts != chrono_tz::Tz::UTC => false,
         DataType::Timestamp(..) => formats.datetime.is_none(),
         _ => true,
     }

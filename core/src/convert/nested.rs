@@ -64,6 +64,7 @@ pub(super) fn json_texts(
             let (first, last) = (offsets[0] as usize, offsets[list.len()] as usize);
             let mut inner = Vec::new();
             let elements = json_texts(&list.values().slice(first, last - first), &item, style, &mut inner)?;
+            tell_json_nulls(&item, &elements, &mut inner);
             let mut bad = vec![None; list.len()];
             raise(&inner, list, |row, reason| bad[row] = Some(reason));
             Ok(write_text(list, faults, 32, |row, out| {
@@ -87,7 +88,9 @@ pub(super) fn json_texts(
             let mut inner = Vec::new();
             let mut columns = Vec::with_capacity(fields.len());
             for (field, column) in fields.iter().zip(structs.columns()) {
-                columns.push((quote(field.name()), json_texts(column, field, style, &mut inner)?));
+                let texts = json_texts(column, field, style, &mut inner)?;
+                tell_json_nulls(field, &texts, &mut inner);
+                columns.push((quote(field.name()), texts));
             }
             let mut bad = vec![None; structs.len()];
             for fault in inner {
@@ -134,6 +137,14 @@ pub(super) fn json_texts(
                 Ok((!finite).then(|| quote(text)))
             }))
         }
+    }
+}
+
+/// Within a JSON text a JSON null would be read as NULL.
+fn tell_json_nulls(field: &Field, texts: &StringArray, faults: &mut Vec<CellFault>) {
+    if Kind::of(field) == Kind::Json {
+        let nulls = texts.iter().enumerate().filter(|(_, text)| text.is_some_and(|text| text.trim() == "null"));
+        faults.extend(nulls.map(|(row, _)| CellFault { row, reason: "a JSON null would be read as NULL".into() }));
     }
 }
 

@@ -8,6 +8,7 @@ pub mod commits;
 pub mod config;
 pub mod labels;
 pub mod names;
+pub mod narrow;
 pub mod ranges;
 pub mod statements;
 

@@ -249,7 +249,7 @@ pub fn literal(random: &mut Random, system: System, of: &Type, huge: bool) -> St
         (Class::Instant, "TIMESTAMPTZ") => format!("'{date} {time}Z'"),
         (Class::Time, _) => format!("'{time}'"),
         (Class::Duration, _) => {
-            format!("'{minus}{}:{:02}:{:02}{decimals}'", random.below(838), random.below(60), random.below(60))
+            format!("'{minus}{:02}:{:02}:{:02}{decimals}'", random.below(838), random.below(60), random.below(60))
         }
         (Class::Json, _) => quoted(random.json(4)),
         (Class::Uuid, _) => format!("'{}'", uuid_text(&random.hex(16))),

@@ -57,10 +57,10 @@ const CASES: &[Case] = &[
         Type("text", Text, &["'abc'", "'🚀🚀🚀🚀🚀'", "'abcdef'", "''", "'ab   '"]),
         ["character varying(5)", "varchar(5)", ""],
         Text,
-        &["abc", "🚀🚀🚀🚀🚀", "!5", "", "ab   "],
+        &["abc", "🚀🚀🚀🚀🚀", "!long", "", "ab   "],
     ),
     // Too long, though only by spaces.
-    case(Type("text", Text, &["'abcde '"]), ["character varying(5)", "varchar(5)", ""], Text, &["!5"]),
+    case(Type("text", Text, &["'abcde '"]), ["character varying(5)", "varchar(5)", ""], Text, &["!"]),
     case(
         Type(
             "timestamp(6)",
@@ -69,13 +69,13 @@ const CASES: &[Case] = &[
         ),
         ["timestamp(0) without time zone", "datetime", ""],
         Timestamp,
-        &["2024-02-29 12:34:56", "!decimals", "!decimals"],
+        &["2024-02-29 12:34:56", "!second", "!second"],
     ),
     case(
         Type("time", Time, &["'12:34:56'", "'12:34:56.5'"]),
         ["time(0) without time zone", "time", ""],
         Time,
-        &["12:34:56", "!decimals"],
+        &["12:34:56", "!second"],
     ),
     case(
         Type("numeric(20,10)", Number, &["1.1", "-0.01", "1.001", "12345678.99", "123456789"]),
@@ -147,7 +147,7 @@ const CASES: &[Case] = &[
     safe(
         Type("double precision", Double, &["0.1", "1e300", "'NaN'"]),
         ["text", "varchar(30)", "TEXT"],
-        Text,
+        Double,
         &["0.1", "1e300", "NaN"],
     ),
     case(
@@ -181,7 +181,7 @@ const CASES: &[Case] = &[
         ),
         ["timestamp without time zone", "datetime(6)", "DATETIME"],
         Timestamp,
-        &["2024-02-29 12:34:56.789012", "2024-02-29 12:34:56", "2024-02-29", "!12:34", "!decimals"],
+        &["2024-02-29 12:34:56.789012", "2024-02-29 12:34:56", "2024-02-29", "!12:34", "!second"],
     ),
     case(
         Type("text", Text, &["'2024-02-29 12:34:56+02:00'", "'2024-02-29 12:34:56'", "'1970-01-01 00:00:01Z'"]),
@@ -219,7 +219,7 @@ const CASES: &[Case] = &[
         Type("timestamp", Timestamp, &["'2024-02-29 12:34:56.789'", "'2024-02-29 12:34:56.789012'"]),
         ["bigint", "bigint", "INTEGER"],
         Number,
-        &["1709210096789", "!decimals"],
+        &["1709210096789", "!second"],
     ),
     case(
         Type("bytea", Bytes, &[r"'\x6162'", r"'\xff'", r"'\x'"]),
@@ -238,13 +238,13 @@ const CASES: &[Case] = &[
         Type("text", Text, &["'{\"a\": 1.50}'", "'{bad'", "''"]),
         ["json", "json", "JSON"],
         Json,
-        &["{\"a\":1.50}", "!bad", "!"],
+        &["{\"a\":1.50}", "!", "!"],
     ),
     case(
         Type("timestamptz", Instant, &["'2024-02-29 12:34:56Z'", "'2024-02-29 12:34:56.000001Z'"]),
         ["timestamp(0) with time zone", "timestamp", ""],
         Instant,
-        &["2024-02-29 12:34:56", "!decimals"],
+        &["2024-02-29 12:34:56", "!second"],
     ),
     // What clocks in the job's zone show: UTC, if it names none.
     case(

@@ -148,7 +148,8 @@ impl Place {
             }),
             Link::Sqlite(to) => statement.fetch_all(to).await.map(|rows| {
                 let cell = |row: &SqliteRow, i: usize| {
-                    let real = row.try_get_raw(i).is_ok_and(|value| value.type_info().name() == "REAL");
+                    let real =
+                        row.try_get_raw(i).is_ok_and(|value| !value.is_null() && value.type_info().name() == "REAL");
                     // SQLite's own text of a real has fewer digits.
                     if real {
                         return Some(format!("real:{:?}", row.get::<f64, _>(i)));

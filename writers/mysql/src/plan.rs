@@ -271,7 +271,7 @@ fn existing(table: &Table, request: &WriteRequest) -> Result<Layout> {
             name: column.name.clone(),
             native_type: column.type_text.clone(),
             input: for_existing(mapped, &column.type_text),
-            warning: None,
+            warning: weir_sql::narrow::warning(mapped, &column.type_text, 0),
         });
         ddl.push(staged_type(column));
     }

@@ -8,7 +8,7 @@ use weir_postgresql::{PgType, Session};
 use weir_sql::commits::MAX_RUN_ID;
 use weir_sql::config::DuplicateKeys;
 use weir_sql::statements::{NewColumn, create_table, with_table};
-use weir_sql::{Commits, Quoting, TableName, find_name};
+use weir_sql::{Commits, Quoting, TableName, find_name, narrow};
 
 use crate::columns::{NewType, created_type, inputs};
 use crate::record::{self, Rights};
@@ -118,7 +118,7 @@ pub(crate) async fn plan(
             name: column.name.clone(),
             native_type: target.text.clone(),
             input,
-            warning: None,
+            warning: found.as_ref().and_then(|_| narrow::warning(column, &target.text, 6)),
         })
         .collect();
     let keys = match mode {

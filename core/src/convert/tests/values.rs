@@ -112,6 +112,19 @@ fn lists_convert_element_by_element() {
 }
 
 #[test]
+fn a_json_null_within_a_list_is_not_taken_for_null() {
+    let item = Arc::new(with_extension(Field::new("item", DataType::Utf8, true), JSON));
+    let list = Field::new("c", DataType::List(item.clone()), true);
+    let values: ArrayRef = Arc::new(StringArray::from(vec![Some("1"), None, Some("null"), Some("[null]")]));
+    let offsets = arrow::buffer::OffsetBuffer::from_lengths([2, 1, 1]);
+    let lists: ArrayRef = Arc::new(ListArray::new(item, offsets, values, None));
+    let texts = to_text(&lists, &list, &options()).unwrap();
+    let shown: Vec<_> = texts.column.as_string::<i32>().iter().collect();
+    assert_eq!(shown, [Some("[1,null]"), None, Some("[[null]]")]);
+    assert_eq!(texts.faults.iter().map(|f| f.row).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
 fn structs_and_maps_have_a_json_text() {
     use arrow::array::{Int32Builder, MapBuilder, StringBuilder, StructArray};
     let fields = vec![
