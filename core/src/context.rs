@@ -75,6 +75,12 @@ impl std::fmt::Debug for Shared {
 }
 
 impl ConnectorContext {
+    /// The same without what connectors share: for what may itself be left there, which would else keep itself alive, and
+    /// its connections open, for as long as the process lives.
+    pub fn alone(&self) -> Self {
+        Self { shared: Shared::default(), ..self.clone() }
+    }
+
     /// Waits for `future`, but no longer than until the run is stopped.
     ///
     /// # Errors

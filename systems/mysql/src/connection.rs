@@ -72,7 +72,7 @@ pub async fn connect(options: &Options, setup: &Setup, context: &ConnectorContex
             conn.query_drop(statement).await.map_err(|e| from_async(e).with("statement", "session"))?;
         }
         conn.query_drop(Setup::essential_again()).await.map_err(from_async)?;
-        Ok(Session { conn, options: options.clone(), context: context.clone() })
+        Ok(Session { conn, options: options.clone(), context: context.alone() })
     };
     context.until_cancelled(work).await.map_err(|e| e.with("server", options.place()))
 }
@@ -106,7 +106,7 @@ async fn rows(options: &Options, setup: &Setup, context: &ConnectorContext) -> R
         let row = sqlx::raw_sql("SELECT CONNECTION_ID()").fetch_one(&mut conn).await.map_err(from_sqlx)?;
         let id: &[u8] = row.try_get_unchecked(0).map_err(from_sqlx)?;
         let id = std::str::from_utf8(id).ok().and_then(|t| t.parse().ok()).unwrap_or(0);
-        Ok(RowSession { conn, id, options: options.clone(), context: context.clone() })
+        Ok(RowSession { conn, id, options: options.clone(), context: context.alone() })
     };
     context.until_cancelled(work).await.map_err(|e| e.with("server", options.place()))
 }
@@ -321,7 +321,7 @@ impl RowSession {
 
     /// The run that the session works for from now on: one that was opened ahead of its task ends with the task.
     pub fn serve(&mut self, context: &ConnectorContext) {
-        self.context = context.clone();
+        self.context = context.alone();
     }
 
     /// How long to wait for the server's next word.

@@ -156,7 +156,7 @@ impl Endpoint {
         let stopper = Stopper {
             options: Arc::new(options),
             pid: 0,
-            context: context.clone(),
+            context: context.alone(),
             answer_within: url.socket_timeout,
             connect_within: wait,
         };

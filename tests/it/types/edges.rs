@@ -6,7 +6,7 @@ use weir::Status;
 use super::matrix::run;
 use super::place::{Place, System};
 use super::target::Target;
-use crate::support::{counts, job_of, run_ok};
+use crate::support::{counts, job_of, run_ok, with_channels};
 
 /// The most memory that this process has had, in bytes.
 fn peak() -> u64 {
@@ -191,5 +191,34 @@ async fn a_nul_towards_postgresql_is_a_dirty_row_that_says_so() {
             assert!(dirty.values().all(|reason| reason.contains("NUL")), "{route}: {dirty:?}");
             assert_eq!(place.count("dst").await, 1, "{route}");
         }
+    }
+}
+
+/// Within a service that lives on, a run leaves no connection open.
+#[tokio::test]
+async fn a_run_leaves_no_connection_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    for system in [System::PostgreSql, System::MariaDb, System::MySql] {
+        let place = Place::new(system, "connections", folder.path()).await;
+        place.execute("CREATE TABLE src (id bigint PRIMARY KEY); INSERT INTO src VALUES (1), (2)").await;
+        for n in 0..3 {
+            let to = place.parameters(&format!("dst{n}"));
+            let job = with_channels(job_of(system.connector(), place.parameters("src"), system.connector(), to), 2);
+            run_ok(&job).await;
+        }
+        let sql = match system {
+            System::PostgreSql => "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database()",
+            _ => "SELECT CAST(COUNT(*) AS CHAR(9)) FROM information_schema.processlist WHERE db = DATABASE()",
+        };
+        // The server needs a moment to notice; one connection is the one that asks.
+        let mut open = String::new();
+        for _ in 0..50 {
+            open = place.query(sql).await[0][0].clone().unwrap_or_default();
+            if open == "1" {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        assert_eq!(open, "1", "{system:?}");
     }
 }
