@@ -13,8 +13,7 @@ pub(super) struct PostgreSql;
 
 /// [`PASSWORD`](super::PASSWORD) as the server keeps it, with one iteration of the hash and not 4096: a test build needs 30 ms
 /// for those at every login, and tests log in by the thousand.
-const VERIFIER: &str =
-    "SCRAM-SHA-256$1:c2FsdCBvZiB0ZXN0cw==$BkO/MP4wqAvMZ7SzTcdTvT6MWhD3VhuWMEVHYK56PSs=:6UbJ9V5HA+TU0LLszKnNx8NGynvnVqp4DRnRSwFYf7o=";
+const VERIFIER: &str = "SCRAM-SHA-256$1:c2FsdCBvZiB0ZXN0cw==$BkO/MP4wqAvMZ7SzTcdTvT6MWhD3VhuWMEVHYK56PSs=:6UbJ9V5HA+TU0LLszKnNx8NGynvnVqp4DRnRSwFYf7o=";
 
 /// The newest `/usr/lib/postgresql/*/bin`.
 fn programs() -> Option<PathBuf> {
