@@ -52,6 +52,12 @@ pub trait Reader: Send + Sync {
         vec![Check::of("columns", seen)]
     }
 
+    /// Whether the source can be read again, and then gives the same rows as far as nobody changed them: a pipe cannot,
+    /// and random rows do not.
+    fn repeats(&self) -> bool {
+        true
+    }
+
     /// The ability to let all splits of all tables see one moment.
     fn snapshot(&self) -> Option<&dyn Snapshot> {
         None

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::field::{NATIVE, extension, type_text};
-use crate::{Account, Check, DirtyRow, Receipt, Result, TargetSchema};
+use crate::{Account, Check, DirtyRow, Parameters, Receipt, Result, TargetSchema};
 
 /// A target as one job sees it: one table, folder or stream.
 ///
@@ -85,6 +85,17 @@ pub trait Writer: Send + Sync {
     /// Whether the rows go to the program's standard output, so that nothing else may be said there.
     fn prints(&self) -> bool {
         false
+    }
+
+    /// The parameters with which the reader of the same name reads what this writer wrote: exactly the plan's columns, in
+    /// the plan's order. `parameters` are those of this writer that the reader knows too, secrets still as references,
+    /// with the plan's column names as `column`; most systems need no others.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where nothing can be read back.
+    fn read_back(&self, plan: &WritePlan, parameters: Parameters) -> Result<Parameters> {
+        let _ = plan;
+        Ok(parameters)
     }
 }
 

@@ -291,7 +291,7 @@ impl DirtyPart {
 }
 
 /// Creates a file that only its owner may read: quarantined rows are the user's data.
-fn create_private(path: &Path) -> Result<File> {
+pub(crate) fn create_private(path: &Path) -> Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).context("folder", folder.display())?;
     }

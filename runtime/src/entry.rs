@@ -16,6 +16,7 @@ use crate::job::{Endpoint, Entry, Job};
 use crate::mapping::{MappedSource, Mapping, map};
 use crate::pipeline::{From, Pipeline, PipelineSpec, constant_field};
 use crate::transform::Transformers;
+use crate::verify::comparable;
 
 /// An entry whose every decision is taken, and which has done nothing yet.
 pub struct PlannedEntry {
@@ -111,6 +112,9 @@ async fn plan_open(
     let plan = context.until_cancelled(writer.plan(&request)).await?;
     if plan.columns.len() != offers.len() {
         return Err(Error::internal("the writer planned another number of columns than it was asked for"));
+    }
+    if job.setting.verify {
+        comparable(entry, reader.as_ref(), writer.as_ref(), &plan)?;
     }
     let mut warnings: Vec<String> =
         source.warnings.iter().chain(&mapping.warnings).chain(&plan.warnings).cloned().collect();

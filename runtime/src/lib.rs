@@ -35,11 +35,13 @@ mod options;
 mod pipeline;
 mod plan;
 mod progress;
+mod replay;
 mod report;
 mod run;
 mod sender;
 mod task;
 pub mod transform;
+mod verify;
 
 pub use check::{EndCheck, check, check_data_source};
 pub use dirty::QuarantineRow;
@@ -48,7 +50,9 @@ pub use ledger::{EntryProgress, EntryRecord, Ledger, RunRecord, RunStatus, Split
 pub use observer::{Event, Observer, Silent, TableProgress};
 pub use options::{Quarantine, RunOptions, Start, default_state_dir};
 pub use plan::{ColumnPlan, EntryPlan, Plan, plan};
+pub use replay::{quarantined_run, replay};
 pub use report::{ErrorReport, Report, Status, TableReport};
 pub use run::run;
 pub use task::{Outcome, TaskContext, TaskError, TaskSpec, run_task};
+pub use verify::{EntryVerification, Findings, Verification, VerifyOptions, show_key, verify};
 pub use weir_core::Counts;

@@ -259,7 +259,7 @@ fn connector_context(
 }
 
 /// Waits for `work`, but once the task is stopped no longer than [`GRACE`].
-async fn within_grace<T>(cancel: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn within_grace<T>(cancel: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         biased;
         result = work => result,
@@ -268,7 +268,7 @@ async fn within_grace<T>(cancel: &CancellationToken, work: impl Future<Output = 
 }
 
 /// Runs a future on an OS thread of its own; a panic there becomes an internal error here.
-async fn on_thread<T, F, W>(name: String, work: F) -> Result<T>
+pub(crate) async fn on_thread<T, F, W>(name: String, work: F) -> Result<T>
 where
     T: Send + 'static,
     F: FnOnce() -> W + Send + 'static,

@@ -10,12 +10,14 @@ mod new;
 mod output;
 mod plan;
 mod progress;
+mod replay;
 mod run;
 mod runs;
 mod signals;
 mod style;
 mod summary;
 mod tables;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -50,6 +52,8 @@ fn dispatch(command: Command) -> Outcome {
         Command::New(arguments) => new::new(&arguments),
         Command::Tables(arguments) => tables::tables(&arguments),
         Command::Runs(arguments) => runs::runs(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
+        Command::Verify(arguments) => verify::verify(&arguments),
     }
 }
 

@@ -71,6 +71,17 @@ pub(super) fn state_dir(argument: Option<&Path>) -> Option<PathBuf> {
 
 /// Runs a job, shows what happens and how it ended.
 pub(crate) fn run_job(job: &Job, arguments: &RunningArguments, run_id: Option<String>, start: Start) -> Outcome {
+    run_rows(job, None, arguments, run_id, start)
+}
+
+/// Runs a job, or only the rows of a quarantine file of it.
+pub(super) fn run_rows(
+    job: &Job,
+    quarantined: Option<&Path>,
+    arguments: &RunningArguments,
+    run_id: Option<String>,
+    start: Start,
+) -> Outcome {
     let progress = Arc::new(Progress::new(&arguments.logging));
     let cancel = CancellationToken::new();
     let options = RunOptions {
@@ -90,11 +101,16 @@ pub(crate) fn run_job(job: &Job, arguments: &RunningArguments, run_id: Option<St
     };
     let (report, signals) = runtime.block_on(async {
         let signals = Signals::watch(cancel);
-        (weir::run(job, options).await, signals)
+        let report = match quarantined {
+            None => Ok(weir::run(job, options).await),
+            Some(file) => weir::replay(job, file, options).await,
+        };
+        (report, signals)
     });
     progress.finish();
     // Nothing that still waits for a dead server keeps the program from ending.
     runtime.shutdown_background();
+    let report = report?;
 
     let to_stdout = arguments.report.as_deref() == Some(Path::new("-"));
     // What never began has nothing to sum up.

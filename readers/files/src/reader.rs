@@ -443,6 +443,10 @@ impl Reader for FilesReader {
         })
     }
 
+    fn repeats(&self) -> bool {
+        !self.locations.iter().any(|location| location.store.is_local() && is_pipe(&location.path))
+    }
+
     async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>> {
         let source = self.source().await?;
         let mut splits = Vec::new();

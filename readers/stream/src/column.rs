@@ -101,6 +101,20 @@ impl Generator {
         matches!(self.values, Text(_) | Bytes(_) | Long(_) | Double(_) | Bool(_) | Date(_))
     }
 
+    /// Whether values are left to chance.
+    pub(crate) fn is_random(&self) -> bool {
+        use Values as V;
+        matches!(
+            self.values,
+            V::RandomText(..)
+                | V::RandomBytes(..)
+                | V::RandomLong(..)
+                | V::RandomDouble(..)
+                | V::RandomBool(..)
+                | V::RandomDate(..)
+        )
+    }
+
     /// Makes `rows` values; `start` is the number of the first row in the whole job.
     pub(crate) fn make(&self, start: u64, rows: usize, random: &mut StdRng) -> ArrayRef {
         match &self.values {

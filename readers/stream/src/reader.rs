@@ -88,6 +88,10 @@ impl Reader for StreamReader {
         Ok(SourceSchema { columns, tables: vec![table], listed: true, warnings: Vec::new() })
     }
 
+    fn repeats(&self) -> bool {
+        self.seed.is_some() || !self.columns.iter().any(Generator::is_random)
+    }
+
     async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>> {
         let seed = self.seed.unwrap_or_else(rand::random);
         let width = self.row_width() as u64;

@@ -90,6 +90,9 @@ pub struct Setting {
     pub retry: Retry,
     /// How long the run may take, in seconds.
     pub timeout: Option<u64>,
+    /// Whether target and source are compared when the run has succeeded.
+    #[serde(default)]
+    pub verify: bool,
     /// DataX's `common.column.*` formats, as they stand.
     pub column_formats: Value,
 }
@@ -136,6 +139,7 @@ impl Default for Setting {
             error_limit: ErrorLimit::default(),
             retry: Retry::default(),
             timeout: None,
+            verify: false,
             column_formats: Value::Null,
         }
     }

@@ -57,7 +57,7 @@ pub(crate) fn read(parts: &Parts<'_>, notes: &mut Notes) -> Setting {
         parts.setting,
         parts.pointer,
         "setting",
-        &["speed", "errorLimit", "timeZone", "retry", "timeout"],
+        &["speed", "errorLimit", "timeZone", "retry", "timeout", "verify"],
         &[
             ("executeMode", "there is one way to run"),
             ("failoverEnable", "there is one machine"),
@@ -71,6 +71,7 @@ pub(crate) fn read(parts: &Parts<'_>, notes: &mut Notes) -> Setting {
     setting.error_limit = error_limit(&parts.setting["errorLimit"], &child(parts.pointer, "errorLimit"), notes);
     setting.retry = retry(&parts.setting["retry"], &child(parts.pointer, "retry"), notes);
     let timeout = notes.number(&parts.setting["timeout"], &child(parts.pointer, "timeout"), "a number of seconds");
+    setting.verify = notes.boolean(&parts.setting["verify"], &child(parts.pointer, "verify")).unwrap_or(false);
     setting.timeout = timeout.filter(|seconds| *seconds >= 1.0).map(|seconds| seconds as u64);
     setting
 }

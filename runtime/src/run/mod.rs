@@ -6,6 +6,7 @@ mod outcome;
 mod publish;
 mod resume;
 mod split;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -128,7 +129,8 @@ async fn whole(
             run.cancel.cancel();
         })
     });
-    let ended = run.clone().execute(io).await;
+    let mut ended = run.clone().execute(io).await;
+    run.verify(&mut ended).await;
     if let Some(timeout) = timeout {
         timeout.abort();
     }

@@ -50,6 +50,10 @@ pub(crate) enum Command {
     Tables(TablesArguments),
     /// List the runs of this machine, or show one
     Runs(RunsArguments),
+    /// Compare what the targets hold with what the sources have
+    Verify(VerifyArguments),
+    /// Write the mended rows of a quarantine file to the targets of their job
+    Replay(ReplayArguments),
 }
 
 /// `weir run`
@@ -104,6 +108,54 @@ pub(crate) struct RunsArguments {
     /// The folder with the ledger; WEIR_STATE_DIR or the user's state folder by default
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+}
+
+/// `weir verify`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weir verify shop.json
+  weir verify shop.json -p dt=20251031 --sample 10000
+  weir verify shop.json --format json
+
+Exit codes: 0 equal, 1 something differs or cannot be compared, 2 the call or the job file is wrong.")]
+pub(crate) struct VerifyArguments {
+    /// The job file; - is stdin
+    #[arg(value_name = "JOB")]
+    pub job: PathBuf,
+    /// Compare the values of about this many rows of each entry only; all rows are counted
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub sample: Option<u64>,
+    /// How to print the findings
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    #[command(flatten)]
+    pub reading: JobArguments,
+}
+
+/// `weir replay`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weir replay ~/.local/state/weir/quarantine/019a3c5e7d2f7c3f9f1f0f6f3c1d2e3f.jsonl
+  weir replay dirty.jsonl shop.json -p dt=20251031
+  weir replay dirty.jsonl shop.json --error-limit unlimited --quarantine still-dirty.jsonl
+
+The same file is written once, however often it is replayed.")]
+pub(crate) struct ReplayArguments {
+    /// The quarantine file, with its values mended
+    #[arg(value_name = "QUARANTINE")]
+    pub file: PathBuf,
+    /// The job file that the rows are of; by default the one of the run that left them
+    #[arg(value_name = "JOB")]
+    pub job: Option<PathBuf>,
+    /// Write the rows although this file was replayed before
+    #[arg(long)]
+    pub fresh: bool,
+    #[command(flatten)]
+    pub reading: JobArguments,
+    #[command(flatten)]
+    pub running: RunningArguments,
 }
 
 /// `weir plan`

@@ -30,6 +30,7 @@ mod header;
 mod many;
 mod parquet;
 mod plan;
+mod read_back;
 mod recognise;
 mod record;
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub(crate) struct Rules {
     pub(crate) null_format: String,
     pub(crate) encoding: &'static encoding_rs::Encoding,
     pub(crate) date_pattern: Option<Pattern>,
+    /// The same, as the job has it.
+    pub(crate) date_text: Option<String>,
     pub(crate) line_end: String,
     pub(crate) target_size: u64,
     pub(crate) on_empty: OnEmpty,
@@ -124,7 +126,8 @@ impl Rules {
         };
         let text = config.encoding.as_deref().unwrap_or("UTF-8");
         let encoding = encoding(text).map_err(|m| faults.add("/encoding", m)).unwrap_or(encoding_rs::UTF_8);
-        let date = config.date_format.as_ref().or(old_pattern).map(|text| Pattern::new(text));
+        let date_text = config.date_format.as_ref().or(old_pattern).cloned();
+        let date = date_text.as_deref().map(Pattern::new);
         let date_pattern = date.and_then(|p| p.map_err(|m| faults.add("/dateFormat", m)).ok());
         if format == Format::Sql && config.table.is_none() {
             faults.add("/table", "`table` is missing: `sql` files insert into it");
@@ -163,6 +166,7 @@ impl Rules {
             quotes,
             encoding,
             date_pattern,
+            date_text,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::commit;
 use crate::config::Config;
 use crate::header;
 use crate::plan::{Mode, Quotes, Rules};
+use crate::read_back::read_back;
 use crate::record::Records;
 use crate::render::is_renderable;
 use crate::swap;
@@ -188,6 +189,10 @@ impl Writer for FilesWriter {
 
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
         commit::commit(&self.rules, plan, receipts, &self.context.cancel).await
+    }
+
+    fn read_back(&self, plan: &WritePlan, parameters: Parameters) -> Result<Parameters> {
+        read_back(&self.rules, plan, parameters)
     }
 
     async fn abort(&self, plan: &WritePlan, _: &[Receipt]) -> Result<()> {

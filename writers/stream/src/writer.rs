@@ -8,8 +8,8 @@ use serde_json::Value;
 use tokio::fs;
 use weir_core::field::{NATIVE, extension};
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, Faults, Form, PlannedColumn, Receipt, Result, ResultExt, TargetSchema,
-    TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Form, Parameters, PlannedColumn, Receipt, Result,
+    ResultExt, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 
 use crate::config::Config;
@@ -165,6 +165,11 @@ impl Writer for StreamWriter {
             remove(&[folder.join(format!(".{name}.{}", plan.run_id))]).await;
         }
         Ok(())
+    }
+
+    fn read_back(&self, _plan: &WritePlan, _parameters: Parameters) -> Result<Parameters> {
+        let text = "the stream writer keeps no rows that could be read back: there is nothing to verify";
+        Err(Error::new(ErrorKind::Unsupported, text))
     }
 
     fn prints(&self) -> bool {

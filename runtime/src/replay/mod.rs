@@ -1,0 +1,267 @@
+//! `weir replay`: the rows of a quarantine file, mended, written to the job's target.
+//!
+//! The rows become JSON-lines files in the state folder, and those a job of their own, whose run is named after the
+//! quarantine file's content: the same file replayed again is the same run, which has happened. So rows are written
+//! once, by the engine's own means, and what is still wrong with them goes to a new quarantine file.
+
+mod rows;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sha1::{Digest, Sha1};
+use tokio::runtime::Handle;
+use weir_core::{ConnectorContext, Error, ErrorKind, Form, OnTypeLoss, Result, ResultExt, WriteMode};
+
+use self::rows::{Kind, Rows};
+use crate::dirty::{QuarantineRow, Side, create_private};
+use crate::entry::{PlannedEntry, open_all};
+use crate::job::{Endpoint, Entry, Job};
+use crate::ledger::{Ledger, RunStatus};
+use crate::mapping::MappingPair;
+use crate::options::{RunOptions, Start};
+use crate::pipeline::From;
+use crate::plan::context;
+use crate::report::{Report, Status};
+use crate::verify::{appending, plan_again};
+
+/// The plugin that reads the rows.
+const READER: &str = "files";
+
+/// Writes the rows of a quarantine file to the targets of the job they come from: in append mode where the job
+/// overwrites, else in the job's own. `preSql` is not run. Rows that are still refused count against the job's error
+/// limit and go to a new quarantine file.
+///
+/// The same file is written once: a second call reports the first one's run. With [`Start::Fresh`] it is written again.
+///
+/// # Errors
+/// A file that is no quarantine file, or of another job; values that are missing; what keeps the job from being planned.
+/// What goes wrong afterwards is in the report.
+pub async fn replay(job: &Job, file: &Path, options: RunOptions) -> Result<Report> {
+    let text = fs::read(file).context("file", file.display())?;
+    let digest = Sha1::new().chain_update(job.name.as_bytes()).chain_update([0]).chain_update(&text).finalize();
+    let mut run_id = format!("replay-{}", digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>());
+    let state_dir = match (&options.state_dir, options.start) {
+        (Some(folder), Start::Fresh) => {
+            run_id = format!("{run_id}-{}", uuid::Uuid::now_v7().simple());
+            folder.clone()
+        }
+        (Some(folder), _) => folder.clone(),
+        (None, Start::Fresh) => std::env::temp_dir(),
+        (None, _) => {
+            return Err(Error::config(
+                "that a file was replayed is remembered in the state folder: name one, or write the rows in any case (--fresh)",
+            ));
+        }
+    };
+    // Before anything is asked of systems that may have changed since.
+    if let Some(ledger) = Ledger::find_in(&state_dir).await?
+        && let Some(run) = ledger.run(&run_id).await?
+        && run.status == RunStatus::Succeeded
+        && let Some(report) = run.report
+    {
+        return Ok(report);
+    }
+    let rows = parse(&text, file)?;
+    let folder = state_dir.join("replay");
+    let prepared = prepare(job, &rows, &folder, &run_id, &options).await?;
+    let options = RunOptions { run_id: Some(run_id), start: Start::New, limit: None, ..options };
+    let report = crate::run(&prepared.job, options).await;
+    if let Some(quarantine) = &report.quarantine {
+        prepared.name_sources(quarantine)?;
+    }
+    // A run that did not succeed may be taken up again, and reads them then.
+    if report.status == Status::Succeeded {
+        for part in &prepared.parts {
+            let _ = fs::remove_file(&part.file);
+        }
+    }
+    Ok(report)
+}
+
+/// The run whose dirty rows a quarantine file holds.
+///
+/// # Errors
+/// A file that is no quarantine file.
+pub fn quarantined_run(file: &Path) -> Result<String> {
+    let text = fs::read(file).context("file", file.display())?;
+    Ok(parse(&text, file)?.into_iter().next().map(|(_, row)| row.run_id).unwrap_or_default())
+}
+
+/// The rows with the numbers of their lines.
+fn parse(text: &[u8], file: &Path) -> Result<Vec<(usize, QuarantineRow)>> {
+    let mut rows = Vec::new();
+    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let row = serde_json::from_slice(line).map_err(|error| {
+            Error::config(format!("line {} is no row of a quarantine file: {error}", index + 1))
+                .with("file", file.display())
+        })?;
+        rows.push((index + 1, row));
+    }
+    if rows.is_empty() {
+        return Err(Error::config("the quarantine file holds no row").with("file", file.display()));
+    }
+    Ok(rows)
+}
+
+/// A job that is ready to run.
+struct Prepared {
+    job: Job,
+    parts: Vec<Part>,
+}
+
+/// One entry of it.
+struct Part {
+    file: PathBuf,
+    /// The source's label in the quarantine.
+    source: String,
+    /// Whether its columns are the target's.
+    kind: Kind,
+}
+
+async fn prepare(
+    job: &Job,
+    rows: &[(usize, QuarantineRow)],
+    folder: &Path,
+    run_id: &str,
+    options: &RunOptions,
+) -> Result<Prepared> {
+    let mut base = job.clone();
+    base.setting.verify = false;
+    let context = context(&base, options, Handle::current());
+    open_all(&base, &context)?;
+    if !weir_core::readers().iter().any(|plugin| plugin.name == READER) {
+        let text = "replaying takes the files reader, which is not linked into this program";
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
+    let mut planned = Vec::with_capacity(base.entries.len());
+    for entry in &base.entries {
+        planned.push(plan_again(&base, entry, &context).await?);
+    }
+    let mut of_entries: Vec<Vec<&(usize, QuarantineRow)>> = vec![Vec::new(); planned.len()];
+    for row in rows {
+        of_entries[entry_of(&row.1, row.0, &planned)?].push(row);
+    }
+    let mut replayed =
+        Job { name: format!("{} ({run_id})", job.name), entries: Vec::new(), warnings: Vec::new(), ..base.clone() };
+    let mut parts = Vec::new();
+    for ((entry, planned, _), rows) in planned.iter().zip(&of_entries).filter(|(_, rows)| !rows.is_empty()) {
+        let before =
+            |row: &QuarantineRow| !entry.transformers.is_empty() && matches!(row.side, Side::Reader | Side::Transform);
+        let kinds = [Kind::Written, Kind::Read];
+        let first = parts.len();
+        for kind in kinds {
+            let chosen: Vec<_> = rows.iter().filter(|(_, row)| before(row) == (kind == Kind::Read)).copied().collect();
+            let Some((_, one)) = chosen.first() else { continue };
+            let file = folder.join(format!("{run_id}-{}.jsonl", parts.len()));
+            let content = Rows::new(entry, planned, kind, fixed_columns(planned, &context).await?)?;
+            let mut lines = String::new();
+            for (line, row) in chosen {
+                content.write(row, &mut lines).map_err(|error| error.with("line", line))?;
+            }
+            write(&file, &lines)?;
+            parts.push(Part { source: one.source.clone(), file: file.clone(), kind });
+            replayed.entries.push(replaying(entry, planned, kind, &file, content.columns()));
+        }
+        if parts.len() - first == 2 && planned.plan.mode == WriteMode::Upsert {
+            let text = "rows from before and from behind the transformers cannot be merged into one target at once: replay \
+                 those of side `reader` and `transform` from a file of their own";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+    }
+    Ok(Prepared { job: replayed, parts })
+}
+
+/// Whether the target says itself what its columns are.
+async fn fixed_columns(planned: &PlannedEntry, context: &ConnectorContext) -> Result<bool> {
+    Ok(!context.until_cancelled(planned.writer.target()).await?.columns.is_empty())
+}
+
+/// The entry whose run left a row.
+fn entry_of(row: &QuarantineRow, line: usize, planned: &[(Entry, PlannedEntry, bool)]) -> Result<usize> {
+    let to_there = || planned.iter().enumerate().filter(|(_, (_, planned, _))| planned.plan.table == row.target);
+    let from_there = to_there().find(|(_, (_, p, _))| p.source.tables.iter().any(|table| table.name == row.source));
+    let only = || Some(to_there()).filter(|found| found.clone().count() == 1).and_then(|mut found| found.next());
+    from_there.or_else(only).map(|(index, _)| index).ok_or_else(|| {
+        let text =
+            format!("the job moves nothing from {} to {}: name the job that the rows are of", row.source, row.target);
+        Error::config(text).with("line", line)
+    })
+}
+
+/// An entry of the job, from the file.
+fn replaying(entry: &Entry, planned: &PlannedEntry, kind: Kind, file: &Path, columns: Value) -> Entry {
+    let append = planned.plan.mode == WriteMode::Overwrite;
+    let mut entry = if append { appending(entry) } else { entry.clone() };
+    if let Some(parameters) = entry.writer.parameter.as_object_mut() {
+        // It prepares for the whole of the source, often by emptying the table.
+        parameters.shift_remove("preSql");
+    }
+    entry.mapping = planned
+        .plan
+        .columns
+        .iter()
+        .zip(planned.pipeline.columns.iter().zip(&planned.columns))
+        .map(|(to, (from, source))| match (kind, from) {
+            (Kind::Written, _) => MappingPair { from: Some(to.name.clone()), value: None, to: to.name.clone() },
+            (Kind::Read, From::Constant(text)) => {
+                MappingPair { from: None, value: Some(text.as_str().into()), to: to.name.clone() }
+            }
+            (Kind::Read, From::Column(_)) => {
+                MappingPair { from: Some(source.name.clone()), value: None, to: to.name.clone() }
+            }
+        })
+        .collect();
+    if kind == Kind::Written {
+        entry.transformers = Vec::new();
+        // A text says all that it is.
+        entry.on_type_loss = OnTypeLoss::Error;
+    }
+    let parameter = json!({"path": file.display().to_string(), "format": "jsonl", "column": columns});
+    entry.reader =
+        Endpoint { plugin: READER.into(), form: Form::Native, parameter, pointer: entry.reader.pointer.clone() };
+    entry
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut file = create_private(path)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).context("file", path.display())
+}
+
+impl Prepared {
+    /// Gives the rows of a new quarantine file the names of their first sources, so that it can be replayed too.
+    fn name_sources(&self, quarantine: &Path) -> Result<()> {
+        if !quarantine.is_file() {
+            return Ok(());
+        }
+        let text = fs::read(quarantine).context("file", quarantine.display())?;
+        let mut named = String::new();
+        for (_, mut row) in parse(&text, quarantine)? {
+            let part = self
+                .parts
+                .iter()
+                .find(|part| part.file.file_name().is_some_and(|name| row.source.ends_with(&*name.to_string_lossy())));
+            if let Some(part) = part {
+                row.source.clone_from(&part.source);
+                if part.kind == Kind::Written {
+                    // By this the next replay knows that the names are the target's.
+                    row.side = Side::Writer;
+                }
+            }
+            let line =
+                serde_json::to_string(&row).map_err(|error| Error::internal("a row is no JSON").because(error))?;
+            named.push_str(&line);
+            named.push('\n');
+        }
+        let mut beside = quarantine.as_os_str().to_owned();
+        beside.push(".named");
+        let beside = PathBuf::from(beside);
+        write(&beside, &named)?;
+        fs::rename(&beside, quarantine).context("file", quarantine.display())
+    }
+}

@@ -1,0 +1,370 @@
+//! `weir verify`: whether the target holds what the source has, by each side's own values.
+//!
+//! ```text
+//!   source ─▶ reader ─▶ transformers, conversion ─┐              ┌─ equal: done
+//!                                                  ├─▶ buckets ──┤
+//!   target ─▶ reader of the writer's name ─────────┘  (rows, sum) └─ rows of the buckets that differ ─▶ keys
+//! ```
+//!
+//! Rows fall into buckets by the hash of their key; a bucket keeps how many there were and the sum of their hashes, which
+//! depends on no order, so memory is bounded whatever the tables' size. Only buckets that differ are read again, as many
+//! at once as fit, to find the keys; a last reading finds their values.
+
+mod compare;
+mod gather;
+mod hash;
+mod pass;
+mod sides;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use weir_core::{ConnectorContext, Result};
+
+pub(crate) use self::sides::{appending, comparable, plan_again};
+
+use self::compare::{Differences, Found, Hashed, Rule, compare};
+use self::gather::{BUCKETS, Bucket, Gather};
+use self::pass::{Drive, Flow, Held};
+use self::sides::Comparison;
+use crate::entry::open_all;
+use crate::job::{Entry, Job};
+use crate::limit::Limiter;
+
+/// About the most rows that are compared one by one at once, 32 bytes each.
+const ROWS_AT_ONCE: u64 = 2 << 20;
+
+/// How to verify.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyOptions {
+    /// Compare the values of about so many rows, chosen by their keys; all are counted.
+    pub sample: Option<u64>,
+    /// Stops it when it fires.
+    pub cancel: CancellationToken,
+}
+
+/// What verifying a job found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verification {
+    /// The job's name.
+    pub job: String,
+    /// Whether every target holds what it should.
+    pub equal: bool,
+    /// Each entry.
+    pub entries: Vec<EntryVerification>,
+}
+
+/// What verifying one entry found.
+#[derive(Debug, Clone, Serialize)]
+pub struct EntryVerification {
+    /// The source's tables.
+    pub source: String,
+    /// The target table.
+    pub target: String,
+    /// Whether the target holds what it should.
+    pub equal: bool,
+    /// The columns that tell rows apart.
+    pub key: Vec<String>,
+    /// Rows that the source has for the target.
+    pub source_rows: u64,
+    /// Rows that the target has.
+    pub target_rows: u64,
+    /// Rows of the source that cannot be moved: the dirty ones of a run.
+    pub source_left_out: u64,
+    /// Rows of the target that cannot be read.
+    pub target_left_out: u64,
+    /// How many rows of the source had their values compared; `None` for all.
+    pub sampled: Option<u64>,
+    /// Rows of the source that the target lacks.
+    pub missing: Findings,
+    /// Rows whose key both sides have with other values.
+    pub different: Findings,
+    /// Rows that only the target has.
+    pub extra: Findings,
+    /// Whether rows that only the target has are as they should be: the job adds to what is there.
+    pub extra_allowed: bool,
+}
+
+/// How many rows, and some of their keys.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Findings {
+    /// Exactly; of a sample, in the sample.
+    pub rows: u64,
+    /// Up to 20 keys, values by column.
+    pub keys: Vec<Map<String, Value>>,
+}
+
+impl Verification {
+    /// What differs, in a sentence for each entry.
+    pub fn summary(&self) -> String {
+        let all: Vec<_> = self.entries.iter().filter(|entry| !entry.equal).map(EntryVerification::summary).collect();
+        all.join("; ")
+    }
+}
+
+impl Verification {
+    /// Whether all that is wrong is that rows are missing, no more than a run with `dirty` dirty rows left out at its
+    /// targets.
+    pub(crate) fn lacks_only(&self, dirty: u64) -> bool {
+        let before: u64 = self.entries.iter().map(|entry| entry.source_left_out).sum();
+        let missing: u64 = self.entries.iter().map(|entry| entry.missing.rows).sum();
+        let only_missing = |entry: &EntryVerification| {
+            entry.equal
+                || (entry.missing.rows > 0
+                    && entry.different.rows == 0
+                    && entry.target_left_out == 0
+                    && (entry.extra_allowed || entry.extra.rows == 0))
+        };
+        missing <= dirty.saturating_sub(before) && self.entries.iter().all(only_missing)
+    }
+}
+
+impl EntryVerification {
+    /// What was found, in a sentence.
+    pub fn summary(&self) -> String {
+        let Self { source, target, source_rows, target_rows, .. } = self;
+        let mut parts = Vec::new();
+        for (what, found) in [("missing", &self.missing), ("different", &self.different), ("extra", &self.extra)] {
+            if found.rows == 0 || (what == "extra" && self.extra_allowed) {
+                continue;
+            }
+            let key = found.keys.first().map_or_else(String::new, |key| format!(" (first: {})", show_key(key)));
+            parts.push(format!("{} {what}{key}", found.rows));
+        }
+        if self.target_left_out > 0 {
+            parts.push(format!("{} unreadable", self.target_left_out));
+        }
+        let what = if parts.is_empty() { "the numbers of rows differ".into() } else { parts.join(", ") };
+        format!(
+            "{target} is not what {source} has: {what}; {source_rows} rows at the source, {target_rows} at the target"
+        )
+    }
+}
+
+/// A key as people read it: `id=5, line=2`.
+pub fn show_key(key: &Map<String, Value>) -> String {
+    let mut shown: Vec<String> = Vec::with_capacity(key.len());
+    for (name, value) in key {
+        let text = value.as_str().map_or_else(|| "NULL".to_owned(), str::to_owned);
+        let cut = text.char_indices().nth(60).map_or(text.clone(), |(end, _)| format!("{}…", &text[..end]));
+        shown.push(format!("{name}={cut}"));
+    }
+    shown.join(", ")
+}
+
+/// Compares what the targets of a job hold with what its sources have now. Reads only.
+///
+/// # Errors
+/// A source that gives other rows each time, a target that cannot be read, and whatever keeps either from being read.
+pub async fn verify(job: &Job, options: &VerifyOptions) -> Result<Verification> {
+    let context = ConnectorContext {
+        cancel: options.cancel.clone(),
+        io: Handle::current(),
+        form: weir_core::Form::Native,
+        time_zone: job.at.timezone(),
+        shared: Default::default(),
+    };
+    open_all(job, &context)?;
+    let limiter = Arc::new(Limiter::new(job.setting.rows_per_second, job.setting.bytes_per_second));
+    let mut entries = Vec::with_capacity(job.entries.len());
+    for (index, entry) in job.entries.iter().enumerate() {
+        let verified = verify_entry(job, entry, options, &context, &limiter).await;
+        entries.push(verified.map_err(|error| if job.entries.len() > 1 { error.with("entry", index) } else { error })?);
+    }
+    Ok(Verification { job: job.name.clone(), equal: entries.iter().all(|entry| entry.equal), entries })
+}
+
+async fn verify_entry(
+    job: &Job,
+    entry: &Entry,
+    options: &VerifyOptions,
+    context: &ConnectorContext,
+    limiter: &Arc<Limiter>,
+) -> Result<EntryVerification> {
+    let comparison = sides::prepare(job, entry, context).await?;
+    let Comparison { common, sides, .. } = &comparison;
+    let drive = Drive { common, context, limiter: limiter.clone(), retry: job.setting.retry };
+    let source = Held::begin(&sides.0, &drive).await.map_err(|error| error.with("side", "source"))?;
+    let target = Held::begin(&sides.1, &drive).await.map_err(|error| error.with("side", "target"))?;
+    let mut seen = match options.sample {
+        None => compare_all(&source, &target, &drive).await?,
+        Some(rows) => compare_sample(&source, &target, rows, &drive).await?,
+    };
+    let (missing, different, extra) = names(&source, &target, &seen.differences, &drive).await?;
+    let exact = common.rule == Rule::Exact;
+    if !exact && seen.sampled.is_some() {
+        // Of a sample it is known only what the source has.
+        seen.differences.extra = Found::default();
+    }
+    let Seen { flows, differences, sampled } = seen;
+    let numbers = match common.rule {
+        Rule::Exact => flows.0.rows == flows.1.rows,
+        Rule::Contains => flows.0.rows <= flows.1.rows,
+        Rule::Upsert | Rule::Present => true,
+    };
+    let equal = numbers
+        && differences.missing.count == 0
+        && differences.different.count == 0
+        && (!exact || (differences.extra.count == 0 && flows.1.left_out == 0));
+    let findings = |found: &Found, keys| Findings { rows: found.count, keys };
+    Ok(EntryVerification {
+        equal,
+        key: common.key.iter().map(|index| common.fields[*index].name().clone()).collect(),
+        source_rows: flows.0.rows,
+        target_rows: flows.1.rows,
+        source_left_out: flows.0.left_out,
+        target_left_out: flows.1.left_out,
+        sampled,
+        missing: findings(&differences.missing, missing),
+        different: findings(&differences.different, different),
+        extra: findings(&differences.extra, extra),
+        extra_allowed: !exact,
+        source: comparison.source_label.clone(),
+        target: comparison.target_label.clone(),
+    })
+}
+
+/// What the passes found.
+struct Seen {
+    flows: (Flow, Flow),
+    differences: Differences,
+    sampled: Option<u64>,
+}
+
+async fn compare_all(source: &Held<'_>, target: &Held<'_>, drive: &Drive<'_>) -> Result<Seen> {
+    let (ours, our_flow) = source.pass(Gather::buckets(), drive).await?;
+    let (theirs, their_flow) = target.pass(Gather::buckets(), drive).await?;
+    let mut differences = Differences::default();
+    let (Gather::Buckets(ours), Gather::Buckets(theirs)) = (ours, theirs) else {
+        return Ok(Seen { flows: (our_flow, their_flow), differences, sampled: None });
+    };
+    let exact = drive.common.rule == Rule::Exact;
+    for wanted in rounds(&ours, &theirs, exact) {
+        let wanted = Arc::new(wanted);
+        let rows = |known| Gather::Rows { wanted: wanted.clone(), known, rows: Vec::new(), others: 0 };
+        let ours = rows_of(source.pass(rows(None), drive).await?.0).0;
+        let known = (!exact).then(|| sorted_keys(&ours));
+        let (theirs, others) = rows_of(target.pass(rows(known), drive).await?.0);
+        differences.extra.count += others;
+        compare_rows(ours, theirs, drive.common.rule, &mut differences);
+    }
+    Ok(Seen { flows: (our_flow, their_flow), differences, sampled: None })
+}
+
+async fn compare_sample(source: &Held<'_>, target: &Held<'_>, rows: u64, drive: &Drive<'_>) -> Result<Seen> {
+    let wanted = usize::try_from(rows).unwrap_or(usize::MAX / 4).min(usize::MAX / 4);
+    let sample = Gather::Sample { wanted, most: u128::MAX, rows: Vec::new() };
+    let (ours, our_flow) = source.pass(sample, drive).await?;
+    let most = match &ours {
+        Gather::Sample { most, .. } => *most,
+        _ => u128::MAX,
+    };
+    let ours = rows_of(ours).0;
+    let same = match drive.common.rule {
+        Rule::Exact => Gather::Sample { wanted: usize::MAX / 4, most, rows: Vec::new() },
+        _ => Gather::Rows {
+            wanted: Arc::new((0..BUCKETS).collect()),
+            known: Some(sorted_keys(&ours)),
+            rows: Vec::new(),
+            others: 0,
+        },
+    };
+    let (theirs, their_flow) = target.pass(same, drive).await?;
+    let sampled = Some(ours.len() as u64);
+    let mut differences = Differences::default();
+    compare_rows(ours, rows_of(theirs).0, drive.common.rule, &mut differences);
+    Ok(Seen { flows: (our_flow, their_flow), differences, sampled })
+}
+
+/// The buckets that differ, as many together as fit into memory.
+fn rounds(ours: &[Bucket], theirs: &[Bucket], exact: bool) -> Vec<HashSet<usize>> {
+    let mut rounds: Vec<HashSet<usize>> = Vec::new();
+    let mut rows = u64::MAX;
+    for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate().filter(|(_, (ours, theirs))| ours != theirs) {
+        // Where the target may hold more, only what has a key of the source is kept.
+        let more = ours.rows + if exact { theirs.rows } else { ours.rows };
+        rows = rows.saturating_add(more);
+        if rows > ROWS_AT_ONCE {
+            rounds.push(HashSet::new());
+            rows = more;
+        }
+        if let Some(round) = rounds.last_mut() {
+            round.insert(index);
+        }
+    }
+    rounds
+}
+
+fn rows_of(gather: Gather) -> (Vec<Hashed>, u64) {
+    match gather {
+        Gather::Rows { rows, others, .. } => (rows, others),
+        Gather::Sample { rows, .. } => (rows, 0),
+        _ => Default::default(),
+    }
+}
+
+fn sorted_keys(rows: &[Hashed]) -> Arc<Vec<u128>> {
+    let mut keys: Vec<u128> = rows.iter().map(|row| row.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    Arc::new(keys)
+}
+
+fn compare_rows(mut ours: Vec<Hashed>, mut theirs: Vec<Hashed>, rule: Rule, found: &mut Differences) {
+    compare(&mut ours, &mut theirs, rule, found);
+}
+
+type Keys = Vec<Map<String, Value>>;
+
+/// The values of the keys that were found missing, different and extra.
+async fn names(
+    source: &Held<'_>,
+    target: &Held<'_>,
+    differences: &Differences,
+    drive: &Drive<'_>,
+) -> Result<(Keys, Keys, Keys)> {
+    let Differences { missing, different, extra } = differences;
+    let ours = named(source, missing.keys.iter().chain(&different.keys), drive).await?;
+    let theirs = named(target, extra.keys.iter(), drive).await?;
+    let of = |found: &Found, names: &std::collections::HashMap<u128, Map<String, Value>>| {
+        let mut keys: Keys = found.keys.iter().filter_map(|key| names.get(key).cloned()).collect();
+        keys.sort_by_key(show_key);
+        keys
+    };
+    Ok((of(missing, &ours), of(different, &ours), of(extra, &theirs)))
+}
+
+async fn named(
+    side: &Held<'_>,
+    keys: impl Iterator<Item = &u128>,
+    drive: &Drive<'_>,
+) -> Result<std::collections::HashMap<u128, Map<String, Value>>> {
+    let wanted: HashSet<u128> = keys.copied().collect();
+    if wanted.is_empty() {
+        return Ok(Default::default());
+    }
+    let gather = Gather::Names { wanted: Arc::new(wanted), key: drive.common.key.clone(), found: Default::default() };
+    match side.pass(gather, drive).await?.0 {
+        Gather::Names { found, .. } => Ok(found),
+        _ => Ok(Default::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_that_differ_are_read_in_rounds_that_fit() {
+        let bucket = |rows| Bucket { rows, sum: 0 };
+        let ours = [bucket(10), bucket(ROWS_AT_ONCE), bucket(5), bucket(0), bucket(7)];
+        let theirs = [bucket(10), bucket(0), bucket(4), bucket(1), bucket(7)];
+        let found = rounds(&ours, &theirs, true);
+        assert_eq!(found, [HashSet::from([1]), HashSet::from([2, 3])]);
+        assert!(rounds(&ours, &ours, true).is_empty());
+    }
+}
