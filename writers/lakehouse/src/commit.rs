@@ -164,7 +164,7 @@ pub(crate) fn ensure_unchanged(table: &DeltaTable, state: &State) -> Result<()> 
     if let Some(added) = schema.fields().find(|f| !f.nullable && state.field(&f.name).is_none()) {
         return altered(format!("column `{}` is new and takes no NULL", added.name));
     }
-    if snapshot.metadata().partition_columns() != &state.partition_columns {
+    if snapshot.metadata().partition_columns() != state.partition_columns {
         return altered("it is partitioned by other columns".into());
     }
     Ok(())
