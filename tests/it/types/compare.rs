@@ -59,7 +59,7 @@ impl Way<'_> {
             Class::Number | Class::Json => other,
             Class::Single | Class::Double => matches!(self.target, Target::Database(_)),
             // SQLite has no type for times: their texts are written in one way.
-            Class::Date | Class::Time | Class::Timestamp | Class::Instant => system == System::Sqlite,
+            Class::Date | Class::Time | Class::Timestamp | Class::Instant | Class::Duration => system == System::Sqlite,
             _ => false,
         };
         let reached = match self.target {

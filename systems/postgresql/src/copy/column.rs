@@ -317,14 +317,14 @@ impl Cells {
                 var.end();
             }
             Self::Date(values) => {
-                values.push(temporal::date(i32::from_be_bytes(fixed(bytes)?)).map_err(|t| no_form(&t))?);
+                values.push(temporal::canonical_date(i32::from_be_bytes(fixed(bytes)?)).map_err(|t| no_form(&t))?);
             }
             Self::Time(values) => match i64::from_be_bytes(fixed(bytes)?) {
                 time if (0..temporal::DAY).contains(&time) => values.push(time),
                 _ => return Err(no_form("24:00:00")),
             },
             Self::Timestamp(values) => {
-                values.push(temporal::timestamp(i64::from_be_bytes(fixed(bytes)?)).map_err(|t| no_form(&t))?);
+                values.push(temporal::canonical_timestamp(i64::from_be_bytes(fixed(bytes)?)).map_err(|t| no_form(&t))?);
             }
             Self::Uuid(values) => values.extend_from_slice(&fixed::<16>(bytes)?),
             Self::List(offsets, child, _) => {

@@ -1,7 +1,7 @@
 //! Dates, timestamps and intervals: PostgreSQL counts from 2000, Arrow from 1970.
 //!
-//! Canonical dates and timestamps are those of the years 0001 to 9999, which every system and text form can hold;
-//! others (and the infinities) are refused by name here and pass in native or text form.
+//! Dates and timestamps up to the year 9999 have a canonical form, those before year 1 too: a target that has no such year
+//! says so itself. Later ones and the infinities are refused by name and pass in native or text form.
 
 /// Days from 1970-01-01 to 2000-01-01.
 pub const EPOCH_DAYS: i32 = 10_957;
@@ -48,6 +48,23 @@ pub fn timestamp(micros: i64) -> Result<i64, String> {
             }
         }),
     }
+}
+
+/// As [`date`], of years before 1 too.
+///
+/// # Errors
+/// Infinities and years after 9999: the value's text.
+pub fn canonical_date(days: i32) -> Result<i32, String> {
+    date(days).or_else(|text| if days < 0 && days != i32::MIN { Ok(days + EPOCH_DAYS) } else { Err(text) })
+}
+
+/// As [`timestamp`], of years before 1 too.
+///
+/// # Errors
+/// Infinities and years after 9999: the value's text.
+pub fn canonical_timestamp(micros: i64) -> Result<i64, String> {
+    timestamp(micros)
+        .or_else(|text| if micros < 0 && micros != i64::MIN { Ok(micros + EPOCH_MICROS) } else { Err(text) })
 }
 
 fn time_text(micros: i64) -> String {
@@ -228,6 +245,10 @@ mod tests {
         assert_eq!(date(-730_119), Ok(-719_162));
         assert_eq!(date(-730_120), Err("0001-12-31 BC".into()));
         assert_eq!(date(LAST_DAY - EPOCH_DAYS + 1), Err("10000-01-01".into()));
+        assert_eq!((canonical_date(-730_120), canonical_date(i32::MIN)), (Ok(-719_163), Err("-infinity".into())));
+        assert_eq!(canonical_date(LAST_DAY - EPOCH_DAYS + 1), Err("10000-01-01".into()));
+        assert_eq!(canonical_timestamp(-730_120 * DAY), Ok(-719_163 * DAY));
+        assert_eq!(canonical_timestamp(i64::MIN), Err("-infinity".into()));
         assert_eq!(timestamp(0), Ok(EPOCH_MICROS));
         assert_eq!(timestamp(i64::MIN), Err("-infinity".into()));
         assert_eq!(timestamp(-730_120 * DAY + 1), Err("0001-12-31 00:00:00.000001 BC".into()));
