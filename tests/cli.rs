@@ -76,7 +76,7 @@ fn scratch() -> tempfile::TempDir {
 fn every_command_explains_itself_with_examples() {
     let folder = scratch();
     let all = ok(folder.path(), &["--help"]).out;
-    for command in ["run", "plan", "check", "connectors", "copy", "new", "tables"] {
+    for command in ["run", "plan", "check", "connectors", "copy", "new", "tables", "runs", "verify", "replay"] {
         assert!(all.contains(&format!("\n  {command} ")), "{all}");
         let help = ok(folder.path(), &[command, "--help"]).out;
         assert!(help.contains("Examples:") && help.contains(&format!("weir {command} ")), "{help}");
@@ -312,6 +312,48 @@ fn a_wrong_call_begins_no_run_and_leaves_no_report() {
     std::fs::remove_file(folder.path().join("report.json")).unwrap();
     fails(folder.path(), &["run", "job.json", "--report", "report.json"], 2, &["word"]);
     assert!(folder.path().join("report.json").exists());
+}
+
+#[test]
+#[cfg(feature = "files")]
+fn targets_are_verified_and_mended_rows_are_replayed_once() {
+    let folder = scratch();
+    let here = folder.path();
+    std::fs::write(here.join("in.csv"), "id,n\n1,10\n2,x\n3,30\n").unwrap();
+    let columns = json!([{"name": "id", "type": "long"}, {"name": "n", "type": "long"}]);
+    let job = json!({"job": {"setting": {"errorLimit": "unlimited"}, "content": [{
+        "reader": {"name": "files", "parameter": {"path": "${file}", "column": columns}},
+        "writer": {"name": "sqlite", "parameter": {"path": "shop.db", "table": "t"}}}]}});
+    std::fs::write(here.join("job.json"), job.to_string()).unwrap();
+    ok(here, &["run", "job.json", "-p", "file=in.csv", "--report", "report.json"]);
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(here.join("report.json")).unwrap()).unwrap();
+    let found = ok(here, &["verify", "job.json", "-p", "file=in.csv"]);
+    assert!(
+        found.out.contains("in.csv → t: equal") && found.out.contains("1 more that cannot be moved"),
+        "{}",
+        found.out
+    );
+
+    // The job and its parameters are those of the run that left the rows.
+    let dirty = report["quarantine"].as_str().unwrap();
+    let mended = std::fs::read_to_string(dirty).unwrap().replace("\"x\"", "\"20\"");
+    std::fs::write(dirty, mended).unwrap();
+    for _ in 0..2 {
+        let replayed = ok(here, &["replay", dirty, "--report", "-"]);
+        let report: Value = serde_json::from_str(&replayed.out).unwrap();
+        assert_eq!((&report["rows_written"], &report["status"]), (&json!(1), &json!("succeeded")), "{report:#}");
+    }
+    std::fs::write(here.join("in.csv"), "id,n\n1,10\n2,20\n3,31\n4,40\n").unwrap();
+    let found = call(here, &["verify", "job.json", "-p", "file=in.csv", "--format", "json"]);
+    assert_eq!(found.code, Some(1), "{}", found.err);
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    let entry = &found["entries"][0];
+    assert_eq!((&found["equal"], &entry["source_rows"], &entry["target_rows"]), (&json!(false), &json!(4), &json!(3)));
+    // No keys on either side: a changed row is a missing one.
+    assert_eq!(entry["missing"]["rows"], 2, "{entry:#}");
+    fails(here, &["replay", "in.csv"], 2, &["line 1", "quarantine"]);
+    fails(here, &["replay", "nothing.jsonl"], 2, &["nothing.jsonl"]);
+    fails(here, &["replay", dirty, "job.json", "--limit", "1"], 2, &["--limit"]);
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn float_hash(value: f64) -> u64 {
     let value = match value {
         nan if nan.is_nan() => f64::NAN,
         // Both zeros are one number.
-        zero if zero == 0.0 => 0.0,
+        0.0 => 0.0,
         other => other,
     };
     bytes_hash(&value.to_bits().to_le_bytes())
