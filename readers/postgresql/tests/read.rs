@@ -191,7 +191,7 @@ async fn a_snapshot_shows_one_moment_in_ranges_of_pages() {
     assert_eq!(read_with(&reader, options.clone()).await.unwrap().rows(), 20_000);
     database.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'").await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(read_with(&reader, options).await.err().unwrap().kind(), ErrorKind::Conflict);
+    assert_eq!(read_with(&reader, options).await.err().unwrap().kind(), ErrorKind::SnapshotLost);
 }
 
 #[tokio::test]
