@@ -113,17 +113,20 @@ pub(super) fn run_rows(
     let report = report?;
 
     let to_stdout = arguments.report.as_deref() == Some(Path::new("-"));
+    let mut printed = Ok(());
     // What never began has nothing to sum up.
     if !arguments.logging.quiet && report.exit_code() != 2 {
         // Where a writer prints rows, a program reads them.
         if rows_on_stdout || to_stdout {
             output::note(&summary::summary(&report, Paint::stderr()));
         } else {
-            output::print(&summary::summary(&report, Paint::stdout()))?;
+            printed = output::print(&summary::summary(&report, Paint::stdout()));
         }
     }
     show_failures(&report);
     let written = arguments.report.as_deref().map_or(Ok(()), |path| deliver(&report, path));
+    // Where one of the two finds no room, the other may.
+    let written = printed.and(written);
     let code = match (report.status, signals.code()) {
         (Status::Succeeded, _) | (_, None) => report.exit_code(),
         (_, Some(code)) => code,

@@ -17,6 +17,8 @@ pub struct OwnServer {
     server: Arc<Server>,
     folder: PathBuf,
     child: Option<Child>,
+    /// What its command gets beside the usual.
+    arguments: Vec<String>,
 }
 
 impl OwnServer {
@@ -25,6 +27,14 @@ impl OwnServer {
     /// # Errors
     /// Why it does not start, or what to install.
     pub fn start(family: Family) -> Result<Self, String> {
+        Self::start_with(family, &[])
+    }
+
+    /// Starts one with more arguments; PostgreSQL or MariaDB.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(family: Family, arguments: &[String]) -> Result<Self, String> {
         let kind: &'static dyn Kind = match family {
             Family::PostgreSql => &postgresql::PostgreSql,
             Family::MariaDb => &mariadb::MariaDb,
@@ -39,7 +49,7 @@ impl OwnServer {
         kind.initialise(&folder)?;
         let users = std::fs::File::create(folder.join("users")).map_err(|e| e.to_string())?;
         let server = Arc::new(Server { family, running: Running { port, pid: 0, _users: users } });
-        let mut own = Self { kind, server, folder, child: None };
+        let mut own = Self { kind, server, folder, child: None, arguments: arguments.to_vec() };
         own.restart()?;
         Ok(own)
     }
@@ -94,6 +104,7 @@ impl OwnServer {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log"));
         Command::new(&command[0])
             .args(&command[1..])
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.map_err(|e| e.to_string())?)

@@ -24,6 +24,9 @@ use crate::split::{Part, splits};
 /// also bounds what lies in memory undecoded.
 const ROWS_AT_ONCE: usize = 64;
 
+/// How long a split waits for a lock on a table, unless the job's session says otherwise.
+const LOCK_WAIT: &str = "5s";
+
 /// Reads the tables or queries of a job.
 pub struct PostgresqlReader {
     pub(crate) config: PostgresqlReaderConfig,
@@ -230,6 +233,13 @@ async fn begin(session: &mut Session, request: &ReadRequest, endpoint: usize) ->
         )
         .because(error),
     })?;
+    // Our snapshot's own session locks the tables. Whoever wants to alter one waits for that, and we would wait for
+    // them in turn, for ever: the server sees no deadlock, for we wait for ourselves outside of it.
+    let wait = format!(
+        "SELECT set_config('lock_timeout', CASE WHEN setting = '0' THEN '{LOCK_WAIT}' ELSE setting || unit END, true) \
+         FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'"
+    );
+    session.execute(&wait).await?;
     Ok(())
 }
 

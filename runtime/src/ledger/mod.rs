@@ -110,11 +110,14 @@ impl Ledger {
         query.fetch_optional(&mut *connection).await.map_err(failed)?.as_ref().map(run_of).transpose()
     }
 
-    /// The last run of a job, by the job's name or its file.
+    /// The last run of a job, by the job's name or its file. One that did not succeed comes before all others: there is
+    /// one at most, and the time of day must not hide it, for clocks go back.
     pub async fn last_run(&self, job: &str) -> Result<Option<RunRecord>> {
         let mut connection = self.connection.lock().await;
-        let query =
-            sqlx::query("SELECT * FROM runs WHERE job = ?1 OR path = ?1 ORDER BY started_at DESC, run_id DESC LIMIT 1");
+        let query = sqlx::query(
+            "SELECT * FROM runs WHERE job = ?1 OR path = ?1 \
+             ORDER BY status IN ('succeeded', 'abandoned'), started_at DESC, run_id DESC LIMIT 1",
+        );
         query.bind(job).fetch_optional(&mut *connection).await.map_err(failed)?.as_ref().map(run_of).transpose()
     }
 

@@ -36,6 +36,10 @@ pub fn from_sqlx(error: sqlx::Error) -> Error {
 
 fn of_io(error: std::io::Error) -> Error {
     use std::io::ErrorKind as Io;
+    // So the TLS library says what is wrong with a certificate: trying again does not mend it.
+    if error.kind() == Io::InvalidData {
+        return of_tls(error.to_string());
+    }
     let message = match error.kind() {
         Io::ConnectionRefused => "the server refuses connections: is it running, and is the port right?",
         Io::TimedOut => "the server did not answer in time: check host, port and firewall",
@@ -61,7 +65,9 @@ fn of_tls(reason: String) -> Error {
 
 fn of_server(code: u16, message: &str) -> Error {
     let (kind, remedy) = match code {
-        1045 | 1698 | 1862 | 3118 | 3955 | 4151 => (ErrorKind::Denied, "check username and password"),
+        // The server does not tell a login that must use TLS from a wrong password.
+        1045 => (ErrorKind::Denied, "check username and password, and whether the login needs TLS (sslMode)"),
+        1698 | 1862 | 3118 | 3955 | 4151 => (ErrorKind::Denied, "check username and password"),
         1044 => (ErrorKind::Denied, "grant the user access to the database"),
         1142 | 1143 | 1227 | 1370 | 1410 => (ErrorKind::Denied, "grant the missing privilege"),
         1130 | 1129 => (ErrorKind::Denied, "the server does not let this machine in: allow the host for the user"),

@@ -22,6 +22,8 @@ pub fn map(error: sqlx::Error) -> Error {
         return of_server(db);
     }
     match error {
+        // So the TLS library says what is wrong with a certificate.
+        sqlx::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => of_tls(&e.to_string()),
         sqlx::Error::Io(e) => {
             let message = match e.kind() {
                 std::io::ErrorKind::ConnectionRefused => {
@@ -39,14 +41,7 @@ pub fn map(error: sqlx::Error) -> Error {
             };
             Error::new(ErrorKind::Unreachable, message).because(e)
         }
-        sqlx::Error::Tls(e) => Error::new(
-            ErrorKind::Unreachable,
-            format!(
-                "TLS with the PostgreSQL server failed ({e}): check sslmode and sslrootcert, and whether the server has TLS on"
-            ),
-        )
-        .retryable(false)
-        .because(e),
+        sqlx::Error::Tls(e) => of_tls(&e.to_string()),
         sqlx::Error::Configuration(e) => Error::config(format!("the connection options are wrong: {e}")),
         sqlx::Error::Protocol(text) => {
             Error::new(ErrorKind::Unreachable, format!("the PostgreSQL connection is out of step: {text}"))
@@ -56,6 +51,17 @@ pub fn map(error: sqlx::Error) -> Error {
         }
         other => Error::new(ErrorKind::Remote, "the PostgreSQL driver failed").because(other),
     }
+}
+
+/// Trying again mends no certificate.
+fn of_tls(reason: &str) -> Error {
+    Error::new(
+        ErrorKind::Unreachable,
+        format!(
+            "TLS with the PostgreSQL server failed ({reason}): check sslmode and sslrootcert, and whether the server has TLS on"
+        ),
+    )
+    .retryable(false)
 }
 
 fn of_server(db: &PgDatabaseError) -> Error {
