@@ -5,6 +5,8 @@ mod bad_input;
 mod datax;
 mod docs;
 mod engine;
+#[cfg(all(feature = "cli", unix))]
+mod hostile;
 mod orders;
 mod reference;
 mod registry;

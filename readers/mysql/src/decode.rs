@@ -263,4 +263,114 @@ mod tests {
         assert!(decoder("tinyint", ZeroDate::Error).append(Some(b"128")).is_err());
         assert!(decoder("varchar(9)", ZeroDate::Error).append(Some(b"\xff")).is_err());
     }
+
+    /// A small generator (SplitMix64: Steele, Lea and Flood, 2014).
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            z ^ (z >> 31)
+        }
+
+        fn below(&mut self, bound: usize) -> usize {
+            (self.next() % bound.max(1) as u64) as usize
+        }
+    }
+
+    const TYPES: &[&str] = &[
+        "tinyint",
+        "smallint",
+        "mediumint",
+        "int",
+        "bigint",
+        "tinyint unsigned",
+        "smallint unsigned",
+        "int unsigned",
+        "bigint unsigned",
+        "bit(1)",
+        "bit(64)",
+        "float",
+        "double",
+        "decimal(10,2)",
+        "decimal(38,38)",
+        "decimal(65,30)",
+        "date",
+        "year",
+        "datetime(6)",
+        "timestamp",
+        "time(6)",
+        "varchar(9)",
+        "varbinary(9)",
+        "json",
+        "uuid",
+        "point",
+        "vector(2)",
+        "enum('a')",
+    ];
+
+    const PIECES: &[&[u8]] = &[
+        b"-",
+        b"+",
+        b".",
+        b"e",
+        b"E",
+        b":",
+        b" ",
+        b"T",
+        b"0",
+        b"00",
+        b"9",
+        b"0000-00-00",
+        b"9999-12-31",
+        b"23:59:59",
+        b"838:59:59",
+        b".999999",
+        b"99999999999999999999",
+        b"1",
+        b"\0",
+        b"\xff",
+        b"\xc3\xa9",
+        b"nan",
+        b"inf",
+        b"1e308",
+        b"-0",
+        b"/",
+        b"2024-02-30",
+        b"18446744073709551615",
+        b"-9223372036854775808",
+        b"\0\0\0\0",
+    ];
+
+    /// Whatever a server says, a cell is a value or a reason, and the column stays as long as the others.
+    #[test]
+    fn cells_of_random_bytes_are_values_or_reasons() {
+        let (mut good, mut bad) = (0, 0);
+        for seed in 0..60_000u64 {
+            let mut random = Random(seed);
+            let text = TYPES[random.below(TYPES.len())];
+            let zero_date = if random.below(2) == 0 { ZeroDate::Null } else { ZeroDate::Error };
+            let mut decoder = decoder(text, zero_date);
+            let cells: Vec<Option<Vec<u8>>> = (0..random.below(5))
+                .map(|_| match random.below(5) {
+                    0 => None,
+                    1 => Some((0..random.below(30)).map(|_| random.next() as u8).collect()),
+                    _ => Some((0..random.below(6)).flat_map(|_| PIECES[random.below(PIECES.len())].to_vec()).collect()),
+                })
+                .collect();
+            let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let kept = cells.iter().filter(|cell| decoder.append(cell.as_deref()).is_ok()).count();
+                let array = decoder.finish();
+                assert_eq!(array.len(), cells.len());
+                assert!(array.get_array_memory_size() < 1 << 20);
+                kept
+            }));
+            let Ok(kept) = decoded else { panic!("seed {seed}: {text} {cells:02x?}") };
+            (good, bad) = (good + kept, bad + cells.len() - kept);
+        }
+        assert!(good > 20_000 && bad > 20_000, "{good} values, {bad} reasons");
+    }
 }

@@ -1,0 +1,199 @@
+//! Limits that are kept, and memory that stays bounded.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use weir::{Event, Observer, Quarantine, RunOptions};
+use weir_plugins_test::proxy::Proxy;
+use weir_plugins_test::servers;
+
+use super::Place;
+use crate::support::{job_of, load, with_channels};
+
+/// Rows and bytes so far, each time the run tells them.
+#[derive(Default)]
+struct Meter {
+    begun: Mutex<Option<Instant>>,
+    told: Mutex<Vec<(f64, u64, u64)>>,
+}
+
+impl Observer for Meter {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::SplitStarted { .. } => {
+                self.begun.lock().unwrap().get_or_insert_with(Instant::now);
+            }
+            Event::Progress { total, .. } => {
+                if let Some(begun) = *self.begun.lock().unwrap() {
+                    let seconds = begun.elapsed().as_secs_f64();
+                    self.told.lock().unwrap().push((seconds, total.rows_read, total.bytes_read));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Runs an endless job of three channels for ten seconds; what it read by when.
+async fn ten_seconds(speed: Value) -> Vec<(f64, u64, u64)> {
+    let column = json!([{"incr": "1,1", "type": "long"}, {"random": "20,80", "type": "string"}]);
+    let from = json!({"column": column, "sliceRecordCount": 1_000_000_000});
+    let mut job = job_of("stream", from, "stream", json!({}));
+    job["job"]["setting"]["speed"] = speed;
+    let meter = Arc::new(Meter::default());
+    let options = RunOptions { observer: meter.clone(), quarantine: Quarantine::Off, ..RunOptions::default() };
+    let cancel = options.cancel.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(10_600)).await;
+        cancel.cancel();
+    });
+    weir::run(&load(&job), options).await;
+    let mut told = meter.told.lock().unwrap().clone();
+    // What is told once more at the end belongs to no moment.
+    told.pop();
+    told.retain(|(seconds, ..)| *seconds <= 10.3);
+    told
+}
+
+/// The rate over all ten seconds and over each single one, the first included, is within 3 % of the limit; a single second
+/// may be off by one burst more, 100 ms worth.
+fn is_kept(told: &[(f64, u64)], limit: f64) {
+    let (seconds, amount) = *told.last().unwrap();
+    assert!(seconds > 9.5, "only {seconds} s");
+    let off = amount as f64 / seconds / limit;
+    assert!(off <= 1.03, "{amount} in {seconds} s is {off} of the limit");
+    for (at, amount) in told {
+        let most = limit * at * 1.03 + limit * 0.12;
+        assert!(*amount as f64 <= most, "{amount} after {at} s, at most {most} allowed");
+    }
+    // What a starved thread did not move in time it may not make up for: bursts are short.
+    if let Some(load) = load_of_others() {
+        return weir_plugins_test::not_run(&format!(
+            "the machine is too busy (load {load}) to see that a limit is used up"
+        ));
+    }
+    assert!(off >= 0.97, "{amount} in {seconds} s is {off} of the limit");
+    for (at, amount) in told.iter().filter(|(at, _)| *at >= 0.5) {
+        let (expected, found) = (limit * at, *amount as f64);
+        let slack = limit * at * 0.03 + limit * 0.12;
+        assert!((found - expected).abs() <= slack, "{found} after {at} s, expected {expected}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_rows_is_kept_by_three_channels_from_the_first_second_on() {
+    let told = ten_seconds(json!({"channel": 3, "record": 20_000})).await;
+    is_kept(&told.iter().map(|(at, rows, _)| (*at, *rows)).collect::<Vec<_>>(), 20_000.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_bytes_is_kept_by_three_channels_from_the_first_second_on() {
+    let told = ten_seconds(json!({"channel": 3, "byte": 1_500_000})).await;
+    is_kept(&told.iter().map(|(at, _, bytes)| (*at, *bytes)).collect::<Vec<_>>(), 1_500_000.0);
+}
+
+/// The load, where it is more than the processors can bear.
+fn load_of_others() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let load: f64 = text.split_whitespace().next()?.parse().ok()?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Some(load).filter(|load| *load > 1.5 * processors as f64)
+}
+
+/// Runs the job in a process of its own; its peak of resident memory in MB.
+fn peak(job: &Value) -> f64 {
+    let place = Place::new();
+    place.job(job);
+    let mut run = place.start(&["run", "job.json", "--quiet"]);
+    let status = format!("/proc/{}/status", run.child.id());
+    let mut peak = 0.0f64;
+    let code = loop {
+        if let Some(line) =
+            std::fs::read_to_string(&status).unwrap_or_default().lines().find(|l| l.starts_with("VmHWM:"))
+        {
+            let kilobytes: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+            peak = peak.max(kilobytes / 1024.0);
+        }
+        if let Some(status) = run.child.try_wait().unwrap() {
+            break status.code();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(code, Some(0), "{}", std::fs::read_to_string(&run.err).unwrap());
+    peak
+}
+
+fn is_bounded(name: &str, job: Value, channels: usize) {
+    let begun = Instant::now();
+    let peak = peak(&with_channels(job, channels));
+    let most = 256.0 + 32.0 * channels as f64;
+    println!("{name}, {channels} channels: {peak:.0} of {most} MB in {:.1} s", begun.elapsed().as_secs_f64());
+    assert!(peak < most, "{name}: {peak:.0} MB, {most} allowed");
+}
+
+/// Two million narrow rows in all.
+fn narrow(channels: usize) -> Value {
+    let column = json!([{"incr": "1,1", "type": "long"}, {"random": "1,1000000", "type": "long"}, {"random": "3,12", "type": "string"}]);
+    json!({"column": column, "sliceRecordCount": 2_000_000 / channels})
+}
+
+/// Rows of 100 KB.
+fn wide(rows: usize, channels: usize) -> Value {
+    let column = json!([{"incr": "1,1", "type": "long"}, {"value": "wide row ".repeat(11_400), "type": "string"}]);
+    json!({"column": column, "sliceRecordCount": rows / channels})
+}
+
+#[test]
+fn memory_is_bounded_whatever_the_table_into_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let parquet = |name: &str| json!({"path": folder.path().join(name), "format": "parquet", "writeMode": "truncate"});
+    let csv = |name: &str| json!({"path": folder.path().join(name), "format": "csv", "writeMode": "truncate"});
+    is_bounded("narrow rows into Parquet", job_of("stream", narrow(2), "files", parquet("narrow")), 2);
+    is_bounded("wide rows into Parquet", job_of("stream", wide(20_000, 2), "files", parquet("wide")), 2);
+    is_bounded("wide rows into CSV", job_of("stream", wide(4_000, 2), "files", csv("csv")), 2);
+    let lake = json!({"path": folder.path().join("lake"), "writeMode": "append"});
+    is_bounded("narrow rows into Delta", job_of("stream", narrow(2), "lakehouse", lake), 2);
+}
+
+/// What was written wide is read again: values that a dictionary holds once are all there in a batch.
+#[test]
+#[ignore = "the Parquet reader's batches are bounded in rows and not yet in bytes: 2 GB"]
+fn memory_is_bounded_when_wide_rows_come_from_parquet() {
+    let folder = tempfile::tempdir().unwrap();
+    let wide_rows = parquet_in(&folder);
+    let mut to = wide_rows.clone();
+    to["writeMode"] = json!("truncate");
+    is_bounded("wide rows into Parquet", job_of("stream", wide(20_000, 2), "files", to), 2);
+    is_bounded("wide rows from Parquet", job_of("files", wide_rows, "stream", json!({})), 2);
+}
+
+fn parquet_in(folder: &tempfile::TempDir) -> Value {
+    json!({"path": folder.path().join("wide"), "format": "parquet"})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_bounded_whatever_the_table_into_databases() {
+    let postgresql = servers::postgresql().await.fresh_database("memory").await;
+    let mariadb = servers::mariadb().await.fresh_database("memory").await;
+    let proxy = Proxy::start(postgresql.port()).await.unwrap();
+    proxy.delay(Duration::from_millis(15));
+    let slow = postgresql.url().replace(&format!(":{}/", postgresql.port()), &format!(":{}/", proxy.port()));
+    let (fast, mysql) = (postgresql.url(), mariadb.url());
+    tokio::task::spawn_blocking(move || {
+        let to = |url: &str, table: &str| json!({"url": url, "table": table});
+        is_bounded("narrow rows into PostgreSQL", job_of("stream", narrow(3), "postgresql", to(&fast, "narrow")), 3);
+        is_bounded("wide rows into PostgreSQL", job_of("stream", wide(6_000, 3), "postgresql", to(&fast, "wide")), 3);
+        is_bounded(
+            "wide rows into a slow PostgreSQL",
+            job_of("stream", wide(900, 3), "postgresql", to(&slow, "slow")),
+            3,
+        );
+        is_bounded("wide rows from PostgreSQL", job_of("postgresql", to(&fast, "wide"), "stream", json!({})), 3);
+        is_bounded("narrow rows from PostgreSQL", job_of("postgresql", to(&fast, "narrow"), "stream", json!({})), 3);
+        is_bounded("wide rows into MariaDB", job_of("stream", wide(2_000, 2), "mysql", to(&mysql, "wide")), 2);
+        is_bounded("wide rows from MariaDB", job_of("mysql", to(&mysql, "wide"), "stream", json!({})), 2);
+    })
+    .await
+    .unwrap();
+}
