@@ -106,6 +106,17 @@ impl Run {
         }
     }
 
+    /// Whether the target holds splits for good that nobody here has a receipt of; yes where it does not tell.
+    pub(super) async fn may_have_landed(&self, index: usize, entry: &PlannedEntry, context: &ConnectorContext) -> bool {
+        let endpoint = &self.job.entries[index].writer;
+        let stop = CancellationToken::new();
+        let fresh = ConnectorContext { cancel: stop.clone(), form: endpoint.form, ..context.clone() };
+        let asking = async { endpoint.open_writer(&fresh)?.recorded(&entry.plan).await };
+        let recorded = tokio::time::timeout(CLEAN_UP, asking).await;
+        stop.cancel();
+        !matches!(recorded, Ok(Ok(recorded)) if recorded.receipts.is_empty())
+    }
+
     /// Lets the targets drop their records of the run, which are needed no more. What fails leaves a few rows of litter
     /// there, and nothing that a user must know.
     pub(super) async fn forget(&self, plans: Vec<(usize, WritePlan)>) {

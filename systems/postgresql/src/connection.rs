@@ -188,6 +188,8 @@ fn options(url: &PgUrl, host: &str, port: u16) -> Result<PgConnectOptions> {
         options = options.ssl_mode(mode.parse().map_err(map)?);
     }
     if let Some(file) = &url.ssl_root_cert {
+        std::fs::File::open(file)
+            .map_err(|error| Error::config(format!("sslrootcert {file} cannot be read")).because(error))?;
         options = options.ssl_root_cert(file);
     }
     if let Some(file) = &url.ssl_cert {
