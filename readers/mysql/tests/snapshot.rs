@@ -217,7 +217,7 @@ async fn a_lost_connection_is_no_other_moment(database: Database) {
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unreachable, true), "{error:?}");
     for _ in 0..2 {
         let error = read_with(&reader, options(&guard, 1)).await.err().unwrap();
-        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Conflict, false), "{error:?}");
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::SnapshotLost, false), "{error:?}");
         assert!(error.message().contains("snapshot was lost"), "{error}");
     }
 }

@@ -416,7 +416,7 @@ async fn a_lost_connection_is_replaced_only_while_nobody_wrote() {
     assert_eq!(of_snapshot(&reader, &split[0], &guard).await, [1]);
     assert_eq!(fail().await.kind(), ErrorKind::Cancelled);
     let error = fail().await;
-    assert!(error.kind() == ErrorKind::Conflict && error.message().contains("run again"), "{error}");
+    assert!(error.kind() == ErrorKind::SnapshotLost && error.message().contains("run again"), "{error}");
 }
 
 /// A channel whose other end is gone.

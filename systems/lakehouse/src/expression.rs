@@ -9,6 +9,8 @@ use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -37,7 +39,14 @@ impl Computed {
         // `now()` is a constant from here on.
         let mut state = context.state();
         let options = Arc::clone(state.config_options());
-        state.execution_props_mut().mark_start_execution(options);
+        state.execution_props_mut().mark_start_execution(Arc::clone(&options));
+        let simplifying = SimplifyContext::builder()
+            .with_schema(Arc::new(df_schema.clone()))
+            .with_config_options(options)
+            .with_query_execution_start_time(state.execution_props().query_execution_start_time)
+            .build();
+        let simplifier = ExprSimplifier::new(simplifying);
+        let expression = simplifier.simplify(simplifier.coerce(expression, &df_schema)?)?;
         let physical = state.create_physical_expr(expression, &df_schema)?;
         let data_type = physical.data_type(df_schema.as_arrow())?;
         Ok(Self { physical, data_type, columns })

@@ -104,7 +104,7 @@ async fn fresh_starts_over_knowingly() {
     place.landed(2);
     first.kill();
     let landed: u64 = sqlite_row(&place.path("to.db"), "SELECT '' || count(*) FROM t").await.parse().unwrap();
-    assert!(landed >= 2 * ROWS && landed < ALL, "{landed}");
+    assert!((2 * ROWS..ALL).contains(&landed), "{landed}");
     let report = place.report(&["-p", "word=second", "--fresh"]);
     assert_eq!(report["rows_written"], json!(ALL));
     assert_eq!(target(&place).await.split(' ').next().unwrap(), (landed + ALL).to_string());

@@ -177,7 +177,9 @@ fn session(publication: &Publication, join: Join) -> Result<SessionContext> {
     options.execution.parquet.schema_force_view_types = false;
     options.optimizer.prefer_hash_join = join == Join::Hash;
     // Each partition has sorts of its own, and each sort keeps something back for its last step.
-    let partitions = (memory / PARTITION_MEMORY).clamp(1, options.execution.target_partitions);
+    // DataFusion merges sorted sides only where there are two or more of them.
+    let fewest = if join == Join::Sort { 2 } else { 1 };
+    let partitions = (memory / PARTITION_MEMORY).clamp(fewest, options.execution.target_partitions.max(fewest));
     options.execution.target_partitions = partitions;
     options.execution.sort_spill_reservation_bytes = memory / partitions / 16;
     // Rows may be wide, and every operator holds a few batches that it does not account for.
