@@ -98,7 +98,7 @@ async fn objects_are_created_once() {
     let receipt = task(writer.as_ref(), &made, 0, &batch).await.0;
     let again = attempt(writer.as_ref(), &made, 0, 2, &batch).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Conflict, "{}", again.full());
-    assert_eq!(writer.recorded(&made).await.unwrap().receipts, [receipt.clone()]);
+    assert_eq!(writer.recorded(&made).await.unwrap().receipts, std::slice::from_ref(&receipt));
     writer.abort(&made, &[]).await.unwrap();
     assert!(writer.recorded(&made).await.unwrap().receipts.is_empty());
     assert!(
