@@ -182,8 +182,10 @@ fn session(publication: &Publication, join: Join) -> Result<SessionContext> {
     let partitions = (memory / PARTITION_MEMORY).clamp(fewest, options.execution.target_partitions.max(fewest));
     options.execution.target_partitions = partitions;
     options.execution.sort_spill_reservation_bytes = memory / partitions / 16;
-    // Rows may be wide, and every operator holds a few batches that it does not account for.
-    options.set("datafusion.execution.batch_size", "1024").map_err(unreadable)?;
+    // Rows may be wide, and every operator holds a few batches that it does not account for; a sort cannot begin with less
+    // than one batch.
+    let rows = if join == Join::Sort { "256" } else { "1024" };
+    options.set("datafusion.execution.batch_size", rows).map_err(unreadable)?;
     drop(state);
     Ok(context)
 }
