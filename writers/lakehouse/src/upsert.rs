@@ -45,7 +45,10 @@ pub(crate) async fn merge(publication: &Publication, staged: &[Add]) -> Result<M
     match try_merge(publication, staged, Join::Hash).await {
         Err(Fault::Other(error)) if is_out_of_memory(&error) => {
             tracing::debug!("the merge sorts both sides, for its hash table is larger than `mergeMemory`");
-            try_merge(publication, staged, Join::Sort).await
+            match try_merge(publication, staged, Join::Sort).await {
+                Err(Fault::Other(error)) if is_out_of_memory(&error) => Err(Fault::Other(too_little_memory(error))),
+                done => done,
+            }
         }
         done => done,
     }
@@ -231,12 +234,14 @@ fn column(table: &str, name: &str) -> Expr {
     Expr::Column(Column::new(Some(table), name))
 }
 
+fn too_little_memory(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    let message = "the merge does not find its way with so little memory: raise `mergeMemory`";
+    Error::new(ErrorKind::Io, message).because(error)
+}
+
 fn unreadable(error: DataFusionError) -> Error {
     match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => {
-            let message = "the merge does not find its way with so little memory: raise `mergeMemory`";
-            Error::new(ErrorKind::Io, message).because(error)
-        }
+        DataFusionError::ResourcesExhausted(_) => too_little_memory(error),
         _ => Error::new(ErrorKind::Data, "the staged rows cannot be read").because(error),
     }
 }

@@ -287,12 +287,17 @@ async fn a_table_that_changed_its_columns_meanwhile_is_refused() {
 async fn a_merge_keeps_to_its_memory_and_one_row_of_each_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("table");
-    let parameters = json!({"writeMode": "upsert", "mergeMemory": 16 << 20});
+    let with = |megabytes: u64| json!({"writeMode": "upsert", "mergeMemory": megabytes << 20});
+    let parameters = with(48);
     let wide = "x".repeat(800);
-    // Twice the memory and more, half of the keys new, some of them twice.
+    // More than the memory, half of the keys new, some of them twice.
     run(&path, parameters.clone(), "one", &[numbers(0..40_000, &wide)]).await.unwrap();
     let split = |end: &str| numbers(20_000..40_000, &format!("{wide}{end}"));
     let batches = [split("first"), numbers(40_000..60_000, &wide), split("last")];
+    // What does not go with so little says so, and changes nothing.
+    let error = run(&path, with(8), "little", &batches).await.unwrap_err();
+    assert!(error.message().contains("mergeMemory"), "{error:?}");
+    assert_eq!(read(&path, json!({})).await.unwrap().num_rows(), 40_000);
     let done = run(&path, parameters, "two", &batches).await.unwrap();
     assert_eq!(done.rows, Some(40_000), "{}", done.description);
     let back = read(&path, json!({"column": ["id", "right(text, 4)"]})).await.unwrap();
