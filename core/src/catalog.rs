@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{Error, ErrorKind, Result, TableDescription};
 
 /// Lists what a system holds, for `weir tables` and whole-database jobs.
 #[async_trait]
@@ -11,6 +11,25 @@ pub trait Catalog: Send + Sync {
     /// Tables and views that the user may see, in name order, system schemas and Weir's own `weir_*` tables left out.
     /// `pattern` is a glob over the name as [`TableInfo::name`] shows it (`*` any text, `?` one character).
     async fn tables(&self, pattern: Option<&str>) -> Result<Vec<TableInfo>>;
+
+    /// Everything that a whole-database job may select: the same objects as [`tables`](Self::tables), of all databases and
+    /// schemas that the connection reaches, with their names in parts. One read of the catalogue, however many there are.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) by default.
+    async fn objects(&self) -> Result<Objects> {
+        Err(Error::new(ErrorKind::Unsupported, "whole-database jobs cannot list what this system holds"))
+    }
+
+    /// The structure of these objects, in their order, by as many queries as for one of them. An object that is gone is
+    /// left out.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) by default.
+    async fn describe(&self, names: &[ObjectName]) -> Result<Vec<TableDescription>> {
+        let _ = names;
+        Err(Error::new(ErrorKind::Unsupported, "whole-database jobs cannot read the structure of this system's tables"))
+    }
 }
 
 /// A table as a catalogue lists it.
@@ -24,4 +43,62 @@ pub struct TableInfo {
     pub rows: Option<u64>,
     /// Estimated bytes on disk.
     pub bytes: Option<u64>,
+}
+
+/// What a connection reaches.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Objects {
+    /// The connection's own database, where it has one: what a pattern without this part means.
+    pub database: Option<String>,
+    /// The connection's own schema, in systems that have schemas inside of databases.
+    pub schema: Option<String>,
+    /// Tables, views and the like, in name order.
+    pub list: Vec<Object>,
+}
+
+/// One table, view or the like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// Its name.
+    pub name: ObjectName,
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Estimated rows.
+    pub rows: Option<u64>,
+    /// Estimated bytes on disk.
+    pub bytes: Option<u64>,
+}
+
+/// The parts of a name, as the system has them: unquoted, in its own spelling.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectName {
+    /// The database: MySQL's database, the one that PostgreSQL and SQL Server are connected to, the stem of SQLite's file.
+    pub database: String,
+    /// The schema inside the database; `None` in systems that have none (MySQL, SQLite).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// The table.
+    pub table: String,
+}
+
+impl std::fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.", self.database)?;
+        if let Some(schema) = &self.schema {
+            write!(f, "{schema}.")?;
+        }
+        f.write_str(&self.table)
+    }
+}
+
+/// What an object is. Whole-database jobs take tables, and the others only when asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectKind {
+    /// A table, partitioned ones as a whole.
+    Table,
+    /// A view, materialised or not.
+    View,
+    /// What lives elsewhere: foreign and virtual tables.
+    Other,
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::field::{NATIVE, extension, type_text};
-use crate::{Account, Check, DirtyRow, Parameters, Receipt, Result, TargetSchema};
+use crate::{Account, Check, DirtyRow, Parameters, Receipt, Result, TableDescription, TargetSchema};
 
 /// A target as one job sees it: one table, folder or stream.
 ///
@@ -171,6 +171,9 @@ pub struct WriteRequest {
     pub source: String,
     /// What to do with a column that could only be written with a loss in every value.
     pub on_type_loss: OnTypeLoss,
+    /// The source table's structure, columns by their names at the target: what a table to be created takes over besides
+    /// types, keys and comments. Only whole-database jobs have it.
+    pub described: Option<TableDescription>,
 }
 
 /// A column that the job maps onto the target.

@@ -108,6 +108,7 @@ async fn plan_open(
         columns: offers.clone(),
         source: source.tables.first().map(|t| t.name.clone()).unwrap_or_default(),
         on_type_loss: entry.on_type_loss,
+        described: entry.table.as_ref().map(|table| table.described.clone()),
     };
     let plan = context.until_cancelled(writer.plan(&request)).await?;
     if plan.columns.len() != offers.len() {

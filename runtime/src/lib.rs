@@ -23,6 +23,7 @@
 
 mod check;
 mod convert;
+pub mod database;
 mod dirty;
 mod entry;
 pub mod job;

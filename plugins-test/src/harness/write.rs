@@ -183,6 +183,7 @@ pub async fn plan_for(writer: &Arc<dyn Writer>, schema: &SchemaRef, options: &Wr
         columns: columns_of(schema),
         source: "source".into(),
         on_type_loss: options.on_type_loss,
+        described: None,
     };
     let planning = writer.clone();
     let plan = control(async move {

@@ -145,6 +145,7 @@ impl<'a> Loader<'a> {
             empty_as_null: keys.empty_as_null.unwrap_or(writer.form == Form::DataX),
             source_zone,
             target_zone: keys.time_zone,
+            table: None,
             reader,
             writer,
         })

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weir_core::{Form, OnTypeLoss};
 
+use crate::database::TableJob;
 use crate::mapping::MappingPair;
 use crate::transform::TransformerSpec;
 
@@ -59,6 +60,9 @@ pub struct Entry {
     /// Whose clocks the target's zone-less times show (`timeZone` of the writer), if it says so.
     #[serde(default)]
     pub target_zone: Option<String>,
+    /// In a whole-database job: which of its tables this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Box<TableJob>>,
 }
 
 /// A connector and its parameters.

@@ -37,6 +37,7 @@ async fn plan(writer: &Arc<dyn Writer>, run_id: &str) -> Result<WritePlan> {
         columns: vec![column],
         source: "test".into(),
         on_type_loss: OnTypeLoss::Error,
+        described: None,
     };
     writer.plan(&request).await
 }

@@ -36,6 +36,7 @@ fn request(schema: &Schema, run_id: &str) -> WriteRequest {
         columns: schema.fields().iter().map(column).collect(),
         source: "test".into(),
         on_type_loss: OnTypeLoss::Error,
+        described: None,
     }
 }
 

@@ -33,6 +33,7 @@ async fn plan(writer: &dyn Writer) -> WritePlan {
         columns: vec![column],
         source: "stream".into(),
         on_type_loss: OnTypeLoss::Error,
+        described: None,
     };
     writer.plan(&request).await.unwrap()
 }

@@ -53,6 +53,7 @@ pub async fn plan(writer: &dyn Writer, batch: &RecordBatch, run_id: &str) -> Res
         columns: columns.collect(),
         source: "test".into(),
         on_type_loss: OnTypeLoss::Error,
+        described: None,
     };
     writer.plan(&request).await
 }

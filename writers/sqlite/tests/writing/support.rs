@@ -94,6 +94,7 @@ pub fn request(schema: &Schema, key: Option<&str>, run: &str) -> WriteRequest {
         columns: columns.collect(),
         source: "test".into(),
         on_type_loss: OnTypeLoss::Error,
+        described: None,
     }
 }
 
