@@ -30,6 +30,22 @@ pub trait Catalog: Send + Sync {
         let _ = names;
         Err(Error::new(ErrorKind::Unsupported, "whole-database jobs cannot read the structure of this system's tables"))
     }
+
+    /// Begins one snapshot for all readers of these tables that are opened with the same
+    /// [`ConnectorContext::shared`](crate::ConnectorContext), and lasts until its `hold` is dropped; `connections` of them read
+    /// at once. `None`, by default, where each reader sees to itself.
+    async fn snapshot(&self, tables: &[ObjectName], connections: usize) -> Result<Option<SourceSnapshot>> {
+        let _ = (tables, connections);
+        Ok(None)
+    }
+}
+
+/// A snapshot of a whole source. What is wrong with one table (it is locked, or gone) is told by the reader of that table.
+pub struct SourceSnapshot {
+    /// For the plan and the report.
+    pub description: String,
+    /// Whatever keeps it alive.
+    pub hold: Box<dyn std::any::Any + Send + Sync>,
 }
 
 /// A table as a catalogue lists it.
@@ -52,6 +68,8 @@ pub struct Objects {
     pub database: Option<String>,
     /// The connection's own schema, in systems that have schemas inside of databases.
     pub schema: Option<String>,
+    /// Whether names that differ only in the case of letters are one.
+    pub ignores_case: bool,
     /// Tables, views and the like, in name order.
     pub list: Vec<Object>,
 }

@@ -1,14 +1,26 @@
 //! How connectors take part in whole-database jobs. A crate submits one of these beside its plugin, under the plugin's name.
 
-use crate::{Faults, ObjectName, Parameters, Result};
+use crate::{Faults, ObjectName, Parameters, Result, WriteMode};
 
 /// A source of whole databases: its plugin also has a catalogue with [`objects`](crate::Catalog::objects).
 pub struct DatabaseReader {
     /// The plugin's name.
     pub name: &'static str,
-    /// The parameters with which the plugin reads these tables as one: those that the job gives for the source, with the
-    /// tables named as the plugin wants them. Several places are shards on several servers; each has one table or more.
-    pub parameters: fn(shards: &[Shard<'_>]) -> Result<Parameters>,
+    /// The parameters with which the plugin reads these tables as one, each of them one of the reader's
+    /// [`tables`](crate::SourceSchema::tables), in this order.
+    pub parameters: fn(&SourceTables<'_>) -> Result<Parameters>,
+}
+
+/// What one entry of a whole-database job reads: one table, or several of equal columns.
+pub struct SourceTables<'a> {
+    /// The tables by the places they are in. Several places are shards on several servers; each has a table at least.
+    pub shards: &'a [Shard<'a>],
+    /// Only these columns, by their names at the source; all of them when empty.
+    pub columns: &'a [String],
+    /// A condition in the source's own words.
+    pub condition: Option<&'a str>,
+    /// The column by which large tables are cut.
+    pub split_key: Option<&'a str>,
 }
 
 /// Tables of one place.
@@ -23,13 +35,30 @@ pub struct Shard<'a> {
 pub struct DatabaseWriter {
     /// The plugin's name.
     pub name: &'static str,
-    /// The parameters with which the plugin writes one table, out of those that the job gives for the target.
+    /// The parameters with which the plugin writes one table.
     ///
     /// # Errors
-    /// What is wrong with the name.
-    pub parameters: fn(target: &Parameters, name: &TargetName) -> Result<Parameters, Faults>,
+    /// What the target cannot do: a partition where there are none, a mode that it does not have.
+    pub parameters: fn(&TargetTable<'_>) -> Result<Parameters, Faults>,
     /// What names it takes.
     pub names: NameRules,
+}
+
+/// What one entry of a whole-database job writes.
+pub struct TargetTable<'a> {
+    /// The parameters that the job gives for the target.
+    pub target: &'a Parameters,
+    /// The table.
+    pub name: &'a TargetName,
+    /// How rows meet what the table holds.
+    pub mode: WriteMode,
+    /// The columns by which rows are told apart, by their names at the target; empty for a keyless table.
+    pub key: &'a [String],
+    /// A column with one value for the whole run, by which the table is partitioned.
+    pub partition: Option<(&'a str, &'a str)>,
+    /// Whether the rows are those of several tables that were not one, so that one key may come twice: an upsert must not
+    /// let one row take another one's place.
+    pub merged: bool,
 }
 
 /// A table of the target.
@@ -63,8 +92,6 @@ pub struct NameRules {
     pub ignores_case: bool,
     /// Whether it has namespaces at all (SQLite has none).
     pub schemas: bool,
-    /// Whether namespaces are made by the job when missing (folders are; schemas are too where the login may).
-    pub makes_schemas: bool,
 }
 
 impl NameRules {

@@ -52,11 +52,14 @@ mod writer;
 pub mod zone;
 
 pub use batch::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, batch_bytes, slice_rows};
-pub use catalog::{Catalog, Object, ObjectKind, ObjectName, Objects, TableInfo};
+pub use catalog::{Catalog, Object, ObjectKind, ObjectName, Objects, SourceSnapshot, TableInfo};
 pub use channel::{BatchReceiver, BatchSender};
 pub use config::{Fault, Faults};
 pub use context::{ConnectorContext, Form, Shared};
-pub use database::{DatabaseReader, DatabaseWriter, NameRules, Shard, TargetName, database_reader, database_writer};
+pub use database::{
+    DatabaseReader, DatabaseWriter, NameRules, Shard, SourceTables, TargetName, TargetTable, database_reader,
+    database_writer,
+};
 pub use describe::{ColumnDefault, ColumnDescription, ForeignKey, Identity, TableDescription, UniqueKey};
 pub use dirty::{Bisect, DirtyRow, Refusal, bisect, row_values};
 pub use error::{Error, ErrorKind, Result, ResultExt};

@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Check, CheckOutcome, ConnectorContext, ErrorKind, Faults, Form, Result};
 
+use crate::database::Only;
 use crate::entry::open_all;
 use crate::job::{self, DataSources, Endpoint, Job, LoadOptions, Plugin, Side, find_plugin};
 
@@ -38,6 +39,48 @@ pub async fn check(job: &Job, cancel: CancellationToken) -> Result<Vec<EndCheck>
         open_all(job, &context(&entry.reader))?;
     }
     let mut found = Vec::new();
+    if let Some(database) = &job.database {
+        for source in &database.sources {
+            let catalog = source.endpoint.open_catalog_in(&context(&source.endpoint))?;
+            let listed = catalog.objects().await.map(|objects| format!("{} tables and views", objects.list.len()));
+            found.push(EndCheck {
+                end: "source",
+                connector: source.endpoint.plugin.clone(),
+                pointer: source.endpoint.pointer.clone(),
+                checks: vec![Check::of(format!("catalogue of {}", source.name), listed)],
+            });
+        }
+        // The target is looked at for the first table: rights and address are the same for all.
+        let (job, expansion) = match crate::database::expanded(job, &Only::All, &context(&database.target)).await {
+            Ok(expanded) => expanded,
+            Err(error) => {
+                found.push(EndCheck {
+                    end: "source",
+                    connector: database.target.plugin.clone(),
+                    pointer: "/objects".into(),
+                    checks: vec![Check::of("selection", Err::<String, _>(error))],
+                });
+                return Ok(found);
+            }
+        };
+        let selected = format!("{} ({} cannot be mapped)", expansion.selected, expansion.failed.len());
+        found.push(EndCheck {
+            end: "source",
+            connector: database.sources.first().map(|source| source.endpoint.plugin.clone()).unwrap_or_default(),
+            pointer: "/objects".into(),
+            checks: vec![Check::of("selection", Ok(selected))],
+        });
+        if let Some(entry) = job.entries.first() {
+            let writer = entry.writer.open_writer(&context(&entry.writer))?;
+            found.push(EndCheck {
+                end: "target",
+                connector: entry.writer.plugin.clone(),
+                pointer: entry.writer.pointer.clone(),
+                checks: writer.check().await,
+            });
+        }
+        return Ok(found);
+    }
     for entry in &job.entries {
         let reader = entry.reader.open_reader(&context(&entry.reader))?;
         found.push(EndCheck {

@@ -58,8 +58,11 @@ pub enum Side {
 pub struct DirtyRows {
     run_id: String,
     limit: ErrorLimit,
-    count: AtomicU64,
+    /// Rows that count against the limit: of the whole job, or of each entry.
+    counts: Vec<AtomicU64>,
     file: Option<PathBuf>,
+    /// Held while the parts are joined into the file.
+    joining: Mutex<()>,
     parts: Mutex<BTreeMap<(usize, u32), Part>>,
     observer: Arc<dyn Observer>,
 }
@@ -73,16 +76,28 @@ struct Part {
 }
 
 impl DirtyRows {
-    /// For a run; `file` is where the rows are to end, `None` to keep none.
-    pub fn new(run_id: &str, limit: ErrorLimit, file: Option<PathBuf>, observer: Arc<dyn Observer>) -> Arc<Self> {
+    /// For a run; `limits` is 1 for one limit for all entries, else the number of entries, each of which has its own; `file`
+    /// is where the rows are to end, `None` to keep none.
+    pub fn new(
+        run_id: &str,
+        limit: ErrorLimit,
+        limits: usize,
+        file: Option<PathBuf>,
+        observer: Arc<dyn Observer>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             run_id: run_id.to_owned(),
             limit,
-            count: AtomicU64::new(0),
+            counts: std::iter::repeat_with(AtomicU64::default).take(limits.max(1)).collect(),
             file,
+            joining: Mutex::default(),
             parts: Mutex::default(),
             observer,
         })
+    }
+
+    fn count(&self, entry: usize) -> &AtomicU64 {
+        self.counts.get(entry).unwrap_or(&self.counts[0])
     }
 
     fn parts(&self) -> MutexGuard<'_, BTreeMap<(usize, u32), Part>> {
@@ -98,7 +113,7 @@ impl DirtyRows {
     /// The attempt that landed is another one, or one of an earlier process: its rows are in the part `name`.
     pub fn keep(&self, entry: usize, split: u32, counts: Counts, name: Option<&str>) {
         let file = self.file.as_ref().zip(name).map(|(file, name)| file.with_file_name(name));
-        self.count.fetch_add(counts.rows_dirty, Relaxed);
+        self.count(entry).fetch_add(counts.rows_dirty, Relaxed);
         self.count_instead((entry, split), Arc::new(Counters::of(counts)), file);
     }
 
@@ -114,7 +129,7 @@ impl DirtyRows {
         let mut parts = self.parts();
         let mut superseded = Vec::new();
         if let Some(earlier) = parts.remove(&split) {
-            self.count.fetch_sub(earlier.counters.rows_dirty.load(Relaxed), Relaxed);
+            self.count(split.0).fetch_sub(earlier.counters.rows_dirty.load(Relaxed), Relaxed);
             superseded = earlier.superseded;
             superseded.extend(earlier.file.filter(|earlier| Some(earlier) != file.as_ref()));
         }
@@ -149,6 +164,7 @@ impl DirtyRows {
     /// [`Io`](ErrorKind::Io); the parts stay then.
     pub fn join(&self) -> Result<Option<PathBuf>> {
         let Some(path) = &self.file else { return Ok(None) };
+        let _alone = self.joining.lock().unwrap_or_else(|poison| poison.into_inner());
         let parts: Vec<PathBuf> = self.parts().values().filter_map(|part| part.file.clone()).collect();
         if parts.is_empty() {
             return Ok(None);
@@ -216,7 +232,7 @@ impl DirtyPart {
     pub fn add(&self, side: Side, row: DirtyRow) -> Result<()> {
         self.rows.observer.event(&Event::Dirty { table: &self.origin.source, row: &row });
         self.counters.rows_dirty.fetch_add(1, Relaxed);
-        let count = self.rows.count.fetch_add(1, Relaxed) + 1;
+        let count = self.rows.count(self.origin.entry).fetch_add(1, Relaxed) + 1;
         let limit = self.rows.limit.record;
         let over = limit.filter(|most| count > *most).map(|most| {
             let of_column = row.column.as_ref().map_or_else(String::new, |c| format!("column {c}: "));
@@ -326,7 +342,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("q/run.jsonl");
         let limit = ErrorLimit { record: Some(1), percentage: None };
-        let rows = DirtyRows::new("run", limit, Some(file.clone()), Arc::new(Silent));
+        let rows = DirtyRows::new("run", limit, 1, Some(file.clone()), Arc::new(Silent));
         let first = rows.part(origin(0, 1), Arc::default());
         first.add(Side::Reader, row("forgotten")).unwrap();
         let second = rows.part(origin(0, 2), Arc::default());
@@ -346,7 +362,7 @@ mod tests {
     #[test]
     fn a_percentage_alone_is_checked_at_the_end() {
         let limit = ErrorLimit { record: None, percentage: Some(0.1) };
-        let rows = DirtyRows::new("run", limit, None, Arc::new(Silent));
+        let rows = DirtyRows::new("run", limit, 1, None, Arc::new(Silent));
         assert!(rows.check_percentage(10, 100).is_ok());
         assert!(rows.check_percentage(11, 100).is_err());
         assert!(rows.check_percentage(0, 0).is_ok());

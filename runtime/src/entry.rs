@@ -102,7 +102,13 @@ async fn plan_open(
     };
     let options = convert.options()?;
     let transformers = compile_transformers(entry, &source, &options)?;
-    let offers = offers(&source, &mapping, transformers.as_ref(), &options);
+    let mut offers = offers(&source, &mapping, transformers.as_ref(), &options);
+    if let Some(table) = &entry.table {
+        // By what rows are told apart is decided for the table as a whole.
+        for column in &mut offers {
+            column.key = (1..).zip(&table.key).find(|(_, key)| **key == column.name).map(|(position, _)| position);
+        }
+    }
     let request = WriteRequest {
         run_id: run_id.to_owned(),
         columns: offers.clone(),
@@ -121,7 +127,7 @@ async fn plan_open(
         source.warnings.iter().chain(&mapping.warnings).chain(&plan.warnings).cloned().collect();
     let (pipeline, columns) = choose(entry, &source, &mapping, transformers.as_ref(), &offers, &plan, convert)?;
     // What a task would stumble over, a constant that does not fit say, is known before anything is written.
-    Pipeline::new(&pipeline, &plan).map_err(|error| error.with("table", &plan.table))?;
+    Pipeline::new(&pipeline, &plan, None).map_err(|error| error.with("table", &plan.table))?;
     for (from, to) in columns.iter().zip(&plan.columns) {
         if let Some(warning) = &to.warning {
             warnings.push(format!("column {}: {warning}", to.name));
@@ -170,6 +176,14 @@ fn offers(
             name: mapped.target.clone(),
             offers: vec![constant_field(&mapped.target)],
             source_type: format!("constant '{text}'"),
+            nullable: false,
+            key: None,
+            comment: None,
+        },
+        MappedSource::PerTable(_) => MappedColumn {
+            name: mapped.target.clone(),
+            offers: vec![constant_field(&mapped.target)],
+            source_type: "one constant a table".into(),
             nullable: false,
             key: None,
             comment: None,
@@ -238,7 +252,7 @@ fn choose(
                 vec![&read[*index].field]
             }
             MappedSource::Column(index) => order(&source.columns[*index], &offer.offers),
-            MappedSource::Constant(_) => offer.offers.iter().collect(),
+            MappedSource::Constant(_) | MappedSource::PerTable(_) => offer.offers.iter().collect(),
         };
         let (field, loss) = match convertible(&candidates, &planned.input, &options) {
             Ok(found) => found,
@@ -250,6 +264,10 @@ fn choose(
         };
         let (from, name) = match &mapped.source {
             MappedSource::Constant(text) => (From::Constant(text.clone()), format!("'{text}'")),
+            MappedSource::PerTable(texts) => {
+                let tables = source.tables.iter().map(|table| table.name.clone());
+                (From::PerTable(tables.zip(texts.iter().cloned()).collect()), "one constant a table".into())
+            }
             MappedSource::Column(index) => {
                 let at = if transformers.is_some() {
                     *index

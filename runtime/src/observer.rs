@@ -21,6 +21,25 @@ pub struct TableProgress {
     pub splits: usize,
     /// Splits that are finished.
     pub splits_done: usize,
+    /// How far it is.
+    pub state: TableState,
+}
+
+/// How far a table is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableState {
+    /// Its turn has not come.
+    Waiting,
+    /// It is planned, and its rows flow.
+    #[default]
+    Moving,
+    /// All its rows are read; they become visible, or wait for the other tables to.
+    Moved,
+    /// Its rows are visible.
+    Published,
+    /// It did not end well.
+    Failed,
 }
 
 /// Something that happened in a run.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use etcetera::BaseStrategy;
 use tokio_util::sync::CancellationToken;
 
+use crate::database::{Only, TableStops};
 use crate::job::ErrorLimit;
 use crate::observer::{Observer, Silent};
 
@@ -30,6 +31,10 @@ pub struct RunOptions {
     pub limit: Option<u64>,
     /// Replaces the job's own error limit.
     pub error_limit: Option<ErrorLimit>,
+    /// In a whole-database job: which of its tables are moved.
+    pub only: Only,
+    /// Stops single tables of a whole-database job.
+    pub tables: TableStops,
 }
 
 impl Default for RunOptions {
@@ -43,6 +48,8 @@ impl Default for RunOptions {
             quarantine: Quarantine::default(),
             limit: None,
             error_limit: None,
+            only: Only::All,
+            tables: TableStops::default(),
         }
     }
 }

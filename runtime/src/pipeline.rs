@@ -40,6 +40,8 @@ pub enum From {
     Column(usize),
     /// The same text in every row.
     Constant(String),
+    /// The same text in every row of one source table, as (table, text).
+    PerTable(Vec<(String, String)>),
 }
 
 /// Turns the reader's batches into the writer's.
@@ -66,11 +68,11 @@ pub struct Moved {
 }
 
 impl Pipeline {
-    /// Compiles a recipe for a writer.
+    /// Compiles a recipe for a writer, for the rows of one source table; any of them will do where nothing is to flow.
     ///
     /// # Errors
     /// A conversion that is impossible: planning has already found those, so here they mean a changed plan.
-    pub fn new(spec: &PipelineSpec, plan: &WritePlan) -> Result<Self> {
+    pub fn new(spec: &PipelineSpec, plan: &WritePlan, table: Option<&str>) -> Result<Self> {
         let options = spec.convert.options()?;
         let read: Vec<Field> = spec.read.columns.iter().map(|c| c.field.clone()).collect();
         let transformers = match spec.transformers.is_empty() {
@@ -89,6 +91,11 @@ impl Pipeline {
                     Ok(Source::Column(*index, conversion.context("column", &planned.name)?))
                 }
                 From::Constant(text) => {
+                    constant(text, &planned.input, &options).context("column", &planned.name).map(Source::Constant)
+                }
+                From::PerTable(texts) => {
+                    let own = texts.iter().find(|(of, _)| table.is_none_or(|table| table == of));
+                    let (_, text) = own.ok_or_else(|| Error::internal("a column has no value for this table"))?;
                     constant(text, &planned.input, &options).context("column", &planned.name).map(Source::Constant)
                 }
             })

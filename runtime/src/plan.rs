@@ -8,6 +8,7 @@ use weir_core::convert::Loss;
 use weir_core::field::type_text;
 use weir_core::{ConnectorContext, Error, Result, SnapshotGuard, Split, SplitRequest};
 
+use crate::database::{DatabasePlan, plan_tables};
 use crate::entry::{PlannedEntry, open_all, plan_entry};
 use crate::job::{Endpoint, Job, Setting};
 use crate::layout::{Align, aligned};
@@ -37,6 +38,9 @@ pub struct Plan {
     pub bytes_per_second: Option<u64>,
     /// Dirty rows tolerated: a number, `unlimited`, or a percentage.
     pub error_limit: String,
+    /// In a whole-database job: what is selected, mapped and grouped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabasePlan>,
     /// Each entry.
     pub entries: Vec<EntryPlan>,
     /// Warnings of the job file.
@@ -46,6 +50,18 @@ pub struct Plan {
 /// What one entry would do.
 #[derive(Debug, Clone, Serialize)]
 pub struct EntryPlan {
+    /// In a whole-database job: the table's name, as `--tables` takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// In a whole-database job: its source tables.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
+    /// In a whole-database job: estimated rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// In a whole-database job: estimated bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// The source: connector and place, without secrets.
     pub source: String,
     /// The target: connector and place, without secrets.
@@ -101,6 +117,13 @@ pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
     let context = context(job, options, Handle::current());
     open_all(job, &context)?;
     let mut entries = Vec::new();
+    let mut database = None;
+    let mut warnings = job.warnings.clone();
+    if job.database.is_some() {
+        let (plan, tables, more) = plan_tables(job, &options.only, &context).await?;
+        (database, entries) = (Some(plan), tables);
+        warnings.extend(more);
+    }
     for (index, entry) in job.entries.iter().enumerate() {
         let planned = plan_entry(job, entry, "plan", &context).await.map_err(|e| e.with("entry", index))?;
         let guard = snapshot(&planned, job, &context).await?;
@@ -112,7 +135,7 @@ pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
         at: job.at.to_rfc3339(),
         time_zone: format!("{} ({})", job.at.timezone(), job.time_zone_from),
         data_zone: job.data_zone.to_string(),
-        channels: channels(&job.setting),
+        channels: channels_of(job),
         channels_automatic: job.setting.channels.is_none(),
         rows_per_second: job.setting.rows_per_second,
         bytes_per_second: job.setting.bytes_per_second,
@@ -121,8 +144,9 @@ pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
             (None, Some(share)) => format!("{} % of the rows", share * 100.0),
             (None, None) => "unlimited".into(),
         },
+        database,
         entries,
-        warnings: job.warnings.clone(),
+        warnings,
     })
 }
 
@@ -143,17 +167,33 @@ pub fn channels(setting: &Setting) -> usize {
     setting.channels.unwrap_or_else(automatic).max(1)
 }
 
+/// The channels of a whole job: in a whole-database job, as many as its groups may read with at once.
+pub fn channels_of(job: &Job) -> usize {
+    match (&job.database, job.setting.channels) {
+        (Some(database), None) => {
+            let group = &database.config.group;
+            group.max_source_connections.saturating_mul(group.concurrent_groups).max(1)
+        }
+        _ => channels(&job.setting),
+    }
+}
+
 /// Begins the source's snapshot, where it has one.
 pub async fn snapshot(entry: &PlannedEntry, job: &Job, context: &ConnectorContext) -> Result<Option<SnapshotGuard>> {
     match entry.reader.snapshot() {
-        Some(snapshot) => context.until_cancelled(snapshot.begin(readers_at_once(entry, job))).await.map(Some),
+        Some(snapshot) => {
+            // The tables of a whole-database job share one snapshot, and all its connections.
+            let readers = if job.database.is_some() { channels_of(job) } else { readers_at_once(entry, job) };
+            context.until_cancelled(snapshot.begin(readers)).await.map(Some)
+        }
         None => Ok(None),
     }
 }
 
 /// The most splits that are read at once.
 pub fn readers_at_once(entry: &PlannedEntry, job: &Job) -> usize {
-    channels(&job.setting).min(entry.writer.max_channels().unwrap_or(usize::MAX)).max(1)
+    let group = job.database.as_ref().map_or(usize::MAX, |database| database.config.group.max_source_connections);
+    channels_of(job).min(group).min(entry.writer.max_channels().unwrap_or(usize::MAX)).max(1)
 }
 
 /// Cuts the source into numbered splits.
@@ -178,7 +218,7 @@ pub async fn splits(
     Ok(splits)
 }
 
-fn entry_places(entry: &crate::job::Entry) -> (String, String) {
+pub(crate) fn entry_places(entry: &crate::job::Entry) -> (String, String) {
     let place = |endpoint: &Endpoint| {
         let parameter = endpoint.redacted();
         let found = ["url", "jdbcUrl", "path"].iter().find_map(|key| parameter.get(*key).and_then(|v| v.as_str()));
@@ -191,7 +231,7 @@ fn entry_places(entry: &crate::job::Entry) -> (String, String) {
     (place(&entry.reader), place(&entry.writer))
 }
 
-fn describe(
+pub(crate) fn describe(
     entry: &PlannedEntry,
     job: &Job,
     (source, target): (String, String),
@@ -213,6 +253,10 @@ fn describe(
     });
     let most = entry.writer.max_channels().unwrap_or(usize::MAX);
     EntryPlan {
+        name: None,
+        tables: Vec::new(),
+        rows: None,
+        bytes: None,
         source,
         target,
         table: entry.plan.table.clone(),
@@ -244,6 +288,9 @@ impl fmt::Display for Plan {
         for warning in &self.warnings {
             writeln!(f, "warning    {warning}")?;
         }
+        if let Some(database) = &self.database {
+            database.write(&self.entries, f)?;
+        }
         for entry in &self.entries {
             writeln!(f)?;
             entry.fmt(f)?;
@@ -254,7 +301,10 @@ impl fmt::Display for Plan {
 
 impl fmt::Display for EntryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} → {}", self.source, self.target)?;
+        match self.tables.as_slice() {
+            [] => writeln!(f, "{} → {}", self.source, self.target)?,
+            tables => writeln!(f, "{} → {}", tables.join(", "), self.name.as_deref().unwrap_or_default())?,
+        }
         let creates = if self.creates { " (created)" } else { "" };
         writeln!(f, "  table      {}{creates}", self.table)?;
         let keys = if self.keys.is_empty() { String::new() } else { format!(" by {}", self.keys.join(", ")) };
@@ -283,6 +333,10 @@ impl fmt::Display for EntryPlan {
         });
         table(f, &["source", "type", "arrow", "target", "type", "conversion"], rows.collect())?;
         f.write_char('\n')?;
+        if self.name.is_some() {
+            // Splits are cut when the table has its turn.
+            return self.warnings.iter().try_for_each(|warning| writeln!(f, "  warning    {warning}"));
+        }
         let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
         let rows =
             self.splits.iter().take(20).map(|s| {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use weir_core::Counts;
 
-use crate::observer::TableProgress;
+use crate::observer::{TableProgress, TableState};
 
 /// Counters of one attempt at one split.
 #[derive(Debug, Default)]
@@ -74,7 +74,17 @@ impl Progress {
 
     /// A table of entry `entry` that the job will move.
     pub fn add_table(&self, entry: usize, progress: TableProgress) {
-        self.tables().push(Table { entry, shown: progress, ..Table::default() });
+        let mut tables = self.tables();
+        // One that waited for its turn has a place already.
+        match tables.iter_mut().find(|table| table.entry == entry && table.shown.state == TableState::Waiting) {
+            Some(waiting) if progress.state != TableState::Waiting => waiting.shown = progress,
+            _ => tables.push(Table { entry, shown: progress, ..Table::default() }),
+        }
+    }
+
+    /// How far all tables of an entry are.
+    pub fn set_state(&self, entry: usize, state: TableState) {
+        self.tables().iter_mut().filter(|table| table.entry == entry).for_each(|table| table.shown.state = state);
     }
 
     /// An entry starts again: what it has moved so far does not count.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use weir_core::{Error, ErrorKind};
 
+use crate::database::FailedTable;
+
 /// The outcome of a run; `--report` writes it as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
@@ -56,6 +58,9 @@ pub struct Report {
 /// What became of one source table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TableReport {
+    /// In a whole-database job: the table's name, as `--tables` takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The source table.
     pub source: String,
     /// The target table.
@@ -70,6 +75,9 @@ pub struct TableReport {
     pub rows_written: u64,
     /// Dirty rows.
     pub rows_dirty: u64,
+    /// Rows written ÷ seconds from its first split's start to its last one's end.
+    #[serde(default)]
+    pub rows_per_second: f64,
     /// The moment that all its rows show, where the source could hold one: `exported snapshot 00000003-1`.
     #[serde(default)]
     pub snapshot: Option<String>,
@@ -77,6 +85,27 @@ pub struct TableReport {
     pub elapsed_ms: u64,
     /// Why it did not succeed.
     pub error: Option<ErrorReport>,
+}
+
+impl TableReport {
+    /// A table that could not be mapped.
+    pub(crate) fn unmapped(table: &FailedTable) -> Self {
+        let error = Error::new(table.kind, table.reason.clone()).with("table", &table.source);
+        Self {
+            name: Some(if table.target.is_empty() { table.source.clone() } else { table.target.clone() }),
+            source: table.source.clone(),
+            target: table.target.clone(),
+            status: Status::Failed,
+            created: false,
+            rows_read: 0,
+            rows_written: 0,
+            rows_dirty: 0,
+            rows_per_second: 0.0,
+            snapshot: None,
+            elapsed_ms: 0,
+            error: Some(ErrorReport::from(&error)),
+        }
+    }
 }
 
 /// How a run, or a table of it, ended.

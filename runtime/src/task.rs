@@ -115,7 +115,7 @@ pub async fn run_task(
     let reader = on_thread(format!("read-{}", split.id), move || async move {
         let (spec, split, context, cancel) = job;
         let work = async {
-            let pipeline = Pipeline::new(&spec.pipeline, &spec.plan)?;
+            let pipeline = Pipeline::new(&spec.pipeline, &spec.plan, Some(&split.table))?;
             let mut sender = TaskSender {
                 channel,
                 pipeline,

@@ -13,7 +13,11 @@ const USUAL: [&str; 6] = ["url", "path", "username", "password", "table", "colum
 
 /// Prints the job.
 pub(crate) fn new(arguments: &NewArguments) -> Outcome {
-    output::print(&template(&arguments.reader, &arguments.writer)?)?;
+    let text = match arguments.database {
+        true => database(&arguments.reader, &arguments.writer)?,
+        false => template(&arguments.reader, &arguments.writer)?,
+    };
+    output::print(&text)?;
     Ok(0)
 }
 
@@ -30,6 +34,65 @@ fn template(reader: &str, writer: &str) -> Result<String, Error> {
     text.push_str(&end("writer", writer, Side::Writer)?);
     text.push_str("    }],\n  },\n}\n");
     Ok(text)
+}
+
+/// What a whole-database job may say, with what holds when it does not.
+const DATABASE: &str = r#"
+  // Which tables: database.schema.table (MySQL: database.table), globs or /regular expressions/ for each part. All tables
+  // of the connection's database when it is missing.
+  // "objects": {
+  //   "include": ["shop.*"], "exclude": ["shop.tmp_*"],
+  //   // Tables of one structure that become one:
+  //   "merge": [{ "into": "orders", "from": ["/shop_[0-9]+/./orders_[0-9]+/"], "origin": true }],
+  // },
+  // What they are called at the target.
+  // "naming": { "schema": "{SOURCE_SCHEMA}", "table": "{SOURCE_TABLE}", "fix": false },
+  // A partition of lakehouse tables and of folders of files.
+  // "partition": { "field": "pt", "value": "${bizdate}" },
+  // What happens when tables have changed since the last run.
+  // "rules": { "columnAdded": "add", "columnDeleted": "null", "typeWidened": "widen", "tableDeleted": "ignore", "tableAdded": "add" },
+  // overwrite, upsert or append for tables with a key; overwrite or append for those without.
+  // "write": { "keyed": "overwrite", "unkeyed": "overwrite" },
+  // "group": { "strategy": "smart", "maxSourceConnections": 4, "concurrentGroups": 2 },
+  // Each table as soon as it is moved, or `all` together.
+  // "publish": "table",
+  // What is different for single tables.
+  // "tables": { "shop.orders": { "where": "id > 0", "columns": { "secret": false, "nm": "name" }, "writeMode": "append" } },
+  "setting": {
+    // Dirty rows that are tolerated in each table; "unlimited" for any number.
+    "errorLimit": { "record": 0 },
+    // Rows and megabytes a second, for the whole job.
+    // "speed": { "record": 100000, "mbps": 50 },
+  },
+}
+"#;
+
+fn database(reader: &str, writer: &str) -> Result<String, Error> {
+    let side = |key: &str, name: &str, side: Side| {
+        let (plugin, _) = find_plugin(name, side).map_err(Error::config)?;
+        let able = match side {
+            Side::Reader => weir::core::database_reader(plugin.name).is_some(),
+            Side::Writer => weir::core::database_writer(plugin.name).is_some(),
+        };
+        if !able {
+            return Err(Error::config(format!("{name} cannot be the {key} of a whole-database job")));
+        }
+        let parameters = job::parameters(&plugin.schema());
+        let place =
+            ["url", "path"].into_iter().find(|key| parameters.iter().any(|own| own.name == *key)).unwrap_or("url");
+        let login = ["username", "password"].into_iter().filter(|key| parameters.iter().any(|own| own.name == *key));
+        let login: String = login.map(|key| format!("      // \"{key}\": \"\",\n")).collect();
+        Ok(format!(
+            "  \"{key}\": {{\n    \"name\": \"{name}\",\n    \"parameter\": {{\n      \"{place}\": \"\",\n{login}    }},\n  }},\n"
+        ))
+    };
+    Ok(format!(
+        "{{\n  // Fill in what is empty, take the `//` off what you need. Then: weir check, weir plan, weir run.\n  \"type\": \
+         \"database\",\n{}{}{}",
+        side("source", reader, Side::Reader)?,
+        side("target", writer, Side::Writer)?,
+        DATABASE.trim_start_matches('\n')
+    ))
 }
 
 fn end(key: &str, name: &str, side: Side) -> Result<String, Error> {

@@ -1,15 +1,20 @@
 //! `weir plan`
 
-use weir::RunOptions;
+use weir::{Only, RunOptions};
 
 use super::arguments::{Format, PlanArguments};
 use super::signals::until_stopped;
 use super::{Outcome, job, output, runtime};
 
+/// Which tables of a whole-database job are meant.
+pub(super) fn only(tables: &[String]) -> Only {
+    if tables.is_empty() { Only::All } else { Only::Tables(tables.to_vec()) }
+}
+
 /// Shows everything a run would do.
 pub(crate) fn plan(arguments: &PlanArguments) -> Outcome {
     let job = job::load(&arguments.job, &arguments.reading)?;
-    let options = RunOptions { limit: arguments.limit, ..RunOptions::default() };
+    let options = RunOptions { limit: arguments.limit, only: only(&arguments.tables), ..RunOptions::default() };
     let runtime = runtime()?;
     let planned = runtime.block_on(until_stopped(weir::plan(&job, &options)));
     runtime.shutdown_background();

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use weir::{Counts, Event, Observer, TableProgress};
+use weir::{Counts, Event, Observer, TableProgress, TableState};
 
 use super::arguments::{LogFormat, LoggingArguments};
 use super::logging;
@@ -89,7 +89,9 @@ impl Progress {
         let now = Instant::now();
         // Tables at work first: those yet to begin and those done say little.
         let mut shown: Vec<&TableProgress> = tables.iter().filter(|t| at_work(t)).collect();
-        shown.extend(tables.iter().filter(|t| !at_work(t) && t.counts.rows_read > 0).rev());
+        shown.extend(tables.iter().filter(|t| t.state == TableState::Failed).rev());
+        let others = |t: &&TableProgress| !at_work(t) && t.state != TableState::Failed && t.counts.rows_read > 0;
+        shown.extend(tables.iter().filter(others).rev());
         shown.truncate(MAX_LINES);
         shown.sort_by_key(|t| tables.iter().position(|other| std::ptr::eq(*t, other)));
         while state.lines.len() < shown.len().max(1) {
@@ -107,14 +109,8 @@ impl Progress {
         for (line, table) in state.lines.iter().zip(&shown) {
             let index = tables.iter().position(|other| std::ptr::eq(*table, other)).unwrap_or(0);
             let share = share(table);
-            line.set_message(text(
-                &name(table),
-                width,
-                &table.counts,
-                rates[index],
-                share,
-                left(table, rates[index].0),
-            ));
+            let message = text(&name(table), width, &table.counts, rates[index], share, left(table, rates[index].0));
+            line.set_message(message + ending(table));
         }
         if tables.len() > 1 {
             let bar = state.total.get_or_insert_with(|| {
@@ -124,7 +120,7 @@ impl Progress {
             });
             let rate = state.rates[tables.len()].add(now, total);
             let (share, left) = whole(tables, rate.0);
-            bar.set_message(text("total", width, &total, rate, share, left));
+            bar.set_message(text("total", width, &total, rate, share, left) + &states(tables));
         }
     }
 
@@ -142,6 +138,7 @@ impl Progress {
         state.told = total;
         let (share, left) = whole(tables, rows);
         let done = tables.iter().filter(|t| t.splits > 0 && t.splits_done == t.splits).count();
+        let failed = tables.iter().filter(|t| t.state == TableState::Failed).count();
         tracing::info!(
             rows_read = total.rows_read,
             rows_written = total.rows_written,
@@ -153,6 +150,7 @@ impl Progress {
             seconds_left = left.map(|l| l.as_secs()),
             tables = tables.len(),
             tables_done = done,
+            tables_failed = failed,
             elapsed_seconds = now.duration_since(state.started).as_secs(),
             "progress"
         );
@@ -204,9 +202,37 @@ fn plain() -> ProgressStyle {
     ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// Splits are (all, finished).
 fn at_work(table: &TableProgress) -> bool {
-    table.counts.rows_read > 0 && table.splits_done < table.splits
+    let moving = matches!(table.state, TableState::Moving | TableState::Moved);
+    moving && table.counts.rows_read > 0 && table.splits_done < table.splits
+}
+
+/// What a table's line ends with, where that is not plain from its numbers.
+fn ending(table: &TableProgress) -> &'static str {
+    match table.state {
+        TableState::Moved => "  publishing",
+        TableState::Published => "  published",
+        TableState::Failed => "  FAILED",
+        TableState::Waiting | TableState::Moving => "",
+    }
+}
+
+/// How many tables are how far, where tables wait for their turn at all.
+fn states(tables: &[TableProgress]) -> String {
+    let count = |state: TableState| tables.iter().filter(|table| table.state == state).count();
+    let kinds = [
+        (TableState::Published, "published"),
+        (TableState::Moved, "publishing"),
+        (TableState::Moving, "moving"),
+        (TableState::Waiting, "waiting"),
+        (TableState::Failed, "failed"),
+    ];
+    if count(TableState::Moving) == tables.len() {
+        return String::new();
+    }
+    let told = kinds.into_iter().map(|(state, what)| (count(state), what)).filter(|(number, _)| *number > 0);
+    let told: Vec<_> = told.map(|(number, what)| format!("{number} {what}")).collect();
+    format!("  tables: {}", told.join(", "))
 }
 
 fn name(table: &TableProgress) -> String {
@@ -299,6 +325,15 @@ mod tests {
         let (share, left) = whole(&[table(50, Some(100), (2, 1)), table(100, None, (1, 1))], 10.0);
         assert_eq!((share, left), (Some(0.75), Some(Duration::from_secs(5))));
         assert_eq!(whole(&[table(50, None, (2, 1))], 10.0), (None, None));
+    }
+
+    #[test]
+    fn the_states_of_many_tables_are_counted() {
+        let of = |state| TableProgress { state, ..table(1, None, (1, 0)) };
+        assert_eq!(states(&[of(TableState::Moving), of(TableState::Moving)]), "");
+        let all = [of(TableState::Waiting), of(TableState::Failed), of(TableState::Waiting), of(TableState::Published)];
+        assert_eq!(states(&all), "  tables: 1 published, 2 waiting, 1 failed");
+        assert!(!at_work(&all[0]) && at_work(&of(TableState::Moving)));
     }
 
     #[test]

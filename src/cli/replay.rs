@@ -15,7 +15,7 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Outcome {
     }
     let job = load(arguments)?;
     let start = if arguments.fresh { Start::Fresh } else { Start::New };
-    run_rows(&job, Some(&arguments.file), &arguments.running, None, start)
+    run_rows(&job, Some(&arguments.file), &arguments.running, None, (start, weir::Only::All))
 }
 
 /// The job, by its file or by the run that left the rows; with that run's parameters and time, where the call says none.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{SecondsFormat, Utc};
 use tokio_util::sync::CancellationToken;
 use weir::core::{Error, ErrorKind};
-use weir::{ErrorReport, Job, Ledger, Quarantine, Report, RunOptions, RunRecord, Start, Status};
+use weir::{ErrorReport, Job, Ledger, Only, Quarantine, Report, RunOptions, RunRecord, Start, Status};
 
 use super::arguments::{RunArguments, RunningArguments};
 use super::progress::Progress;
@@ -25,7 +25,16 @@ pub(crate) fn run(arguments: &RunArguments) -> Outcome {
                 (_, true) => Start::Fresh,
                 _ => Start::New,
             };
-            run_job(&job, &arguments.running, arguments.run_id.clone(), start)
+            let only = match &arguments.failed_of {
+                Some(run_id) => Only::FailedOf(run_id.clone()),
+                None => super::plan::only(&arguments.tables),
+            };
+            if only != Only::All && job.database.is_none() {
+                return Err(Error::config(
+                    "--tables and --failed-of are for whole-database jobs: this one names its tables",
+                ));
+            }
+            run_rows(&job, None, &arguments.running, arguments.run_id.clone(), (start, only))
         }
         Err(error) => {
             // Whoever waits for the report learns of this too; the error itself is what decides the exit code.
@@ -71,7 +80,7 @@ pub(super) fn state_dir(argument: Option<&Path>) -> Option<PathBuf> {
 
 /// Runs a job, shows what happens and how it ended.
 pub(crate) fn run_job(job: &Job, arguments: &RunningArguments, run_id: Option<String>, start: Start) -> Outcome {
-    run_rows(job, None, arguments, run_id, start)
+    run_rows(job, None, arguments, run_id, (start, Only::All))
 }
 
 /// Runs a job, or only the rows of a quarantine file of it.
@@ -80,7 +89,7 @@ pub(super) fn run_rows(
     quarantined: Option<&Path>,
     arguments: &RunningArguments,
     run_id: Option<String>,
-    start: Start,
+    (start, only): (Start, Only),
 ) -> Outcome {
     let progress = Arc::new(Progress::new(&arguments.logging));
     let cancel = CancellationToken::new();
@@ -93,6 +102,8 @@ pub(super) fn run_rows(
         quarantine: quarantine(arguments.quarantine.as_deref()),
         limit: arguments.limit,
         error_limit: arguments.error_limit,
+        only,
+        ..RunOptions::default()
     };
     let runtime = runtime()?;
     let rows_on_stdout = {

@@ -51,6 +51,7 @@ fn tables(tables: &[TableReport], paint: Paint) -> String {
         ("read", Align::Right),
         ("written", Align::Right),
         ("dirty", Align::Right),
+        ("rows/s", Align::Right),
         ("time", Align::Right),
         ("", Align::Left),
     ];
@@ -68,6 +69,7 @@ fn tables(tables: &[TableReport], paint: Paint) -> String {
                 count(t.rows_read),
                 count(t.rows_written),
                 count(t.rows_dirty),
+                count(t.rows_per_second as u64),
                 duration(t.elapsed_ms),
                 end,
             ]

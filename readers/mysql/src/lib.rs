@@ -77,3 +77,13 @@ inventory::submit! {
         recognise: weir_mysql::recognise,
     }
 }
+
+weir_core::inventory::submit! {
+    weir_core::DatabaseReader {
+        name: "mysql",
+        parameters: |tables| {
+            use weir_sql::database::{reader_parameters, database_and_table};
+            reader_parameters(tables, weir_mysql::QUOTING, database_and_table)
+        },
+    }
+}

@@ -66,3 +66,13 @@ weir_core::inventory::submit! {
         recognise: weir_postgresql::recognise,
     }
 }
+
+weir_core::inventory::submit! {
+    weir_core::DatabaseReader {
+        name: "postgresql",
+        parameters: |tables| {
+            use weir_sql::database::{reader_parameters, schema_and_table};
+            reader_parameters(tables, weir_sql::Quoting::DOUBLE, schema_and_table)
+        },
+    }
+}

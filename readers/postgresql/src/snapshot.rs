@@ -1,22 +1,19 @@
 //! One moment for all splits of all tables of a run.
 //!
 //! Two sessions: one holds the exported snapshot until the run ends, so that every table of the run that lies in the same
-//! database joins it; the other holds this table's locks, until its splits are read.
+//! database joins it; the other holds this table's locks, until its splits are read. In a whole-database job one session
+//! holds both for all tables.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::json;
-use tokio::sync::Mutex;
 use weir_core::{Error, ErrorKind, Result, ResultExt, Snapshot, SnapshotGuard};
+use weir_postgresql::snapshot::{Exported, Locked, exported};
 use weir_postgresql::{Session, literal, written};
 
 use crate::PostgresqlReader;
 use crate::source::Described;
-
-/// The snapshot that the tables of a run share.
-#[derive(Default)]
-struct Exported(Mutex<Option<(Session, String)>>);
 
 #[async_trait]
 impl Snapshot for PostgresqlReader {
@@ -25,7 +22,6 @@ impl Snapshot for PostgresqlReader {
         let mut holders: Vec<Box<dyn std::any::Any + Send + Sync>> = Vec::new();
         let mut tokens = Vec::with_capacity(self.endpoints.len());
         for (number, endpoint) in self.endpoints.iter().enumerate() {
-            let mut locks = endpoint.connect(&self.context).await?;
             let here: Vec<&Described> = self
                 .sources
                 .iter()
@@ -33,6 +29,18 @@ impl Snapshot for PostgresqlReader {
                 .filter(|(s, _)| s.endpoint == number)
                 .map(|(_, d)| d)
                 .collect();
+            let tables: Vec<_> = here.iter().filter_map(|d| d.table.as_ref()).collect();
+            let plain = tables.len() == here.len() && tables.iter().all(|t| matches!(t.kind, 'r' | 'p'));
+            let names: Vec<_> = tables.iter().filter(|_| plain).map(|t| &t.name).collect();
+            // A whole-database job has locked its tables, and holds one snapshot of them.
+            if plain
+                && !written::any(&self.context.shared, endpoint, &names)
+                && let Some(token) = Locked::token(&self.context.shared, endpoint, &names).await?
+            {
+                tokens.push(token);
+                continue;
+            }
+            let mut locks = endpoint.connect(&self.context).await?;
             let mut lockable = Vec::new();
             for described in &here {
                 // LOCK TABLE asks for SELECT on the whole table, which a reader of some columns may not have. Asked
@@ -55,18 +63,14 @@ impl Snapshot for PostgresqlReader {
             }
             // What an earlier part of the run has written needs a snapshot from after that; of queries and views nobody
             // knows what they read.
-            let tables: Vec<_> = here.iter().filter_map(|d| d.table.as_ref()).collect();
-            let plain = tables.len() == here.len() && tables.iter().all(|t| matches!(t.kind, 'r' | 'p'));
-            let names: Vec<_> = tables.iter().filter(|_| plain).map(|t| &t.name).collect();
-            let name = format!("postgresql snapshot of {}", endpoint.identity());
-            let exported: Arc<Exported> = if written::any(&self.context.shared, endpoint, &names) {
+            let shared: Arc<Exported> = if written::any(&self.context.shared, endpoint, &names) {
                 let own = Arc::<Exported>::default();
                 holders.push(Box::new(own.clone()));
                 own
             } else {
-                self.context.shared.find_or_leave(&name, Default::default)
+                exported(&self.context.shared, endpoint)
             };
-            let mut exported = exported.0.lock().await;
+            let mut exported = shared.0.lock().await;
             if let Some((session, _)) = exported.as_mut()
                 && session.execute("SELECT 1").await.is_err()
             {

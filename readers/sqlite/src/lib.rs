@@ -53,3 +53,13 @@ fn open_catalog(parameters: &Parameters, context: &ConnectorContext) -> Result<A
     let session = config.common.session.as_slice().to_vec();
     Ok(Arc::new(FileCatalog { file: File { path, session }, context: context.clone() }))
 }
+
+weir_core::inventory::submit! {
+    weir_core::DatabaseReader {
+        name: "sqlite",
+        parameters: |tables| {
+            use weir_sql::database::{reader_parameters, schema_and_table};
+            reader_parameters(tables, weir_sqlite::QUOTING, schema_and_table)
+        },
+    }
+}

@@ -1,14 +1,35 @@
 //! Whole databases in one job.
 //!
 //! ```text
-//!   job file ─▶ config ─▶ one read of each source's catalogue ─▶ select, merge, name, group ─▶ Expansion
-//!                                                                                                │ (frozen in the ledger)
-//!                          ordinary entries of the Job, one for each target table  ◀──────────────┘
+//!   job file ─▶ config, job ─▶ one read of each source's catalogue ─▶ select, merge, naming, group ─▶ Expansion
+//!                                                                                                 │ (frozen in the ledger)
+//!                         ordinary entries of the Job, one for each target table  ◀── entries ─────┘
 //! ```
 //!
 //! From there on the run is the one of every other job.
 
 pub mod config;
-pub mod table;
+mod entries;
+mod expand;
+mod group;
+mod job;
+mod merge;
+mod naming;
+mod only;
+mod pattern;
+mod plan;
+mod select;
+mod stops;
+mod table;
 
-pub use table::{TableJob, TableSource};
+pub use entries::entries;
+pub use expand::{Expansion, expand};
+pub(crate) use job::read;
+pub use job::{DatabaseJob, DatabaseSource, Patterns};
+pub use merge::OriginColumn;
+pub use only::Only;
+pub use pattern::{Own, Pattern};
+pub use plan::{DatabasePlan, GroupPlan, expanded, plan_tables};
+pub use select::Counts as Selected;
+pub use stops::TableStops;
+pub use table::{FailedTable, TableJob, TableSource};

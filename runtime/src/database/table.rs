@@ -1,19 +1,35 @@
 //! One table of a whole-database job.
 
 use serde::{Deserialize, Serialize};
-use weir_core::{ObjectName, TableDescription, TargetName};
+use weir_core::{ErrorKind, ObjectName, TableDescription, TargetName, WriteMode};
 
 use super::config::RulesConfig;
+use super::merge::OriginColumn;
 
 /// What an entry of a whole-database job knows beside its source and its target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TableJob {
     /// The target table: its text names the table in reports, `--tables` and the run's handle.
     pub target: TargetName,
-    /// The source tables: one, or those that are merged.
+    /// The source tables: one, or those that are merged, in the order of the reader's tables.
     pub sources: Vec<TableSource>,
+    /// How rows meet what the target holds.
+    pub mode: WriteMode,
     /// The columns by which rows are told apart, by their names at the target; empty for a keyless table.
     pub key: Vec<String>,
+    /// The columns that are read, as (name at the source, name at the target).
+    pub columns: Vec<(String, String)>,
+    /// Whether these are all columns of the source, under their own names.
+    pub all_columns: bool,
+    /// In a merge with `origin`: the columns that say where a row comes from.
+    #[serde(default)]
+    pub origin: Vec<OriginColumn>,
+    /// A condition for the rows to read.
+    #[serde(default)]
+    pub condition: Option<String>,
+    /// The column by which it is cut.
+    #[serde(default)]
+    pub split_key: Option<String>,
     /// The group it runs in, from 0.
     pub group: usize,
     /// Estimated rows of all source tables.
@@ -28,10 +44,34 @@ pub struct TableJob {
 }
 
 /// A source table.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TableSource {
     /// Which of the job's sources, from 0.
     pub source: usize,
     /// Its name there.
     pub name: ObjectName,
+}
+
+/// A table that cannot be moved, known before anything is read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedTable {
+    /// The source table, or the merge.
+    pub source: String,
+    /// The target, as far as it is known.
+    pub target: String,
+    /// What kind of fault it is.
+    pub kind: ErrorKind,
+    /// Why.
+    pub reason: String,
+}
+
+impl TableJob {
+    /// The source tables as people read them: `shop.orders`, `shop_0.orders_00 and 63 more`.
+    pub fn source(&self) -> String {
+        let first = self.sources.first().map(|source| source.name.to_string()).unwrap_or_default();
+        match self.sources.len() {
+            0 | 1 => first,
+            n => format!("{first} and {} more", n - 1),
+        }
+    }
 }

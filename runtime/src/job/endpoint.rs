@@ -39,12 +39,20 @@ impl Endpoint {
         // Names and sizes have no time zone.
         let context =
             ConnectorContext { cancel, io, form: self.form, time_zone: chrono_tz::Tz::UTC, shared: Default::default() };
+        self.open_catalog_in(&context)
+    }
+
+    /// As [`open_catalog`](Self::open_catalog), beside the connectors of a run.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_catalog_in(&self, context: &ConnectorContext) -> weir_core::Result<Arc<dyn Catalog>> {
         let plugin = self.reader_plugin()?;
         let open = plugin.catalog.ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, format!("{} has no tables that could be listed", plugin.name))
         })?;
         let parameters = self.resolved(&plugin.into())?;
-        Ok(open(&parameters, &context).map_err(|faults| faults.under(&self.pointer))?)
+        Ok(open(&parameters, &self.context(context)).map_err(|faults| faults.under(&self.pointer))?)
     }
 
     /// Whether this writer puts its rows on the program's standard output. Connects to nothing.

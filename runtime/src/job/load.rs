@@ -104,6 +104,7 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<Job, Faults> {
     let folder = folder.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
     let mut loader = Loader::new(options, folder, &mut notes);
     let (setting, entries, name) = loader.job(&document);
+    let database = loader.database.take().map(Box::new);
     let strict = options.strict || loader.is_native();
     notes.settle(strict);
     for pointer in &document.duplicates {
@@ -121,6 +122,7 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<Job, Faults> {
         name: name.or_else(|| path.as_ref().map(|p| p.display().to_string())).unwrap_or_else(|| UNNAMED.into()),
         path,
         entries,
+        database,
         setting,
         at,
         time_zone_from: zone.from,

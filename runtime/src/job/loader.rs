@@ -15,6 +15,8 @@ use super::notes::Notes;
 use super::plugins::{Side, find_plugin};
 use super::text::{Document, child};
 use super::validate::{self, Rules, show};
+use crate::database::DatabaseJob;
+
 use super::{datax, script, secrets, setting, tables, writer_keys};
 use crate::transform::{TransformerSpec, Transformers};
 
@@ -58,6 +60,8 @@ pub(crate) struct Loader<'a> {
     strict: bool,
     /// Whether every connector so far was named plainly; `None` before the first.
     native: Option<bool>,
+    /// The whole-database job, if the file is one.
+    pub database: Option<DatabaseJob>,
 }
 
 impl<'a> Loader<'a> {
@@ -70,6 +74,7 @@ impl<'a> Loader<'a> {
             folder,
             strict: options.strict,
             native: None,
+            database: None,
         }
     }
 
@@ -81,6 +86,9 @@ impl<'a> Loader<'a> {
     /// The setting, the entries and the name of a whole file.
     pub fn job(&mut self, document: &Document) -> (super::Setting, Vec<Entry>, Option<String>) {
         let root = &document.value;
+        if root["type"] == "database" {
+            return self.whole_database(root);
+        }
         let raw = match (root.get("job"), root.get("steps")) {
             (None, None) if root.get("configuration").is_some() => script::read_configuration(root, self.notes),
             (Some(_), Some(_)) => {
@@ -105,9 +113,20 @@ impl<'a> Loader<'a> {
         (setting, entries, raw.name)
     }
 
+    fn whole_database(&mut self, root: &Value) -> (super::Setting, Vec<Entry>, Option<String>) {
+        self.native = Some(true);
+        let null = Value::Null;
+        let parts =
+            setting::Parts { setting: &root["setting"], pointer: "/setting", core: &null, column_formats: &null };
+        let setting = setting::read(&parts, self.notes);
+        self.database = crate::database::read(root, self);
+        let name = self.database.as_ref().and_then(|database| database.config.name.clone());
+        (setting, Vec::new(), name)
+    }
+
     fn neither(&mut self, root: &Value) {
         let expected = "a job is `{\"job\": {\"content\": [{\"reader\": …, \"writer\": …}]}}`, or DataWorks' `{\"type\": \
-                        \"job\", \"steps\": […]}`";
+                        \"job\", \"steps\": […]}`, or for whole databases `{\"type\": \"database\", …}`";
         let message = match root.as_object() {
             Some(map) if map.contains_key("content") => format!("`content` belongs inside `job`: {expected}"),
             Some(map) => match map

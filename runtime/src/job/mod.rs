@@ -33,8 +33,16 @@ mod tables;
 mod tests;
 mod text;
 mod validate;
-mod writer_keys;
+pub(crate) mod writer_keys;
 mod zone;
+
+/// What another front door, outside of this folder, is built from.
+pub(crate) mod front {
+    pub(crate) use super::loader::{Loader, RawEnd};
+    pub(crate) use super::plugins::Side;
+    pub(crate) use super::text::child;
+    pub(crate) use super::validate::{Rules, is_empty, show, validate};
+}
 
 pub(crate) use load::UNNAMED;
 pub(crate) use zone::parse as parse_zone;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weir_core::{Form, OnTypeLoss};
 
-use crate::database::TableJob;
+use crate::database::{DatabaseJob, TableJob};
 use crate::mapping::MappingPair;
 use crate::transform::TransformerSpec;
 
@@ -23,6 +23,8 @@ pub struct Job {
     pub path: Option<PathBuf>,
     /// Every `content` entry or pair of steps, in order; all of them run.
     pub entries: Vec<Entry>,
+    /// The whole-database job that the file is; its entries are known only when the source has been asked.
+    pub database: Option<Box<DatabaseJob>>,
     /// Limits and tolerances.
     pub setting: Setting,
     /// The scheduled time that parameters were evaluated against.

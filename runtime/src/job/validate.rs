@@ -153,7 +153,10 @@ impl Walk<'_> {
         if let Some(near) = weir_core::config::nearest(key, known) {
             self.findings.faults.add(pointer, format!("unknown key `{key}`: did you mean `{near}`?"));
         } else if strict || form == Form::Native {
-            let hint = format!("see `weir connectors {}` for its parameters", who.split(' ').next().unwrap_or(who));
+            let hint = match who.split_once(' ') {
+                Some((name, "reader" | "writer")) => format!("see `weir connectors {name}` for its parameters"),
+                _ => "see docs/databases.md for its keys".into(),
+            };
             self.findings.faults.add(pointer, format!("the {who} knows no `{key}`: remove it, or {hint}"));
         } else {
             self.warn(pointer, key, format!("the {who} knows no `{key}`, it is ignored"));

@@ -14,6 +14,8 @@ use sqlx::{ConnectOptions, Connection, Row};
 use tokio::sync::Mutex;
 use weir_core::{Committed, Error, ErrorKind, Receipt, Result};
 
+use crate::database::Expansion;
+
 pub use lock::JobLock;
 pub use records::{EntryProgress, EntryRecord, RunRecord, RunStatus, SplitRecord};
 
@@ -21,7 +23,7 @@ pub use records::{EntryProgress, EntryRecord, RunRecord, RunStatus, SplitRecord}
 const FILE: &str = "ledger.db";
 
 /// The number that a changed layout raises; a newer ledger is refused by an older program.
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS runs (
@@ -37,6 +39,9 @@ CREATE TABLE IF NOT EXISTS splits (
     run_id TEXT NOT NULL, entry INTEGER NOT NULL, split INTEGER NOT NULL, body TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0, receipt TEXT,
     PRIMARY KEY (run_id, entry, split)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS expansions (
+    run_id TEXT PRIMARY KEY, body TEXT NOT NULL, publishing INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;";
 
 /// An open ledger.
@@ -69,7 +74,7 @@ impl Ledger {
         }
         if layout < LAYOUT {
             sqlx::raw_sql(TABLES).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
-            sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut connection).await.map_err(|e| at(unusable(e)))?;
+            sqlx::raw_sql("PRAGMA user_version = 2").execute(&mut connection).await.map_err(|e| at(unusable(e)))?;
         }
         Ok(Self { connection: Mutex::new(connection) })
     }
@@ -101,6 +106,30 @@ impl Ledger {
         durable(&mut connection).await?;
         write.execute(&mut *connection).await.map_err(failed)?;
         Ok(())
+    }
+
+    /// Writes down the tables that a run of a whole-database job has: a resume goes on with the same.
+    pub async fn expand(&self, run_id: &str, expansion: &Expansion) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        durable(&mut connection).await?;
+        let query = sqlx::query("INSERT OR REPLACE INTO expansions (run_id, body) VALUES (?1, ?2)");
+        query.bind(run_id).bind(json(expansion)?).execute(&mut *connection).await.map_err(failed).map(drop)
+    }
+
+    /// The tables of a run of a whole-database job, and whether all of them were moved and their publication had begun.
+    pub async fn expansion(&self, run_id: &str) -> Result<Option<(Expansion, bool)>> {
+        let mut connection = self.connection.lock().await;
+        let query = sqlx::query("SELECT body, publishing FROM expansions WHERE run_id = ?1").bind(run_id);
+        let row = query.fetch_optional(&mut *connection).await.map_err(failed)?;
+        row.map(|row| Ok((parsed(row.get("body"))?, row.get("publishing")))).transpose()
+    }
+
+    /// All tables of a run are moved, and begin to be published together.
+    pub async fn publishing(&self, run_id: &str) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        durable(&mut connection).await?;
+        let query = sqlx::query("UPDATE expansions SET publishing = 1 WHERE run_id = ?1").bind(run_id);
+        query.execute(&mut *connection).await.map_err(failed).map(drop)
     }
 
     /// The run with this id.

@@ -30,7 +30,7 @@ pub struct MappingPair {
     /// The source column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// A constant instead of a source column.
+    /// A constant instead of a source column; a list has a text for each of the reader's tables, in their order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
     /// The target column.
@@ -62,6 +62,8 @@ pub enum MappedSource {
     Column(usize),
     /// The same text in every row.
     Constant(String),
+    /// The same text in every row of one source table, in the order of the source's tables.
+    PerTable(Vec<String>),
 }
 
 /// Maps a source's columns onto a target's. `form` is [`Form::DataX`] as soon as either end goes by DataX's rules.
@@ -77,6 +79,10 @@ pub fn map(source: &SourceSchema, target: &TargetSchema, form: Form, pairs: &[Ma
     let mapping = if pairs.is_empty() { sides.all(form)? } else { sides.pairs(pairs)? };
     sides.check_unfilled(&mapping)?;
     Ok(mapping)
+}
+
+fn texts(list: &[Value]) -> Option<Vec<String>> {
+    list.iter().map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
 struct Sides<'a> {
@@ -196,6 +202,18 @@ impl<'a> Sides<'a> {
                 (None, Some(Value::String(text))) => Some(MappedSource::Constant(text.clone())),
                 (None, Some(value @ (Value::Number(_) | Value::Bool(_)))) => {
                     Some(MappedSource::Constant(value.to_string()))
+                }
+                (None, Some(Value::Array(list))) if list.len() == self.source.tables.len() && texts(list).is_some() => {
+                    texts(list).map(MappedSource::PerTable)
+                }
+                (None, Some(Value::Array(list))) => {
+                    faults.push(format!(
+                        "mapping onto `{}`: `value` lists {} values and the source has {} tables: give a text for each",
+                        pair.to,
+                        list.len(),
+                        self.source.tables.len()
+                    ));
+                    None
                 }
                 (None, Some(_)) => {
                     kind = ErrorKind::Config;

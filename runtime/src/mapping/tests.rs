@@ -44,6 +44,7 @@ fn shown(source_text: &str, mapping: Result<Mapping>) -> String {
             let of_one = |m: &Mapped| match &m.source {
                 MappedSource::Column(i) => format!("{}>{}", source.columns[*i].name, m.target),
                 MappedSource::Constant(text) => format!("'{text}'>{}", m.target),
+                MappedSource::PerTable(texts) => format!("'{}'>{}", texts.join("|"), m.target),
             };
             let columns: Vec<_> = mapping.columns.iter().map(of_one).collect();
             columns.join(" ") + &" ~".repeat(mapping.warnings.len())

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use weir_core::{ConnectorContext, Error, ErrorKind, Form, OnTypeLoss, Result, ResultExt, WriteMode};
 
 use self::rows::{Kind, Rows};
+use crate::database::{Only, expanded};
 use crate::dirty::{QuarantineRow, Side, create_private};
 use crate::entry::{PlannedEntry, open_all};
 use crate::job::{Endpoint, Entry, Job};
@@ -130,9 +131,11 @@ async fn prepare(
     run_id: &str,
     options: &RunOptions,
 ) -> Result<Prepared> {
-    let mut base = job.clone();
+    let context = context(job, options, Handle::current());
+    // The tables of a whole-database job, as ordinary entries.
+    let (base, _) = expanded(job, &Only::All, &context).await?;
+    let mut base = Job { database: None, ..base };
     base.setting.verify = false;
-    let context = context(&base, options, Handle::current());
     open_all(&base, &context)?;
     if !weir_core::readers().iter().any(|plugin| plugin.name == READER) {
         let text = "replaying takes the files reader, which is not linked into this program";
@@ -210,6 +213,10 @@ fn replaying(entry: &Entry, planned: &PlannedEntry, kind: Kind, file: &Path, col
             (Kind::Written, _) => MappingPair { from: Some(to.name.clone()), value: None, to: to.name.clone() },
             (Kind::Read, From::Constant(text)) => {
                 MappingPair { from: None, value: Some(text.as_str().into()), to: to.name.clone() }
+            }
+            (Kind::Read, From::PerTable(texts)) => {
+                let texts: Vec<_> = texts.iter().map(|(_, text)| text.as_str()).collect();
+                MappingPair { from: None, value: Some(json!(texts)), to: to.name.clone() }
             }
             (Kind::Read, From::Column(_)) => {
                 MappingPair { from: Some(source.name.clone()), value: None, to: to.name.clone() }

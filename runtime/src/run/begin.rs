@@ -119,6 +119,9 @@ fn check_name(id: &str) -> Result<()> {
 
 /// The entries as they were read, for comparing; secrets are left out, for a password may change between two calls.
 fn fingerprint(job: &Job) -> Value {
+    if let Some(database) = &job.database {
+        return database.fingerprint();
+    }
     let entry = |entry: &crate::job::Entry| {
         let mut entry = entry.clone();
         entry.reader.parameter = entry.reader.redacted();
@@ -178,16 +181,27 @@ async fn abandon(
 ) -> Result<()> {
     let context = context(job, options, io.clone());
     let current = fingerprint(job);
+    // The tables that a run of a whole-database job had are not those that the job would have now.
+    let tables = match &job.database {
+        None => job.entries.clone(),
+        Some(database) => match ledger.expansion(&run.run_id).await? {
+            Some((expansion, _)) => crate::database::entries(database, &expansion)?,
+            None => Vec::new(),
+        },
+    };
     let mut left = Vec::new();
     for entry in ledger.entries(&run.run_id).await? {
         if entry.committed.is_some() && !entry.spec.plan.commits_per_split {
             continue;
         }
         let index = entry.entry as usize;
-        let here = |of: &Value| of.get(index).and_then(|entry| entry.pointer("/writer")).cloned();
+        let here = |of: &Value| match job.database {
+            Some(_) => of.get("target").filter(|_| index < tables.len()).cloned(),
+            None => of.get(index).and_then(|entry| entry.pointer("/writer")).cloned(),
+        };
         let writer = match (here(&run.fingerprint), here(&current)) {
             (old, new) if old.is_some() && old == new => {
-                let endpoint = &job.entries[index].writer;
+                let endpoint = &tables[index].writer;
                 let context = ConnectorContext { form: endpoint.form, ..context.clone() };
                 Some(endpoint.open_writer(&context)?)
             }

@@ -16,11 +16,36 @@ use crate::observer::{Event, TableProgress};
 use crate::plan::{readers_at_once, snapshot, splits};
 use crate::task::{TaskContext, TaskSpec};
 
+/// An entry whose rows are read and written, as far as that went.
+pub(super) struct Moved {
+    entry: PlannedEntry,
+    /// How it ended up to here.
+    pub end: EntryEnd,
+    /// Whether it can be published.
+    pub moved: Result<Done>,
+}
+
+/// What is left to do for an entry that was moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    /// Its publication.
+    Moved,
+    /// Nothing: an earlier process has published it.
+    Published,
+}
+
 impl Run {
     /// Moves and publishes an entry.
     pub(super) async fn run_entry(&self, index: usize, start: EntryStart, context: &ConnectorContext) -> EntryEnd {
+        let moved = self.move_whole(index, start, context).await;
+        self.publish_moved(moved, context).await
+    }
+
+    /// Moves an entry, so that only its publication is left.
+    pub(super) async fn move_whole(&self, index: usize, start: EntryStart, context: &ConnectorContext) -> Moved {
         let EntryStart { planned: mut entry, mut left } = start;
         let mut end = EntryEnd {
+            index,
             source: entry.source.tables.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),
             target: entry.plan.table.clone(),
             created: entry.plan.creates,
@@ -29,40 +54,49 @@ impl Run {
             result: Ok(Committed::default()),
             snapshot: None,
             decided: None,
-            plan: entry.plan.clone(),
+            plan: Some(entry.plan.clone()),
         };
         if let Some(committed) = left.as_ref().and_then(|left| left.committed.clone()) {
             self.show_kept(index, &entry, left, &mut end.receipts);
             end.result = Ok(committed);
-            return end;
+            return Moved { entry, end, moved: Ok(Done::Published) };
         }
-        let mut in_doubt = false;
+        let stop = self.stop(index);
         let mut retries = Retries::new(self.job.setting.retry);
         let moved = loop {
             let moved = self.move_entry(index, &entry, left, context, &mut end).await;
             let error = match moved {
-                Err(error) if error.kind() == ErrorKind::SnapshotLost && !self.cancel.is_cancelled() => error,
-                moved => break moved,
+                Err(error) if error.kind() == ErrorKind::SnapshotLost && !stop.is_cancelled() => error,
+                moved => break moved.map(|()| Done::Moved),
             };
             let Some((decided, wait)) = end.decided.take().zip(retries.next()) else { break Err(error) };
             self.warn(&format!("{} starts again in {} s: {}", entry.plan.table, wait.as_secs_f64(), error.full()));
-            let _ = self.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+            let _ = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
             match self.start_again(index, &entry, decided, context).await {
                 Ok(start) => {
                     end.receipts.clear();
                     (entry, left) = (start.planned, start.left);
-                    end.plan = entry.plan.clone();
+                    end.plan = Some(entry.plan.clone());
                 }
                 Err(error) => break Err(error),
             }
         };
+        Moved { entry, end, moved }
+    }
+
+    /// Publishes what was moved, or takes back what was not.
+    pub(super) async fn publish_moved(&self, moved: Moved, context: &ConnectorContext) -> EntryEnd {
+        let Moved { entry, mut end, moved } = moved;
+        let index = end.index;
+        let mut in_doubt = false;
         let result = match moved {
-            Ok(()) => self.commit(index, &entry, context, &end.receipts, &mut in_doubt).await,
+            Ok(Done::Published) => return end,
+            Ok(Done::Moved) => self.commit(index, &entry, context, &end.receipts, &mut in_doubt).await,
             Err(error) => Err(error),
         };
         end.result = result.map_err(|error| error.with("target", &entry.plan.table));
         if let Err(error) = &end.result {
-            if error.kind() == ErrorKind::DirtyLimit {
+            if error.kind() == ErrorKind::DirtyLimit && self.job.database.is_none() {
                 // The limit is the job's: more rows of other tables would only be more to clean up.
                 self.cancel.cancel();
             }
@@ -120,7 +154,8 @@ impl Run {
             ledger.plan_entry(&self.run_id, &record, &all).await?;
         }
         end.decided = Some((record, all.clone()));
-        self.again(&entry.plan, || context.until_cancelled(entry.writer.prepare(&entry.plan)), "preparing").await?;
+        self.again(index, &entry.plan, || context.until_cancelled(entry.writer.prepare(&entry.plan)), "preparing")
+            .await?;
         let splits: Vec<Split> =
             all.into_iter().filter(|split| receipts.iter().all(|receipt| receipt.split != split.id)).collect();
         self.move_splits(spec, &splits, entry, context, receipts).await?;
@@ -148,7 +183,7 @@ impl Run {
             channels: at_once.min(splits.len().max(1)),
         });
         let task_context = TaskContext {
-            cancel: self.cancel.child_token(),
+            cancel: self.stop(spec.entry).child_token(),
             io: context.io.clone(),
             shared: context.shared.clone(),
             limiter: self.limiter.clone(),

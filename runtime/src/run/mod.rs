@@ -6,6 +6,7 @@ mod outcome;
 mod publish;
 mod resume;
 mod split;
+mod tables;
 mod verify;
 
 use std::path::PathBuf;
@@ -19,10 +20,13 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use weir_core::{Error, ErrorKind, Result, WriteMode};
+use weir_core::{ConnectorContext, Error, ErrorKind, Result, WriteMode};
 
 use self::begin::{Beginning, begin};
-use self::outcome::{Ended, unstarted};
+use self::outcome::{Ended, EntryEnd, unstarted};
+use self::tables::{lanes, tables_of_run, with_entries};
+use crate::database::Expansion;
+use crate::database::config::PublishConfig;
 use crate::dirty::DirtyRows;
 use crate::entry::{PlannedEntry, open_all};
 use crate::job::Job;
@@ -30,7 +34,7 @@ use crate::ledger::{Ledger, RunStatus};
 use crate::limit::Limiter;
 use crate::observer::Event;
 use crate::options::{Quarantine, RunOptions};
-use crate::plan::{channels, context};
+use crate::plan::{channels_of, context};
 use crate::progress::Progress;
 use crate::report::{Report, Status};
 
@@ -105,12 +109,36 @@ async fn whole(
         Ok(Beginning::Run(run)) => run,
         Err(error) => return unstarted(&job, &options, started, error),
     };
+    let mut all = context(&job, &options, io);
+    all.cancel = cancel.clone();
+    let mut fault = None;
+    let (mut job, mut expansion, mut publishing) = (job, Expansion::default(), false);
+    if let Some(database) = &job.database {
+        // Here too the sources are asked, so that what is wrong is no fault of the file.
+        let found = tables_of_run(database, &job.name, &options, &beginning, &all).await;
+        let found = found.and_then(|(found, begun)| Ok((with_entries(&job, database, &found)?, found, begun)));
+        match found {
+            Ok(found) => (job, expansion, publishing) = found,
+            Err(error) => fault = Some(error),
+        }
+    }
     let run_id = beginning.run_id;
     let limit = options.error_limit.unwrap_or(job.setting.error_limit);
     let run = Arc::new(Run {
-        dirty: DirtyRows::new(&run_id, limit, quarantine_file(&options, &run_id), options.observer.clone()),
+        dirty: DirtyRows::new(
+            &run_id,
+            limit,
+            // A table of a whole-database job has its own limit.
+            if job.database.is_some() { job.entries.len() } else { 1 },
+            quarantine_file(&options, &run_id),
+            options.observer.clone(),
+        ),
         limiter: Arc::new(Limiter::new(job.setting.rows_per_second, job.setting.bytes_per_second)),
-        channels: Arc::new(Semaphore::new(channels(&job.setting))),
+        channels: Arc::new(Semaphore::new(channels_of(&job))),
+        lanes: lanes(&job, &expansion),
+        stops: job.entries.iter().filter(|entry| entry.table.is_some()).map(|_| cancel.child_token()).collect(),
+        begins_together: !publishing
+            && job.database.as_ref().is_some_and(|database| database.config.publish == PublishConfig::All),
         progress: Progress::default(),
         warnings: Mutex::new(beginning.warnings),
         ledger: beginning.ledger,
@@ -129,7 +157,7 @@ async fn whole(
             run.cancel.cancel();
         })
     });
-    let mut ended = run.clone().execute(io).await;
+    let mut ended = run.clone().execute(expansion, fault, &all).await;
     run.verify(&mut ended).await;
     if let Some(timeout) = timeout {
         timeout.abort();
@@ -155,6 +183,12 @@ struct Run {
     dirty: Arc<DirtyRows>,
     limiter: Arc<Limiter>,
     channels: Arc<Semaphore>,
+    /// In a whole-database job: the connections of each group.
+    lanes: Vec<Arc<Semaphore>>,
+    /// In a whole-database job: fires when one entry is to stop.
+    stops: Vec<CancellationToken>,
+    /// Whether no table may stay as an earlier process has left it, because all are published together.
+    begins_together: bool,
     progress: Progress,
     warnings: Mutex<Vec<String>>,
     ledger: Option<Ledger>,
@@ -165,39 +199,22 @@ struct Run {
 }
 
 impl Run {
-    async fn execute(self: Arc<Self>, io: Handle) -> Ended {
+    async fn execute(self: Arc<Self>, expansion: Expansion, fault: Option<Error>, context: &ConnectorContext) -> Ended {
         let observer = self.options.observer.clone();
         observer.event(&Event::Started { job: &self.job.name, run_id: &self.run_id });
-        let mut context = context(&self.job, &self.options, io);
-        context.cancel = self.cancel.clone();
-        let mut ended = Ended { warnings: self.job.warnings.clone(), ..Ended::default() };
+        let mut ended = Ended { warnings: self.job.warnings.clone(), error: fault, ..Ended::default() };
+        ended.warnings.extend(expansion.warnings);
+        ended.warnings.extend(expansion.gone.iter().map(|name| format!("{name} is not at the source: it is left out")));
+        ended.failed = expansion.failed;
         for warning in &ended.warnings {
             observer.event(&Event::Warning(warning));
         }
-        if let Err(faults) = open_all(&self.job, &context) {
+        if ended.error.is_some() {
+            return ended;
+        }
+        if let Err(faults) = open_all(&self.job, context) {
             ended.error = Some(faults.into());
             return ended;
-        }
-        let mut starts = Vec::with_capacity(self.job.entries.len());
-        for index in 0..self.job.entries.len() {
-            match self.start_entry(index, &context).await {
-                Ok(start) => starts.push(start),
-                Err(error) => {
-                    ended.error = Some(match self.job.entries.len() {
-                        1 => error,
-                        _ => error.with("entry", index),
-                    });
-                    return ended;
-                }
-            }
-        }
-        let planned: Vec<_> = starts.iter().map(|start| &start.planned).collect();
-        if let Err(error) = distinct_targets(&self.job, &planned) {
-            ended.error = Some(error);
-            return ended;
-        }
-        for warning in planned.iter().flat_map(|entry| &entry.warnings) {
-            self.warn(warning);
         }
         let ticker = tokio::spawn({
             let run = self.clone();
@@ -208,17 +225,42 @@ impl Run {
                 }
             }
         });
-        // A target that takes one task at a time (one SQLite file, one output file) is often the same for all entries.
-        let alone = planned.iter().any(|entry| entry.writer.max_channels() == Some(1));
-        let at_once = if alone { 1 } else { channels(&self.job.setting) };
-        // Boxed, here and below: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
-        let entries =
-            starts.into_iter().enumerate().map(|(index, start)| self.run_entry(index, start, &context).boxed());
-        let entries: Vec<_> = entries.collect();
-        ended.entries = futures::stream::iter(entries).buffered(at_once).collect().await;
+        let entries = match self.job.database.is_some() {
+            true => self.execute_tables(ended.failed.len(), context).await,
+            false => self.execute_entries(context).await,
+        };
         ticker.abort();
         self.tell_progress();
+        match entries {
+            Ok(entries) => ended.entries = entries,
+            Err(error) => ended.error = Some(error),
+        }
         ended
+    }
+
+    /// The entries of an ordinary job: all are planned before the first begins.
+    async fn execute_entries(&self, context: &ConnectorContext) -> Result<Vec<EntryEnd>> {
+        let mut starts = Vec::with_capacity(self.job.entries.len());
+        for index in 0..self.job.entries.len() {
+            let start = self.start_entry(index, context).await;
+            starts.push(start.map_err(|error| match self.job.entries.len() {
+                1 => error,
+                _ => error.with("entry", index),
+            })?);
+        }
+        let planned: Vec<_> = starts.iter().map(|start| &start.planned).collect();
+        distinct_targets(&self.job, &planned)?;
+        for warning in planned.iter().flat_map(|entry| &entry.warnings) {
+            self.warn(warning);
+        }
+        // A target that takes one task at a time (one SQLite file, one output file) is often the same for all entries.
+        let alone = planned.iter().any(|entry| entry.writer.max_channels() == Some(1));
+        let at_once = if alone { 1 } else { channels_of(&self.job) };
+        // Boxed, here and below: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
+        let entries =
+            starts.into_iter().enumerate().map(|(index, start)| self.run_entry(index, start, context).boxed());
+        let entries: Vec<_> = entries.collect();
+        Ok(futures::stream::iter(entries).buffered(at_once).collect().await)
     }
 
     /// Ends the run in the ledger, then lets the targets forget it.

@@ -8,6 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use weir_core::{Committed, Error, ErrorKind, Receipt, Result, Split, WritePlan};
 
 use super::Run;
+use crate::database::FailedTable;
 use crate::job::Job;
 use crate::ledger::EntryRecord;
 use crate::options::RunOptions;
@@ -19,10 +20,14 @@ pub(super) struct Ended {
     pub entries: Vec<EntryEnd>,
     pub warnings: Vec<String>,
     pub error: Option<Error>,
+    /// Tables of a whole-database job that could not be mapped.
+    pub failed: Vec<FailedTable>,
 }
 
 /// How an entry ended.
 pub(super) struct EntryEnd {
+    /// The entry's index in the job.
+    pub index: usize,
     pub source: String,
     pub target: String,
     pub created: bool,
@@ -34,18 +39,45 @@ pub(super) struct EntryEnd {
     pub snapshot: Option<String>,
     /// What was decided, for starting again.
     pub decided: Option<(EntryRecord, Vec<Split>)>,
-    pub plan: WritePlan,
+    /// `None` when it could not even be planned.
+    pub plan: Option<WritePlan>,
+}
+
+impl EntryEnd {
+    /// An entry that could not be planned.
+    pub fn unplanned(index: usize, source: String, target: String, error: Error) -> Self {
+        Self {
+            index,
+            source,
+            target,
+            created: false,
+            stays: false,
+            receipts: Vec::new(),
+            result: Err(error),
+            snapshot: None,
+            decided: None,
+            plan: None,
+        }
+    }
 }
 
 impl Ended {
     /// Whether everything is at the target.
     pub fn succeeded(&self) -> bool {
-        self.error.is_none() && overall(&self.entries) == Status::Succeeded
+        self.error.is_none() && self.overall() == Status::Succeeded
+    }
+
+    fn overall(&self) -> Status {
+        match overall(&self.entries) {
+            Status::Succeeded if self.entries.is_empty() && !self.failed.is_empty() => Status::Failed,
+            Status::Succeeded if !self.failed.is_empty() => Status::PartiallyFailed,
+            status => status,
+        }
     }
 
     /// What the targets may remember of the run.
     pub fn plans(&self) -> Vec<(usize, WritePlan)> {
-        self.entries.iter().map(|end| end.plan.clone()).enumerate().collect()
+        self.entries.iter().filter_map(|end| Some((end.index, end.plan.clone()?))).collect()
     }
 }
 
@@ -56,11 +88,15 @@ impl Run {
         let elapsed = started.0.elapsed();
         let timed_out = self.timed_out.load(Relaxed);
         let stopped = timed_out || self.options.cancel.is_cancelled();
+        let mut status = if ended.error.is_some() { Status::Failed } else { ended.overall() };
         let mut warnings = ended.warnings;
         warnings.append(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
         let mut reports = Vec::new();
         let (mut rows_written, mut rows_skipped) = (0, 0);
-        for (index, end) in ended.entries.iter().enumerate() {
+        for end in &ended.entries {
+            let index = end.index;
+            let name = self.table_name(index);
+            let stopped = stopped || (self.job.database.is_some() && self.stop(index).is_cancelled());
             let taken: u64 = end.receipts.iter().map(|r| r.rows).sum();
             let written = match &end.result {
                 Ok(committed) => committed.rows.unwrap_or(taken),
@@ -77,6 +113,7 @@ impl Run {
             };
             if mine.is_empty() {
                 reports.push(TableReport {
+                    name: name.clone(),
                     source: end.source.clone(),
                     target: end.target.clone(),
                     status,
@@ -84,6 +121,7 @@ impl Run {
                     rows_read: 0,
                     rows_written: 0,
                     rows_dirty: 0,
+                    rows_per_second: 0.0,
                     snapshot: None,
                     elapsed_ms: 0,
                     error: error.clone(),
@@ -93,6 +131,7 @@ impl Run {
             for (_, table, elapsed_ms) in mine {
                 let succeeded = end.result.is_ok();
                 reports.push(TableReport {
+                    name: name.clone(),
                     source: table.source.clone(),
                     target: table.target.clone(),
                     status,
@@ -104,21 +143,38 @@ impl Run {
                         (false, false) => 0,
                     },
                     rows_dirty: table.counts.rows_dirty,
+                    rows_per_second: match *elapsed_ms {
+                        0 => 0.0,
+                        elapsed_ms => (table.counts.rows_written as f64 * 1000.0 / elapsed_ms as f64).round(),
+                    },
                     snapshot: end.snapshot.clone(),
                     elapsed_ms: *elapsed_ms,
                     error: error.clone(),
                 });
             }
         }
+        reports.extend(ended.failed.iter().map(|table| TableReport::unmapped(table)));
         let quarantine = self.dirty.close(keep_parts);
+        let unmapped =
+            ended.failed.first().map(|table| Error::new(table.kind, table.reason.clone()).with("table", &table.source));
         let mut error = ended.error;
-        let mut status = if error.is_some() { Status::Failed } else { overall(&ended.entries) };
         for end in ended.entries {
             match end.result {
                 Err(fault) if error.as_ref().is_none_or(|e| e.kind() == ErrorKind::Cancelled) => error = Some(fault),
                 Ok(committed) => error = error.or(failure(&committed, &end.target)),
                 Err(_) => {}
             }
+        }
+        error = error.or(unmapped);
+        let failed = reports.iter().filter(|table| table.status != Status::Succeeded).count();
+        if self.job.database.is_some() && failed > 1 && status == Status::PartiallyFailed {
+            let text = format!(
+                "{failed} of {} tables did not end well; `--failed-of {}` runs them again",
+                reports.len(),
+                self.run_id
+            );
+            let kind = error.as_ref().map_or(ErrorKind::Remote, Error::kind);
+            error = Some(Error::new(kind, text));
         }
         let quarantine = quarantine.unwrap_or_else(|fault| {
             status = Status::Failed;

@@ -2,12 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 use weir_core::{Committed, ConnectorContext, Error, Receipt, Result, WritePlan};
 
 use super::{CLEAN_UP, Run};
 use crate::entry::PlannedEntry;
 use crate::observer::Event;
+
+/// How long a target may take to forget one entry of many.
+const FORGET: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// How many entries targets forget at once.
+const FORGET_AT_ONCE: usize = 8;
 
 impl Run {
     /// Publishes. A commit that has begun is let finish, within bounds, even when the run is stopped meanwhile: dropped
@@ -20,7 +27,7 @@ impl Run {
         receipts: &[Receipt],
         in_doubt: &mut bool,
     ) -> Result<Committed> {
-        if self.cancel.is_cancelled() {
+        if self.stop(index).is_cancelled() {
             return Err(Error::cancelled());
         }
         // Of a commit whose answer was lost nobody knows, unless the next one gets an answer.
@@ -30,7 +37,7 @@ impl Run {
             unknown.store(doubt, Relaxed);
             result
         };
-        let committed = self.again(&entry.plan, once, "publishing").await;
+        let committed = self.again(index, &entry.plan, once, "publishing").await;
         *in_doubt = unknown.into_inner();
         let committed = committed?;
         let (target, description) = (&entry.plan.table, &committed.description);
@@ -54,7 +61,7 @@ impl Run {
         receipts: &[Receipt],
     ) -> (Result<Committed>, bool) {
         let endpoint = &self.job.entries[index].writer;
-        let stop = CancellationToken::new();
+        let (stop, told) = (CancellationToken::new(), self.stop(index));
         let context = ConnectorContext { cancel: stop.clone(), form: endpoint.form, ..context.clone() };
         let writer = match endpoint.open_writer(&context) {
             Ok(writer) => writer,
@@ -64,7 +71,7 @@ impl Run {
         let result = tokio::select! {
             biased;
             result = &mut commit => result,
-            () = async { self.cancel.cancelled().await; tokio::time::sleep(CLEAN_UP).await } => {
+            () = async { told.cancelled().await; tokio::time::sleep(CLEAN_UP).await } => {
                 stop.cancel();
                 tokio::time::timeout(CLEAN_UP, &mut commit).await.unwrap_or_else(|_| Err(Error::cancelled()))
             }
@@ -126,9 +133,13 @@ impl Run {
         let forgetting = plans.iter().filter(|(_, plan)| plan.records_splits).map(|(index, plan)| {
             let endpoint = &self.job.entries[*index].writer;
             let context = ConnectorContext { form: endpoint.form, ..context.clone() };
-            async move { endpoint.open_writer(&context)?.forget(plan).await }
+            async move { endpoint.open_writer(&context)?.forget(plan).await }.boxed()
         });
-        let _ = tokio::time::timeout(CLEAN_UP * 4, futures::future::join_all(forgetting)).await;
+        let forgetting: Vec<_> = forgetting.collect();
+        // A few at a time: a whole database has thousands.
+        let patience = CLEAN_UP * 4 + FORGET * forgetting.len() as u32;
+        let all = futures::stream::iter(forgetting).buffer_unordered(FORGET_AT_ONCE).collect::<Vec<_>>();
+        let _ = tokio::time::timeout(patience, all).await;
         stop.cancel();
     }
 }

@@ -62,7 +62,7 @@ impl Run {
             let planned = plan_entry(&self.job, &self.job.entries[index], &self.entry_id(index), context).await?;
             Ok(EntryStart { planned, left: None })
         };
-        self.again(&entry.plan, start, "starting").await
+        self.again(index, &entry.plan, start, "starting").await
     }
 
     /// What is left of an entry, as the target remembers it; `None` when nothing can be kept, and all of it is taken
@@ -111,7 +111,10 @@ impl Run {
         }
         let missing = splits.len() > recorded.receipts.len();
         let stable = |receipt: &Receipt| splits.iter().any(|split| split.id == receipt.split && split.stable);
-        let keep = if plan.commits_per_split {
+        let keep = if self.begins_together && !plan.commits_per_split {
+            // What is published together shows one moment, so either all of it stays or none of it.
+            false
+        } else if plan.commits_per_split {
             // A split that means other rows now than it did then leaves no way to tell which rows are missing.
             if missing && !recorded.receipts.iter().all(stable) {
                 let why = "its splits are ranges of pages, whose rows may have moved since; a `splitPk` would let such a \

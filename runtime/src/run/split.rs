@@ -22,6 +22,10 @@ impl Run {
         context: &TaskContext,
     ) -> Result<Receipt> {
         let observer = &self.options.observer;
+        let _lane = match self.lane(spec.entry) {
+            Some(lane) => Some(lane.acquire().await.map_err(|_| Error::cancelled())?),
+            None => None,
+        };
         let _channel = self.channels.acquire().await.map_err(|_| Error::cancelled())?;
         let mut retries = Retries::new(self.job.setting.retry);
         let mut attempt = 1;
@@ -105,7 +109,13 @@ impl Run {
     }
 
     /// Does what may be repeated at a target that keeps records, again while the fault may pass.
-    pub(super) async fn again<T, F>(&self, plan: &WritePlan, mut work: impl FnMut() -> F, what: &str) -> Result<T>
+    pub(super) async fn again<T, F>(
+        &self,
+        index: usize,
+        plan: &WritePlan,
+        mut work: impl FnMut() -> F,
+        what: &str,
+    ) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
@@ -115,10 +125,11 @@ impl Run {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            let again = error.is_retryable() && plan.records_splits && !self.cancel.is_cancelled();
+            let stop = self.stop(index);
+            let again = error.is_retryable() && plan.records_splits && !stop.is_cancelled();
             let Some(wait) = (if again { retries.next() } else { None }) else { return Err(error) };
             self.warn(&format!("{what} {} is tried again in {} s: {}", plan.table, wait.as_secs_f64(), error.full()));
-            let _ = self.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+            let _ = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
     }
 }

@@ -31,6 +31,7 @@ use self::compare::{Differences, Found, Hashed, Rule, compare};
 use self::gather::{BUCKETS, Bucket, Gather};
 use self::pass::{Drive, Flow, Held};
 use self::sides::Comparison;
+use crate::database::Only;
 use crate::entry::open_all;
 use crate::job::{Entry, Job};
 use crate::limit::Limiter;
@@ -168,6 +169,12 @@ pub async fn verify(job: &Job, options: &VerifyOptions) -> Result<Verification> 
         time_zone: job.at.timezone(),
         shared: Default::default(),
     };
+    // A whole-database job that has its entries already is a run's own.
+    let expanded = match job.database.is_some() && job.entries.is_empty() {
+        true => Some(crate::database::expanded(job, &Only::All, &context).await?.0),
+        false => None,
+    };
+    let job = expanded.as_ref().unwrap_or(job);
     open_all(job, &context)?;
     let limiter = Arc::new(Limiter::new(job.setting.rows_per_second, job.setting.bytes_per_second));
     let mut entries = Vec::with_capacity(job.entries.len());

@@ -170,7 +170,7 @@ impl<'a> Held<'a> {
             let work = async {
                 let mut hasher = hasher;
                 if let Some((spec, plan)) = &pipeline {
-                    hasher.pipeline = Some(Pipeline::new(spec, plan)?);
+                    hasher.pipeline = Some(Pipeline::new(spec, plan, Some(&split.table))?);
                 }
                 let reader = endpoint.open_reader(&context)?;
                 let result = reader.read(&split, &request, &mut hasher).await;

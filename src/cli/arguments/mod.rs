@@ -67,6 +67,8 @@ Examples:
   weir run shop.json --limit 100 --error-limit unlimited
   weir run shop.json --resume                        go on where the last run ended
   weir run shop.json --run-id shop-20251031          start, continue or report that run
+  weir run mirror.json --tables shop.orders,shop.i*  some tables of a whole-database job
+  weir run mirror.json --failed-of RUN_ID            those that did not end well in that run
   generate-job | weir run -")]
 pub(crate) struct RunArguments {
     /// The job file, in DataX's form or DataWorks' script mode; - is stdin
@@ -83,6 +85,12 @@ pub(crate) struct RunArguments {
     /// Begin anew although an earlier run has left rows at the target for good; they are written again
     #[arg(long)]
     pub fresh: bool,
+    /// Of a whole-database job only these tables: names or patterns of source or target tables, with commas between them
+    #[arg(long, value_name = "TABLES", value_delimiter = ',', conflicts_with_all = ["resume", "failed_of"])]
+    pub tables: Vec<String>,
+    /// Of a whole-database job only the tables that did not end well in this earlier run
+    #[arg(long, value_name = "RUN_ID", conflicts_with_all = ["resume", "limit"])]
+    pub failed_of: Option<String>,
     #[command(flatten)]
     pub reading: JobArguments,
     #[command(flatten)]
@@ -174,6 +182,9 @@ pub(crate) struct PlanArguments {
     /// Plan for a run of this many rows a table
     #[arg(long, value_name = "ROWS")]
     pub limit: Option<u64>,
+    /// Of a whole-database job only these tables: names or patterns of source or target tables, with commas between them
+    #[arg(long, value_name = "TABLES", value_delimiter = ',')]
+    pub tables: Vec<String>,
     #[command(flatten)]
     pub reading: JobArguments,
 }
@@ -274,7 +285,8 @@ pub(crate) struct CopyArguments {
 #[command(after_help = "\
 Examples:
   weir new mysql lakehouse > job.json
-  weir new sqlite files")]
+  weir new sqlite files
+  weir new mysql lakehouse --database > mirror.json      a job for whole databases")]
 pub(crate) struct NewArguments {
     /// The reader
     #[arg(value_name = "READER")]
@@ -282,6 +294,9 @@ pub(crate) struct NewArguments {
     /// The writer
     #[arg(value_name = "WRITER")]
     pub writer: String,
+    /// A job for whole databases instead of one for single tables
+    #[arg(long)]
+    pub database: bool,
 }
 
 /// `weir tables`

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use mysql_async::Row;
 use weir_core::config::nearest;
-use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Result, TableInfo, glob};
+use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Objects, Result, TableInfo, glob};
 use weir_sql::{TableName, find_name};
 
 use crate::QUOTING;
@@ -324,6 +324,13 @@ impl Catalog for MySqlCatalog {
             .map(of)
             .filter(|t| pattern.as_deref().is_none_or(|p| glob(p, &t.name, LetterCase::Ignore)))
             .collect())
+    }
+
+    async fn objects(&self) -> Result<Objects> {
+        let mut session = connect_first(&self.options, &self.setup, &self.context).await?;
+        let objects = crate::objects::objects(&mut session).await?;
+        session.close().await;
+        Ok(objects)
     }
 }
 

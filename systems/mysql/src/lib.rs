@@ -22,6 +22,7 @@ mod connection;
 mod error;
 mod expressions;
 mod grants;
+mod objects;
 mod position;
 mod session;
 mod types;

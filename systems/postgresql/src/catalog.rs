@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Column as _, Decode, Executor, Postgres, Row, SqlSafeStr, Statement, Type};
-use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Result, TableInfo, glob};
+use weir_core::{
+    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, ObjectName, Objects, Result, SourceSnapshot, TableInfo,
+    glob,
+};
 use weir_sql::{Quoting, TableName, find_name};
 
 use crate::connection::{Endpoint, Session, literal};
@@ -71,7 +74,7 @@ impl Table {
     }
 }
 
-fn get<T>(row: &PgRow, index: usize) -> Result<T>
+pub(crate) fn get<T>(row: &PgRow, index: usize) -> Result<T>
 where
     T: for<'r> Decode<'r, Postgres> + Type<Postgres>,
 {
@@ -432,5 +435,16 @@ impl Catalog for PgCatalog {
         }
         tables.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(tables)
+    }
+
+    async fn snapshot(&self, tables: &[ObjectName], _: usize) -> Result<Option<SourceSnapshot>> {
+        crate::snapshot::of_database(&self.endpoint, &self.context, tables).await
+    }
+
+    async fn objects(&self) -> Result<Objects> {
+        let mut session = self.endpoint.connect(&self.context).await?;
+        let objects = crate::objects::objects(&mut session).await?;
+        session.close().await;
+        Ok(objects)
     }
 }

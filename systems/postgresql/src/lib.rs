@@ -7,6 +7,8 @@ pub mod catalog;
 pub mod connection;
 pub mod copy;
 pub mod error;
+mod objects;
+pub mod snapshot;
 pub mod types;
 pub mod url;
 pub mod written;

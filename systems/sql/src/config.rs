@@ -90,6 +90,9 @@ pub struct WriterConfig {
     pub key: OneOrMany<String>,
     /// Whether to create the table when it is missing. On under the plain names, off under DataX's.
     pub create_table: Option<bool>,
+    /// Whether to create the table's schema (MySQL: its database) when that is missing. Off by default, on in
+    /// whole-database jobs. SQLite has none.
+    pub create_schema: Option<bool>,
     /// What an upsert does when the input holds a key more than once: `last` keeps the row that comes last, in the
     /// order of splits and of rows within a split; `error` fails the job before anything is published.
     pub duplicate_keys: DuplicateKeys,

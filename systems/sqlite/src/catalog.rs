@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Result, TableInfo, glob};
+use weir_core::{
+    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Object, ObjectKind, ObjectName, Objects, Result,
+    TableInfo, glob,
+};
 use weir_sql::{TableName, find_name};
 
 use crate::raw::{Database, Value};
@@ -247,6 +250,22 @@ impl Catalog for FileCatalog {
         self.file
             .with(Access::Read, &self.context, move |database| list(database, pattern.as_deref(), file_bytes))
             .await
+    }
+
+    async fn objects(&self) -> Result<Objects> {
+        let stem = self.file.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let object = |table: TableInfo| Object {
+            name: ObjectName { database: stem.clone(), schema: None, table: table.name },
+            kind: match table.kind.as_str() {
+                "table" => ObjectKind::Table,
+                "view" => ObjectKind::View,
+                _ => ObjectKind::Other,
+            },
+            rows: table.rows,
+            bytes: table.bytes,
+        };
+        let list = self.tables(None).await?.into_iter().map(object).collect();
+        Ok(Objects { database: Some(stem.clone()), schema: None, ignores_case: true, list })
     }
 }
 

@@ -25,6 +25,7 @@
 
 mod commit;
 mod config;
+mod database;
 mod encode;
 mod header;
 mod many;
@@ -55,4 +56,8 @@ weir_core::inventory::submit! {
         open: writer::open,
         recognise: recognise::recognise,
     }
+}
+
+weir_core::inventory::submit! {
+    weir_core::DatabaseWriter { name: "files", parameters: database::parameters, names: database::NAMES }
 }

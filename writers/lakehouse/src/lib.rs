@@ -15,6 +15,7 @@ mod columns;
 mod commit;
 mod config;
 mod created;
+mod database;
 mod plan;
 mod publish;
 mod record;
@@ -80,4 +81,8 @@ mod tests {
         }
         assert_eq!(recognise("lake", Some("orders")).unwrap()["table"], "orders");
     }
+}
+
+weir_core::inventory::submit! {
+    weir_core::DatabaseWriter { name: "lakehouse", parameters: database::parameters, names: database::NAMES }
 }

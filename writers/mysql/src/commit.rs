@@ -22,6 +22,9 @@ pub(crate) async fn prepare(
     plan: &WritePlan,
     state: &State,
 ) -> Result<()> {
+    if let Some(database) = &state.create_database {
+        session.run(&crate::plan::database_creation(database)).await.context("statement", "CREATE DATABASE")?;
+    }
     if let Some(create) = &state.create {
         session.run(create).await.context("statement", "CREATE TABLE")?;
         tracing::info!(table = %plan.table, "created");

@@ -65,3 +65,12 @@ inventory::submit! {
         recognise: weir_mysql::recognise,
     }
 }
+
+weir_core::inventory::submit! {
+    // Whether the case of letters matters is a setting of the server; names that differ in it alone are no good anywhere.
+    weir_core::DatabaseWriter {
+        name: "mysql",
+        parameters: |table| weir_sql::database::writer_parameters(table, weir_mysql::QUOTING),
+        names: weir_core::NameRules { longest: 64, in_bytes: false, forbidden: &['\0', '/', '\\'], ignores_case: true, schemas: true },
+    }
+}

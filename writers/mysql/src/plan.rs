@@ -27,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) form: Form,
     pub(crate) url_warnings: BTreeSet<String>,
     pub(crate) rights: Rights,
+    /// The table's database, if it is missing and is to be made.
+    pub(crate) create_database: Option<String>,
 }
 
 /// The columns of the target as the run will find them.
@@ -98,9 +100,12 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         .find(|n| layout.primary.contains(n))
         .or_else(|| layout.columns.first().map(|c| c.name.clone()))
         .ok_or_else(|| Error::config("no column is written"))?;
-    let statements = layout.create.iter().cloned().chain(pre).chain(stage.iter().cloned()).collect();
+    let make = facts.create_database.as_deref().map(database_creation);
+    let statements = make.into_iter().chain(layout.create.iter().cloned()).chain(pre).chain(stage.iter().cloned());
+    let statements = statements.collect();
     let state = State {
         table: facts.name.clone(),
+        create_database: facts.create_database.clone(),
         create: layout.create.clone(),
         staging,
         stage,
@@ -135,6 +140,11 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         warnings,
         state: serde_json::to_value(&state).map_err(|e| Error::internal("a plan cannot be written down").because(e))?,
     })
+}
+
+/// The statement that makes a database.
+pub(crate) fn database_creation(name: &str) -> String {
+    format!("CREATE DATABASE IF NOT EXISTS {} DEFAULT CHARACTER SET utf8mb4", QUOTING.quote(name))
 }
 
 fn method(mode: WriteMode, state: &State) -> String {

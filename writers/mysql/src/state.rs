@@ -10,6 +10,9 @@ use weir_sql::{Commits, TableName};
 pub(crate) struct State {
     /// The target.
     pub(crate) table: TableName,
+    /// The database to create before anything else.
+    #[serde(default)]
+    pub(crate) create_database: Option<String>,
     /// Creates the target.
     pub(crate) create: Option<String>,
     /// The table that rows go to until the job commits.

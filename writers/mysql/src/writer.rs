@@ -73,10 +73,20 @@ impl MySqlWriter {
         connect_first(&self.options, &self.setup, &self.context).await
     }
 
+    /// Whether the table's database is made when it is missing; Weir's own tables lie in it then too.
+    fn creates_database(&self) -> bool {
+        self.config.common.create_schema == Some(true) && self.config.common.ledger.schema.is_none()
+    }
+
     /// The target's full name, and the table if it exists.
     async fn find(&self, session: &mut Session, server: &Server) -> Result<(TableName, Option<Table>)> {
         let wanted = TableName::parse(&self.destination.table, QUOTING)?;
-        let database = find_database(session, &wanted, server).await?;
+        let database = match (find_database(session, &wanted, server).await, &wanted.schema) {
+            (Err(error), Some(schema)) if error.kind() == ErrorKind::NotFound && self.creates_database() => {
+                return Ok((TableName { schema: Some(schema.clone()), name: wanted.name }, None));
+            }
+            (found, _) => found?,
+        };
         let full = TableName { schema: Some(database), name: wanted.name };
         match find_table(session, &full, server).await {
             Ok(found) => {
@@ -104,7 +114,20 @@ impl MySqlWriter {
             nearest = weir_core::config::nearest(&name.name, names.iter().map(String::as_str)).map(str::to_owned);
         }
         let rights = self.rights(session, &name, &server).await?;
+        let create_database = match table.is_none() && self.creates_database() {
+            true => {
+                let wanted = name.schema.as_deref().unwrap_or_default();
+                let known = format!(
+                    "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}",
+                    weir_mysql::escape(wanted)
+                );
+                let there = session.row::<i64>(&known).await?.unwrap_or(0) > 0;
+                (!there).then(|| wanted.to_owned())
+            }
+            false => None,
+        };
         Ok(Facts {
+            create_database,
             rights,
             name,
             table,

@@ -42,3 +42,12 @@ weir_core::inventory::submit! {
         recognise: weir_postgresql::recognise,
     }
 }
+
+weir_core::inventory::submit! {
+    // NAMEDATALEN, less the zero at the end.
+    weir_core::DatabaseWriter {
+        name: "postgresql",
+        parameters: |table| weir_sql::database::writer_parameters(table, weir_sql::Quoting::DOUBLE),
+        names: weir_core::NameRules { longest: 63, in_bytes: true, forbidden: &['\0'], ignores_case: false, schemas: true },
+    }
+}

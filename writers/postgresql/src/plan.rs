@@ -33,6 +33,9 @@ pub(crate) struct State {
     pub records: Option<Commits>,
     /// Types to create before the target.
     pub new_types: Vec<NewType>,
+    /// The schema to create before anything else.
+    #[serde(default)]
+    pub create_schema: Option<String>,
     /// The statement that creates the target.
     pub create: Option<String>,
     /// Key columns of an upsert that may be NULL: such rows conflict with none.
@@ -131,7 +134,23 @@ pub(crate) async fn plan(
     let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
     let ledger = config.ledger.schema.as_deref().map(|s| Q.unquote(s));
     let commits = Commits::new(&request.run_id, &table, ledger.as_deref());
-    let rights = Rights::of(session, &commits.table).await?;
+    let mut rights = Rights::of(session, &commits.table).await?;
+    let mut create_schema = None;
+    if let (false, None, Some(true), Some(schema)) = (rights.schema, &found, config.create_schema, &table.schema)
+        && commits.table.schema.as_ref() == Some(schema)
+    {
+        let may = "SELECT has_database_privilege(current_database(), 'CREATE')";
+        if !session.value::<bool>(may).await? {
+            return Err(Error::new(
+                ErrorKind::Denied,
+                format!(
+                    "there is no schema `{schema}`, and this login may not create it: GRANT CREATE ON DATABASE … TO it"
+                ),
+            ));
+        }
+        rights = Rights { schema: true, create: true, commits: None };
+        create_schema = Some(schema.clone());
+    }
     let lasting = match &found {
         // The rows of an unlogged table do not outlive a crash of the server; a record of them would.
         Some(t) if !staged => {
@@ -157,6 +176,7 @@ pub(crate) async fn plan(
         stage,
         records: (exactly_once && lasting).then_some(commits),
         new_types,
+        create_schema,
         create,
         duplicate_keys: config.duplicate_keys,
         on_empty: config.on_empty,
@@ -178,6 +198,11 @@ pub(crate) async fn plan(
         warnings,
         state: serde_json::to_value(&state).map_err(|e| Error::internal("the plan cannot be written").because(e))?,
     })
+}
+
+/// The statement that makes a schema.
+pub(crate) fn schema_creation(schema: &str) -> String {
+    format!("CREATE SCHEMA IF NOT EXISTS {}", Q.quote(schema))
 }
 
 /// Which promise holds for this login, and how to get the others.
@@ -400,6 +425,7 @@ fn described(
     let names = Q.quote_all(columns.iter().map(|c| &c.name));
     let table = state.table.quoted(Q);
     let mut statements: Vec<String> = Vec::new();
+    statements.extend(state.create_schema.iter().map(|schema| schema_creation(schema)));
     statements.extend(state.records.iter().filter(|_| makes_record).map(record::creation));
     statements.extend(state.new_types.iter().map(NewType::sql));
     statements.extend(state.create.iter().cloned());

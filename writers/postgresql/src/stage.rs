@@ -3,15 +3,31 @@
 use weir_core::{Error, ErrorKind, Result, WriteMode, WritePlan};
 use weir_postgresql::Session;
 use weir_postgresql::catalog::{find_table, unique_keys};
+use weir_postgresql::error::map;
 use weir_sql::TableName;
 
-use crate::plan::{Q, State};
+use crate::plan::{Q, State, schema_creation};
 use crate::record::exists;
 
 /// The split of a staged row.
 pub const SPLIT: &str = "weir_split";
 /// The row's number within its split.
 pub const ROW: &str = "weir_row";
+
+/// Makes a schema, if it is not there. Several tables of one run may want to at once.
+pub async fn create_schema(session: &mut Session, schema: &str) -> Result<()> {
+    for _ in 0..10 {
+        match session.try_execute(&schema_creation(schema)).await? {
+            Ok(_) => return Ok(()),
+            // IF NOT EXISTS does not help against one who makes it at this moment.
+            Err(error)
+                if weir_postgresql::error::database_error(&error)
+                    .is_some_and(|e| matches!(e.code(), "23505" | "42P06")) => {}
+            Err(error) => return Err(map(error).with("schema", schema)),
+        }
+    }
+    Err(Error::new(ErrorKind::Conflict, "the schema cannot be made: others keep making it").with("schema", schema))
+}
 
 /// Makes the staging table, if it is not there, within the caller's transaction. The target exists by now. The table is
 /// logged even if the target is not: the record of its splits is.

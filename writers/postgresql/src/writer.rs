@@ -85,6 +85,9 @@ impl Writer for PostgresqlWriter {
         let state = State::of(plan)?;
         written::note(&self.context.shared, &self.endpoint, &state.table);
         let mut session = self.connect().await?;
+        if let Some(schema) = &state.create_schema {
+            stage::create_schema(&mut session, schema).await?;
+        }
         if let Some(commits) = &state.records {
             record::create(&mut session, commits).await?;
             let records = record::read(&mut session, commits).await?;

@@ -37,3 +37,12 @@ weir_core::inventory::submit! {
         recognise: weir_sqlite::recognise,
     }
 }
+
+weir_core::inventory::submit! {
+    // SQLite has no limit; error messages do.
+    weir_core::DatabaseWriter {
+        name: "sqlite",
+        parameters: |table| weir_sql::database::writer_parameters(table, weir_sqlite::QUOTING),
+        names: weir_core::NameRules { longest: 200, in_bytes: true, forbidden: &['\0'], ignores_case: true, schemas: false },
+    }
+}

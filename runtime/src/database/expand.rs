@@ -1,0 +1,346 @@
+//! From a whole-database job to its tables: one read of each catalogue, then everything is decided.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Objects, Result, TableDescription, TargetName};
+use weir_core::{WriteMode, database_writer};
+
+use super::config::{ColumnConfig, TableConfig, TableDeleted};
+use super::group::group;
+use super::job::{DatabaseJob, Override};
+use super::merge::{difference, origin};
+use super::naming::fitting;
+use super::only::Only;
+use super::select::{Counts, Found, own, select};
+use super::table::{FailedTable, TableJob, TableSource};
+
+/// What a whole-database job comes to. A run freezes it in the ledger, so that a resume goes on with the same tables.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Expansion {
+    /// The tables in the order in which they begin.
+    pub tables: Vec<TableJob>,
+    /// How many groups they are in.
+    pub groups: usize,
+    /// Tables that cannot be moved.
+    pub failed: Vec<FailedTable>,
+    /// Tables that the job names and the source does not have (any more).
+    pub gone: Vec<String>,
+    /// How much was selected.
+    pub selected: Counts,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the catalogues and decides.
+///
+/// # Errors
+/// A source that cannot be reached or lists nothing, two sources that land on one target, patterns that select nothing.
+pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) -> Result<Expansion> {
+    let mut catalogs = Vec::with_capacity(job.sources.len());
+    let mut objects = Vec::with_capacity(job.sources.len());
+    for source in &job.sources {
+        let catalog = source.endpoint.open_catalog_in(context)?;
+        objects.push(
+            context.until_cancelled(catalog.objects()).await.map_err(|error| error.with("source", &source.name))?,
+        );
+        catalogs.push(catalog);
+    }
+    let selection = select(&job.patterns, &objects);
+    let mut draft = Draft { job, objects: &objects, described: HashMap::new(), expansion: Expansion::default() };
+    draft.expansion.selected = selection.counts;
+    draft.missing(selection.missing);
+    for pattern in selection.idle {
+        draft.expansion.warnings.push(format!("`{pattern}` matches no table"));
+    }
+    for (index, catalog) in catalogs.iter().enumerate() {
+        let all = selection.single.iter().chain(selection.merges.iter().flatten());
+        let mut names: Vec<ObjectName> =
+            all.filter(|found| found.source == index).map(|found| found.object.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        if names.is_empty() {
+            continue;
+        }
+        let described = context.until_cancelled(catalog.describe(&names)).await;
+        let described = described.map_err(|error| error.with("source", &job.sources[index].name))?;
+        draft.described.extend(described.into_iter().map(|table| ((index, table.name.clone()), table)));
+    }
+    for found in &selection.single {
+        draft.single(found);
+    }
+    for (index, tables) in selection.merges.iter().enumerate() {
+        draft.merge(index, tables);
+    }
+    draft.finish(only)
+}
+
+struct Draft<'a> {
+    job: &'a DatabaseJob,
+    objects: &'a [Objects],
+    described: HashMap<(usize, ObjectName), TableDescription>,
+    expansion: Expansion,
+}
+
+impl Draft<'_> {
+    fn fail(&mut self, source: String, target: String, kind: ErrorKind, reason: String) {
+        self.expansion.failed.push(FailedTable { source, target, kind, reason });
+    }
+
+    fn missing(&mut self, names: Vec<String>) {
+        for name in names {
+            match self.job.config.rules.table_deleted {
+                TableDeleted::Ignore => self.expansion.gone.push(name),
+                TableDeleted::Error => {
+                    let reason = "the source has no such table (rules.tableDeleted is error)".into();
+                    self.fail(name, String::new(), ErrorKind::NotFound, reason);
+                }
+            }
+        }
+    }
+
+    fn single(&mut self, found: &Found) {
+        let name = &found.object.name;
+        let own_words = self.job.overrides(|pattern| pattern.matches(name, own(&self.objects[found.source])));
+        let datasource = &self.job.sources[found.source].name;
+        let target = match own_words.and_then(|own| own.target.clone()) {
+            Some(target) => target,
+            None => TargetName {
+                schema: self.job.schema.name(name, datasource),
+                table: self.job.table.name(name, datasource).unwrap_or_else(|| name.table.clone()),
+            },
+        };
+        self.table(std::slice::from_ref(found), target, own_words, false);
+    }
+
+    fn merge(&mut self, index: usize, tables: &[Found]) {
+        let into = self.job.into[index].clone();
+        let merge = &self.job.config.objects.merge.as_slice()[index];
+        if tables.is_empty() {
+            let reason = format!("no table matches {}", merge.from.as_slice().join(", "));
+            return self.fail("merge".into(), into.to_string(), ErrorKind::NotFound, reason);
+        }
+        let text = into.to_string();
+        let own_words = self.job.overrides(|pattern| pattern.to_string() == text);
+        let schema = into.schema.or_else(|| {
+            // The namespace that all of them would have by themselves, if it is one.
+            let of = |found: &Found| self.job.schema.name(&found.object.name, &self.job.sources[found.source].name);
+            let first = of(&tables[0]);
+            tables.iter().all(|found| of(found) == first).then_some(first).flatten()
+        });
+        let target = own_words.and_then(|own| own.target.clone());
+        self.table(tables, target.unwrap_or(TargetName { schema, table: into.table }), own_words, merge.origin);
+    }
+
+    /// Decides about one table of the target.
+    fn table(&mut self, found: &[Found], target: TargetName, own_words: Option<&Override>, with_origin: bool) {
+        let label = |found: &Found| match self.job.sources.len() {
+            1 => found.object.name.to_string(),
+            _ => format!("{}: {}", self.job.sources[found.source].name, found.object.name),
+        };
+        let source = match found {
+            [one] => label(one),
+            _ => format!("{} and {} more", label(&found[0]), found.len() - 1),
+        };
+        match self.decide(found, &target, own_words.map(|own| &own.config), with_origin) {
+            Ok(table) => self.expansion.tables.push(table),
+            Err((kind, reason)) => self.fail(source, target.to_string(), kind, reason),
+        }
+    }
+
+    fn decide(
+        &self,
+        found: &[Found],
+        target: &TargetName,
+        own_words: Option<&TableConfig>,
+        with_origin: bool,
+    ) -> Result<TableJob, (ErrorKind, String)> {
+        let none = TableConfig::default();
+        let own_words = own_words.unwrap_or(&none);
+        let schema = |reason: String| (ErrorKind::Schema, reason);
+        let mut described = Vec::with_capacity(found.len());
+        for one in found {
+            let table = self.described.get(&(one.source, one.object.name.clone()));
+            let gone = || (ErrorKind::NotFound, format!("{} was dropped just now", one.object.name));
+            described.push(table.ok_or_else(gone)?);
+        }
+        let model = *described.first().ok_or_else(|| schema("there is no table to read".into()))?;
+        let named: Vec<_> = found.iter().map(|f| f.object.name.to_string()).zip(described.iter().copied()).collect();
+        if let Some(fault) = difference(&named) {
+            return Err(schema(fault));
+        }
+        let rules = database_writer(&self.job.target.plugin).map(|plugin| plugin.names);
+        let rules = rules.ok_or_else(|| schema("the target takes no whole databases".into()))?;
+        let target = fitting(target.clone(), &rules, self.job.config.naming.fix).map_err(schema)?;
+        let columns = columns(model, &own_words.columns).map_err(schema)?;
+        let taken = |name: &str| columns.iter().find(|(from, _)| from == name).map(|(_, to)| to.clone());
+        let origin = match with_origin {
+            false => Vec::new(),
+            true => {
+                let tables: Vec<_> =
+                    found.iter().map(|one| (&one.object.name, self.job.sources[one.source].name.as_str())).collect();
+                origin(&tables, self.job.sources.len() > 1, model).map_err(schema)?
+            }
+        };
+        let write = &self.job.config.write;
+        let wanted = match own_words.key.is_empty() {
+            true => model.key(write.unique_key),
+            false => own_words.key.as_slice(),
+        };
+        let mut key = Vec::with_capacity(wanted.len() + origin.len());
+        for name in wanted {
+            match taken(name) {
+                Some(to) => key.push(to),
+                None if own_words.key.is_empty() => {
+                    // A key of which a part is left out tells no rows apart.
+                    key.clear();
+                    break;
+                }
+                None => return Err(schema(format!("the key column `{name}` is not among the columns that are read"))),
+            }
+        }
+        if !key.is_empty() {
+            key.extend(origin.iter().map(|column| column.name.clone()));
+        }
+        let by_rule = if key.is_empty() { write.unkeyed } else { write.keyed };
+        let mode = own_words.write_mode.unwrap_or(by_rule);
+        if mode == WriteMode::Upsert && key.is_empty() {
+            let hint = "name one as `key` under `tables`, or set write.uniqueKey where a unique key is enough";
+            return Err(schema(format!("an upsert needs a key, and the table has no primary key: {hint}")));
+        }
+        let sum = |of: fn(&Found) -> Option<u64>| found.iter().map(of).sum::<Option<u64>>();
+        let all_columns = columns.len() == model.columns.len() && columns.iter().all(|(from, to)| from == to);
+        Ok(TableJob {
+            target,
+            sources: found
+                .iter()
+                .map(|one| TableSource { source: one.source, name: one.object.name.clone() })
+                .collect(),
+            mode,
+            key,
+            described: renamed(model, &columns),
+            columns,
+            all_columns,
+            origin,
+            condition: own_words.filter.clone(),
+            split_key: own_words.split_pk.clone(),
+            group: 0,
+            rows: sum(|found| found.object.rows),
+            bytes: sum(|found| found.object.bytes),
+            rules: self.job.config.rules.clone(),
+        })
+    }
+
+    /// What only all tables together show: targets taken twice, what was asked for, groups.
+    fn finish(mut self, only: &Only) -> Result<Expansion> {
+        self.distinct()?;
+        self.unused_overrides();
+        only.narrow(&mut self.expansion, self.objects)?;
+        let mut expansion = self.expansion;
+        if expansion.tables.is_empty() && expansion.failed.is_empty() && expansion.gone.is_empty() {
+            let text = format!(
+                "the job selects no table, of {} that the source has: look at `objects`",
+                expansion.selected.of
+            );
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
+        expansion.tables.sort_by(|a, b| a.target.cmp(&b.target));
+        let bytes: Vec<_> = expansion.tables.iter().map(|table| table.bytes).collect();
+        let groups = group(&bytes, &self.job.config.group);
+        for (table, group) in expansion.tables.iter_mut().zip(&groups.of) {
+            table.group = *group;
+        }
+        expansion.groups = groups.count;
+        let mut rank = vec![0; groups.order.len()];
+        groups.order.iter().enumerate().for_each(|(at, table)| rank[*table] = at);
+        let mut ranked: Vec<_> = rank.into_iter().zip(expansion.tables).collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        expansion.tables = ranked.into_iter().map(|(_, table)| table).collect();
+        Ok(expansion)
+    }
+
+    fn distinct(&self) -> Result<()> {
+        let ignores_case = database_writer(&self.job.target.plugin).is_some_and(|plugin| plugin.names.ignores_case);
+        let mut places: BTreeMap<String, Vec<&TableJob>> = BTreeMap::new();
+        for table in &self.expansion.tables {
+            let place = table.target.to_string();
+            places.entry(if ignores_case { place.to_lowercase() } else { place }).or_default().push(table);
+        }
+        let clashes: Vec<String> = places
+            .values()
+            .filter(|tables| tables.len() > 1)
+            .map(|tables| {
+                let sources: Vec<_> = tables.iter().map(|table| table.source()).collect();
+                format!("{} ← {}", tables[0].target, sources.join(" and "))
+            })
+            .collect();
+        if clashes.is_empty() {
+            return Ok(());
+        }
+        let shown = clashes.iter().take(10).cloned().collect::<Vec<_>>().join("; ");
+        let more = clashes.len().saturating_sub(10);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        Err(Error::new(
+            ErrorKind::Schema,
+            format!(
+                "several tables would land on one target: {shown}{more}; name them apart with `naming` ({{SOURCE_DATASOURCE}}, \
+                 {{SOURCE_DATABASE}}, {{SOURCE_SCHEMA}}), or say under objects.merge that they are one"
+            ),
+        ))
+    }
+
+    fn unused_overrides(&mut self) {
+        for own_words in &self.job.tables {
+            let text = own_words.pattern.to_string();
+            let of_merge = self.job.into.iter().any(|into| into.to_string() == text);
+            let mut sources = self.expansion.tables.iter().flat_map(|table| &table.sources);
+            let used =
+                of_merge || sources.any(|one| own_words.pattern.matches(&one.name, own(&self.objects[one.source])));
+            if !used {
+                self.expansion.warnings.push(format!("tables: `{text}` is none of the job's tables"));
+            }
+        }
+    }
+}
+
+/// Which columns are read, and what they are called at the target.
+fn columns(
+    table: &TableDescription,
+    own_words: &BTreeMap<String, ColumnConfig>,
+) -> Result<Vec<(String, String)>, String> {
+    if let Some(unknown) = own_words.keys().find(|name| table.column(name).is_none()) {
+        let near = weir_core::config::nearest(unknown, table.columns.iter().map(|column| column.name.as_str()));
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        return Err(format!("the table has no column `{unknown}`, which `tables` names{hint}"));
+    }
+    let taken = table.columns.iter().filter_map(|column| match own_words.get(&column.name) {
+        Some(ColumnConfig::Taken(false)) => None,
+        Some(ColumnConfig::Name(name)) => Some((column.name.clone(), name.clone())),
+        _ => Some((column.name.clone(), column.name.clone())),
+    });
+    let taken: Vec<_> = taken.collect();
+    if taken.is_empty() {
+        return Err(
+            if table.columns.is_empty() { "the table has no columns" } else { "no column is left to read" }.into()
+        );
+    }
+    Ok(taken)
+}
+
+/// The structure as the target is to have it.
+fn renamed(table: &TableDescription, columns: &[(String, String)]) -> TableDescription {
+    let mut table = table.clone();
+    let to = |name: &String| columns.iter().find(|(from, _)| from == name).map(|(_, to)| to.clone());
+    table.columns.retain_mut(|column| match to(&column.name) {
+        Some(name) => {
+            column.name = name;
+            true
+        }
+        None => false,
+    });
+    let all = |names: &[String]| names.iter().map(to).collect::<Option<Vec<_>>>();
+    table.primary_key = all(&table.primary_key).unwrap_or_default();
+    table.unique.retain_mut(|key| all(&key.columns).map(|names| key.columns = names).is_some());
+    table.foreign_keys.retain_mut(|key| all(&key.columns).map(|names| key.columns = names).is_some());
+    table
+}

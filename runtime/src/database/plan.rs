@@ -1,0 +1,193 @@
+//! `weir plan` of a whole-database job.
+
+use std::fmt;
+
+use futures::{FutureExt, StreamExt};
+use serde::Serialize;
+use weir_core::{ConnectorContext, Result};
+
+use super::config::{DatabaseConfig, PublishConfig};
+use super::entries::entries;
+use super::expand::{Expansion, expand};
+use super::only::Only;
+use super::select::Counts;
+use super::table::FailedTable;
+use crate::entry::plan_entry;
+use crate::job::Job;
+use crate::layout::{Align, aligned};
+use crate::plan::{EntryPlan, channels_of, describe, entry_places};
+
+/// What there is to say of the job as a whole.
+#[derive(Debug, Clone, Serialize)]
+pub struct DatabasePlan {
+    /// How much is selected.
+    pub selected: Counts,
+    /// Tables that would be moved.
+    pub mapped: usize,
+    /// Tables that would fail, and why.
+    pub failed: Vec<FailedTable>,
+    /// Tables that the job names and the source does not have.
+    pub gone: Vec<String>,
+    /// The groups in which they run.
+    pub groups: Vec<GroupPlan>,
+    /// The most groups at once.
+    pub concurrent_groups: usize,
+    /// The most connections that a group reads with.
+    pub max_source_connections: usize,
+    /// Whether all tables become visible together.
+    pub together: bool,
+}
+
+/// One group.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct GroupPlan {
+    /// Its tables by their names at the target, in the order in which they begin.
+    pub tables: Vec<String>,
+    /// Estimated rows of those whose number is known.
+    pub rows: u64,
+    /// Estimated bytes of those whose size is known.
+    pub bytes: u64,
+}
+
+/// The job with an entry for each of its tables, as the sources are now.
+///
+/// # Errors
+/// Those of [`expand`].
+pub async fn expanded(job: &Job, only: &Only, context: &ConnectorContext) -> Result<(Job, Expansion)> {
+    let Some(database) = &job.database else { return Ok((job.clone(), Expansion::default())) };
+    let expansion = expand(database, only, context).await?;
+    Ok((Job { entries: entries(database, &expansion)?, ..job.clone() }, expansion))
+}
+
+/// Plans every table. What is wrong with one is in the plan, like the tables that can be moved.
+///
+/// # Errors
+/// What concerns all of them.
+pub async fn plan_tables(
+    job: &Job,
+    only: &Only,
+    context: &ConnectorContext,
+) -> Result<(DatabasePlan, Vec<EntryPlan>, Vec<String>)> {
+    let (job, mut expansion) = expanded(job, only, context).await?;
+    let config = job.database.as_ref().map(|database| database.config.clone()).unwrap_or_default();
+    let planning: Vec<_> = job
+        .entries
+        .iter()
+        .map(|entry| {
+            let job = &job;
+            async move {
+                let planned = plan_entry(job, entry, "plan", context).await?;
+                Ok::<_, weir_core::Error>(describe(&planned, job, entry_places(entry), None, Vec::new()))
+            }
+            .boxed()
+        })
+        .collect();
+    let planned: Vec<_> = futures::stream::iter(planning).buffered(channels_of(&job)).collect().await;
+    let mut mapped = Vec::with_capacity(planned.len());
+    let mut groups = vec![GroupPlan::default(); expansion.groups];
+    for (entry, table) in planned.into_iter().zip(&expansion.tables) {
+        let name = table.target.to_string();
+        match entry {
+            Ok(entry) => {
+                let group = &mut groups[table.group];
+                group.tables.push(name.clone());
+                group.rows += table.rows.unwrap_or(0);
+                group.bytes += table.bytes.unwrap_or(0);
+                let (rows, bytes, key) = (table.rows, table.bytes, table.key.clone());
+                mapped.push(EntryPlan {
+                    name: Some(name),
+                    tables: table.sources.iter().map(|source| source.name.to_string()).collect(),
+                    keys: key,
+                    rows,
+                    bytes,
+                    ..entry
+                });
+            }
+            Err(error) => expansion.failed.push(FailedTable {
+                source: table.source(),
+                target: name,
+                kind: error.kind(),
+                reason: error.full(),
+            }),
+        }
+    }
+    let plan = DatabasePlan {
+        selected: expansion.selected,
+        mapped: mapped.len(),
+        failed: expansion.failed,
+        gone: expansion.gone,
+        groups,
+        concurrent_groups: config.group.concurrent_groups,
+        max_source_connections: config.group.max_source_connections,
+        together: config.publish == PublishConfig::All,
+    };
+    Ok((plan, mapped, notes(&config, expansion.warnings)))
+}
+
+/// What the user should know of the job as a whole.
+fn notes(config: &DatabaseConfig, mut warnings: Vec<String>) -> Vec<String> {
+    if config.write.keyed == weir_core::WriteMode::Upsert {
+        warnings.push("upsert never deletes: rows that are gone at the source stay at the target".into());
+    }
+    warnings
+}
+
+/// A number that is not always known.
+fn known(number: Option<u64>) -> String {
+    number.map_or_else(|| "?".into(), |number| number.to_string())
+}
+
+impl DatabasePlan {
+    /// As text, with the tables.
+    pub(crate) fn write(&self, entries: &[EntryPlan], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = self.selected.of;
+        writeln!(f, "selected   {} (of {of} tables and views)", self.selected)?;
+        writeln!(f, "mapped     {}; failed: {}; gone: {}", self.mapped, self.failed.len(), self.gone.len())?;
+        let together = if self.together { "all tables together" } else { "each table by itself" };
+        writeln!(f, "publish    {together}")?;
+        writeln!(
+            f,
+            "groups     {}, {} at once, with {} source connections each",
+            self.groups.len(),
+            self.concurrent_groups.min(self.groups.len().max(1)),
+            self.max_source_connections
+        )?;
+        writeln!(f)?;
+        let head = ["source", "target", "mode", "key", "rows", "bytes", "columns", "group"];
+        let head: Vec<_> = head.iter().map(|title| (*title, Align::Left)).collect();
+        let group_of = |name: &Option<String>| {
+            let at = self.groups.iter().position(|group| group.tables.iter().any(|table| Some(table) == name.as_ref()));
+            at.map_or_else(String::new, |at| (at + 1).to_string())
+        };
+        let rows: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                let source = match entry.tables.as_slice() {
+                    [first, _, ..] => format!("{first} and {} more", entry.tables.len() - 1),
+                    [one] => one.clone(),
+                    [] => String::new(),
+                };
+                let target = entry.name.clone().unwrap_or_default();
+                vec![
+                    source,
+                    if entry.creates { format!("{target} (created)") } else { target },
+                    entry.mode.to_owned(),
+                    if entry.keys.is_empty() { "none".into() } else { entry.keys.join(", ") },
+                    known(entry.rows),
+                    known(entry.bytes),
+                    entry.columns.len().to_string(),
+                    group_of(&entry.name),
+                ]
+            })
+            .collect();
+        aligned(&head, &rows).into_iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        for table in &self.failed {
+            let target = if table.target.is_empty() { String::new() } else { format!(" → {}", table.target) };
+            writeln!(f, "\nfailed     {}{target}: {}", table.source, table.reason)?;
+        }
+        for name in &self.gone {
+            writeln!(f, "\ngone       {name} is not at the source")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! Which of a source's tables a job takes.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use weir_core::{LetterCase, Object, ObjectKind, Objects};
+
+use super::job::Patterns;
+use super::pattern::{Own, Pattern};
+
+/// An object, and which of the job's sources it is in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The source, from 0.
+    pub source: usize,
+    /// The object.
+    pub object: Object,
+}
+
+/// What the patterns have found.
+#[derive(Debug, Default)]
+pub struct Selection {
+    /// Tables that go each into one of their own.
+    pub single: Vec<Found>,
+    /// For each merge of the job: its tables.
+    pub merges: Vec<Vec<Found>>,
+    /// Patterns that name a table which no source has.
+    pub missing: Vec<String>,
+    /// Patterns that match nothing.
+    pub idle: Vec<String>,
+    /// How many there are.
+    pub counts: Counts,
+}
+
+/// How much is selected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Databases with a selected table.
+    pub databases: usize,
+    /// Schemas with one, where there are schemas.
+    pub schemas: usize,
+    /// Source tables.
+    pub tables: usize,
+    /// Tables, views and the like that the connections reach.
+    pub of: usize,
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let number = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        write!(f, "{}, ", number(self.databases, "database"))?;
+        if self.schemas > 0 {
+            write!(f, "{}, ", number(self.schemas, "schema"))?;
+        }
+        write!(f, "{}", number(self.tables, "table"))
+    }
+}
+
+/// The parts that patterns leave out, for one source.
+pub fn own(objects: &Objects) -> Own<'_> {
+    Own {
+        database: objects.database.as_deref(),
+        schema: objects.schema.as_deref(),
+        case: if objects.ignores_case { LetterCase::Ignore } else { LetterCase::Exact },
+    }
+}
+
+/// Selects out of what the sources hold. A table that a merge takes is in no other place.
+pub fn select(patterns: &Patterns, sources: &[Objects]) -> Selection {
+    let mut found = Selection { merges: vec![Vec::new(); patterns.merges.len()], ..Selection::default() };
+    let mut used: BTreeSet<String> = BTreeSet::new();
+    let mut databases = BTreeSet::new();
+    let mut schemas = BTreeSet::new();
+    for (source, objects) in sources.iter().enumerate() {
+        let own = own(objects);
+        found.counts.of += objects.list.len();
+        for object in &objects.list {
+            let takes = |pattern: &Pattern| {
+                let kind = object.kind == ObjectKind::Table || patterns.views || pattern.is_name();
+                kind && pattern.matches(&object.name, own)
+            };
+            let mut first = |list: &[Pattern]| {
+                let pattern = list.iter().find(|pattern| takes(pattern))?;
+                used.insert(pattern.to_string());
+                Some(())
+            };
+            let merged: Vec<usize> =
+                (0..patterns.merges.len()).filter(|i| first(&patterns.merges[*i]).is_some()).collect();
+            let whole = patterns.include.is_empty() && patterns.merges.is_empty();
+            let included = match whole {
+                // Nothing said: the connection's database, all schemas of it.
+                true => {
+                    (object.kind == ObjectKind::Table || patterns.views)
+                        && objects.database.as_ref().is_none_or(|own| *own == object.name.database)
+                }
+                false => first(&patterns.include).is_some(),
+            };
+            let excluded = patterns.exclude.iter().find(|pattern| pattern.matches(&object.name, own));
+            if let Some(pattern) = excluded {
+                used.insert(pattern.to_string());
+            }
+            if excluded.is_some() || (merged.is_empty() && !included) {
+                continue;
+            }
+            found.counts.tables += 1;
+            databases.insert((source, object.name.database.clone()));
+            schemas.extend(object.name.schema.clone().map(|schema| (source, object.name.database.clone(), schema)));
+            let one = Found { source, object: object.clone() };
+            if merged.is_empty() {
+                found.single.push(one);
+            } else {
+                merged.into_iter().for_each(|merge| found.merges[merge].push(one.clone()));
+            }
+        }
+    }
+    found.counts.databases = databases.len();
+    found.counts.schemas = schemas.len();
+    for pattern in patterns.include.iter().chain(patterns.merges.iter().flatten()) {
+        if !used.contains(&pattern.to_string()) {
+            let list = if pattern.is_name() { &mut found.missing } else { &mut found.idle };
+            list.push(pattern.to_string());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_core::ObjectName;
+
+    fn source(names: &[(&str, &str)]) -> Objects {
+        let object = |(database, table): &(&str, &str)| Object {
+            name: ObjectName { database: (*database).into(), schema: None, table: (*table).into() },
+            kind: if table.starts_with("v_") { ObjectKind::View } else { ObjectKind::Table },
+            rows: None,
+            bytes: None,
+        };
+        Objects {
+            database: Some("shop".into()),
+            ignores_case: true,
+            list: names.iter().map(object).collect(),
+            ..Objects::default()
+        }
+    }
+
+    fn patterns(include: &[&str], exclude: &[&str], merges: &[&[&str]]) -> Patterns {
+        let all = |texts: &[&str]| texts.iter().map(|text| Pattern::parse(text).unwrap()).collect::<Vec<_>>();
+        Patterns {
+            include: all(include),
+            exclude: all(exclude),
+            merges: merges.iter().map(|m| all(m)).collect(),
+            ..Default::default()
+        }
+    }
+
+    fn names(found: &[Found]) -> Vec<String> {
+        found.iter().map(|found| format!("{}:{}", found.source, found.object.name)).collect()
+    }
+
+    #[test]
+    fn patterns_include_exclude_and_merge() {
+        let sources = [
+            source(&[("shop", "orders"), ("shop", "tmp_1"), ("shop", "v_sum"), ("other", "orders")]),
+            source(&[("shop_1", "orders_00"), ("shop_1", "orders_01"), ("shop", "orders")]),
+        ];
+        let found = select(
+            &patterns(&["shop.*", "gone", "x*"], &["shop.tmp_*"], &[&["/shop_[0-9]+/./orders_[0-9]+/"]]),
+            &sources,
+        );
+        assert_eq!(names(&found.single), ["0:shop.orders", "1:shop.orders"]);
+        assert_eq!(names(&found.merges[0]), ["1:shop_1.orders_00", "1:shop_1.orders_01"]);
+        assert_eq!((found.missing, found.idle), (vec!["gone".to_owned()], vec!["x*".to_owned()]));
+        assert_eq!(found.counts.to_string(), "3 databases, 4 tables");
+        assert_eq!(found.counts.of, 7);
+    }
+
+    #[test]
+    fn without_patterns_it_is_the_connections_database_and_views_are_left_out() {
+        let sources = [source(&[("shop", "orders"), ("shop", "v_sum"), ("other", "orders")])];
+        assert_eq!(names(&select(&patterns(&[], &[], &[]), &sources).single), ["0:shop.orders"]);
+        assert_eq!(names(&select(&patterns(&["v_sum"], &[], &[]), &sources).single), ["0:shop.v_sum"]);
+        let views = Patterns { views: true, ..patterns(&["v_*"], &[], &[]) };
+        assert_eq!(names(&select(&views, &sources).single), ["0:shop.v_sum"]);
+        assert_eq!(select(&patterns(&[], &[], &[]), &sources).counts.to_string(), "1 database, 1 table");
+    }
+}

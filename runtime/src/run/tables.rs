@@ -1,0 +1,258 @@
+//! The tables of a whole-database job: in groups, each on its own, one failing without the others.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::{FutureExt, StreamExt};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Result, SourceSnapshot};
+
+use super::Run;
+use super::begin::Began;
+use super::entry::{Done, Moved};
+use super::outcome::EntryEnd;
+use crate::database::config::PublishConfig;
+use crate::database::{DatabaseJob, Expansion, Only, entries, expand};
+use crate::job::Job;
+use crate::ledger::Ledger;
+use crate::observer::{TableProgress, TableState};
+use crate::options::RunOptions;
+use crate::plan::channels_of;
+use crate::report::Status;
+
+/// What became of a table that had its turn.
+enum Turn {
+    /// It is over, well or not.
+    Ended(EntryEnd),
+    /// It waits for the others.
+    Waits(Box<Moved>),
+}
+
+/// The tables of a run: those that an earlier process has decided on, or what the sources have now.
+pub(super) async fn tables_of_run(
+    job: &DatabaseJob,
+    name: &str,
+    options: &RunOptions,
+    began: &Began,
+    context: &ConnectorContext,
+) -> Result<(Expansion, bool)> {
+    if let Some(ledger) = began.ledger.as_ref().filter(|_| began.continued)
+        && let Some(frozen) = ledger.expansion(&began.run_id).await?
+    {
+        return Ok(frozen);
+    }
+    let only = match &options.only {
+        Only::FailedOf(run_id) => {
+            let ledger = began.ledger.as_ref();
+            let ledger =
+                ledger.ok_or_else(|| Error::config("--failed-of needs the state folder, and takes no --limit"))?;
+            Only::Targets(failed_of(ledger, name, run_id).await?)
+        }
+        only => only.clone(),
+    };
+    let expansion = expand(job, &only, context).await?;
+    if let Some(ledger) = &began.ledger {
+        ledger.expand(&began.run_id, &expansion).await?;
+    }
+    Ok((expansion, false))
+}
+
+/// The tables of a run that did not end well, by their names.
+async fn failed_of(ledger: &Ledger, job: &str, run_id: &str) -> Result<BTreeSet<String>> {
+    let missing = || Error::new(ErrorKind::NotFound, format!("there is no run {run_id}: `weir runs` lists them"));
+    let run = ledger.run(run_id).await?.ok_or_else(missing)?;
+    if run.job != job {
+        return Err(Error::config(format!("run {run_id} is a run of job {}, not of this one", run.job)));
+    }
+    let failed: BTreeSet<String> = match run.report {
+        Some(report) => {
+            let ill = report.tables.into_iter().filter(|table| table.status != Status::Succeeded);
+            ill.filter_map(|table| table.name).collect()
+        }
+        // Its process died: what it has not published has failed.
+        None => {
+            let published: BTreeSet<u32> = ledger
+                .entries(run_id)
+                .await?
+                .into_iter()
+                .filter(|entry| entry.committed.is_some())
+                .map(|entry| entry.entry)
+                .collect();
+            let tables = ledger.expansion(run_id).await?.map(|(expansion, _)| expansion.tables).unwrap_or_default();
+            let left = (0u32..).zip(tables).filter(|(index, _)| !published.contains(index));
+            left.map(|(_, table)| table.target.to_string()).collect()
+        }
+    };
+    if failed.is_empty() {
+        return Err(Error::config(format!("all tables of run {run_id} ended well: there is nothing to run again")));
+    }
+    Ok(failed)
+}
+
+/// The job with an entry for each of its tables.
+pub(super) fn with_entries(job: &Job, database: &DatabaseJob, expansion: &Expansion) -> Result<Job> {
+    Ok(Job { entries: entries(database, expansion)?, ..job.clone() })
+}
+
+/// One permit for each connection that a group may read with.
+pub(super) fn lanes(job: &Job, expansion: &Expansion) -> Vec<Arc<Semaphore>> {
+    let Some(database) = &job.database else { return Vec::new() };
+    let permits = database.config.group.max_source_connections.max(1);
+    (0..expansion.groups).map(|_| Arc::new(Semaphore::new(permits))).collect()
+}
+
+impl Run {
+    /// Where the splits of an entry queue up beside those of its group.
+    pub(super) fn lane(&self, index: usize) -> Option<&Semaphore> {
+        let group = self.job.entries.get(index)?.table.as_ref()?.group;
+        self.lanes.get(group).map(Arc::as_ref)
+    }
+
+    /// Fires when an entry is to stop: with the run, or alone.
+    pub(super) fn stop(&self, index: usize) -> CancellationToken {
+        self.stops.get(index).unwrap_or(&self.cancel).clone()
+    }
+
+    /// A table's name in a whole-database job.
+    pub(super) fn table_name(&self, index: usize) -> Option<String> {
+        Some(self.job.entries.get(index)?.table.as_ref()?.target.to_string())
+    }
+
+    /// Moves and publishes all tables. A table that fails is in the list with its error; only what concerns all of them is an
+    /// error here.
+    pub(super) async fn execute_tables(&self, failed: usize, context: &ConnectorContext) -> Result<Vec<EntryEnd>> {
+        let Some(database) = &self.job.database else { return Ok(Vec::new()) };
+        let config = &database.config;
+        let all = config.publish == PublishConfig::All;
+        if all && failed > 0 {
+            let text = format!("nothing was moved: {failed} tables cannot be mapped, and publish is `all`");
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+        let held = self.begin_snapshots(database, context).await?;
+        let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];
+        for (index, entry) in self.job.entries.iter().enumerate() {
+            let Some(table) = &entry.table else { continue };
+            groups[table.group].push(index);
+            let waiting = TableProgress {
+                source: table.source(),
+                target: table.target.to_string(),
+                estimated_rows: table.rows,
+                estimated_bytes: table.bytes,
+                state: TableState::Waiting,
+                ..TableProgress::default()
+            };
+            self.progress.add_table(index, waiting);
+            self.options.tables.add(table.target.to_string(), self.stop(index));
+        }
+        // A target that takes one task at a time (one SQLite file) is the same for all tables.
+        let first = self.job.entries.first().map(|entry| entry.writer.open_writer(context)).transpose()?;
+        let alone = first.is_some_and(|writer| writer.max_channels() == Some(1));
+        let (tables, lanes) =
+            if alone { (1, 1) } else { (config.group.max_source_connections, config.group.concurrent_groups) };
+        let groups: Vec<_> = groups
+            .into_iter()
+            .map(|group| {
+                let turns: Vec<_> = group.into_iter().map(|index| self.turn(index, all, context).boxed()).collect();
+                futures::stream::iter(turns).buffer_unordered(tables.max(1)).collect::<Vec<_>>().boxed()
+            })
+            .collect();
+        let turns: Vec<Vec<Turn>> = futures::stream::iter(groups).buffer_unordered(lanes.max(1)).collect().await;
+        // All rows are read.
+        drop(held);
+        let (mut ends, mut waiting) = (Vec::new(), Vec::new());
+        for turn in turns.into_iter().flatten() {
+            match turn {
+                Turn::Ended(end) => ends.push(end),
+                Turn::Waits(moved) => waiting.push(*moved),
+            }
+        }
+        if all {
+            ends.extend(self.publish_all(ends.len(), waiting, context).await?);
+        }
+        ends.sort_by_key(|end| end.index);
+        Ok(ends)
+    }
+
+    /// One snapshot for all tables of each source that has such a thing.
+    async fn begin_snapshots(&self, database: &DatabaseJob, context: &ConnectorContext) -> Result<Vec<SourceSnapshot>> {
+        let mut held = Vec::new();
+        for (number, source) in database.sources.iter().enumerate() {
+            let tables = self.job.entries.iter().filter_map(|entry| entry.table.as_ref());
+            let of_source = tables.flat_map(|table| &table.sources).filter(|one| one.source == number);
+            let names: BTreeSet<ObjectName> = of_source.map(|one| one.name.clone()).collect();
+            let names: Vec<ObjectName> = names.into_iter().collect();
+            if names.is_empty() {
+                continue;
+            }
+            let catalog = source.endpoint.open_catalog_in(context)?;
+            let begun = context.until_cancelled(catalog.snapshot(&names, channels_of(&self.job))).await;
+            held.extend(begun.map_err(|error| error.with("source", &source.name))?);
+        }
+        Ok(held)
+    }
+
+    /// One table's turn.
+    async fn turn(&self, index: usize, wait: bool, context: &ConnectorContext) -> Turn {
+        let context = ConnectorContext { cancel: self.stop(index), ..context.clone() };
+        let name = self.table_name(index).unwrap_or_default();
+        let started = match context.cancel.is_cancelled() {
+            true => Err(Error::cancelled()),
+            false => self.start_entry(index, &context).await,
+        };
+        let start = match started {
+            Ok(start) => start,
+            Err(error) => {
+                self.progress.set_state(index, TableState::Failed);
+                self.options.tables.remove(&name);
+                let source = self.job.entries[index].table.as_ref().map(|table| table.source()).unwrap_or_default();
+                let error = error.with("target", &name);
+                return Turn::Ended(EntryEnd::unplanned(index, source, name, error));
+            }
+        };
+        for warning in &start.planned.warnings {
+            self.warn(&format!("{name}: {warning}"));
+        }
+        let moved = self.move_whole(index, start, &context).await;
+        let well = moved.moved.is_ok();
+        self.progress.set_state(index, if well { TableState::Moved } else { TableState::Failed });
+        if wait && well {
+            return Turn::Waits(Box::new(moved));
+        }
+        Turn::Ended(self.publish_one(moved, &context).await)
+    }
+
+    async fn publish_one(&self, moved: Moved, context: &ConnectorContext) -> EntryEnd {
+        let end = self.publish_moved(moved, context).await;
+        let state = if end.result.is_ok() { TableState::Published } else { TableState::Failed };
+        self.progress.set_state(end.index, state);
+        if let Some(name) = self.table_name(end.index) {
+            self.options.tables.remove(&name);
+        }
+        end
+    }
+
+    /// Publishes all tables one right after the other, now that each of them is at the target; or none of them when one has
+    /// failed.
+    async fn publish_all(&self, failed: usize, moved: Vec<Moved>, context: &ConnectorContext) -> Result<Vec<EntryEnd>> {
+        let stopped = self.cancel.is_cancelled();
+        if let Some(ledger) = self.ledger.as_ref().filter(|_| failed == 0 && !stopped) {
+            ledger.publishing(&self.run_id).await?;
+        }
+        let mut publishing = Vec::with_capacity(moved.len());
+        for mut table in moved {
+            if (failed > 0 || stopped) && matches!(table.moved, Ok(Done::Moved)) {
+                table.moved = Err(match stopped {
+                    true => Error::cancelled(),
+                    false => {
+                        let text = "not published, for another table failed and publish is `all`";
+                        Error::new(ErrorKind::Conflict, text)
+                    }
+                });
+            }
+            let context = ConnectorContext { cancel: self.stop(table.end.index), ..context.clone() };
+            publishing.push(async move { self.publish_one(table, &context).await }.boxed());
+        }
+        Ok(futures::stream::iter(publishing).buffer_unordered(channels_of(&self.job)).collect().await)
+    }
+}

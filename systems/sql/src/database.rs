@@ -1,0 +1,159 @@
+//! How relational connectors take part in whole-database jobs: from tables to the parameters of one reader or writer.
+
+use serde_json::{Map, Value, json};
+use weir_core::{Error, Faults, ObjectName, Parameters, Result, SourceTables, TargetTable, WriteMode};
+
+use crate::names::Quoting;
+
+/// The reader's parameters for these tables. `name` is how a job writes a table's name in this system.
+///
+/// # Errors
+/// Several places of which one has no URL.
+pub fn reader_parameters(
+    tables: &SourceTables<'_>,
+    quoting: Quoting,
+    name: fn(&ObjectName, Quoting) -> String,
+) -> Result<Parameters> {
+    let names = |tables: &[ObjectName]| tables.iter().map(|table| name(table, quoting)).collect::<Vec<_>>();
+    let mut parameters = match tables.shards {
+        [] => return Err(Error::internal("a table of the job has no source")),
+        [one] => {
+            let mut parameters = object(one.source);
+            parameters.insert("table".into(), json!(names(one.tables)));
+            parameters
+        }
+        [first, ..] => {
+            let mut parameters = object(first.source);
+            for key in ["url", "username", "password", "connection"] {
+                parameters.shift_remove(key);
+            }
+            let connections = tables.shards.iter().map(|shard| connection(shard.source, names(shard.tables)));
+            let connections = connections.collect::<Result<Vec<_>>>()?;
+            parameters.insert("connection".into(), Value::Array(connections));
+            parameters
+        }
+    };
+    let mut set = |key: &str, value: Option<Value>| value.map(|value| parameters.insert(key.into(), value));
+    let columns: Vec<_> = tables.columns.iter().map(|column| quoting.quote(column)).collect();
+    set("column", (!columns.is_empty()).then(|| json!(columns)));
+    set("where", tables.condition.map(Value::from));
+    set("splitPk", tables.split_key.map(Value::from));
+    Ok(Value::Object(parameters))
+}
+
+/// One database of several, in the words of `connection`.
+fn connection(source: &Parameters, tables: Vec<String>) -> Result<Value> {
+    let inner = source.pointer("/connection/0").or(source.get("connection")).cloned().unwrap_or_default();
+    let of = |key: &str| inner.get(key).or_else(|| source.get(key)).cloned();
+    let url = inner.get("jdbcUrl").or_else(|| source.get("url")).cloned();
+    let url = url.ok_or_else(|| Error::config("a source of the job has no `url`"))?;
+    let mut connection = Map::new();
+    connection.insert("jdbcUrl".into(), url);
+    for key in ["username", "password"] {
+        if let Some(value) = of(key) {
+            connection.insert(key.into(), value);
+        }
+    }
+    connection.insert("table".into(), json!(tables));
+    Ok(Value::Object(connection))
+}
+
+/// The writer's parameters for this table.
+///
+/// # Errors
+/// A partition: the tables of these systems are not partitioned by the job.
+pub fn writer_parameters(table: &TargetTable<'_>, quoting: Quoting) -> Result<Parameters, Faults> {
+    if table.partition.is_some() {
+        let message =
+            "partitions of the job are for lakehouses and files: this system's tables have none that a job fills";
+        return Err(Faults::one("", message));
+    }
+    let mut parameters = object(table.target);
+    let name = match &table.name.schema {
+        Some(schema) => format!("{}.{}", quoting.quote(schema), quoting.quote(&table.name.table)),
+        None => quoting.quote(&table.name.table),
+    };
+    parameters.insert("table".into(), json!([name]));
+    parameters.insert("writeMode".into(), table.mode.name().into());
+    parameters.entry("createSchema").or_insert(true.into());
+    if table.mode == WriteMode::Upsert {
+        let key: Vec<_> = table.key.iter().map(|column| quoting.quote(column)).collect();
+        parameters.insert("key".into(), json!(key));
+        if table.merged {
+            parameters.insert("duplicateKeys".into(), "error".into());
+        }
+    }
+    Ok(Value::Object(parameters))
+}
+
+fn object(parameters: &Parameters) -> Map<String, Value> {
+    parameters.as_object().cloned().unwrap_or_default()
+}
+
+/// `schema.table`, in systems that have schemas inside of a database.
+pub fn schema_and_table(name: &ObjectName, quoting: Quoting) -> String {
+    match &name.schema {
+        Some(schema) => format!("{}.{}", quoting.quote(schema), quoting.quote(&name.table)),
+        None => quoting.quote(&name.table),
+    }
+}
+
+/// `database.table`, in systems whose databases are schemas.
+pub fn database_and_table(name: &ObjectName, quoting: Quoting) -> String {
+    format!("{}.{}", quoting.quote(&name.database), quoting.quote(&name.table))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_core::{Shard, TargetName};
+
+    fn table(database: &str, table: &str) -> ObjectName {
+        ObjectName { database: database.into(), schema: None, table: table.into() }
+    }
+
+    #[test]
+    fn one_place_keeps_its_parameters_and_several_become_connections() {
+        let (a, b) = (
+            json!({"url": "mysql://a/x", "session": ["s"]}),
+            json!({"connection": [{"jdbcUrl": ["mysql://b/y"]}], "username": "u"}),
+        );
+        let (here, there) = ([table("x", "t`1"), table("x", "t2")], [table("y", "t")]);
+        let one = [Shard { source: &a, tables: &here }];
+        let request = |shards| SourceTables { shards, columns: &[], condition: Some("x > 1"), split_key: None };
+        let read = |shards| reader_parameters(&request(shards), Quoting::BACKTICK, database_and_table).unwrap();
+        assert_eq!(
+            read(&one),
+            json!({"url": "mysql://a/x", "session": ["s"], "table": ["`x`.`t``1`", "`x`.`t2`"], "where": "x > 1"})
+        );
+        let two = [Shard { source: &a, tables: &here[1..] }, Shard { source: &b, tables: &there }];
+        assert_eq!(
+            read(&two),
+            json!({"session": ["s"], "where": "x > 1", "connection": [
+                {"jdbcUrl": "mysql://a/x", "table": ["`x`.`t2`"]},
+                {"jdbcUrl": ["mysql://b/y"], "username": "u", "table": ["`y`.`t`"]}]})
+        );
+    }
+
+    #[test]
+    fn a_merge_must_not_let_one_row_take_the_place_of_another() {
+        let target = json!({"url": "postgresql://h/d"});
+        let name = TargetName { schema: Some("s".into()), table: "t".into() };
+        let key = ["id".to_owned()];
+        let table = TargetTable {
+            target: &target,
+            name: &name,
+            mode: WriteMode::Upsert,
+            key: &key,
+            partition: None,
+            merged: true,
+        };
+        assert_eq!(
+            writer_parameters(&table, Quoting::DOUBLE).unwrap(),
+            json!({"url": "postgresql://h/d", "table": ["\"s\".\"t\""], "writeMode": "upsert", "createSchema": true,
+                "key": ["\"id\""], "duplicateKeys": "error"})
+        );
+        let partition = TargetTable { partition: Some(("pt", "1")), ..table };
+        assert!(writer_parameters(&partition, Quoting::DOUBLE).is_err());
+    }
+}

@@ -1,0 +1,48 @@
+//! How the writer takes part in whole-database jobs: each table is a folder of files, `schema/table` below the job's `path`.
+
+use serde_json::Value;
+use weir_core::{Faults, NameRules, Parameters, TargetTable, WriteMode};
+
+/// Names are folders. What has a dot would be taken for a file with its extension.
+pub(crate) const NAMES: NameRules = NameRules {
+    longest: 200,
+    in_bytes: true,
+    forbidden: &['/', '\\', '%', ':', '*', '?', '"', '<', '>', '|', '.'],
+    ignores_case: false,
+    schemas: true,
+};
+
+/// The parameters for one table: Parquet, where the job names no other format. A partition is a folder `field=value`, and
+/// an overwrite replaces just that.
+pub(crate) fn parameters(table: &TargetTable<'_>) -> Result<Parameters, Faults> {
+    let mut parameters = table.target.as_object().cloned().unwrap_or_default();
+    let base = parameters.get("path").and_then(Value::as_str).unwrap_or_default().trim_end_matches('/').to_owned();
+    if base.is_empty() {
+        return Err(Faults::one("/path", "`path` is missing: name the folder for the tables"));
+    }
+    let mut path = base;
+    for part in table.name.schema.iter().chain([&table.name.table]) {
+        path.push('/');
+        path.push_str(part);
+    }
+    if let Some((field, value)) = table.partition {
+        if [field, value].iter().any(|text| text.contains(['/', '=', '\\']) || *text == ".." || text.is_empty()) {
+            return Err(Faults::one("", format!("the partition {field}={value} cannot be a folder's name")));
+        }
+        path.push_str(&format!("/{field}={value}"));
+    }
+    parameters.insert("path".into(), (path + "/").into());
+    if !["format", "fileFormat"].iter().any(|key| parameters.contains_key(*key)) {
+        parameters.insert("format".into(), "parquet".into());
+    }
+    let mode = match table.mode {
+        WriteMode::Overwrite => "truncate",
+        WriteMode::Append => "append",
+        other => {
+            let message = format!("files cannot be written with {}: use overwrite or append", other.name());
+            return Err(Faults::one("", message));
+        }
+    };
+    parameters.insert("writeMode".into(), mode.into());
+    Ok(Value::Object(parameters))
+}

@@ -1,0 +1,37 @@
+//! How the writer takes part in whole-database jobs: each table is a folder, `schema/table` below the job's `path`.
+
+use serde_json::{Value, json};
+use weir_core::{Faults, NameRules, Parameters, TargetTable, WriteMode};
+
+/// Names are folders, of this machine or of an object store.
+pub(crate) const NAMES: NameRules = NameRules {
+    longest: 200,
+    in_bytes: true,
+    forbidden: &['/', '\\', '%', ':', '*', '?', '"', '<', '>', '|'],
+    ignores_case: false,
+    schemas: true,
+};
+
+/// The parameters for one table. With a partition, an overwrite replaces just that.
+pub(crate) fn parameters(table: &TargetTable<'_>) -> Result<Parameters, Faults> {
+    let mut parameters = table.target.as_object().cloned().unwrap_or_default();
+    let name = match &table.name.schema {
+        Some(schema) => format!("{schema}/{}", table.name.table),
+        None => table.name.table.clone(),
+    };
+    if name.split('/').any(|part| part == "." || part == "..") {
+        return Err(Faults::one("", format!("`{name}` cannot be a folder's name")));
+    }
+    parameters.insert("table".into(), name.into());
+    parameters.insert("writeMode".into(), table.mode.name().into());
+    if let Some((field, value)) = table.partition {
+        parameters.insert("partition".into(), json!({field: value}));
+    }
+    if table.mode == WriteMode::Upsert {
+        parameters.insert("key".into(), json!(table.key));
+        if table.merged {
+            parameters.insert("duplicateKeys".into(), "error".into());
+        }
+    }
+    Ok(Value::Object(parameters))
+}
