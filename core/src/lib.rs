@@ -40,6 +40,8 @@ mod database;
 mod describe;
 mod dirty;
 mod error;
+mod evolve;
+mod family;
 pub mod field;
 mod glob;
 mod reader;
@@ -63,6 +65,8 @@ pub use database::{
 pub use describe::{ColumnDefault, ColumnDescription, ForeignKey, Identity, TableDescription, UniqueKey};
 pub use dirty::{Bisect, DirtyRow, Refusal, bisect, row_values};
 pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use evolve::{Completion, Evolve, Fit, PresentColumn, Reference, TableChange};
+pub use family::{Family, Relation};
 pub use glob::{LetterCase, glob};
 pub use reader::{Check, CheckOutcome, ReadColumn, ReadRequest, Reader, Snapshot, SnapshotGuard, SplitRequest};
 pub use registry::{NativeText, Parameters, ReaderPlugin, WriterPlugin, readers, writers};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::field::{NATIVE, extension, type_text};
-use crate::{Account, Check, DirtyRow, Parameters, Receipt, Result, TableDescription, TargetSchema};
+use crate::{Account, Check, DirtyRow, Evolve, Parameters, Receipt, Result, TableDescription, TargetSchema};
 
 /// A target as one job sees it: one table, folder or stream.
 ///
@@ -67,6 +67,11 @@ pub trait Writer: Send + Sync {
     async fn forget(&self, plan: &WritePlan) -> Result<()> {
         let _ = plan;
         Ok(())
+    }
+
+    /// How the table is changed when its source has changed; `None` where it cannot be.
+    fn evolve(&self) -> Option<&dyn Evolve> {
+        None
     }
 
     /// Looks at connection, credentials, privileges and the objects named by the job, without writing data. By default

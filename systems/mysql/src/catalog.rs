@@ -3,12 +3,13 @@
 use async_trait::async_trait;
 use mysql_async::Row;
 use weir_core::config::nearest;
-use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Objects, Result, TableInfo, glob};
+use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, LetterCase, ObjectName, Objects, Result, TableDescription, TableInfo, glob};
 use weir_sql::{TableName, find_name};
 
 use crate::QUOTING;
 use crate::connection::{Session, connect_first, escape};
 use crate::session::Setup;
+use crate::structure::describe_all;
 use crate::types::Kind;
 use crate::url::Options;
 
@@ -260,13 +261,12 @@ async fn columns(
             let text = |i: usize| row.get_opt::<Option<String>, _>(i).and_then(|v| v.ok()).flatten();
             let name = text(0).unwrap_or_default();
             let mut type_text = text(1).unwrap_or_default();
-            let json = format!("json_valid(`{}`)", name.replace('`', "``"));
+            let json = checked_json(&name);
             if type_text == "longtext" && checked.iter().any(|c| c.eq_ignore_ascii_case(&json)) {
                 type_text = "json".into();
             }
             let extra = text(4).unwrap_or_default().to_ascii_lowercase();
-            // `DEFAULT_GENERATED` marks a default that is an expression, not a generated column.
-            let generated = extra.contains("virtual") || extra.contains("stored") || extra.contains("persistent");
+            let generated = is_generated(&extra);
             let nullable = text(2).is_some_and(|t| t.eq_ignore_ascii_case("yes"));
             Column {
                 kind: Kind::parse(&type_text),
@@ -282,6 +282,17 @@ async fn columns(
             }
         })
         .collect())
+}
+
+/// The check that makes MariaDB's longtext a json.
+pub(crate) fn checked_json(column: &str) -> String {
+    format!("json_valid(`{}`)", column.replace('`', "``"))
+}
+
+/// Whether a column's `EXTRA`, in small letters, is one of a computed column. `default_generated` marks a default that is an
+/// expression.
+pub(crate) fn is_generated(extra: &str) -> bool {
+    extra.contains("virtual") || extra.contains("stored") || extra.contains("persistent")
 }
 
 /// The catalogue of the connection's database.
@@ -331,6 +342,13 @@ impl Catalog for MySqlCatalog {
         let objects = crate::objects::objects(&mut session).await?;
         session.close().await;
         Ok(objects)
+    }
+
+    async fn describe(&self, names: &[ObjectName]) -> Result<Vec<TableDescription>> {
+        let mut session = connect_first(&self.options, &self.setup, &self.context).await?;
+        let tables = describe_all(&mut session, names).await?;
+        session.close().await;
+        Ok(tables)
     }
 }
 

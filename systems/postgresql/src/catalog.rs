@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Column as _, Decode, Executor, Postgres, Row, SqlSafeStr, Statement, Type};
 use weir_core::{
-    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, ObjectName, Objects, Result, SourceSnapshot, TableInfo,
-    glob,
+    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, ObjectName, Objects, Result, SourceSnapshot, TableDescription, TableInfo, glob,
 };
 use weir_sql::{Quoting, TableName, find_name};
 
 use crate::connection::{Endpoint, Session, literal};
 use crate::error::map;
+use crate::structure;
 use crate::types::PgType;
 
 /// A table, view or the like.
@@ -81,7 +81,7 @@ where
     row.try_get(index).map_err(map)
 }
 
-fn letter(text: &str) -> char {
+pub(crate) fn letter(text: &str) -> char {
     text.chars().next().unwrap_or(' ')
 }
 
@@ -446,5 +446,12 @@ impl Catalog for PgCatalog {
         let objects = crate::objects::objects(&mut session).await?;
         session.close().await;
         Ok(objects)
+    }
+
+    async fn describe(&self, names: &[ObjectName]) -> Result<Vec<TableDescription>> {
+        let mut session = self.endpoint.connect(&self.context).await?;
+        let tables = structure::describe(&mut session, names).await?;
+        session.close().await;
+        Ok(tables)
     }
 }

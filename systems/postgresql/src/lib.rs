@@ -9,6 +9,8 @@ pub mod copy;
 pub mod error;
 mod objects;
 pub mod snapshot;
+mod family;
+pub mod structure;
 pub mod types;
 pub mod url;
 pub mod written;

@@ -7,6 +7,7 @@ pub mod columns;
 pub mod commits;
 pub mod config;
 pub mod database;
+pub mod defaults;
 pub mod labels;
 pub mod names;
 pub mod narrow;

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use weir_core::{
-    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Object, ObjectKind, ObjectName, Objects, Result,
-    TableInfo, glob,
+    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Object, ObjectKind, ObjectName, Objects, Result, TableDescription, TableInfo, glob,
 };
 use weir_sql::{TableName, find_name};
 
 use crate::raw::{Database, Value};
+use crate::structure::describe_all;
 use crate::types::Affinity;
 use crate::{Access, Failure, File, QUOTING};
 
@@ -110,7 +110,7 @@ pub fn find_table(database: &Database<'_>, written: &str) -> Result<Table> {
     describe(database, wanted)
 }
 
-fn describe(database: &Database<'_>, name: TableName) -> Result<Table> {
+pub(crate) fn describe(database: &Database<'_>, name: TableName) -> Result<Table> {
     let schema = schema_of(&name).to_owned();
     let parameters = [Value::Text(name.name.as_bytes()), Value::Text(schema.as_bytes())];
     let (mut kind, mut without_rowid, mut strict) = (String::new(), false, false);
@@ -159,6 +159,12 @@ fn describe(database: &Database<'_>, name: TableName) -> Result<Table> {
         }
     }
     Ok(table)
+}
+
+/// Whether a schema has a table of that name.
+pub(crate) fn has_table(database: &Database<'_>, schema: &str, name: &str) -> Result<bool, Failure> {
+    let sql = format!("SELECT count(*) FROM {}.sqlite_schema WHERE name = ?1", QUOTING.quote(schema));
+    Ok(database.integer(&sql, &[Value::Text(name.as_bytes())])?.unwrap_or(0) > 0)
 }
 
 /// Whether the name is SQLite's or Weir's own.
@@ -266,6 +272,11 @@ impl Catalog for FileCatalog {
         };
         let list = self.tables(None).await?.into_iter().map(object).collect();
         Ok(Objects { database: Some(stem.clone()), schema: None, ignores_case: true, list })
+    }
+
+    async fn describe(&self, names: &[ObjectName]) -> Result<Vec<TableDescription>> {
+        let names = names.to_vec();
+        self.file.with(Access::Read, &self.context, move |database| describe_all(database, &names)).await
     }
 }
 

@@ -9,8 +9,10 @@ pub mod catalog;
 mod connection;
 pub mod decimal;
 pub mod error;
+pub mod family;
 pub mod location;
 pub mod raw;
+pub mod structure;
 pub mod times;
 pub mod types;
 

@@ -21,7 +21,9 @@
 mod apply;
 mod commit;
 mod config;
+mod details;
 mod encode;
+mod evolve;
 mod json;
 mod ledger;
 mod plan;

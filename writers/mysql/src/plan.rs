@@ -11,6 +11,7 @@ use weir_sql::statements::{NewColumn, create_table, with_table};
 use weir_sql::{TableName, find_name, own_name};
 
 use crate::config::MySqlWriterConfig;
+use crate::details::{behind_type, table_comment};
 use crate::rights::{self, Rights};
 use crate::state::{Publish, ROW, SPLIT, State};
 use crate::types::{for_existing, for_new, settle};
@@ -331,8 +332,10 @@ fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Lay
         ddl.push(format!("{}{null}", new.ddl));
         // Without the word a timestamp is NOT NULL on older servers.
         let word = if null == " NULL" && new.type_text.starts_with("timestamp") { null } else { "" };
+        let numbered = key.first() == Some(&mapped.name);
+        let more = behind_type(mapped, request.described.as_ref(), &new.type_text, numbered, &facts.server);
         columns.push((
-            format!("{}{word}", new.ddl),
+            format!("{}{word}{more}", new.ddl),
             PlannedColumn {
                 name: mapped.name.clone(),
                 input: settle(new.input, &new.type_text).with_name(&mapped.name).with_nullable(true),
@@ -350,7 +353,8 @@ fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Lay
             nullable: mapped.nullable && !key.contains(&mapped.name),
         })
         .collect();
-    let create = Some(create_table(&facts.name, &new, &key, QUOTING, OPTIONS));
+    let options = format!("{OPTIONS}{}", table_comment(request.described.as_ref()));
+    let create = Some(create_table(&facts.name, &new, &key, QUOTING, &options));
     Ok(Layout { columns: columns.into_iter().map(|(_, c)| c).collect(), ddl, primary: key, create })
 }
 

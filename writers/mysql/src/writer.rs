@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, ErrorKind, Fault, Faults, Receipt, Recorded, Result, ResultExt, TargetColumn,
+    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Receipt, Recorded, Result, ResultExt, TargetColumn,
     TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 use weir_mysql::{
@@ -69,7 +69,7 @@ impl MySqlWriter {
         Ok(Self { config, destination, options, setup, context: context.clone() })
     }
 
-    async fn connect(&self) -> Result<Session> {
+    pub(crate) async fn connect(&self) -> Result<Session> {
         connect_first(&self.options, &self.setup, &self.context).await
     }
 
@@ -79,7 +79,7 @@ impl MySqlWriter {
     }
 
     /// The target's full name, and the table if it exists.
-    async fn find(&self, session: &mut Session, server: &Server) -> Result<(TableName, Option<Table>)> {
+    pub(crate) async fn find(&self, session: &mut Session, server: &Server) -> Result<(TableName, Option<Table>)> {
         let wanted = TableName::parse(&self.destination.table, QUOTING)?;
         let database = match (find_database(session, &wanted, server).await, &wanted.schema) {
             (Err(error), Some(schema)) if error.kind() == ErrorKind::NotFound && self.creates_database() => {
@@ -239,6 +239,10 @@ impl Writer for MySqlWriter {
         let done = commit::forget(&mut session, &state).await;
         session.close().await;
         done.context("table", &plan.table)
+    }
+
+    fn evolve(&self) -> Option<&dyn Evolve> {
+        Some(self)
     }
 
     async fn check(&self) -> Vec<Check> {

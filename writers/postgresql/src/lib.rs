@@ -3,6 +3,8 @@
 mod check;
 mod columns;
 mod config;
+mod details;
+mod evolve;
 mod plan;
 mod publish;
 mod record;

@@ -11,6 +11,7 @@ use weir_sql::statements::{NewColumn, create_table, with_table};
 use weir_sql::{Commits, Quoting, TableName, find_name, narrow};
 
 use crate::columns::{NewType, created_type, inputs};
+use crate::details::{behind_type, comments};
 use crate::record::{self, Rights};
 use crate::writer::PostgresqlWriter;
 
@@ -38,6 +39,9 @@ pub(crate) struct State {
     pub create_schema: Option<String>,
     /// The statement that creates the target.
     pub create: Option<String>,
+    /// The statements that give a new table its comments.
+    #[serde(default)]
+    pub comments: Vec<String>,
     /// Key columns of an upsert that may be NULL: such rows conflict with none.
     pub nullable_keys: Vec<String>,
     /// What an upsert does with rows of equal keys.
@@ -76,6 +80,8 @@ pub(crate) async fn plan(
     }
     let mut create = None;
     let mut new_types = Vec::new();
+    let mut texts = Vec::new();
+    let mut identities = Vec::new();
     let (table, types) = match &found {
         Some(table) => (table.name.clone(), existing_types(table, &request.columns)?),
         None => {
@@ -105,7 +111,9 @@ pub(crate) async fn plan(
             let near = catalog::nearest_table(session, wanted).await?;
             let near = near.map_or_else(String::new, |n| format!("; the nearest existing table is `{n}`"));
             warnings.push(format!("table `{wanted}` does not exist and will be created{near}"));
-            create = Some(creation(&table, &request.columns, &types, config.key.as_slice(), mode)?);
+            create = Some(creation(&table, request, &types, config.key.as_slice(), mode)?);
+            texts = comments(&table, &request.columns, request.described.as_ref());
+            identities = always_numbered(request, &types, config.key.as_slice(), mode);
             (table, types)
         }
     };
@@ -164,12 +172,11 @@ pub(crate) async fn plan(
     guarantee(&rights, &commits, mode, exactly_once, lasting, &mut warnings).map_err(|e| e.with("table", &table))?;
     let stage = staged.then(|| commits.table.sibling(stage_name(&request.run_id, &table)));
     let column = |name: &str| found.as_ref().and_then(|t| t.column(name));
+    identities.extend(
+        columns.iter().filter(|c| column(&c.name).is_some_and(|f| f.identity_always)).map(|c| c.name.clone()),
+    );
     let state = State {
-        identities: columns
-            .iter()
-            .filter(|c| column(&c.name).is_some_and(|f| f.identity_always))
-            .map(|c| c.name.clone())
-            .collect(),
+        identities,
         nullable_keys: keys.iter().filter(|k| column(k).is_some_and(|f| f.nullable)).cloned().collect(),
         types,
         format,
@@ -178,6 +185,7 @@ pub(crate) async fn plan(
         new_types,
         create_schema,
         create,
+        comments: texts,
         duplicate_keys: config.duplicate_keys,
         on_empty: config.on_empty,
         table,
@@ -326,11 +334,12 @@ fn existing_types(table: &Table, columns: &[MappedColumn]) -> Result<Vec<PgType>
 
 fn creation(
     table: &TableName,
-    columns: &[MappedColumn],
+    request: &WriteRequest,
     types: &[PgType],
     key: &[String],
     mode: WriteMode,
 ) -> Result<String> {
+    let columns = &request.columns;
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
     // The job's own key says by what rows are told apart; without one the source's key goes along.
     let key: Vec<String> = if key.is_empty() {
@@ -345,12 +354,36 @@ fn creation(
     if mode == WriteMode::Upsert && key.is_empty() {
         return Err(no_key());
     }
-    let columns: Vec<_> = columns
+    let texts: Vec<_> = columns
         .iter()
         .zip(types)
-        .map(|(c, t)| NewColumn { name: &c.name, native_type: &t.text, nullable: c.nullable && !key.contains(&c.name) })
+        .map(|(c, t)| {
+            let described = request.described.as_ref().and_then(|d| d.column(&c.name));
+            format!("{}{}", t.text, behind_type(described, t, may_be_always(&c.name, &key, mode)))
+        })
+        .collect();
+    let columns: Vec<_> = columns
+        .iter()
+        .zip(&texts)
+        .map(|(c, text)| NewColumn { name: &c.name, native_type: text, nullable: c.nullable && !key.contains(&c.name) })
         .collect();
     Ok(create_table(table, &columns, &key, Q, ""))
+}
+
+/// Whether a column may be an identity that is generated always: an upsert can insert its numbers but never update them.
+fn may_be_always(name: &str, key: &[String], mode: WriteMode) -> bool {
+    mode != WriteMode::Upsert || key.iter().any(|k| k == name)
+}
+
+/// The columns of a new table that are identities generated always.
+fn always_numbered(request: &WriteRequest, types: &[PgType], key: &[String], mode: WriteMode) -> Vec<String> {
+    let described = |name: &str| request.described.as_ref().and_then(|d| d.column(name));
+    let source: Vec<String> = request.columns.iter().filter(|c| c.key.is_some()).map(|c| c.name.clone()).collect();
+    let key = if key.is_empty() { source } else { key.iter().map(|k| Q.unquote(k)).collect() };
+    let always = |(column, pg): &(&MappedColumn, &PgType)| {
+        behind_type(described(&column.name), pg, may_be_always(&column.name, &key, mode)).contains(" ALWAYS ")
+    };
+    request.columns.iter().zip(types).filter(always).map(|(column, _)| column.name.clone()).collect()
 }
 
 fn no_key() -> Error {
@@ -429,6 +462,7 @@ fn described(
     statements.extend(state.records.iter().filter(|_| makes_record).map(record::creation));
     statements.extend(state.new_types.iter().map(NewType::sql));
     statements.extend(state.create.iter().cloned());
+    statements.extend(state.comments.iter().cloned());
     statements.extend(with_table(pre, &state.table, Q));
     let into = state.stage.as_ref().map_or_else(|| table.clone(), |s| s.quoted(Q));
     if state.stage.is_some() {

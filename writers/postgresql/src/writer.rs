@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Receipt, Recorded, Result, ResultExt, TargetColumn,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Receipt, Recorded, Result, ResultExt, TargetColumn,
     TargetSchema, TaskId, TaskWriter, WritePlan, WriteRequest, Writer,
 };
 use weir_postgresql::{Endpoint, Session, catalog, written};
@@ -37,7 +37,7 @@ impl PostgresqlWriter {
         Ok(Self { config, endpoint, table, context })
     }
 
-    async fn connect(&self) -> Result<Session> {
+    pub(crate) async fn connect(&self) -> Result<Session> {
         self.endpoint.connect(&self.context).await
     }
 
@@ -110,6 +110,9 @@ impl Writer for PostgresqlWriter {
         }
         if let Some(create) = &state.create {
             session.execute(create).await.context("table", &state.table)?;
+        }
+        for comment in &state.comments {
+            session.execute(comment).await.context("statement", comment)?;
         }
         for statement in with_table(self.config.common.pre_sql.as_slice(), &state.table, Q) {
             session.execute(&statement).await.context("preSql", &statement)?;
@@ -203,6 +206,10 @@ impl Writer for PostgresqlWriter {
         record::delete(&mut session, &commits).await?;
         session.close().await;
         Ok(())
+    }
+
+    fn evolve(&self) -> Option<&dyn Evolve> {
+        Some(self)
     }
 
     async fn check(&self) -> Vec<Check> {

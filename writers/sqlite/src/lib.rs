@@ -5,7 +5,9 @@
 //! same file, with the table's own constraints, and publish everything in one transaction.
 
 mod config;
+mod definition;
 mod encode;
+mod evolve;
 mod plan;
 mod publish;
 mod records;

@@ -10,6 +10,7 @@ use weir_sqlite::catalog::Table;
 use weir_sqlite::types::{self, Affinity};
 use weir_sqlite::{Database, QUOTING, Value};
 
+use crate::evolve::default_sql;
 use crate::staging;
 
 /// The writer's own part of a plan.
@@ -125,13 +126,14 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
 
     let mut warnings = Vec::new();
     let create = |name: &TableName| {
+        let texts: Vec<String> = columns.iter().map(|column| with_default(column, request)).collect();
         let new: Vec<NewColumn<'_>> = request
             .columns
             .iter()
-            .zip(&columns)
-            .map(|(asked, planned)| NewColumn {
+            .zip(columns.iter().zip(&texts))
+            .map(|(asked, (planned, text))| NewColumn {
                 name: &planned.name,
-                native_type: &planned.native_type,
+                native_type: text,
                 nullable: asked.nullable && !keys.contains(&planned.name),
             })
             .collect();
@@ -257,6 +259,16 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
         state: serde_json::to_value(state)
             .map_err(|error| Error::internal("the plan could not be written down").because(error))?,
     })
+}
+
+/// A new column's type with the default that it takes over from its source.
+fn with_default(column: &PlannedColumn, request: &WriteRequest) -> String {
+    let described = request.described.as_ref().and_then(|table| table.column(&column.name));
+    let default = described.filter(|d| d.identity.is_none()).and_then(|d| d.default.as_ref());
+    match default.and_then(|default| default_sql(default, &column.native_type)) {
+        Some(sql) => format!("{} DEFAULT {sql}", column.native_type),
+        None => column.native_type.clone(),
+    }
 }
 
 /// A column name for the staging table that the table itself does not have, quoted.
@@ -391,7 +403,7 @@ fn natural(field: &Field) -> bool {
 }
 
 /// A column of a table to be created.
-fn new_column(column: &MappedColumn) -> PlannedColumn {
+pub(crate) fn new_column(column: &MappedColumn) -> PlannedColumn {
     let natural_form = column.offers.iter().find(|field| natural(field));
     let input = natural_form
         .cloned()

@@ -45,7 +45,7 @@ pub fn statements(database: &Database<'_>, table: &Table, stage: &TableName) -> 
 }
 
 /// SQLite keeps `CREATE TABLE ` and then the text as it was written.
-fn renamed_table(sql: &str, name: &str) -> Option<String> {
+pub(crate) fn renamed_table(sql: &str, name: &str) -> Option<String> {
     let rest = after_name(word(sql, "CREATE TABLE")?)?;
     Some(format!("CREATE TABLE IF NOT EXISTS {name} {rest}"))
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use weir_core::config::nearest;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, OnEmpty, Parameters, Receipt, Recorded, Result,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, OnEmpty, Parameters, Receipt, Recorded, Result,
     ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 use weir_sql::commits::{self, Records};
@@ -23,7 +23,7 @@ pub struct SqliteWriter {
     config: SqliteWriterConfig,
     file: File,
     /// As the job wrote it.
-    table: String,
+    pub(crate) table: String,
     creates: bool,
     context: ConnectorContext,
 }
@@ -104,7 +104,7 @@ impl SqliteWriter {
         self.file.with(Access::Read, &self.context, look).await
     }
 
-    async fn in_file<T: Send + 'static>(
+    pub(crate) async fn in_file<T: Send + 'static>(
         &self,
         access: Access,
         work: impl FnOnce(&Database<'_>) -> Result<T> + Send + 'static,
@@ -264,6 +264,10 @@ impl Writer for SqliteWriter {
             });
         }
         checks
+    }
+
+    fn evolve(&self) -> Option<&dyn Evolve> {
+        Some(self)
     }
 
     fn max_channels(&self) -> Option<usize> {

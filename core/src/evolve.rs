@@ -1,0 +1,122 @@
+//! Changing a target's table when its source has changed: optional for writers, used by whole-database jobs only.
+
+use async_trait::async_trait;
+
+use crate::{ColumnDefault, MappedColumn, Relation, Result, TargetName, UniqueKey, WriteRequest};
+
+/// A target whose table can be changed and keeps its rows. See [`Writer::evolve`](crate::Writer::evolve).
+///
+/// Every call looks at the live table. What is changed already is passed over, so each may be called again after a crash.
+#[async_trait]
+pub trait Evolve: Send + Sync {
+    /// How each column of the request stands to the table that is there, in the request's order. Reads only.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) when there is no table.
+    async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>>;
+
+    /// What [`alter`](Self::alter) would do, for a person to read. Reads only.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for what the target cannot do.
+    async fn alterations(&self, changes: &[TableChange]) -> Result<Vec<String>>;
+
+    /// Makes the changes: all of them, or none where the target can take them together. Rows that are there keep their values, and get a
+    /// new column's default or NULL. Gives what was done, as [`alterations`](Self::alterations) shows it.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for what the target cannot do, before anything is changed.
+    async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>>;
+
+    /// Drops these foreign keys of the table, if it is there and has them, whatever they are called: the tables of a run
+    /// become visible one after the other, and would refuse each other's rows meanwhile. [`complete`](Self::complete) makes
+    /// them again.
+    async fn release(&self, foreign_keys: &[Reference]) -> Result<()> {
+        let _ = foreign_keys;
+        Ok(())
+    }
+
+    /// Gives a table whose rows have come what makes it whole, if it has not got it already. Says in words what could not be
+    /// done.
+    async fn complete(&self, completion: &Completion) -> Result<Vec<String>> {
+        let _ = completion;
+        Ok(Vec::new())
+    }
+}
+
+/// How a column of the source stands to the target's live table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fit {
+    /// The type text that the target would give the column today.
+    pub wanted: String,
+    /// The target's column, if there is one.
+    pub present: Option<PresentColumn>,
+}
+
+/// A column that the target has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresentColumn {
+    /// The type text.
+    pub native_type: String,
+    /// How it stands to the column that would be made today.
+    pub relation: Relation,
+}
+
+/// One change to a table.
+#[derive(Debug, Clone)]
+pub enum TableChange {
+    /// A column more. It takes NULL, unless the source's takes none and there is a default that carries over.
+    AddColumn {
+        /// The column as it would be created.
+        column: MappedColumn,
+        /// What rows have in it that were there before, and rows that do not name it.
+        default: Option<ColumnDefault>,
+    },
+    /// A column gets the type that it would be given today, which holds all its values.
+    WidenColumn {
+        /// The column as it would be created.
+        column: MappedColumn,
+    },
+    /// A column takes NULL from now on.
+    AllowNull {
+        /// The column as it would be created.
+        column: MappedColumn,
+    },
+}
+
+impl TableChange {
+    /// The target's column.
+    pub fn column(&self) -> &MappedColumn {
+        match self {
+            Self::AddColumn { column, .. } | Self::WidenColumn { column } | Self::AllowNull { column } => column,
+        }
+    }
+}
+
+/// What a table gets once its rows are there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Completion {
+    /// For columns that number themselves: the least number that the next row is to get.
+    pub positions: Vec<(String, i64)>,
+    /// Unique keys besides the primary one.
+    pub unique: Vec<UniqueKey>,
+    /// Foreign keys.
+    pub foreign_keys: Vec<Reference>,
+}
+
+/// A foreign key in the target's own names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The name, if the target takes it.
+    pub name: String,
+    /// The columns that refer.
+    pub columns: Vec<String>,
+    /// The table referred to.
+    pub to: TargetName,
+    /// Its columns, in the same order.
+    pub to_columns: Vec<String>,
+    /// SQL's word for what becomes of a row when the one it refers to is deleted.
+    pub on_delete: String,
+    /// The same when its key changes.
+    pub on_update: String,
+}

@@ -1,0 +1,204 @@
+//! The structure of tables. SQLite answers from the file that is open, so every question is a function call.
+
+use weir_core::{
+    ColumnDefault, ColumnDescription, ErrorKind, ForeignKey, Identity, ObjectKind, ObjectName, Result,
+    TableDescription, UniqueKey,
+};
+use weir_sql::TableName;
+
+use crate::catalog::{self, Table, has_table};
+use crate::raw::{Database, Value};
+
+/// Describes these tables and views, in their order; those that are gone, or that cannot be read because what they rest on
+/// is gone, are left out.
+///
+/// # Errors
+/// The file's.
+pub fn describe_all(database: &Database<'_>, names: &[ObjectName]) -> Result<Vec<TableDescription>> {
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        match catalog::describe(database, TableName::bare(name.table.clone())) {
+            Ok(table) => found.push(describe(database, name, &table)?),
+            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+fn describe(database: &Database<'_>, name: &ObjectName, table: &Table) -> Result<TableDescription> {
+    let written = [Value::Text(name.table.as_bytes())];
+    let mut defaults: Vec<(String, Option<String>)> = Vec::new();
+    database.query("SELECT name, dflt_value FROM pragma_table_xinfo(?1)", &written, |row| {
+        defaults.push((row.text(0).unwrap_or_default(), row.text(1)));
+    })?;
+    let numbered = number(database, table)?;
+    let columns = table.columns.iter().map(|column| {
+        let default = defaults.iter().find(|(name, _)| *name == column.name).and_then(|(_, text)| text.as_deref());
+        // The row id is filled by SQLite itself.
+        let is_rowid = column.key.is_some() && column.has_default && default.is_none() && !column.generated;
+        ColumnDescription {
+            name: column.name.clone(),
+            native_type: column.declared.clone(),
+            nullable: column.nullable,
+            default: default.filter(|_| !column.generated).and_then(default_value),
+            generated: column.generated.then(String::new),
+            identity: is_rowid.then_some(Identity { always: false, next: numbered, increment: 1 }),
+            comment: None,
+        }
+    });
+    Ok(TableDescription {
+        name: name.clone(),
+        kind: match table.kind.as_str() {
+            "view" => ObjectKind::View,
+            "virtual" => ObjectKind::Other,
+            _ => ObjectKind::Table,
+        },
+        columns: columns.collect(),
+        primary_key: table.key(),
+        unique: unique(database, name)?,
+        foreign_keys: foreign(database, name)?,
+        comment: None,
+    })
+}
+
+/// The number that the next row gets from SQLite.
+fn number(database: &Database<'_>, table: &Table) -> Result<Option<i64>> {
+    let greatest = catalog::span(database, table)?.map(|(_, max)| max);
+    let mut used = greatest;
+    if has_table(database, "main", "sqlite_sequence")? {
+        let sql = "SELECT seq FROM sqlite_sequence WHERE name = ?1 COLLATE NOCASE";
+        used = used.max(database.integer(sql, &[Value::Text(table.name.name.as_bytes())])?);
+    }
+    Ok(used.and_then(|n| n.checked_add(1)).or(table.has_rowid.then_some(1)))
+}
+
+fn unique(database: &Database<'_>, name: &ObjectName) -> Result<Vec<UniqueKey>> {
+    let mut keys: Vec<UniqueKey> = Vec::new();
+    let mut broken = Vec::new();
+    // `pk` is the primary key's own index.
+    let sql = "SELECT l.name, i.name FROM pragma_index_list(?1) l JOIN pragma_index_info(l.name) i \
+               WHERE l.\"unique\" = 1 AND l.partial = 0 AND l.origin <> 'pk' ORDER BY l.name, i.seqno";
+    database.query(sql, &[Value::Text(name.table.as_bytes())], |row| {
+        let index = row.text(0).unwrap_or_default();
+        // An expression has no name.
+        let Some(column) = row.text(1) else { return broken.push(index) };
+        match keys.last_mut().filter(|key| key.name == index) {
+            Some(key) => key.columns.push(column),
+            None => keys.push(UniqueKey { name: index, columns: vec![column] }),
+        }
+    })?;
+    keys.retain(|key| !broken.contains(&key.name));
+    Ok(keys)
+}
+
+fn foreign(database: &Database<'_>, name: &ObjectName) -> Result<Vec<ForeignKey>> {
+    let mut keys: Vec<(i64, ForeignKey)> = Vec::new();
+    let mut implicit = false;
+    let sql = "SELECT id, \"table\", \"from\", \"to\", on_delete, on_update FROM pragma_foreign_key_list(?1) ORDER BY id, seq";
+    database.query(sql, &[Value::Text(name.table.as_bytes())], |row| {
+        let id = row.integer(0).unwrap_or_default();
+        let column = row.text(2).unwrap_or_default();
+        let to = row.text(3);
+        implicit |= to.is_none();
+        match keys.last_mut().filter(|(known, _)| *known == id) {
+            Some((_, key)) => {
+                key.columns.push(column);
+                key.to_columns.extend(to);
+            }
+            None => keys.push((
+                id,
+                ForeignKey {
+                    name: format!("{}_fk{id}", name.table),
+                    columns: vec![column],
+                    to: ObjectName { table: row.text(1).unwrap_or_default(), ..name.clone() },
+                    to_columns: to.into_iter().collect(),
+                    on_delete: row.text(4).unwrap_or_default(),
+                    on_update: row.text(5).unwrap_or_default(),
+                },
+            )),
+        }
+    })?;
+    if implicit {
+        // Without columns it refers to the primary key.
+        for (_, key) in keys.iter_mut().filter(|(_, key)| key.to_columns.is_empty()) {
+            match catalog::describe(database, TableName::bare(key.to.table.clone())) {
+                Ok(table) => key.to_columns = table.key(),
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                // The table is gone; so the key refers to nothing.
+                Err(_) => {}
+            }
+        }
+        keys.retain(|(_, key)| key.to_columns.len() == key.columns.len());
+    }
+    Ok(keys.into_iter().map(|(_, key)| key).collect())
+}
+
+/// What a default's text means: `'new'`, `-1`, `CURRENT_TIMESTAMP`.
+fn default_value(text: &str) -> Option<ColumnDefault> {
+    let text = text.trim();
+    let inner = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')).unwrap_or(text).trim();
+    let lower = inner.to_ascii_lowercase();
+    if let Some(quoted) = inner.strip_prefix('\'').and_then(|t| t.strip_suffix('\''))
+        && !quoted.replace("''", "").contains('\'')
+    {
+        return Some(ColumnDefault::Literal(quoted.replace("''", "'")));
+    }
+    match lower.as_str() {
+        "null" => None,
+        "true" | "false" => Some(ColumnDefault::Literal(lower)),
+        "current_timestamp" | "current_date" | "current_time" | "datetime('now')" | "date('now')" => {
+            Some(ColumnDefault::Now)
+        }
+        number if number.parse::<f64>().is_ok_and(f64::is_finite) => Some(ColumnDefault::Literal(lower)),
+        _ => Some(ColumnDefault::Expression(text.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Access, File};
+    use weir_core::{ConnectorContext, Form};
+
+    #[tokio::test]
+    async fn tables_are_described() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File { path: folder.path().join("shop.db"), session: vec![] };
+        let context = ConnectorContext {
+            cancel: Default::default(),
+            io: tokio::runtime::Handle::current(),
+            form: Form::Native,
+            time_zone: chrono_tz::UTC,
+            shared: Default::default(),
+        };
+        let sql = "CREATE TABLE customer(id INTEGER PRIMARY KEY AUTOINCREMENT, mail TEXT NOT NULL UNIQUE,
+                     state TEXT DEFAULT 'it''s new', at DATETIME DEFAULT CURRENT_TIMESTAMP, points INT DEFAULT -1,
+                     odd TEXT DEFAULT (lower('X')), twice INT AS (points * 2));
+                   INSERT INTO customer(mail) VALUES ('a'), ('b');
+                   CREATE TABLE item(a INT, b INT, customer INT REFERENCES customer ON DELETE CASCADE, PRIMARY KEY(b, a));
+                   CREATE VIEW gone AS SELECT * FROM missing;
+                   CREATE VIEW v AS SELECT id FROM customer";
+        file.with(Access::Create, &context, move |db| Ok(db.execute(sql)?)).await.unwrap();
+        let name = |table: &str| ObjectName { database: "shop".into(), schema: None, table: table.into() };
+        let names = [name("item"), name("nothing"), name("gone"), name("v"), name("customer")];
+        let found = file.with(Access::Read, &context, move |db| describe_all(db, &names)).await.unwrap();
+        assert_eq!(found.iter().map(|t| t.name.table.as_str()).collect::<Vec<_>>(), ["item", "v", "customer"]);
+        let (item, customer) = (&found[0], &found[2]);
+        assert_eq!(item.primary_key, ["b", "a"]);
+        let key = &item.foreign_keys[0];
+        assert_eq!((key.to.table.as_str(), key.on_delete.as_str()), ("customer", "CASCADE"));
+        assert_eq!((&key.columns[..], &key.to_columns[..]), (&["customer".to_owned()][..], &["id".to_owned()][..]));
+        assert_eq!(found[1].kind, ObjectKind::View);
+        assert_eq!(customer.unique.len(), 1);
+        assert_eq!(customer.unique[0].columns, ["mail"]);
+        let column = |name: &str| customer.column(name).unwrap();
+        assert_eq!(column("id").identity, Some(Identity { always: false, next: Some(3), increment: 1 }));
+        assert_eq!(column("state").default, Some(ColumnDefault::Literal("it's new".into())));
+        assert_eq!(column("at").default, Some(ColumnDefault::Now));
+        assert_eq!(column("points").default, Some(ColumnDefault::Literal("-1".into())));
+        assert_eq!(column("odd").default, Some(ColumnDefault::Expression("lower('X')".into())));
+        assert_eq!((column("twice").generated.as_deref(), &column("twice").default), (Some(""), &None));
+        assert!(!column("mail").nullable && column("mail").identity.is_none());
+    }
+}

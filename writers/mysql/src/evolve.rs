@@ -1,0 +1,315 @@
+//! Changing the table: columns added, widened, made to take NULL; keys that come after the rows.
+
+use async_trait::async_trait;
+use weir_core::{
+    Completion, Error, ErrorKind, Evolve, Fit, MappedColumn, ObjectName, PresentColumn, Reference, Relation, Result,
+    ResultExt, TableChange, WriteRequest,
+};
+use weir_mysql::{Kind, QUOTING, Server, Session, Table, describe_all, escape, server};
+use weir_sql::TableName;
+
+use crate::details::{comment, default_text};
+use crate::types::for_new;
+use crate::writer::MySqlWriter;
+
+impl MySqlWriter {
+    /// The table that is to be changed.
+    async fn evolving(&self, session: &mut Session) -> Result<(Server, Table)> {
+        let server = server(session).await?;
+        let (name, table) = self.find(session, &server).await?;
+        let gone = || Error::new(ErrorKind::NotFound, "there is no such table to change").with("table", &name);
+        Ok((server, table.ok_or_else(gone)?))
+    }
+}
+
+#[async_trait]
+impl Evolve for MySqlWriter {
+    async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>> {
+        let mut session = self.connect().await?;
+        let (server, table) = self.evolving(&mut session).await?;
+        session.close().await;
+        Ok(request.columns.iter().map(|column| fit(&server, &table, column)).collect())
+    }
+
+    async fn alterations(&self, changes: &[TableChange]) -> Result<Vec<String>> {
+        let mut session = self.connect().await?;
+        let (server, table) = self.evolving(&mut session).await?;
+        let statement = statement(&mut session, &server, &table, changes).await?;
+        session.close().await;
+        Ok(statement.into_iter().collect())
+    }
+
+    async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
+        let mut session = self.connect().await?;
+        let (server, table) = self.evolving(&mut session).await?;
+        let statement = statement(&mut session, &server, &table, changes).await?;
+        if let Some(sql) = &statement {
+            impatient(&mut session).await?;
+            session.run(sql).await.context("statement", sql)?;
+        }
+        session.close().await;
+        Ok(statement.into_iter().collect())
+    }
+
+    async fn release(&self, foreign_keys: &[Reference]) -> Result<()> {
+        let mut session = self.connect().await?;
+        let server = server(&mut session).await?;
+        if let (name, Some(_)) = self.find(&mut session, &server).await? {
+            let own = constraints(&mut session, &name).await?;
+            let drops: Vec<_> = own
+                .iter()
+                .filter(|own| foreign_keys.iter().any(|wanted| own.is(wanted, &name)))
+                .map(|own| format!("DROP FOREIGN KEY {}", QUOTING.quote(&own.name)))
+                .collect();
+            if !drops.is_empty() {
+                impatient(&mut session).await?;
+                let sql = format!("ALTER TABLE {} {}", name.quoted(QUOTING), drops.join(", "));
+                session.run(&sql).await.context("table", &name)?;
+            }
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    async fn complete(&self, completion: &Completion) -> Result<Vec<String>> {
+        let mut session = self.connect().await?;
+        let (_, table) = self.evolving(&mut session).await?;
+        impatient(&mut session).await?;
+        let mut undone = Vec::new();
+        for (column, next) in &completion.positions {
+            position(&mut session, &table, column, *next).await.context("column", column)?;
+        }
+        let quoted = table.name.quoted(QUOTING);
+        for key in &completion.unique {
+            let same = |(_, other): &(String, Vec<String>)| {
+                other.len() == key.columns.len() && other.iter().all(|column| key.columns.contains(column))
+            };
+            if !table.unique.iter().any(same) {
+                let sql = format!("ALTER TABLE {quoted} ADD UNIQUE KEY ({})", QUOTING.quote_all(&key.columns));
+                tried(&mut session, &sql, &mut undone).await?;
+            }
+        }
+        let own = constraints(&mut session, &table.name).await?;
+        let schema = table.name.schema.clone().unwrap_or_default();
+        for key in completion.foreign_keys.iter().filter(|key| !own.iter().any(|own| own.is(key, &table.name))) {
+            let to = TableName {
+                schema: Some(key.to.schema.clone().unwrap_or_else(|| schema.clone())),
+                name: key.to.table.clone(),
+            };
+            // In a database no two foreign keys have one name; without a name the server finds one.
+            let named = match key.name.is_empty() || key.name.chars().count() > 64 {
+                true => String::new(),
+                false if is_taken(&mut session, &schema, &key.name).await? => String::new(),
+                false => format!("CONSTRAINT {} ", QUOTING.quote(&key.name)),
+            };
+            let sql = format!(
+                "ALTER TABLE {quoted} ADD {named}FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
+                QUOTING.quote_all(&key.columns),
+                to.quoted(QUOTING),
+                QUOTING.quote_all(&key.to_columns),
+                key.on_delete,
+                key.on_update
+            );
+            tried(&mut session, &sql, &mut undone).await?;
+        }
+        session.close().await;
+        Ok(undone)
+    }
+}
+
+/// Whoever waits for the table keeps everybody else waiting, so nobody is waited for long.
+async fn impatient(session: &mut Session) -> Result<()> {
+    session.run("SET SESSION lock_wait_timeout = 60").await
+}
+
+/// Runs a statement that the rows or the types may not allow; that it failed is then said and no error.
+async fn tried(session: &mut Session, sql: &str, undone: &mut Vec<String>) -> Result<()> {
+    match session.run(sql).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::Cancelled || error.is_retryable() => Err(error),
+        Err(error) => {
+            undone.push(format!("{sql}: {}", error.full()));
+            Ok(())
+        }
+    }
+}
+
+fn fit(server: &Server, table: &Table, column: &MappedColumn) -> Fit {
+    let is_key = table.primary_key().contains(&column.name);
+    let wanted = for_new(column, is_key, server, &[]).type_text;
+    let family = |text: &str| Kind::parse(text).family(text);
+    let present = table.column(&column.name).map(|found| PresentColumn {
+        native_type: found.type_text.clone(),
+        relation: family(&found.type_text).relation(&family(&wanted)),
+    });
+    Fit { wanted, present }
+}
+
+/// All changes as one statement, which the server does whole or not at all.
+async fn statement(
+    session: &mut Session,
+    server: &Server,
+    table: &Table,
+    changes: &[TableChange],
+) -> Result<Option<String>> {
+    let mut actions: Vec<String> = Vec::new();
+    // A column that is widened and takes NULL is one that is modified once.
+    let mut modified: Vec<(String, String, bool)> = Vec::new();
+    for change in changes {
+        let column = change.column();
+        let fit = fit(server, table, column);
+        let Some(present) = fit.present else {
+            match change {
+                TableChange::AddColumn { default, .. } => actions.push(addition(server, column, default.as_ref())),
+                _ => {
+                    return Err(Error::new(ErrorKind::Conflict, "the column is gone from the target: run again")
+                        .with("column", &column.name));
+                }
+            }
+            continue;
+        };
+        let nullable = table.column(&column.name).is_some_and(|found| found.nullable);
+        let (type_text, allow) = match change {
+            TableChange::WidenColumn { .. } => match present.relation {
+                Relation::Same | Relation::Holds => continue,
+                Relation::Widens => (fit.wanted, false),
+                Relation::Crosses | Relation::Apart => {
+                    let text = format!("{} cannot be widened to {}", present.native_type, fit.wanted);
+                    return Err(Error::new(ErrorKind::Unsupported, text).with("column", &column.name));
+                }
+            },
+            TableChange::AllowNull { .. } if !nullable => (present.native_type, true),
+            TableChange::AllowNull { .. } | TableChange::AddColumn { .. } => continue,
+        };
+        match modified.iter_mut().find(|(name, ..)| *name == column.name) {
+            Some((_, text, null)) => {
+                if !allow {
+                    *text = type_text;
+                }
+                *null |= allow;
+            }
+            None => modified.push((column.name.clone(), type_text, allow)),
+        }
+    }
+    if !modified.is_empty() {
+        let shown: Option<(String, String)> =
+            session.row(&format!("SHOW CREATE TABLE {}", table.name.quoted(QUOTING))).await?;
+        let shown = shown.map(|(_, text)| text).unwrap_or_default();
+        for (name, type_text, allow) in modified {
+            let present = table.column(&name).map_or("", |found| found.type_text.as_str());
+            let rest = definition(&shown, &name, present).ok_or_else(|| {
+                Error::new(ErrorKind::Unsupported, "the server does not show how the column is defined")
+                    .with("column", &name)
+            })?;
+            // The words come before the default and the comment, the only ones with texts of their own.
+            let rest = if allow { rest.replacen(" NOT NULL", " NULL", 1) } else { rest };
+            actions.push(format!("MODIFY COLUMN {} {type_text}{rest}", QUOTING.quote(&name)));
+        }
+    }
+    Ok((!actions.is_empty()).then(|| format!("ALTER TABLE {} {}", table.name.quoted(QUOTING), actions.join(", "))))
+}
+
+fn addition(server: &Server, column: &MappedColumn, default: Option<&weir_core::ColumnDefault>) -> String {
+    let new = for_new(column, false, server, &[]);
+    let default = default.map_or_else(String::new, |default| default_text(default, &new.type_text, server));
+    // Without the word a timestamp takes no NULL on older servers.
+    let null = if default.is_empty() || column.nullable { " NULL" } else { " NOT NULL" };
+    format!("ADD COLUMN {} {}{null}{default}{}", QUOTING.quote(&column.name), new.ddl, comment(column))
+}
+
+/// What stands behind a column's type in `SHOW CREATE TABLE`: ` NOT NULL DEFAULT 5 COMMENT '…'`.
+fn definition(shown: &str, name: &str, type_text: &str) -> Option<String> {
+    let start = format!("  {} ", QUOTING.quote(name));
+    let line = shown.lines().find_map(|line| line.strip_prefix(start.as_str()))?;
+    // MariaDB shows its json as the longtext that it is.
+    let rest = line.strip_prefix(type_text).or_else(|| line.strip_prefix("longtext").filter(|_| type_text == "json"))?;
+    Some(rest.strip_suffix(',').unwrap_or(rest).to_owned())
+}
+
+/// Lets the next number of a column be at least `next`; InnoDB itself goes beyond all that are there.
+async fn position(session: &mut Session, table: &Table, column: &str, next: i64) -> Result<()> {
+    let (schema, name) = (escape(table.name.schema.as_deref().unwrap_or_default()), escape(&table.name.name));
+    // Statistics of MySQL 8 and later are cached for a day; other servers do not know the variable.
+    let _ = session.raw("SET SESSION information_schema_stats_expiry = 0").await?;
+    let numbered: Option<(String,)> = session
+        .row(&format!(
+            "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {name} \
+             AND COLUMN_NAME = {} AND EXTRA LIKE '%auto_increment%'",
+            escape(column)
+        ))
+        .await?;
+    let now: Option<Option<u64>> = session
+        .row(&format!(
+            "SELECT AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {name}"
+        ))
+        .await?;
+    let behind = now.flatten().is_none_or(|now| i128::from(now) < i128::from(next));
+    if numbered.is_some() && behind && next > 1 {
+        session.run(&format!("ALTER TABLE {} AUTO_INCREMENT = {next}", table.name.quoted(QUOTING))).await?;
+    }
+    Ok(())
+}
+
+async fn is_taken(session: &mut Session, schema: &str, name: &str) -> Result<bool> {
+    let found: Option<u64> = session
+        .row(&format!(
+            "SELECT COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS \
+             WHERE CONSTRAINT_SCHEMA = {} AND CONSTRAINT_NAME = {}",
+            escape(schema),
+            escape(name)
+        ))
+        .await?;
+    Ok(found.unwrap_or(0) > 0)
+}
+
+/// A foreign key that the table has.
+struct Constraint {
+    name: String,
+    columns: Vec<String>,
+    to: ObjectName,
+    to_columns: Vec<String>,
+}
+
+impl Constraint {
+    fn is(&self, wanted: &Reference, table: &TableName) -> bool {
+        let schema = wanted.to.schema.as_deref().or(table.schema.as_deref());
+        // Where file names ignore case, so do tables.
+        let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+        schema.is_some_and(|schema| same(schema, &self.to.database))
+            && same(&self.to.table, &wanted.to.table)
+            && self.columns == wanted.columns
+            && self.to_columns == wanted.to_columns
+    }
+}
+
+async fn constraints(session: &mut Session, table: &TableName) -> Result<Vec<Constraint>> {
+    let name = ObjectName {
+        database: table.schema.clone().unwrap_or_default(),
+        schema: None,
+        table: table.name.clone(),
+    };
+    let keys = describe_all(session, &[name]).await?.into_iter().flat_map(|table| table.foreign_keys);
+    Ok(keys
+        .map(|key| Constraint { name: key.name, columns: key.columns, to: key.to, to_columns: key.to_columns })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_taken_over_behind_the_type() {
+        let shown = "CREATE TABLE `t` (\n  `id` int(11) NOT NULL AUTO_INCREMENT,\n  `a``b` varchar(10) CHARACTER SET latin1 \
+                     NOT NULL DEFAULT 'x, NOT NULL' COMMENT 'it''s',\n  `j` longtext DEFAULT NULL CHECK (json_valid(`j`)),\n  \
+                     PRIMARY KEY (`id`)\n) ENGINE=InnoDB";
+        assert_eq!(definition(shown, "id", "int(11)").unwrap(), " NOT NULL AUTO_INCREMENT");
+        let rest = definition(shown, "a`b", "varchar(10)").unwrap();
+        assert_eq!(
+            rest.replacen(" NOT NULL", " NULL", 1),
+            " CHARACTER SET latin1 NULL DEFAULT 'x, NOT NULL' COMMENT 'it''s'"
+        );
+        assert_eq!(definition(shown, "j", "json").unwrap(), " DEFAULT NULL CHECK (json_valid(`j`))");
+        assert_eq!(definition(shown, "gone", "int(11)"), None);
+    }
+}

@@ -1,0 +1,332 @@
+//! Changing the table: columns added, widened, made to take NULL; keys that come after the rows.
+
+use async_trait::async_trait;
+use weir_core::field::native_type;
+use weir_core::{
+    Completion, Error, ErrorKind, Evolve, Family, Fit, MappedColumn, PresentColumn, Reference, Relation, Result,
+    ResultExt, TableChange, WriteRequest,
+};
+use weir_postgresql::catalog::{self, Table};
+use weir_postgresql::types::labels;
+use weir_postgresql::{PgType, SYSTEM, Session, literal};
+use weir_sql::TableName;
+
+use crate::columns::{NewType, created_type};
+use crate::details::{comment, default_sql};
+use crate::plan::Q;
+use crate::writer::PostgresqlWriter;
+
+/// The statements of some changes.
+#[derive(Default)]
+struct Alteration {
+    /// Types that do not exist yet.
+    new_types: Vec<NewType>,
+    /// Statements that each stand for themselves: labels of an enum cannot be added and used in one transaction.
+    labels: Vec<String>,
+    /// The parts of one ALTER TABLE.
+    actions: Vec<String>,
+    /// Comments of new columns.
+    comments: Vec<String>,
+}
+
+impl Alteration {
+    fn statements(&self, table: &TableName) -> Vec<String> {
+        let mut all: Vec<String> = self.new_types.iter().map(NewType::sql).collect();
+        all.extend(self.labels.iter().cloned());
+        if !self.actions.is_empty() {
+            all.push(format!("ALTER TABLE {} {}", table.quoted(Q), self.actions.join(", ")));
+        }
+        all.extend(self.comments.iter().cloned());
+        all
+    }
+}
+
+#[async_trait]
+impl Evolve for PostgresqlWriter {
+    async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>> {
+        let mut session = self.connect().await?;
+        let table = catalog::require_table(&mut session, &self.table).await?;
+        let mut fits = Vec::with_capacity(request.columns.len());
+        for column in &request.columns {
+            fits.push(fit(&mut session, &table, column, &mut Vec::new()).await?.1);
+        }
+        session.close().await;
+        Ok(fits)
+    }
+
+    async fn alterations(&self, changes: &[TableChange]) -> Result<Vec<String>> {
+        let mut session = self.connect().await?;
+        let table = catalog::require_table(&mut session, &self.table).await?;
+        let alteration = alteration(&mut session, &table, changes).await?;
+        session.close().await;
+        Ok(alteration.statements(&table.name))
+    }
+
+    async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
+        let mut session = self.connect().await?;
+        let table = catalog::require_table(&mut session, &self.table).await?;
+        let alteration = alteration(&mut session, &table, changes).await?;
+        for new in &alteration.new_types {
+            new.create(&mut session).await?;
+        }
+        let statements = alteration.statements(&table.name);
+        // Whoever waits for the table keeps everybody else waiting, so nobody is waited for long.
+        session.execute("SET lock_timeout = '60s'").await?;
+        for statement in &statements[alteration.new_types.len()..] {
+            session.execute(statement).await.context("statement", statement)?;
+        }
+        session.close().await;
+        Ok(statements)
+    }
+
+    async fn release(&self, foreign_keys: &[Reference]) -> Result<()> {
+        let mut session = self.connect().await?;
+        if let Some(table) = catalog::find_table(&mut session, &self.table).await? {
+            let drops: Vec<_> = constraints(&mut session, &table)
+                .await?
+                .into_iter()
+                .filter(|own| foreign_keys.iter().any(|wanted| own.is(wanted)))
+                .map(|own| format!("DROP CONSTRAINT {}", Q.quote(&own.name)))
+                .collect();
+            if !drops.is_empty() {
+                session.execute("SET lock_timeout = '60s'").await?;
+                let sql = format!("ALTER TABLE {} {}", table.name.quoted(Q), drops.join(", "));
+                session.execute(&sql).await.context("table", &table.name)?;
+            }
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    async fn complete(&self, completion: &Completion) -> Result<Vec<String>> {
+        let mut session = self.connect().await?;
+        let table = catalog::require_table(&mut session, &self.table).await?;
+        let quoted = table.name.quoted(Q);
+        let mut undone = Vec::new();
+        for (column, next) in &completion.positions {
+            position(&mut session, &quoted, column, *next).await.context("column", column)?;
+        }
+        let present = catalog::unique_keys(&mut session, &table).await?;
+        for key in &completion.unique {
+            let same = |other: &Vec<String>| {
+                other.len() == key.columns.len() && other.iter().all(|column| key.columns.contains(column))
+            };
+            if !present.iter().any(same) {
+                let sql = format!("CREATE UNIQUE INDEX ON {quoted} ({})", Q.quote_all(&key.columns));
+                tried(&mut session, &sql, &mut undone).await?;
+            }
+        }
+        let own = constraints(&mut session, &table).await?;
+        for key in completion.foreign_keys.iter().filter(|key| !own.iter().any(|own| own.is(key))) {
+            // A name that is taken by something else would refuse the key: then the server finds one.
+            let taken = own.iter().any(|own| own.name == key.name);
+            let name = if taken || key.name.is_empty() || key.name.len() > 63 {
+                String::new()
+            } else {
+                format!("CONSTRAINT {} ", Q.quote(&key.name))
+            };
+            let to = TableName { schema: key.to.schema.clone(), name: key.to.table.clone() };
+            let sql = format!(
+                "ALTER TABLE {quoted} ADD {name}FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
+                Q.quote_all(&key.columns),
+                to.quoted(Q),
+                Q.quote_all(&key.to_columns),
+                key.on_delete,
+                key.on_update
+            );
+            tried(&mut session, &sql, &mut undone).await?;
+        }
+        session.close().await;
+        Ok(undone)
+    }
+}
+
+/// Runs a statement that the rows may not allow; that it failed is then said and no error.
+async fn tried(session: &mut Session, sql: &str, undone: &mut Vec<String>) -> Result<()> {
+    match session.execute(sql).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::Cancelled || error.is_retryable() => Err(error),
+        Err(error) => {
+            undone.push(format!("{sql}: {}", error.full()));
+            Ok(())
+        }
+    }
+}
+
+/// The type a column would be given today, and how it stands to the one that is there.
+async fn fit(
+    session: &mut Session,
+    table: &Table,
+    column: &MappedColumn,
+    new_types: &mut Vec<NewType>,
+) -> Result<(PgType, Fit)> {
+    let wanted = created_type(session, column, &table.name, new_types).await?.pg;
+    let present = table.column(&column.name).map(|found| PresentColumn {
+        native_type: found.pg.text.clone(),
+        relation: relation(&found.pg, &wanted, column),
+    });
+    let fit = Fit { wanted: wanted.text.clone(), present };
+    Ok((wanted, fit))
+}
+
+fn relation(found: &PgType, wanted: &PgType, column: &MappedColumn) -> Relation {
+    let family = match wanted.family() {
+        // The type of that name here may lack labels that the source has.
+        Family::Labels(own) => Family::Labels(column.offers.iter().find_map(labels).unwrap_or(own)),
+        other => other,
+    };
+    // Forms that only this system has are the same by their names, also where a domain hides the base type.
+    if column.offers.iter().filter_map(native_type).any(|(system, text)| system == SYSTEM && text == found.text)
+        && !matches!(family, Family::Labels(_))
+    {
+        return Relation::Same;
+    }
+    found.family().relation(&family)
+}
+
+async fn alteration(session: &mut Session, table: &Table, changes: &[TableChange]) -> Result<Alteration> {
+    let mut done = Alteration::default();
+    for change in changes {
+        let column = change.column();
+        let name = Q.quote(&column.name);
+        let present = table.column(&column.name);
+        match (change, present) {
+            (TableChange::AddColumn { .. }, Some(_)) => {}
+            (TableChange::AddColumn { default, .. }, None) => {
+                let (pg, _) = fit(session, table, column, &mut done.new_types).await?;
+                let default = default.as_ref().and_then(|default| default_sql(default, &pg));
+                let null = if default.is_some() && !column.nullable { " NOT NULL" } else { "" };
+                let default = default.map_or_else(String::new, |sql| format!(" DEFAULT {sql}"));
+                done.actions.push(format!("ADD COLUMN {name} {}{default}{null}", pg.text));
+                done.comments.extend(comment(&table.name, column));
+            }
+            (TableChange::WidenColumn { .. }, Some(found)) => {
+                let (pg, fit) = fit(session, table, column, &mut done.new_types).await?;
+                match fit.present.map(|present| present.relation) {
+                    Some(Relation::Same | Relation::Holds) | None => {}
+                    Some(Relation::Widens) if found.pg.kind == 'e' => {
+                        done.labels.extend(new_labels(&found.pg, &column.offers.iter().find_map(labels).unwrap_or_default()));
+                    }
+                    Some(Relation::Widens) => done.actions.push(format!("ALTER COLUMN {name} TYPE {}", pg.text)),
+                    Some(Relation::Crosses | Relation::Apart) => {
+                        return Err(Error::new(
+                            ErrorKind::Unsupported,
+                            format!("{} cannot be widened to {}", found.pg.text, pg.text),
+                        )
+                        .with("column", &column.name));
+                    }
+                }
+            }
+            (TableChange::AllowNull { .. }, Some(found)) if !found.nullable => {
+                done.actions.push(format!("ALTER COLUMN {name} DROP NOT NULL"));
+            }
+            (TableChange::AllowNull { .. }, Some(_)) => {}
+            (_, None) => {
+                return Err(Error::new(ErrorKind::Conflict, "the column is gone from the target: run again")
+                    .with("column", &column.name));
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// The statements that give an enum the labels it lacks, each in the place that it has at the source.
+fn new_labels(found: &PgType, wanted: &[String]) -> Vec<String> {
+    let mut statements = Vec::new();
+    for (at, label) in wanted.iter().enumerate().filter(|(_, label)| !found.labels.contains(label)) {
+        let place = match (at.checked_sub(1), found.labels.first()) {
+            (Some(before), _) => format!(" AFTER {}", literal(&wanted[before])),
+            (None, Some(first)) => format!(" BEFORE {}", literal(first)),
+            (None, None) => String::new(),
+        };
+        statements.push(format!("ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{place}", found.text, literal(label)));
+    }
+    statements
+}
+
+/// Lets the next number of a column be at least `next`, and greater than all that are there.
+async fn position(session: &mut Session, quoted: &str, column: &str, next: i64) -> Result<()> {
+    let name = Q.quote(column);
+    let sequence: Option<String> =
+        session.value(&format!("SELECT pg_get_serial_sequence({}, {})", literal(quoted), literal(column))).await?;
+    // A column that the target does not number needs no position.
+    let Some(sequence) = sequence else { return Ok(()) };
+    session
+        .rows(&format!(
+            "SELECT setval({0}::regclass, m.next, false) FROM (SELECT greatest({next}, \
+               (SELECT coalesce(max({name}), 0) + 1 FROM {quoted}), \
+               coalesce(pg_sequence_last_value({0}::regclass) + 1, 1)) AS next) m \
+             WHERE coalesce(pg_sequence_last_value({0}::regclass) + 1, 1) < m.next",
+            literal(&sequence)
+        ))
+        .await?;
+    Ok(())
+}
+
+/// A foreign key that the table has.
+struct Constraint {
+    name: String,
+    columns: Vec<String>,
+    to: TableName,
+    to_columns: Vec<String>,
+    /// Whether the schema referred to is the session's own.
+    current: bool,
+}
+
+impl Constraint {
+    fn is(&self, wanted: &Reference) -> bool {
+        let same_schema = match &wanted.to.schema {
+            Some(schema) => self.to.schema.as_ref() == Some(schema),
+            None => self.current,
+        };
+        same_schema
+            && self.to.name == wanted.to.table
+            && self.columns == wanted.columns
+            && self.to_columns == wanted.to_columns
+    }
+}
+
+async fn constraints(session: &mut Session, table: &Table) -> Result<Vec<Constraint>> {
+    let name = weir_core::ObjectName {
+        database: session.value("SELECT current_database()::text").await?,
+        schema: table.name.schema.clone(),
+        table: table.name.name.clone(),
+    };
+    let own: Option<String> = session.value("SELECT current_schema()::text").await?;
+    let described = weir_postgresql::structure::describe(session, &[name]).await?;
+    let keys = described.into_iter().flat_map(|table| table.foreign_keys);
+    Ok(keys
+        .map(|key| Constraint {
+            name: key.name,
+            columns: key.columns,
+            current: key.to.schema == own,
+            to: TableName { schema: key.to.schema, name: key.to.table },
+            to_columns: key.to_columns,
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_added_where_the_source_has_them() {
+        let list = |labels: &[&str]| labels.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>();
+        let found = PgType {
+            text: "mood".into(),
+            base: "mood".into(),
+            oid: 99_999,
+            typmod: -1,
+            kind: 'e',
+            labels: list(&["calm", "glad"]),
+        };
+        assert_eq!(
+            new_labels(&found, &list(&["sad", "calm", "it's", "glad"])),
+            [
+                "ALTER TYPE mood ADD VALUE IF NOT EXISTS 'sad' BEFORE 'calm'",
+                "ALTER TYPE mood ADD VALUE IF NOT EXISTS 'it''s' AFTER 'calm'"
+            ]
+        );
+    }
+}

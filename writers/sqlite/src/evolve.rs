@@ -1,0 +1,308 @@
+//! Changing the table. SQLite adds columns itself; for everything else the table is made anew in one transaction, with its
+//! rows, indexes and triggers.
+
+use async_trait::async_trait;
+use weir_core::{
+    ColumnDefault, Completion, Error, ErrorKind, Evolve, Fit, MappedColumn, ObjectName, PresentColumn, Reference,
+    Relation, Result, ResultExt, TableChange, WriteRequest,
+};
+use weir_sql::defaults::{DefaultKind, PlainDefault, carried};
+use weir_sqlite::catalog::{Table, find_table, schema_of};
+use weir_sqlite::family::family;
+use weir_sqlite::structure::describe_all;
+use weir_sqlite::types::form_of;
+use weir_sqlite::{Access, Database, QUOTING, Value};
+
+use crate::definition::{ColumnEdit, edited, with_constraint};
+use crate::plan::new_column;
+use crate::staging::renamed_table;
+use crate::writer::SqliteWriter;
+
+/// The name under which a table is made anew.
+const ANEW: &str = "weir_anew";
+
+#[async_trait]
+impl Evolve for SqliteWriter {
+    async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>> {
+        let (written, columns) = (self.table.clone(), request.columns.clone());
+        self.in_file(Access::Read, move |database| {
+            let table = find_table(database, &written)?;
+            Ok(columns.iter().map(|column| fit(&table, column)).collect())
+        })
+        .await
+    }
+
+    async fn alterations(&self, changes: &[TableChange]) -> Result<Vec<String>> {
+        let (written, changes) = (self.table.clone(), changes.to_vec());
+        self.in_file(Access::Read, move |database| {
+            let table = find_table(database, &written)?;
+            Ok(work(database, &table, &changes)?.shown(&table))
+        })
+        .await
+    }
+
+    async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
+        let (written, changes) = (self.table.clone(), changes.to_vec());
+        self.in_file(Access::Write, move |database| {
+            let table = find_table(database, &written)?;
+            let work = work(database, &table, &changes)?;
+            let shown = work.shown(&table);
+            if shown.is_empty() {
+                return Ok(shown);
+            }
+            in_transaction(database, || {
+                for statement in &work.additions {
+                    database.execute(statement).context("statement", statement)?;
+                }
+                if !work.edits.is_empty() {
+                    let sql = definition(database, &table)?;
+                    let sql = edited(&sql, &work.edits).ok_or_else(|| unreadable(&table))?;
+                    make_anew(database, &find_table(database, &written)?, &sql)?;
+                }
+                Ok(())
+            })?;
+            Ok(shown)
+        })
+        .await
+    }
+
+    async fn complete(&self, completion: &Completion) -> Result<Vec<String>> {
+        let (written, completion) = (self.table.clone(), completion.clone());
+        self.in_file(Access::Write, move |database| complete(database, &written, &completion)).await
+    }
+}
+
+fn unreadable(table: &Table) -> Error {
+    Error::new(ErrorKind::Unsupported, "the table's definition cannot be read, so it cannot be changed")
+        .with("table", &table.name)
+}
+
+fn fit(table: &Table, column: &MappedColumn) -> Fit {
+    let wanted = new_column(column).native_type;
+    let present = table.columns.iter().find(|c| c.name == column.name).map(|found| PresentColumn {
+        native_type: if found.declared.is_empty() { "(none)".into() } else { found.declared.clone() },
+        relation: match (family(&found.declared), family(&wanted)) {
+            // A strict table has five types only, and each holds all that SQLite can.
+            (Some(now), Some(new)) => match now.relation(&new) {
+                Relation::Widens | Relation::Crosses if table.strict => Relation::Holds,
+                relation => relation,
+            },
+            // A column without a type takes anything.
+            _ => Relation::Same,
+        },
+    });
+    Fit { wanted, present }
+}
+
+/// What is to be done.
+#[derive(Default)]
+struct Work {
+    additions: Vec<String>,
+    edits: Vec<ColumnEdit>,
+}
+
+impl Work {
+    fn shown(&self, table: &Table) -> Vec<String> {
+        let mut shown = self.additions.clone();
+        shown.extend(self.edits.iter().map(|edit| {
+            let declared = edit.declared.as_deref().unwrap_or("NULL");
+            format!("{} is made anew with its rows, {} as {declared}", table.name.quoted(QUOTING), QUOTING.quote(&edit.name))
+        }));
+        shown
+    }
+}
+
+fn work(database: &Database<'_>, table: &Table, changes: &[TableChange]) -> Result<Work> {
+    let mut work = Work::default();
+    for change in changes {
+        let column = change.column();
+        let fit = fit(table, column);
+        let Some(present) = fit.present else {
+            let TableChange::AddColumn { default, .. } = change else {
+                return Err(Error::new(ErrorKind::Conflict, "the column is gone from the target: run again")
+                    .with("column", &column.name));
+            };
+            // SQLite adds no column whose default is computed.
+            let fixed = default.as_ref().filter(|default| **default != ColumnDefault::Now);
+            let default = fixed.and_then(|default| default_sql(default, &fit.wanted));
+            let null = if default.is_some() && !column.nullable { " NOT NULL" } else { "" };
+            let default = default.map_or_else(String::new, |sql| format!(" DEFAULT {sql}"));
+            let (name, table) = (QUOTING.quote(&column.name), table.name.quoted(QUOTING));
+            work.additions.push(format!("ALTER TABLE {table} ADD COLUMN {name} {}{null}{default}", fit.wanted));
+            continue;
+        };
+        let mut edit = ColumnEdit { name: column.name.clone(), ..ColumnEdit::default() };
+        match change {
+            TableChange::AddColumn { .. } => continue,
+            TableChange::WidenColumn { .. } => match present.relation {
+                Relation::Same | Relation::Holds => continue,
+                Relation::Widens => edit.declared = Some(fit.wanted),
+                Relation::Crosses | Relation::Apart => {
+                    let text = format!("{} cannot be widened to {}", present.native_type, fit.wanted);
+                    return Err(Error::new(ErrorKind::Unsupported, text).with("column", &column.name));
+                }
+            },
+            TableChange::AllowNull { .. } => {
+                if table.columns.iter().any(|c| c.name == column.name && c.nullable) {
+                    continue;
+                }
+                edit.allow_null = true;
+            }
+        }
+        match work.edits.iter_mut().find(|known| known.name == edit.name) {
+            Some(known) => {
+                known.declared = edit.declared.or(known.declared.take());
+                known.allow_null |= edit.allow_null;
+            }
+            None => work.edits.push(edit),
+        }
+    }
+    if !work.edits.is_empty() {
+        // What cannot be done is found before anything is.
+        edited(&definition(database, table)?, &work.edits).ok_or_else(|| unreadable(table))?;
+    }
+    Ok(work)
+}
+
+/// A default in SQLite's words, where the column's declared type takes it.
+pub fn default_sql(default: &ColumnDefault, declared: &str) -> Option<String> {
+    use arrow::datatypes::DataType;
+    let (data_type, extension) = form_of(declared)?;
+    let kind = match (&data_type, extension) {
+        (DataType::Boolean, _) => DefaultKind::Boolean,
+        (DataType::UInt64, _) => DefaultKind::Other,
+        (data_type, _) if data_type.is_integer() => DefaultKind::Integer,
+        (DataType::Float32 | DataType::Float64 | DataType::Decimal128(..), _) => DefaultKind::Number,
+        (DataType::Utf8, None) => DefaultKind::Text(None),
+        (DataType::Date32, _) => DefaultKind::Date,
+        (DataType::Time64(_), _) => DefaultKind::Time,
+        (DataType::Timestamp(..), _) => DefaultKind::DateTime,
+        _ => DefaultKind::Other,
+    };
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    Some(match carried(default, kind)? {
+        PlainDefault::Boolean(value) => u8::from(value).to_string(),
+        // More digits than a number keeps stand as text.
+        PlainDefault::Number(number) if declared.to_ascii_uppercase().contains("TEXT") => quoted(&number),
+        PlainDefault::Number(number) => number,
+        PlainDefault::Quoted(text) => quoted(&text),
+        PlainDefault::Now => match kind {
+            DefaultKind::Date => "CURRENT_DATE".into(),
+            DefaultKind::Time => "CURRENT_TIME".into(),
+            _ => "CURRENT_TIMESTAMP".into(),
+        },
+    })
+}
+
+fn definition(database: &Database<'_>, table: &Table) -> Result<String> {
+    let sql = format!(
+        "SELECT sql FROM {}.sqlite_schema WHERE type = 'table' AND name = ?1",
+        QUOTING.quote(schema_of(&table.name))
+    );
+    let found = database.texts(&sql, &[Value::Text(table.name.name.as_bytes())])?;
+    found.into_iter().next().ok_or_else(|| unreadable(table))
+}
+
+/// Runs `change` in a transaction in which SQLite looks neither at foreign keys nor at what views say.
+fn in_transaction(database: &Database<'_>, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    database.execute("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; BEGIN IMMEDIATE")?;
+    match change() {
+        Ok(()) => Ok(database.execute("COMMIT")?),
+        Err(error) => {
+            database.execute("ROLLBACK")?;
+            Err(error)
+        }
+    }
+}
+
+/// Puts a table of this definition in the place of `table`: the same rows, indexes, triggers and numbering.
+fn make_anew(database: &Database<'_>, table: &Table, sql: &str) -> Result<()> {
+    let (schema, old) = (QUOTING.quote(schema_of(&table.name)), table.name.quoted(QUOTING));
+    let anew = table.name.sibling(ANEW).quoted(QUOTING);
+    let create = renamed_table(sql, &anew).ok_or_else(|| unreadable(table))?;
+    let name = [Value::Text(table.name.name.as_bytes())];
+    let more = database.texts(
+        &format!(
+            "SELECT sql FROM {schema}.sqlite_schema WHERE type IN ('index', 'trigger') AND tbl_name = ?1 COLLATE NOCASE \
+             AND sql IS NOT NULL ORDER BY type, name"
+        ),
+        &name,
+    )?;
+    let numbered = format!("SELECT count(*) FROM {schema}.sqlite_schema WHERE name = 'sqlite_sequence'");
+    let numbered = database.integer(&numbered, &[])? == Some(1);
+    let next = match numbered {
+        true => database.integer(&format!("SELECT seq FROM {schema}.sqlite_sequence WHERE name = ?1"), &name)?,
+        false => None,
+    };
+    let mut columns: Vec<String> =
+        table.columns.iter().filter(|c| !c.generated).map(|c| QUOTING.quote(&c.name)).collect();
+    // Rows keep their numbers, which other tables may hold; a column that is the row id has them already.
+    if let Some(rowid) = table.rowid() {
+        columns.push(rowid.to_owned());
+    }
+    let columns = columns.join(", ");
+    database.execute(&create).context("statement", &create)?;
+    database.execute(&format!("INSERT INTO {anew} ({columns}) SELECT {columns} FROM {old}"))?;
+    database.execute(&format!("DROP TABLE {old}"))?;
+    database.execute(&format!("ALTER TABLE {anew} RENAME TO {}", QUOTING.quote(&table.name.name)))?;
+    for statement in &more {
+        database.execute(statement).context("statement", statement)?;
+    }
+    if let Some(next) = next {
+        let quoted = table.name.name.replace('\'', "''");
+        database.execute(&format!("UPDATE {schema}.sqlite_sequence SET seq = {next} WHERE name = '{quoted}'"))?;
+    }
+    Ok(())
+}
+
+fn complete(database: &Database<'_>, written: &str, completion: &Completion) -> Result<Vec<String>> {
+    let table = find_table(database, written)?;
+    let name = ObjectName { database: String::new(), schema: None, table: table.name.name.clone() };
+    let Some(now) = describe_all(database, &[name])?.pop() else { return Ok(Vec::new()) };
+    let mut undone = Vec::new();
+    let same = |a: &[String], b: &[String]| a.len() == b.len() && a.iter().all(|column| b.contains(column));
+    for key in &completion.unique {
+        if same(&key.columns, &now.primary_key) || now.unique.iter().any(|own| same(&own.columns, &key.columns)) {
+            continue;
+        }
+        let index = QUOTING.quote(&format!("{}_{}_key", table.name.name, key.columns.join("_")));
+        let sql = format!(
+            "CREATE UNIQUE INDEX {index} ON {} ({})",
+            QUOTING.quote(&table.name.name),
+            QUOTING.quote_all(&key.columns)
+        );
+        if let Err(failure) = database.execute(&sql) {
+            undone.push(format!("{sql}: {}", failure.message));
+        }
+    }
+    let missing: Vec<&Reference> = completion
+        .foreign_keys
+        .iter()
+        .filter(|key| {
+            !now.foreign_keys.iter().any(|own| {
+                own.columns == key.columns
+                    && own.to.table.eq_ignore_ascii_case(&key.to.table)
+                    && own.to_columns == key.to_columns
+            })
+        })
+        .collect();
+    if missing.is_empty() {
+        return Ok(undone);
+    }
+    in_transaction(database, || {
+        let mut sql = definition(database, &table)?;
+        for key in missing {
+            let constraint = format!(
+                "FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
+                QUOTING.quote_all(&key.columns),
+                QUOTING.quote(&key.to.table),
+                QUOTING.quote_all(&key.to_columns),
+                key.on_delete,
+                key.on_update
+            );
+            sql = with_constraint(&sql, &constraint).ok_or_else(|| unreadable(&table))?;
+        }
+        make_anew(database, &table, &sql)
+    })?;
+    Ok(undone)
+}
