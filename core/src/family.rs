@@ -3,6 +3,10 @@
 //! Each system reads its own type texts into a family; two columns of one system are then compared without knowing the
 //! system.
 
+use arrow::datatypes::{DataType, Field, TimeUnit};
+
+use crate::field::{DECIMAL, TEXT, extension, type_text};
+
 /// What a column can hold, as far as it can be compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Family {
@@ -50,6 +54,40 @@ pub enum Relation {
 }
 
 impl Family {
+    /// The family of a column's canonical Arrow form, for systems whose types say no more than that.
+    pub fn of(field: &Field) -> Self {
+        let integer = |bits, unsigned| Self::Integer { bits, unsigned };
+        match (field.data_type(), extension(field)) {
+            (DataType::Int8, _) => integer(8, false),
+            (DataType::Int16, _) => integer(16, false),
+            (DataType::Int32, _) => integer(32, false),
+            (DataType::Int64, _) => integer(64, false),
+            (DataType::UInt8, _) => integer(8, true),
+            (DataType::UInt16, _) => integer(16, true),
+            (DataType::UInt32, _) => integer(32, true),
+            (DataType::UInt64, _) => integer(64, true),
+            (DataType::Float32, _) => Self::Float { bits: 32 },
+            (DataType::Float64, _) => Self::Float { bits: 64 },
+            (DataType::Decimal128(p, s) | DataType::Decimal256(p, s), _) => {
+                Self::Decimal { limits: Some((u32::from(*p), i32::from(*s))) }
+            }
+            (DataType::Utf8, Some(DECIMAL)) => Self::Decimal { limits: None },
+            (DataType::Timestamp(unit, zone), _) => {
+                let name = if zone.is_some() { "timestamp with time zone" } else { "timestamp" };
+                let digits = match unit {
+                    TimeUnit::Second => 0,
+                    TimeUnit::Millisecond => 3,
+                    TimeUnit::Microsecond => 6,
+                    TimeUnit::Nanosecond => 9,
+                };
+                Self::sized(name, Some(digits))
+            }
+            // A source's own text is text.
+            (DataType::Utf8, None | Some(TEXT)) => Self::named("text"),
+            _ => Self::named(type_text(field)),
+        }
+    }
+
     /// A type without a size of its own: only the same name is the same.
     pub fn named(name: impl Into<String>) -> Self {
         Self::Sized { name: name.into(), size: None }

@@ -45,10 +45,11 @@ pub mod transform;
 mod verify;
 
 pub use check::{EndCheck, check, check_data_source};
+pub use database::evolve::{ChangeKind, ChangeOutcome, TableChangeRecord};
 pub use database::{DatabaseJob, Only, TableStops};
 pub use dirty::QuarantineRow;
 pub use job::{Endpoint, Entry, ErrorLimit, Job, LoadOptions, Setting};
-pub use ledger::{EntryProgress, EntryRecord, Ledger, RunRecord, RunStatus, SplitRecord};
+pub use ledger::{EntryProgress, EntryRecord, Ledger, RecordedChange, RunRecord, RunStatus, SplitRecord};
 pub use observer::{Event, Observer, Silent, TableProgress, TableState};
 pub use options::{Quarantine, RunOptions, Start, default_state_dir};
 pub use plan::{ColumnPlan, EntryPlan, Plan, plan};

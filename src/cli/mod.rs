@@ -1,6 +1,7 @@
 //! The command line: thin, one file a subcommand.
 
 mod arguments;
+mod changes;
 mod check;
 mod connectors;
 mod copy;
@@ -52,6 +53,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::New(arguments) => new::new(&arguments),
         Command::Tables(arguments) => tables::tables(&arguments),
         Command::Runs(arguments) => runs::runs(&arguments),
+        Command::Changes(arguments) => changes::changes(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments),
     }

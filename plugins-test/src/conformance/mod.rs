@@ -26,6 +26,7 @@
 //!
 //! [`check_registry`] needs no service at all: it looks at every connector that is linked into the test program.
 
+mod evolve;
 mod folders;
 mod peers;
 mod reads;

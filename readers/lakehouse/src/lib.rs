@@ -1,9 +1,7 @@
 //! Reads Delta Lake tables: the current version or an old one, file by file.
 
 mod config;
-mod object;
 mod reader;
-mod scan;
 mod split;
 
 use std::path::Path;

@@ -14,13 +14,12 @@ use weir_core::{
     ReadRequest, Reader, Result, SourceColumn, SourceSchema, SourceTable, Split, SplitRequest, batch_bytes,
 };
 use weir_lakehouse::{
-    Expression, Filter, Location, active_files, arrow_schema, canonical, delta_error, ensure_readable, from_stored,
-    key_position, on_io, own_style, type_text,
+    Expression, Filter, Location, Scan, Scanned, active_files, arrow_schema, canonical, delta_error, ensure_readable,
+    from_stored, key_position, on_io, own_style, type_text,
 };
 use weir_sql::{Quoting, find_name, resolve_source_columns};
 
 use crate::config::Config;
-use crate::scan::{Scan, Scanned};
 use crate::split::{Part, group};
 
 /// Reads a Delta table.

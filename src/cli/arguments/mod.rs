@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Tables(TablesArguments),
     /// List the runs of this machine, or show one
     Runs(RunsArguments),
+    /// List how tables of whole-database jobs have changed, and what was done about it
+    Changes(ChangesArguments),
     /// Compare what the targets hold with what the sources have
     Verify(VerifyArguments),
     /// Write the mended rows of a quarantine file to the targets of their job
@@ -112,6 +114,31 @@ pub(crate) struct RunsArguments {
     pub format: Format,
     /// The most runs to list
     #[arg(long, value_name = "N", default_value_t = 20)]
+    pub last: u32,
+    /// The folder with the ledger; WEIR_STATE_DIR or the user's state folder by default
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// `weir changes`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weir changes
+  weir changes --target shop.orders
+  weir changes --run 019a3c5e7d2f7c3f9f1f0f6f3c1d2e3f --format json")]
+pub(crate) struct ChangesArguments {
+    /// Only changes of this target table, with its schema or without
+    #[arg(long, value_name = "TABLE")]
+    pub target: Option<String>,
+    /// Only changes that this run saw
+    #[arg(long, value_name = "RUN_ID")]
+    pub run: Option<String>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    /// The most changes to list, the latest first
+    #[arg(long, value_name = "N", default_value_t = 100)]
     pub last: u32,
     /// The folder with the ledger; WEIR_STATE_DIR or the user's state folder by default
     #[arg(long, value_name = "DIR")]

@@ -12,6 +12,8 @@ mod expression;
 mod files;
 mod io;
 mod names;
+mod object;
+mod scan;
 mod types;
 
 pub use catalog::LakehouseCatalog;
@@ -21,6 +23,7 @@ pub use expression::{Expression, Filter};
 pub use files::{DataFile, active_files, ensure_readable, ensure_writable};
 pub use io::on_io;
 pub use names::{named, own_style, unquoted};
+pub use scan::{Scan, Scanned};
 pub use types::{
     NewColumn, SYSTEM, arrow_schema, canonical, existing_input, from_stored, key_position, new_column, partition_value,
     stored_type, to_stored, type_text,

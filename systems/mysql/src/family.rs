@@ -76,9 +76,8 @@ mod tests {
 
     #[test]
     fn types_are_widened_within_their_family() {
-        let relation = |now: &str, wanted: &str| {
-            Kind::parse(now).family(now).relation(&Kind::parse(wanted).family(wanted))
-        };
+        let relation =
+            |now: &str, wanted: &str| Kind::parse(now).family(now).relation(&Kind::parse(wanted).family(wanted));
         for (now, wanted, expected) in [
             ("tinyint(4)", "smallint", Relation::Widens),
             ("int(11)", "int", Relation::Same),

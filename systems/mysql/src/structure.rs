@@ -249,7 +249,10 @@ mod tests {
         assert_eq!(of("b'101'", "", "bit(3)", true), literal("5"));
         assert_eq!(of("uuid()", "", "uuid", true), Some(ColumnDefault::Expression("uuid()".into())));
         assert_eq!(of("new", "", "varchar(5)", false), literal("new"));
-        assert_eq!(of("uuid()", "default_generated", "char(36)", false), Some(ColumnDefault::Expression("uuid()".into())));
+        assert_eq!(
+            of("uuid()", "default_generated", "char(36)", false),
+            Some(ColumnDefault::Expression("uuid()".into()))
+        );
         assert_eq!(of("CURRENT_TIMESTAMP", "default_generated", "datetime", false), Some(ColumnDefault::Now));
         assert_eq!(of("now or never", "", "varchar(20)", false), literal("now or never"));
     }

@@ -62,9 +62,7 @@ pub fn carried(default: &ColumnDefault, kind: DefaultKind) -> Option<PlainDefaul
             _ => text.parse::<i128>().ok().map(|n| PlainDefault::Number(n.to_string())),
         },
         DefaultKind::Number => is_number(text).then(|| PlainDefault::Number(text.clone())),
-        DefaultKind::Text(longest) => {
-            longest.is_none_or(|n| text.chars().count() as u64 <= n).then(quoted).flatten()
-        }
+        DefaultKind::Text(longest) => longest.is_none_or(|n| text.chars().count() as u64 <= n).then(quoted).flatten(),
         DefaultKind::Date => is_date(text).then(quoted).flatten(),
         DefaultKind::Time => is_time(text).then(quoted).flatten(),
         DefaultKind::DateTime => {
@@ -92,9 +90,8 @@ fn is_date(text: &str) -> bool {
 /// `12:00`, `12:00:00`, `12:00:00.5`.
 fn is_time(text: &str) -> bool {
     let mut parts = text.split(':');
-    let whole = |part: Option<&str>, most: u32| {
-        part.is_some_and(|p| p.len() == 2 && p.parse::<u32>().is_ok_and(|n| n <= most))
-    };
+    let whole =
+        |part: Option<&str>, most: u32| part.is_some_and(|p| p.len() == 2 && p.parse::<u32>().is_ok_and(|n| n <= most));
     let hours = whole(parts.next(), 23) && whole(parts.next(), 59);
     let seconds = match parts.next() {
         None => true,

@@ -185,7 +185,7 @@ fn protocol(fields: &[StructField]) -> Result<Action> {
     serde_json::from_value(action).map_err(|e| Error::internal("the protocol cannot be written down").because(e))
 }
 
-fn is_zoneless(data_type: &DataType) -> bool {
+pub(crate) fn is_zoneless(data_type: &DataType) -> bool {
     match data_type {
         DataType::Primitive(PrimitiveType::TimestampNtz) => true,
         DataType::Array(list) => is_zoneless(list.element_type()),

@@ -16,6 +16,7 @@ mod commit;
 mod config;
 mod created;
 mod database;
+mod evolve;
 mod plan;
 mod publish;
 mod record;

@@ -5,7 +5,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use deltalake::DeltaTable;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Receipt, Recorded, Result, TargetColumn,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Receipt, Recorded, Result, TargetColumn,
     TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 use weir_lakehouse::{
@@ -24,9 +24,9 @@ use crate::task::LakehouseTask;
 
 /// Writes a Delta table.
 pub struct LakehouseWriter {
-    config: Config,
-    location: Location,
-    context: ConnectorContext,
+    pub(crate) config: Config,
+    pub(crate) location: Location,
+    pub(crate) context: ConnectorContext,
 }
 
 impl LakehouseWriter {
@@ -40,7 +40,7 @@ impl LakehouseWriter {
         Ok(Self { config, location, context })
     }
 
-    async fn open_table(&self) -> Result<Option<DeltaTable>> {
+    pub(crate) async fn open_table(&self) -> Result<Option<DeltaTable>> {
         let location = self.location.clone();
         on_io(&self.context, async move { location.open(None).await }).await
     }
@@ -228,6 +228,10 @@ impl Writer for LakehouseWriter {
         let gone = on_io(&self.context, async move { forget(&location, &of).await }).await;
         self.tidy(plan, &gone.map_err(|e| self.at(e))?, false);
         Ok(())
+    }
+
+    fn evolve(&self) -> Option<&dyn Evolve> {
+        Some(self)
     }
 
     async fn check(&self) -> Vec<Check> {

@@ -113,9 +113,8 @@ mod tests {
         };
         let maria = server("10.11.6-MariaDB", true);
         let old = server("5.7.44", false);
-        let of = |text: &str, kind: &str, server: &Server| {
-            default_text(&ColumnDefault::Literal(text.into()), kind, server)
-        };
+        let of =
+            |text: &str, kind: &str, server: &Server| default_text(&ColumnDefault::Literal(text.into()), kind, server);
         assert_eq!(of("true", "tinyint(1)", &maria), " DEFAULT 1");
         assert_eq!(of("true", "bit(1)", &maria), " DEFAULT 1");
         assert_eq!(of("4.99", "decimal(4,2)", &maria), " DEFAULT 4.99");

@@ -222,7 +222,8 @@ fn definition(shown: &str, name: &str, type_text: &str) -> Option<String> {
     let start = format!("  {} ", QUOTING.quote(name));
     let line = shown.lines().find_map(|line| line.strip_prefix(start.as_str()))?;
     // MariaDB shows its json as the longtext that it is.
-    let rest = line.strip_prefix(type_text).or_else(|| line.strip_prefix("longtext").filter(|_| type_text == "json"))?;
+    let rest =
+        line.strip_prefix(type_text).or_else(|| line.strip_prefix("longtext").filter(|_| type_text == "json"))?;
     Some(rest.strip_suffix(',').unwrap_or(rest).to_owned())
 }
 
@@ -283,11 +284,8 @@ impl Constraint {
 }
 
 async fn constraints(session: &mut Session, table: &TableName) -> Result<Vec<Constraint>> {
-    let name = ObjectName {
-        database: table.schema.clone().unwrap_or_default(),
-        schema: None,
-        table: table.name.clone(),
-    };
+    let name =
+        ObjectName { database: table.schema.clone().unwrap_or_default(), schema: None, table: table.name.clone() };
     let keys = describe_all(session, &[name]).await?.into_iter().flat_map(|table| table.foreign_keys);
     Ok(keys
         .map(|key| Constraint { name: key.name, columns: key.columns, to: key.to, to_columns: key.to_columns })

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Receipt, Recorded, Result, ResultExt, TargetColumn,
-    TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Receipt, Recorded, Result, ResultExt,
+    TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 use weir_mysql::{
     Options, QUOTING, Server, Session, Setup, Table, Tls, connect_first, describe, find_database, find_table, grants,

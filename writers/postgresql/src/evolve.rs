@@ -205,7 +205,8 @@ async fn alteration(session: &mut Session, table: &Table, changes: &[TableChange
                 match fit.present.map(|present| present.relation) {
                     Some(Relation::Same | Relation::Holds) | None => {}
                     Some(Relation::Widens) if found.pg.kind == 'e' => {
-                        done.labels.extend(new_labels(&found.pg, &column.offers.iter().find_map(labels).unwrap_or_default()));
+                        done.labels
+                            .extend(new_labels(&found.pg, &column.offers.iter().find_map(labels).unwrap_or_default()));
                     }
                     Some(Relation::Widens) => done.actions.push(format!("ALTER COLUMN {name} TYPE {}", pg.text)),
                     Some(Relation::Crosses | Relation::Apart) => {

@@ -172,9 +172,8 @@ pub(crate) async fn plan(
     guarantee(&rights, &commits, mode, exactly_once, lasting, &mut warnings).map_err(|e| e.with("table", &table))?;
     let stage = staged.then(|| commits.table.sibling(stage_name(&request.run_id, &table)));
     let column = |name: &str| found.as_ref().and_then(|t| t.column(name));
-    identities.extend(
-        columns.iter().filter(|c| column(&c.name).is_some_and(|f| f.identity_always)).map(|c| c.name.clone()),
-    );
+    identities
+        .extend(columns.iter().filter(|c| column(&c.name).is_some_and(|f| f.identity_always)).map(|c| c.name.clone()));
     let state = State {
         identities,
         nullable_keys: keys.iter().filter(|k| column(k).is_some_and(|f| f.nullable)).cloned().collect(),

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Receipt, Recorded, Result, ResultExt, TargetColumn,
-    TargetSchema, TaskId, TaskWriter, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Receipt, Recorded, Result, ResultExt,
+    TargetColumn, TargetSchema, TaskId, TaskWriter, WritePlan, WriteRequest, Writer,
 };
 use weir_postgresql::{Endpoint, Session, catalog, written};
 use weir_sql::TableName;

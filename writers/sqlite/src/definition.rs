@@ -34,9 +34,8 @@ pub fn edited(sql: &str, edits: &[ColumnEdit]) -> Option<String> {
             changes.push((span, format!("{space}{declared}")));
         }
         if edit.allow_null
-            && let Some(at) = (end..tokens.len()).find(|at| {
-                word(*at).as_deref() == Some("NOT") && word(at + 1).as_deref() == Some("NULL")
-            })
+            && let Some(at) = (end..tokens.len())
+                .find(|at| word(*at).as_deref() == Some("NOT") && word(at + 1).as_deref() == Some("NULL"))
         {
             // `NULL ON CONFLICT …` is right too.
             changes.push((tokens[at].start..tokens[at + 1].end, "NULL".into()));
@@ -59,7 +58,17 @@ pub fn with_constraint(sql: &str, constraint: &str) -> Option<String> {
 fn is_constraint(word: &str) -> bool {
     matches!(
         word,
-        "CONSTRAINT" | "PRIMARY" | "NOT" | "NULL" | "UNIQUE" | "CHECK" | "DEFAULT" | "COLLATE" | "REFERENCES" | "GENERATED" | "AS"
+        "CONSTRAINT"
+            | "PRIMARY"
+            | "NOT"
+            | "NULL"
+            | "UNIQUE"
+            | "CHECK"
+            | "DEFAULT"
+            | "COLLATE"
+            | "REFERENCES"
+            | "GENERATED"
+            | "AS"
     )
 }
 
@@ -178,17 +187,15 @@ mod tests {
             declared: declared.map(Into::into),
             allow_null,
         };
-        let changed = edited(sql, &[edit("C", Some("TEXT"), true), edit("a \"b", Some("DECIMAL(12,2)"), true)]).unwrap();
+        let changed =
+            edited(sql, &[edit("C", Some("TEXT"), true), edit("a \"b", Some("DECIMAL(12,2)"), true)]).unwrap();
         assert_eq!(
             changed,
             "CREATE TABLE \"t(\" (id INTEGER PRIMARY KEY, -- the, id\n  \"a \"\"b\" DECIMAL(12,2) /* , */ NULL \
              DEFAULT (1+1), [c] TEXT NULL ON CONFLICT IGNORE, CHECK (id > 0)) STRICT"
         );
         assert_eq!(edited(sql, &[edit("d", None, true)]), None);
-        assert_eq!(
-            with_constraint("CREATE TABLE t(a, b)", "UNIQUE (a)").unwrap(),
-            "CREATE TABLE t(a, b, UNIQUE (a))"
-        );
+        assert_eq!(with_constraint("CREATE TABLE t(a, b)", "UNIQUE (a)").unwrap(), "CREATE TABLE t(a, b, UNIQUE (a))");
     }
 
     #[test]

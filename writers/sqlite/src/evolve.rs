@@ -106,7 +106,11 @@ impl Work {
         let mut shown = self.additions.clone();
         shown.extend(self.edits.iter().map(|edit| {
             let declared = edit.declared.as_deref().unwrap_or("NULL");
-            format!("{} is made anew with its rows, {} as {declared}", table.name.quoted(QUOTING), QUOTING.quote(&edit.name))
+            format!(
+                "{} is made anew with its rows, {} as {declared}",
+                table.name.quoted(QUOTING),
+                QUOTING.quote(&edit.name)
+            )
         }));
         shown
     }

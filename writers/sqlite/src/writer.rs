@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use weir_core::config::nearest;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, OnEmpty, Parameters, Receipt, Recorded, Result,
-    ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, OnEmpty, Parameters, Receipt, Recorded,
+    Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 use weir_sql::commits::{self, Records};
 use weir_sql::{TableName, resolve_target_columns};

@@ -14,30 +14,35 @@ use deltalake::parquet::errors::ParquetError;
 use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
 use weir_core::{Error, ErrorKind, MAX_BATCH_BYTES, MAX_BATCH_ROWS, Result};
-use weir_lakehouse::{DataFile, Expression, Filter, parquet_error, partition_value};
 
 use crate::object::StoredFile;
+use crate::{DataFile, Expression, Filter, parquet_error, partition_value};
 
 /// What to read from each file, and what to make of it.
-pub(crate) struct Scanned {
+pub struct Scanned {
     /// The columns to read, by the table's names and types.
-    pub(crate) columns: SchemaRef,
-    pub(crate) filter: Option<Filter>,
+    pub columns: SchemaRef,
+    /// Which rows to keep.
+    pub filter: Option<Filter>,
     /// What to compute from them, put after them.
-    pub(crate) expressions: Vec<Expression>,
+    pub expressions: Vec<Expression>,
 }
 
-pub(crate) struct Scan {
-    pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) scanned: Scanned,
+/// A reading of data files.
+pub struct Scan {
+    /// The store of the table's folder.
+    pub store: Arc<dyn ObjectStore>,
+    /// What to read.
+    pub scanned: Scanned,
     /// Which of the table's columns are partition columns, whose values stand in the log.
-    pub(crate) partition_columns: Vec<String>,
-    pub(crate) version: u64,
+    pub partition_columns: Vec<String>,
+    /// The version that the files are of, for messages.
+    pub version: u64,
 }
 
 impl Scan {
     /// Sends the rows of `files`; ends early when nobody listens any more.
-    pub(crate) async fn run(&self, files: Vec<DataFile>, output: &Sender<Result<RecordBatch>>) {
+    pub async fn run(&self, files: Vec<DataFile>, output: &Sender<Result<RecordBatch>>) {
         for file in files {
             if let Err(error) = self.file(&file, output).await {
                 // The receiver is gone only when the task ended already.
@@ -117,7 +122,7 @@ impl Scan {
         for field in self.scanned.columns.fields() {
             arrays.push(match (constants.get(field.name().as_str()), batch.column_by_name(field.name())) {
                 (Some(value), _) => take(value.as_ref(), &UInt64Array::from(vec![0; rows]), None)?,
-                (None, Some(values)) => weir_lakehouse::to_stored(values, field.data_type())?,
+                (None, Some(values)) => crate::to_stored(values, field.data_type())?,
                 (None, None) => new_null_array(field.data_type(), rows),
             });
         }

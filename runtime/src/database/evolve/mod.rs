@@ -1,0 +1,231 @@
+//! The evolution of tables between the runs of a whole-database job.
+//!
+//! ```text
+//!   what the last run knew ─┐
+//!   the source now ─────────┼─▶ decide ─▶ changes to the target, columns left out, columns of NULLs, or a refusal
+//!   the live target ────────┘      └────▶ records: ledger, report, `weir changes`
+//! ```
+//!
+//! It happens while an entry is planned, after both ends were looked at and before columns are mapped. Planning for a
+//! look only (`weir plan`) decides the same and changes nothing.
+
+mod decide;
+mod finish;
+mod known;
+mod record;
+mod tables;
+
+use chrono::{SecondsFormat, Utc};
+use serde_json::Value;
+use weir_core::{
+    Error, ErrorKind, Fit, PresentColumn, Relation, Result, ResultExt, SourceSchema, TableChange, TargetSchema,
+    WriteRequest, Writer,
+};
+
+pub use finish::{complete, release};
+pub use known::{KnownColumn, KnownTable};
+pub use record::{ChangeKind, ChangeOutcome, TableChangeRecord};
+pub use tables::settle;
+
+use self::decide::{Decision, Seen, decide};
+use super::table::TableJob;
+use crate::ledger::{Ledger, RecordedChange};
+use crate::mapping::MappingPair;
+
+/// How evolution takes part in planning an entry.
+#[derive(Clone, Copy, Default)]
+pub struct Evolving<'a> {
+    /// What the last run that published the table knew.
+    pub known: Option<&'a KnownTable>,
+    /// Whether changes are made, and not only shown.
+    pub apply: bool,
+    /// Where changes are written down.
+    pub journal: Option<Journal<'a>>,
+}
+
+/// Where changes are written down.
+#[derive(Clone, Copy)]
+pub struct Journal<'a> {
+    /// The ledger.
+    pub ledger: &'a Ledger,
+    /// The run.
+    pub run_id: &'a str,
+    /// The job.
+    pub job: &'a str,
+}
+
+impl Journal<'_> {
+    /// Writes changes of a table down.
+    ///
+    /// # Errors
+    /// The ledger's.
+    pub async fn write(&self, source: &str, target: &str, changes: &[TableChangeRecord]) -> Result<Vec<i64>> {
+        let at = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+        let recorded: Vec<_> = changes
+            .iter()
+            .map(|change| RecordedChange {
+                run_id: self.run_id.to_owned(),
+                job: self.job.to_owned(),
+                source: source.to_owned(),
+                target: target.to_owned(),
+                at: at.clone(),
+                change: change.clone(),
+            })
+            .collect();
+        self.ledger.record_changes(&recorded).await
+    }
+}
+
+/// What became of a table's evolution.
+#[derive(Debug, Clone, Default)]
+pub struct Evolution {
+    /// What was seen and done; of a look only, what would be.
+    pub records: Vec<TableChangeRecord>,
+    /// What is known of the source now, to be remembered once the table is published.
+    pub known: KnownTable,
+    /// Statements that a look found necessary and did not run.
+    pub pending: Vec<String>,
+    /// Columns of the source, by their names at the target, that are not written: left out by rule or, in a look, not there
+    /// yet.
+    pub left_out: Vec<String>,
+    /// Columns of the target that get NULL in every row.
+    pub nulls: Vec<String>,
+}
+
+/// Brings a table's target to what its source is now. `request` has all columns of the source as they would be written to a
+/// new table.
+///
+/// # Errors
+/// What the target does not follow; then nothing was changed.
+pub async fn evolve(
+    writer: &dyn Writer,
+    request: &WriteRequest,
+    target: &TargetSchema,
+    table: &TableJob,
+    evolving: Evolving<'_>,
+) -> Result<Evolution> {
+    let (source, place) = (table.source(), table.target.to_string());
+    let known = KnownTable::after(&request.columns, &table.key, evolving.known);
+    let mut evolution = Evolution { known, ..Evolution::default() };
+    if !target.exists {
+        let record = TableChangeRecord::of_table(ChangeKind::TableAdded, ChangeOutcome::Done, "created");
+        // A table that is made anew has none of the columns that are gone.
+        evolution.known.gone.clear();
+        evolution.records.push(record);
+        if let Some(journal) = evolving.journal.filter(|_| evolving.apply) {
+            journal.write(&source, &place, &evolution.records).await?;
+        }
+        return Ok(evolution);
+    }
+    if target.columns.is_empty() {
+        // Files have no columns of their own: every run writes them as the source is.
+        evolution.known.gone.clear();
+        return Ok(evolution);
+    }
+    let able = writer.evolve();
+    let fits = match able {
+        Some(able) => able.compare(request).await.context("table", &place)?,
+        None => by_name(request, target),
+    };
+    let seen = Seen {
+        known: evolving.known,
+        columns: &request.columns,
+        fits: &fits,
+        target: &target.columns,
+        key: &table.key,
+        rules: &table.rules,
+        described: request.described.as_ref(),
+    };
+    let Decision { changes, left_out, nulls, records } = refused(&seen, &source, &place, evolving).await?;
+    evolution.left_out = left_out;
+    evolution.nulls = nulls;
+    evolution.records = records;
+    let unable = || {
+        Error::new(ErrorKind::Unsupported, "this target's tables cannot be changed: change the table yourself")
+            .with("table", &place)
+    };
+    if !evolving.apply {
+        if !changes.is_empty() {
+            evolution.pending = able.ok_or_else(unable)?.alterations(&changes).await.context("table", &place)?;
+        }
+        let new = changes.iter().filter(|change| matches!(change, TableChange::AddColumn { .. }));
+        evolution.left_out.extend(new.map(|change| change.column().name.clone()));
+        return Ok(evolution);
+    }
+    // Written down before it is done: a crash between the two must not hide a change.
+    let numbers = match evolving.journal {
+        Some(journal) => journal.write(&source, &place, &evolution.records).await?,
+        None => Vec::new(),
+    };
+    if changes.is_empty() {
+        return Ok(evolution);
+    }
+    let done = match able {
+        Some(able) => able.alter(&changes).await.context("table", &place),
+        None => Err(unable()),
+    };
+    match done {
+        Ok(statements) => {
+            tracing::info!(table = place, ?statements, "altered");
+            Ok(evolution)
+        }
+        Err(error) => {
+            if let Some(journal) = evolving.journal {
+                journal.ledger.changes_failed(&numbers, &error.full()).await?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Decides; a refusal is written down and an error.
+async fn refused(seen: &Seen<'_>, source: &str, place: &str, evolving: Evolving<'_>) -> Result<Decision> {
+    let decision = decide(seen);
+    let Some(error) = decision.refusal() else { return Ok(decision) };
+    if let Some(journal) = evolving.journal.filter(|_| evolving.apply) {
+        journal.write(source, place, &decision.records).await?;
+    }
+    Err(error.with("table", place))
+}
+
+/// For a target that cannot compare types: columns are there or not.
+fn by_name(request: &WriteRequest, target: &TargetSchema) -> Vec<Fit> {
+    let present = |name: &str| target.columns.iter().find(|column| column.name == name);
+    let of = |column: &weir_core::MappedColumn| Fit {
+        wanted: column.source_type.clone(),
+        present: present(&column.name).map(|found| PresentColumn {
+            native_type: found.native_type.clone(),
+            relation: Relation::Same,
+        }),
+    };
+    request.columns.iter().map(of).collect()
+}
+
+/// The pairs of a table's columns after its evolution: those of the job, or all columns under their own names; without what
+/// is left out and what the target computes itself, and with NULLs for what the source has no more.
+pub fn pairs(
+    pairs: &[MappingPair],
+    source: &SourceSchema,
+    target: &TargetSchema,
+    evolution: &Evolution,
+) -> Vec<MappingPair> {
+    let mut all = all_pairs(pairs, source);
+    let generated = |name: &str| target.columns.iter().any(|column| column.name == name && column.generated);
+    all.retain(|pair| !evolution.left_out.contains(&pair.to) && !generated(&pair.to));
+    let null = |name: &String| MappingPair { from: None, value: Some(Value::Null), to: name.clone() };
+    all.extend(evolution.nulls.iter().map(null));
+    all
+}
+
+/// The pairs of the job, or all columns under their own names.
+pub fn all_pairs(pairs: &[MappingPair], source: &SourceSchema) -> Vec<MappingPair> {
+    if !pairs.is_empty() {
+        return pairs.to_vec();
+    }
+    let of = |column: &weir_core::SourceColumn| MappingPair {
+        from: Some(column.name.clone()),
+        value: None,
+        to: column.name.clone(),
+    };
+    source.columns.iter().map(of).collect()
+}

@@ -1,0 +1,299 @@
+//! Changing the table: new columns and NULLs are a matter of its log alone; a wider type is one of its files, which are
+//! written anew, all in one version.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use async_trait::async_trait;
+use deltalake::DeltaTable;
+use deltalake::datafile::writer::DeltaWriter;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::{Action, Add, MetadataExt as _, StructField, StructType};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use weir_core::{
+    Error, ErrorKind, Evolve, Family, Fit, MappedColumn, PresentColumn, Relation, Result, TableChange, WriteRequest,
+};
+use weir_lakehouse::{
+    Location, Scan, Scanned, active_files, arrow_schema, canonical, delta_error, ensure_writable, new_column, on_io,
+    type_text,
+};
+
+use crate::commit::{Fault, delete, is_zoneless};
+use crate::created::{Created, begun_files};
+use crate::task::files;
+use crate::writer::LakehouseWriter;
+
+/// How often a version is tried to be made while others are faster.
+const ATTEMPTS: u32 = 5;
+
+/// What is other in the table.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Alteration {
+    /// All columns, as they are to be.
+    fields: Vec<StructField>,
+    /// Whether the files are written anew.
+    rewrites: bool,
+    /// What is done, for people; empty when there is nothing to do.
+    said: Vec<String>,
+}
+
+#[async_trait]
+impl Evolve for LakehouseWriter {
+    async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>> {
+        let fields = fields_of(&self.required().await?)?;
+        request.columns.iter().map(|column| fit(&fields, column)).collect()
+    }
+
+    async fn alterations(&self, changes: &[TableChange]) -> Result<Vec<String>> {
+        let table = self.required().await?;
+        Ok(alteration(&fields_of(&table)?, self.location.name(), changes)?.said)
+    }
+
+    async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
+        let (location, changes, size) = (self.location.clone(), changes.to_vec(), self.config.target_file_size);
+        let done = on_io(&self.context, async move {
+            for attempt in 1.. {
+                let Some(table) = location.open(None).await? else { return Err(gone()) };
+                ensure_writable(&table)?;
+                let alteration = alteration(&fields_of(&table)?, location.name(), &changes)?;
+                if alteration.said.is_empty() {
+                    return Ok(alteration.said);
+                }
+                match commit(&location, &table, &alteration, size).await {
+                    Ok(()) => return Ok(alteration.said),
+                    Err(Fault::Raced(error)) if attempt >= ATTEMPTS => return Err(error),
+                    Err(Fault::Raced(_)) => {}
+                    Err(Fault::Other(error)) => return Err(error),
+                }
+            }
+            Err(gone())
+        });
+        done.await.map_err(|e| e.with("table", self.location.name()))
+    }
+}
+
+impl LakehouseWriter {
+    async fn required(&self) -> Result<DeltaTable> {
+        self.open_table().await?.ok_or_else(|| gone().with("table", self.location.name()))
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::NotFound, "there is no Delta table to change")
+}
+
+fn fields_of(table: &DeltaTable) -> Result<Vec<StructField>> {
+    Ok(table.snapshot().map_err(delta_error)?.schema().fields().cloned().collect())
+}
+
+fn fit(fields: &[StructField], column: &MappedColumn) -> Result<Fit> {
+    let wanted = new_column(column).field;
+    let present = match fields.iter().find(|field| field.name == column.name) {
+        None => None,
+        Some(field) => {
+            Some(PresentColumn { native_type: type_text(&field.data_type), relation: relation(field, &wanted)? })
+        }
+    };
+    Ok(Fit { wanted: type_text(&wanted.data_type), present })
+}
+
+fn relation(field: &StructField, wanted: &StructField) -> Result<Relation> {
+    let relation = Family::of(&canonical(field)?).relation(&Family::of(&canonical(wanted)?));
+    // An unsigned number is stored as a wider signed one: what matters is that nothing has to be rewritten.
+    Ok(match relation {
+        Relation::Crosses if field.data_type == wanted.data_type => Relation::Same,
+        relation => relation,
+    })
+}
+
+fn alteration(fields: &[StructField], name: &str, changes: &[TableChange]) -> Result<Alteration> {
+    let mut done = Alteration { fields: fields.to_vec(), ..Alteration::default() };
+    for change in changes {
+        let column = change.column();
+        let wanted = new_column(column).field;
+        let at = done.fields.iter().position(|field| field.name == column.name);
+        match (change, at) {
+            (TableChange::AddColumn { .. }, Some(_)) => {}
+            (TableChange::AddColumn { .. }, None) => {
+                // Rows that are there have NULL in it.
+                done.said.push(format!(
+                    "ALTER TABLE {name} ADD COLUMN {} {}",
+                    wanted.name,
+                    type_text(&wanted.data_type)
+                ));
+                done.fields.push(StructField { nullable: true, ..wanted });
+            }
+            (TableChange::WidenColumn { .. }, Some(at)) => match relation(&done.fields[at], &wanted)? {
+                Relation::Same | Relation::Holds => {}
+                Relation::Widens => {
+                    let (from, to) = (type_text(&done.fields[at].data_type), type_text(&wanted.data_type));
+                    done.rewrites |= done.fields[at].data_type != wanted.data_type;
+                    done.said
+                        .push(format!("{name} is written anew, column {} as {to} and no longer {from}", wanted.name));
+                    done.fields[at] = StructField { nullable: done.fields[at].nullable, ..wanted };
+                }
+                Relation::Crosses | Relation::Apart => {
+                    let (from, to) = (type_text(&done.fields[at].data_type), type_text(&wanted.data_type));
+                    let text = format!("{from} cannot be widened to {to}");
+                    return Err(Error::new(ErrorKind::Unsupported, text).with("column", &column.name));
+                }
+            },
+            (TableChange::AllowNull { .. }, Some(at)) if !done.fields[at].nullable => {
+                done.said.push(format!("ALTER TABLE {name} ALTER COLUMN {} DROP NOT NULL", column.name));
+                done.fields[at].nullable = true;
+            }
+            (TableChange::AllowNull { .. }, Some(_)) => {}
+            (_, None) => {
+                return Err(Error::new(ErrorKind::Conflict, "the column is gone from the target: run again")
+                    .with("column", &column.name));
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// Makes the version with the new columns, and with files that have them.
+async fn commit(
+    location: &Location,
+    table: &DeltaTable,
+    alteration: &Alteration,
+    size: Option<u64>,
+) -> Result<(), Fault> {
+    let snapshot = table.snapshot().map_err(Fault::of)?;
+    let schema = StructType::try_new(alteration.fields.iter().cloned())
+        .map_err(|e| Error::new(ErrorKind::Schema, "Delta takes no table with these columns").because(e))?;
+    let metadata = snapshot.metadata().clone().with_schema(&schema).map_err(|e| delta_error(e.into()))?;
+    let mut actions = Vec::new();
+    actions.extend(protocol(snapshot, &alteration.fields)?);
+    actions.push(Action::Metadata(metadata));
+    let (watched, begun) = Created::watch(location.folder());
+    if alteration.rewrites {
+        let adds = match rewrite(table, alteration, watched, size).await {
+            Ok(adds) => adds,
+            Err(error) => {
+                delete(&location.folder(), begun_files(&begun).iter().map(String::as_str)).await;
+                return Err(error.into());
+            }
+        };
+        for view in snapshot.log_data().iter() {
+            actions.push(Action::Remove(view.remove_action(false)));
+        }
+        // The rows are those that were there before.
+        actions.extend(adds.into_iter().map(|add| Action::Add(Add { data_change: false, ..add })));
+    }
+    let partition = snapshot.metadata().partition_columns().to_vec();
+    let operation = match alteration.rewrites {
+        true => DeltaOperation::Write {
+            mode: SaveMode::Overwrite,
+            partition_by: Some(partition).filter(|columns| !columns.is_empty()),
+            predicate: None,
+        },
+        false => DeltaOperation::AddColumn { fields: alteration.fields.clone() },
+    };
+    let properties = CommitProperties::default().with_max_retries(0);
+    let builder = CommitBuilder::from(properties).with_actions(actions);
+    match builder.build(Some(snapshot), table.log_store(), operation).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let fault = Fault::of(error);
+            // Only then it is certain that no version names the new files.
+            if matches!(fault, Fault::Raced(_)) {
+                delete(&location.folder(), begun_files(&begun).iter().map(String::as_str)).await;
+            }
+            Err(fault)
+        }
+    }
+}
+
+/// Writes all rows of the table with its new types.
+async fn rewrite(
+    table: &DeltaTable,
+    alteration: &Alteration,
+    store: deltalake::logstore::ObjectStoreRef,
+    size: Option<u64>,
+) -> Result<Vec<Add>> {
+    let old = active_files(table)?;
+    let partition_columns = table.snapshot().map_err(delta_error)?.metadata().partition_columns().to_vec();
+    let schema = arrow_schema(&alteration.fields)?;
+    let nullable: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let scan = Scan {
+        store: table.object_store(),
+        scanned: Scanned { columns: Arc::new(Schema::new(nullable)), filter: None, expressions: Vec::new() },
+        partition_columns: partition_columns.clone(),
+        version: table.version().unwrap_or(0),
+    };
+    let mut writer = DeltaWriter::new(store, files(schema.clone(), partition_columns, size));
+    let (sender, mut receiver) = mpsc::channel(2);
+    // Ends by itself once the receiver is dropped.
+    let reading = tokio::spawn(async move { scan.run(old, &sender).await });
+    while let Some(batch) = receiver.recv().await {
+        let batch = RecordBatch::try_new(schema.clone(), batch?.columns().to_vec())?;
+        writer.write(&batch).await.map_err(delta_error)?;
+    }
+    reading.await.map_err(|e| Error::internal("the table's files could not be read").because(e))?;
+    writer.close().await.map_err(delta_error)
+}
+
+/// The protocol with the feature that zoneless times need, where they are new to the table.
+fn protocol(snapshot: &deltalake::table::state::DeltaTableState, fields: &[StructField]) -> Result<Option<Action>> {
+    let had = snapshot.schema().fields().any(|field| is_zoneless(&field.data_type));
+    if had || !fields.iter().any(|field| is_zoneless(&field.data_type)) {
+        return Ok(None);
+    }
+    let unreadable = |e| Error::internal("the protocol cannot be written down").because(e);
+    let now = serde_json::to_value(snapshot.protocol()).map_err(unreadable)?;
+    let action = json!({ "protocol": with_zoneless(&now) });
+    serde_json::from_value(action).map(Some).map_err(unreadable)
+}
+
+/// Features that each version of the protocol for writers stands for, as Delta's own description of it lists them.
+const OF_VERSIONS: &[(i64, &str)] = &[
+    (2, "appendOnly"),
+    (2, "invariants"),
+    (3, "checkConstraints"),
+    (4, "changeDataFeed"),
+    (4, "generatedColumns"),
+    (5, "columnMapping"),
+    (6, "identityColumns"),
+];
+
+fn with_zoneless(now: &Value) -> Value {
+    let list = |key: &str| -> Vec<String> {
+        let names = now[key].as_array().into_iter().flatten();
+        names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+    };
+    let (mut reader, mut writer) = (list("readerFeatures"), list("writerFeatures"));
+    let version = now["minWriterVersion"].as_i64().unwrap_or(2);
+    if version < 7 {
+        writer.extend(OF_VERSIONS.iter().filter(|(from, _)| *from <= version).map(|(_, name)| (*name).to_owned()));
+    }
+    if now["minReaderVersion"] == json!(2) {
+        reader.push("columnMapping".into());
+    }
+    for features in [&mut reader, &mut writer] {
+        if !features.iter().any(|name| name == "timestampNtz") {
+            features.push("timestampNtz".into());
+        }
+    }
+    json!({"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": reader, "writerFeatures": writer})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_keeps_what_its_version_stood_for() {
+        let raised = with_zoneless(&json!({"minReaderVersion": 1, "minWriterVersion": 3}));
+        assert_eq!(raised["readerFeatures"], json!(["timestampNtz"]));
+        assert_eq!(raised["writerFeatures"], json!(["appendOnly", "invariants", "checkConstraints", "timestampNtz"]));
+        let listed = json!({"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["v2Checkpoint"],
+            "writerFeatures": ["v2Checkpoint", "timestampNtz"]});
+        let raised = with_zoneless(&listed);
+        assert_eq!(raised["readerFeatures"], json!(["v2Checkpoint", "timestampNtz"]));
+        assert_eq!(raised["writerFeatures"], json!(["v2Checkpoint", "timestampNtz"]));
+    }
+}
