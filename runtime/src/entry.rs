@@ -8,10 +8,11 @@ use weir_core::convert::{Conversion, ConvertOptions, Loss};
 use weir_core::field::{TEXT, extension, same_representation};
 use weir_core::{
     ConnectorContext, Error, ErrorKind, Faults, Form, MappedColumn, OnTypeLoss, ReadColumn, ReadRequest, Reader,
-    Result, SourceColumn, SourceSchema, WritePlan, WriteRequest, Writer,
+    Result, SourceColumn, SourceSchema, TargetSchema, WritePlan, WriteRequest, Writer,
 };
 
 use crate::convert::ConvertSpec;
+use crate::database::evolve::{self, Evolution, Evolving};
 use crate::job::{Endpoint, Entry, Job};
 use crate::mapping::{MappedSource, Mapping, map};
 use crate::pipeline::{From, Pipeline, PipelineSpec, constant_field};
@@ -34,6 +35,8 @@ pub struct PlannedEntry {
     pub columns: Vec<PlannedSource>,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// In a whole-database job: how the target was brought to what the source is now.
+    pub evolution: Option<Evolution>,
 }
 
 /// Where a written column comes from, for the plan.
@@ -67,11 +70,25 @@ pub fn open_all(job: &Job, context: &ConnectorContext) -> Result<(), Faults> {
 /// # Errors
 /// Everything that is wrong between this source and this target, before anything is written.
 pub async fn plan_entry(job: &Job, entry: &Entry, run_id: &str, context: &ConnectorContext) -> Result<PlannedEntry> {
+    plan_evolving(job, entry, run_id, context, Evolving::default()).await
+}
+
+/// As [`plan_entry`], for a table whose target follows its source.
+///
+/// # Errors
+/// As there, and changes of the source that the target does not follow.
+pub async fn plan_evolving(
+    job: &Job,
+    entry: &Entry,
+    run_id: &str,
+    context: &ConnectorContext,
+    evolving: Evolving<'_>,
+) -> Result<PlannedEntry> {
     let of = |endpoint: &Endpoint| ConnectorContext { form: endpoint.form, ..context.clone() };
     let reader = entry.reader.open_reader(&of(&entry.reader))?;
     let writer = entry.writer.open_writer(&of(&entry.writer))?;
     // From here on both systems are asked, and `Config` is kept for what is known without that.
-    plan_open(job, entry, run_id, context, reader, writer).await.map_err(|error| match error.kind() {
+    plan_open(job, entry, run_id, context, (reader, writer), evolving).await.map_err(|error| match error.kind() {
         ErrorKind::Config => error.into_kind(ErrorKind::Schema),
         _ => error,
     })
@@ -82,16 +99,15 @@ async fn plan_open(
     entry: &Entry,
     run_id: &str,
     context: &ConnectorContext,
-    reader: Arc<dyn Reader>,
-    writer: Arc<dyn Writer>,
+    (reader, writer): (Arc<dyn Reader>, Arc<dyn Writer>),
+    evolving: Evolving<'_>,
 ) -> Result<PlannedEntry> {
     let source = context.until_cancelled(reader.schema()).await?;
-    let target = context.until_cancelled(writer.target()).await?;
+    let mut target = context.until_cancelled(writer.target()).await?;
     let form = match (entry.reader.form, entry.writer.form) {
         (Form::Native, Form::Native) => Form::Native,
         _ => Form::DataX,
     };
-    let mapping = map(&source, &target, form, &entry.mapping)?;
     let convert = ConvertSpec {
         time_zone: context.time_zone,
         source_zone: entry.source_zone.clone(),
@@ -102,25 +118,51 @@ async fn plan_open(
     };
     let options = convert.options()?;
     let transformers = compile_transformers(entry, &source, &options)?;
-    let mut offers = offers(&source, &mapping, transformers.as_ref(), &options);
-    if let Some(table) = &entry.table {
-        // By what rows are told apart is decided for the table as a whole.
-        for column in &mut offers {
-            column.key = (1..).zip(&table.key).find(|(_, key)| **key == column.name).map(|(position, _)| position);
+    let request = |mapping: &Mapping| {
+        let mut columns = offers(&source, mapping, transformers.as_ref(), &options);
+        if let Some(table) = &entry.table {
+            // By what rows are told apart is decided for the table as a whole.
+            for column in &mut columns {
+                column.key = (1..).zip(&table.key).find(|(_, key)| **key == column.name).map(|(position, _)| position);
+            }
         }
-    }
-    let request = WriteRequest {
-        run_id: run_id.to_owned(),
-        columns: offers.clone(),
-        source: source.tables.first().map(|t| t.name.clone()).unwrap_or_default(),
-        on_type_loss: entry.on_type_loss,
-        described: entry.table.as_ref().map(|table| table.described.clone()),
+        WriteRequest {
+            run_id: run_id.to_owned(),
+            columns,
+            source: source.tables.first().map(|t| t.name.clone()).unwrap_or_default(),
+            on_type_loss: entry.on_type_loss,
+            described: entry.table.as_ref().map(|table| table.described.clone()),
+        }
     };
+    let mut evolution = None;
+    let mut pairs = entry.mapping.clone();
+    if let Some(table) = &entry.table {
+        // All columns, as they would be written to a table that is not there yet.
+        let nowhere = TargetSchema { table: target.table.clone(), ..TargetSchema::default() };
+        let whole = map(&source, &nowhere, form, &evolve::all_pairs(&entry.mapping, &source))?;
+        let whole = request(&whole);
+        let evolved = evolve::evolve(writer.as_ref(), &whole, &target, table, evolving);
+        let evolved = context.until_cancelled(evolved).await?;
+        if evolving.apply && evolved.changes_target() {
+            target = context.until_cancelled(writer.target()).await?;
+        }
+        if target.exists && !target.columns.is_empty() {
+            pairs = evolve::pairs(&entry.mapping, &source, &target, &evolved);
+        }
+        evolution = Some(evolved);
+    }
+    let mapping = map(&source, &target, form, &pairs)?;
+    let mut request = request(&mapping);
+    let offers = request.columns.clone();
+    // What a run would change first is not there yet: then types are looked at as if nothing could be lost.
+    let looked_at = evolution.as_ref().is_some_and(|evolution| !evolution.pending.is_empty());
+    let convert = if looked_at { ConvertSpec { on_type_loss: OnTypeLoss::Cast, ..convert } } else { convert };
+    request.on_type_loss = convert.on_type_loss;
     let plan = context.until_cancelled(writer.plan(&request)).await?;
     if plan.columns.len() != offers.len() {
         return Err(Error::internal("the writer planned another number of columns than it was asked for"));
     }
-    if job.setting.verify {
+    if job.setting.verify && !looked_at {
         comparable(entry, reader.as_ref(), writer.as_ref(), &plan)?;
     }
     let mut warnings: Vec<String> =
@@ -147,7 +189,7 @@ async fn plan_open(
             Loss::Every(what) => warnings.push(format!("column {}: {what} (onTypeLoss: cast)", to.name)),
         }
     }
-    Ok(PlannedEntry { reader, writer, source, pipeline, plan, columns, warnings })
+    Ok(PlannedEntry { reader, writer, source, pipeline, plan, columns, warnings, evolution })
 }
 
 fn compile_transformers(
@@ -177,6 +219,14 @@ fn offers(
             offers: vec![constant_field(&mapped.target)],
             source_type: format!("constant '{text}'"),
             nullable: false,
+            key: None,
+            comment: None,
+        },
+        MappedSource::Null => MappedColumn {
+            name: mapped.target.clone(),
+            offers: vec![constant_field(&mapped.target)],
+            source_type: "NULL".into(),
+            nullable: true,
             key: None,
             comment: None,
         },
@@ -253,6 +303,8 @@ fn choose(
             }
             MappedSource::Column(index) => order(&source.columns[*index], &offer.offers),
             MappedSource::Constant(_) | MappedSource::PerTable(_) => offer.offers.iter().collect(),
+            // Whatever the target wants, none of its values is one.
+            MappedSource::Null => vec![&planned.input],
         };
         let (field, loss) = match convertible(&candidates, &planned.input, &options) {
             Ok(found) => found,
@@ -264,6 +316,7 @@ fn choose(
         };
         let (from, name) = match &mapped.source {
             MappedSource::Constant(text) => (From::Constant(text.clone()), format!("'{text}'")),
+            MappedSource::Null => (From::Null, "NULL".into()),
             MappedSource::PerTable(texts) => {
                 let tables = source.tables.iter().map(|table| table.name.clone());
                 (From::PerTable(tables.zip(texts.iter().cloned()).collect()), "one constant a table".into())

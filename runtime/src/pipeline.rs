@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ pub enum From {
     Constant(String),
     /// The same text in every row of one source table, as (table, text).
     PerTable(Vec<(String, String)>),
+    /// NULL in every row.
+    Null,
 }
 
 /// Turns the reader's batches into the writer's.
@@ -93,6 +95,7 @@ impl Pipeline {
                 From::Constant(text) => {
                     constant(text, &planned.input, &options).context("column", &planned.name).map(Source::Constant)
                 }
+                From::Null => Ok(Source::Constant(new_null_array(planned.input.data_type(), 1))),
                 From::PerTable(texts) => {
                     let own = texts.iter().find(|(of, _)| table.is_none_or(|table| table == of));
                     let (_, text) = own.ok_or_else(|| Error::internal("a column has no value for this table"))?;

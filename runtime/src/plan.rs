@@ -8,10 +8,12 @@ use weir_core::convert::Loss;
 use weir_core::field::type_text;
 use weir_core::{ConnectorContext, Error, Result, SnapshotGuard, Split, SplitRequest};
 
+use crate::database::evolve::{ChangeKind, TableChangeRecord};
 use crate::database::{DatabasePlan, plan_tables};
 use crate::entry::{PlannedEntry, open_all, plan_entry};
 use crate::job::{Endpoint, Job, Setting};
 use crate::layout::{Align, aligned};
+use crate::ledger::Ledger;
 use crate::options::RunOptions;
 
 /// About the most bytes of a split: each is one transaction at the target, and one step of a resume.
@@ -86,6 +88,12 @@ pub struct EntryPlan {
     pub splits: Vec<Split>,
     /// Channels that this entry can use.
     pub channels: usize,
+    /// In a whole-database job: how the source has changed since the last run, and what a run would do about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<TableChangeRecord>,
+    /// What a run would do to the target for these changes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alterations: Vec<String>,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -120,7 +128,15 @@ pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
     let mut database = None;
     let mut warnings = job.warnings.clone();
     if job.database.is_some() {
-        let (plan, tables, more) = plan_tables(job, &options.only, &context).await?;
+        let ledger = match &options.state_dir {
+            Some(folder) => Ledger::find_in(folder).await?,
+            None => None,
+        };
+        let known = match &ledger {
+            Some(ledger) => ledger.known_tables(&job.name).await?,
+            None => Vec::new(),
+        };
+        let (plan, tables, more) = plan_tables(job, &options.only, &known, &context).await?;
         (database, entries) = (Some(plan), tables);
         warnings.extend(more);
     }
@@ -253,6 +269,8 @@ pub(crate) fn describe(
     });
     let most = entry.writer.max_channels().unwrap_or(usize::MAX);
     EntryPlan {
+        changes: entry.evolution.as_ref().map(|evolution| evolution.records.clone()).unwrap_or_default(),
+        alterations: entry.evolution.as_ref().map(|evolution| evolution.pending.clone()).unwrap_or_default(),
         name: None,
         tables: Vec::new(),
         rows: None,
@@ -334,6 +352,12 @@ impl fmt::Display for EntryPlan {
         table(f, &["source", "type", "arrow", "target", "type", "conversion"], rows.collect())?;
         f.write_char('\n')?;
         if self.name.is_some() {
+            for change in self.changes.iter().filter(|change| change.kind != ChangeKind::TableAdded) {
+                writeln!(f, "  change     {}", change.line())?;
+            }
+            for alteration in &self.alterations {
+                writeln!(f, "  runs       {alteration}")?;
+            }
             // Splits are cut when the table has its turn.
             return self.warnings.iter().try_for_each(|warning| writeln!(f, "  warning    {warning}"));
         }

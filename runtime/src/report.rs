@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::{Error, ErrorKind};
 
 use crate::database::FailedTable;
+use crate::database::evolve::TableChangeRecord;
 
 /// The outcome of a run; `--report` writes it as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,6 +84,9 @@ pub struct TableReport {
     pub snapshot: Option<String>,
     /// From its first split's start to its last one's end, in milliseconds; publishing is not in it.
     pub elapsed_ms: u64,
+    /// In a whole-database job: how the source has changed since the last run, and what was done about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<TableChangeRecord>,
     /// Why it did not succeed.
     pub error: Option<ErrorReport>,
 }
@@ -103,6 +107,7 @@ impl TableReport {
             rows_per_second: 0.0,
             snapshot: None,
             elapsed_ms: 0,
+            changes: Vec::new(),
             error: Some(ErrorReport::from(&error)),
         }
     }

@@ -5,6 +5,7 @@ mod bad_input;
 mod datax;
 mod docs;
 mod engine;
+mod evolution;
 #[cfg(all(feature = "cli", unix))]
 mod hostile;
 mod orders;

@@ -1,6 +1,6 @@
 //! From a whole-database job to its tables: one read of each catalogue, then everything is decided.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Objects, Result, TableDescription, TargetName};
@@ -30,6 +30,9 @@ pub struct Expansion {
     pub selected: Counts,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// Everything that the sources have, selected or not.
+    #[serde(skip)]
+    pub present: BTreeSet<String>,
 }
 
 /// Reads the catalogues and decides.
@@ -49,6 +52,8 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
     let selection = select(&job.patterns, &objects);
     let mut draft = Draft { job, objects: &objects, described: HashMap::new(), expansion: Expansion::default() };
     draft.expansion.selected = selection.counts;
+    let all = objects.iter().flat_map(|objects| &objects.list);
+    draft.expansion.present = all.map(|object| object.name.to_string()).collect();
     draft.missing(selection.missing);
     for pattern in selection.idle {
         draft.expansion.warnings.push(format!("`{pattern}` matches no table"));

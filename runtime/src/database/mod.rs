@@ -10,6 +10,7 @@
 
 pub mod config;
 mod entries;
+pub mod evolve;
 mod expand;
 mod group;
 mod job;

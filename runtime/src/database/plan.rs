@@ -8,13 +8,15 @@ use weir_core::{ConnectorContext, Result};
 
 use super::config::{DatabaseConfig, PublishConfig};
 use super::entries::entries;
+use super::evolve::Evolving;
 use super::expand::{Expansion, expand};
 use super::only::Only;
 use super::select::Counts;
 use super::table::FailedTable;
-use crate::entry::plan_entry;
+use crate::entry::plan_evolving;
 use crate::job::Job;
 use crate::layout::{Align, aligned};
+use crate::ledger::KnownRow;
 use crate::plan::{EntryPlan, channels_of, describe, entry_places};
 
 /// What there is to say of the job as a whole.
@@ -66,6 +68,7 @@ pub async fn expanded(job: &Job, only: &Only, context: &ConnectorContext) -> Res
 pub async fn plan_tables(
     job: &Job,
     only: &Only,
+    known: &[KnownRow],
     context: &ConnectorContext,
 ) -> Result<(DatabasePlan, Vec<EntryPlan>, Vec<String>)> {
     let (job, mut expansion) = expanded(job, only, context).await?;
@@ -76,7 +79,10 @@ pub async fn plan_tables(
         .map(|entry| {
             let job = &job;
             async move {
-                let planned = plan_entry(job, entry, "plan", context).await?;
+                let name = entry.table.as_ref().map(|table| table.target.to_string());
+                let known = known.iter().find(|row| Some(&row.target) == name.as_ref());
+                let evolving = Evolving { known: known.and_then(|row| row.table.as_ref()), ..Evolving::default() };
+                let planned = plan_evolving(job, entry, "plan", context, evolving).await?;
                 Ok::<_, weir_core::Error>(describe(&planned, job, entry_places(entry), None, Vec::new()))
             }
             .boxed()

@@ -154,7 +154,8 @@ impl Ledger {
         let mut connection = self.connection.lock().await;
         durable(&mut connection).await?;
         for number in numbers {
-            let query = sqlx::query("UPDATE changes SET outcome = 'failed', detail = ?2 WHERE id = ?1 AND outcome = 'done'");
+            let query =
+                sqlx::query("UPDATE changes SET outcome = 'failed', detail = ?2 WHERE id = ?1 AND outcome = 'done'");
             query.bind(number).bind(why).execute(&mut *connection).await.map_err(failed)?;
         }
         Ok(())
@@ -219,7 +220,10 @@ mod tests {
         let numbers = ledger.record_changes(&changes).await.unwrap();
         ledger.changes_failed(&numbers, "no").await.unwrap();
         let all = ledger.changes(None, None, 10).await.unwrap();
-        assert_eq!(all.iter().map(|c| c.change.outcome).collect::<Vec<_>>(), [ChangeOutcome::Ignored, ChangeOutcome::Failed]);
+        assert_eq!(
+            all.iter().map(|c| c.change.outcome).collect::<Vec<_>>(),
+            [ChangeOutcome::Ignored, ChangeOutcome::Failed]
+        );
         assert_eq!(ledger.changes(Some("a"), Some("r"), 10).await.unwrap().len(), 1);
         assert!(ledger.changes(None, Some("q"), 10).await.unwrap().is_empty());
     }

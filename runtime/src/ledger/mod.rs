@@ -4,6 +4,7 @@
 //! each split, and the final report. The *target's* record of finished splits is the truth; the ledger follows it, so
 //! losing the last moments of the ledger to a crash loses nothing.
 
+mod changes;
 mod lock;
 mod records;
 
@@ -16,6 +17,7 @@ use weir_core::{Committed, Error, ErrorKind, Receipt, Result};
 
 use crate::database::Expansion;
 
+pub use changes::{KnownRow, RecordedChange};
 pub use lock::JobLock;
 pub use records::{EntryProgress, EntryRecord, RunRecord, RunStatus, SplitRecord};
 
@@ -23,7 +25,7 @@ pub use records::{EntryProgress, EntryRecord, RunRecord, RunStatus, SplitRecord}
 const FILE: &str = "ledger.db";
 
 /// The number that a changed layout raises; a newer ledger is refused by an older program.
-const LAYOUT: i64 = 2;
+const LAYOUT: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS runs (
@@ -74,7 +76,8 @@ impl Ledger {
         }
         if layout < LAYOUT {
             sqlx::raw_sql(TABLES).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
-            sqlx::raw_sql("PRAGMA user_version = 2").execute(&mut connection).await.map_err(|e| at(unusable(e)))?;
+            sqlx::raw_sql(changes::TABLES).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
+            sqlx::raw_sql("PRAGMA user_version = 3").execute(&mut connection).await.map_err(|e| at(unusable(e)))?;
         }
         Ok(Self { connection: Mutex::new(connection) })
     }

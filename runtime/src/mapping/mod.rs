@@ -64,6 +64,8 @@ pub enum MappedSource {
     Constant(String),
     /// The same text in every row of one source table, in the order of the source's tables.
     PerTable(Vec<String>),
+    /// NULL in every row.
+    Null,
 }
 
 /// Maps a source's columns onto a target's. `form` is [`Form::DataX`] as soon as either end goes by DataX's rules.
@@ -203,6 +205,7 @@ impl<'a> Sides<'a> {
                 (None, Some(value @ (Value::Number(_) | Value::Bool(_)))) => {
                     Some(MappedSource::Constant(value.to_string()))
                 }
+                (None, Some(Value::Null)) => Some(MappedSource::Null),
                 (None, Some(Value::Array(list))) if list.len() == self.source.tables.len() && texts(list).is_some() => {
                     texts(list).map(MappedSource::PerTable)
                 }

@@ -45,6 +45,7 @@ fn shown(source_text: &str, mapping: Result<Mapping>) -> String {
                 MappedSource::Column(i) => format!("{}>{}", source.columns[*i].name, m.target),
                 MappedSource::Constant(text) => format!("'{text}'>{}", m.target),
                 MappedSource::PerTable(texts) => format!("'{}'>{}", texts.join("|"), m.target),
+                MappedSource::Null => format!("NULL>{}", m.target),
             };
             let columns: Vec<_> = mapping.columns.iter().map(of_one).collect();
             columns.join(" ") + &" ~".repeat(mapping.warnings.len())

@@ -218,6 +218,7 @@ fn replaying(entry: &Entry, planned: &PlannedEntry, kind: Kind, file: &Path, col
                 let texts: Vec<_> = texts.iter().map(|(_, text)| text.as_str()).collect();
                 MappingPair { from: None, value: Some(json!(texts)), to: to.name.clone() }
             }
+            (Kind::Read, From::Null) => MappingPair { from: None, value: Some(Value::Null), to: to.name.clone() },
             (Kind::Read, From::Column(_)) => {
                 MappingPair { from: Some(source.name.clone()), value: None, to: to.name.clone() }
             }

@@ -68,7 +68,7 @@ impl Rows {
                     // What passes undecoded is shown in its canonical form.
                     let canonical = match from {
                         From::Column(at) => planned.pipeline.read.columns.get(*at).map(|read| read.index),
-                        From::Constant(_) | From::PerTable(_) => None,
+                        From::Constant(_) | From::PerTable(_) | From::Null => None,
                     };
                     let canonical = canonical.map(|index| planned.source.columns[index].canonical());
                     let shown = |field: &Field| match canonical {
@@ -87,7 +87,7 @@ impl Rows {
                         kind,
                         from: match from {
                             From::Constant(text) => Place::Constant(text.clone()),
-                            From::Column(_) | From::PerTable(_) => Place::Named(source.name.clone()),
+                            From::Column(_) | From::PerTable(_) | From::Null => Place::Named(source.name.clone()),
                         },
                         hex,
                         written_hex,

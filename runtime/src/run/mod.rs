@@ -1,6 +1,7 @@
 //! A whole run: plan every entry, move their splits through the channels, publish, report.
 
 mod begin;
+mod changes;
 mod entry;
 mod outcome;
 mod publish;
@@ -269,6 +270,7 @@ impl Run {
         let keep = self.ledger.is_some() && !ended.succeeded();
         let plans = ended.plans();
         let mut report = self.report(ended, started, keep);
+        self.add_changes(&mut report).await;
         let Some(ledger) = &self.ledger else {
             self.forget(plans).await;
             return report;

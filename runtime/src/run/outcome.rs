@@ -124,6 +124,7 @@ impl Run {
                     rows_per_second: 0.0,
                     snapshot: None,
                     elapsed_ms: 0,
+                    changes: Vec::new(),
                     error: error.clone(),
                 });
             }
@@ -149,6 +150,7 @@ impl Run {
                     },
                     snapshot: end.snapshot.clone(),
                     elapsed_ms: *elapsed_ms,
+                    changes: Vec::new(),
                     error: error.clone(),
                 });
             }

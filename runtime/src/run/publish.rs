@@ -48,6 +48,7 @@ impl Run {
         // While postSql has failed, a resume has something left to do.
         if let Some(ledger) = self.ledger.as_ref().filter(|_| committed.failures.is_empty()) {
             ledger.publish(&self.run_id, index as u32, &committed).await?;
+            self.remember(index, entry).await?;
         }
         Ok(committed)
     }

@@ -3,7 +3,7 @@
 use weir_core::{ConnectorContext, Error, ErrorKind, Receipt, Result, SourceSchema, SourceTable, Split, Writer};
 
 use super::Run;
-use crate::entry::{PlannedEntry, plan_entry};
+use crate::entry::PlannedEntry;
 use crate::job::Endpoint;
 use crate::ledger::{EntryRecord, SplitRecord};
 
@@ -39,7 +39,7 @@ impl Run {
                 }
             }
         }
-        let planned = plan_entry(&self.job, &self.job.entries[index], &self.entry_id(index), context).await?;
+        let planned = self.plan_anew(index, context).await?;
         Ok(EntryStart { planned, left: None })
     }
 
@@ -59,7 +59,7 @@ impl Run {
             if let Some(start) = self.take_up(index, record.clone(), splits.clone(), context).await? {
                 return Ok(start);
             }
-            let planned = plan_entry(&self.job, &self.job.entries[index], &self.entry_id(index), context).await?;
+            let planned = self.plan_anew(index, context).await?;
             Ok(EntryStart { planned, left: None })
         };
         self.again(index, &entry.plan, start, "starting").await
@@ -91,6 +91,7 @@ impl Run {
             plan: record.spec.plan.clone(),
             columns: Vec::new(),
             warnings: Vec::new(),
+            evolution: None,
         };
         let left = |kept, published, committed| Left { splits: splits.clone(), kept, published, committed };
         if let Some(committed) = record.committed.clone() {

@@ -13,6 +13,7 @@ use super::begin::Began;
 use super::entry::{Done, Moved};
 use super::outcome::EntryEnd;
 use crate::database::config::PublishConfig;
+use crate::database::evolve::{self, Journal, settle};
 use crate::database::{DatabaseJob, Expansion, Only, entries, expand};
 use crate::job::Job;
 use crate::ledger::Ledger;
@@ -51,8 +52,11 @@ pub(super) async fn tables_of_run(
         }
         only => only.clone(),
     };
-    let expansion = expand(job, &only, context).await?;
+    let mut expansion = expand(job, &only, context).await?;
     if let Some(ledger) = &began.ledger {
+        if let Some(journal) = Journal::of(ledger, &began.run_id, name) {
+            settle(journal, &job.config.rules, &mut expansion, only == Only::All).boxed().await?;
+        }
         ledger.expand(&began.run_id, &expansion).await?;
     }
     Ok((expansion, false))
@@ -129,6 +133,7 @@ impl Run {
             let text = format!("nothing was moved: {failed} tables cannot be mapped, and publish is `all`");
             return Err(Error::new(ErrorKind::Conflict, text));
         }
+        evolve::release(&self.job, context).boxed().await?;
         let held = self.begin_snapshots(database, context).await?;
         let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];
         for (index, entry) in self.job.entries.iter().enumerate() {
@@ -171,6 +176,10 @@ impl Run {
             ends.extend(self.publish_all(ends.len(), waiting, context).await?);
         }
         ends.sort_by_key(|end| end.index);
+        let published: Vec<usize> = ends.iter().filter(|end| end.result.is_ok()).map(|end| end.index).collect();
+        for warning in evolve::complete(&self.job, &published, context).boxed().await {
+            self.warn(&warning);
+        }
         Ok(ends)
     }
 

@@ -257,7 +257,7 @@ fn key_columns(planned: &PlannedEntry) -> Vec<usize> {
     }
     let source_index = |from: &From| match from {
         From::Column(at) => pipeline.read.columns.get(*at).map(|column| column.index),
-        From::Constant(_) | From::PerTable(_) => None,
+        From::Constant(_) | From::PerTable(_) | From::Null => None,
     };
     let of_source = |index: usize| pipeline.columns.iter().position(|from| source_index(from) == Some(index));
     let keys = source.columns.iter().enumerate().filter(|(_, column)| column.key.is_some());

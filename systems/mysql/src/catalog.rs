@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use mysql_async::Row;
 use weir_core::config::nearest;
-use weir_core::{Catalog, ConnectorContext, Error, ErrorKind, LetterCase, ObjectName, Objects, Result, TableDescription, TableInfo, glob};
+use weir_core::{
+    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, ObjectName, Objects, Result, TableDescription, TableInfo,
+    glob,
+};
 use weir_sql::{TableName, find_name};
 
 use crate::QUOTING;

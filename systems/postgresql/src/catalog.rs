@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Column as _, Decode, Executor, Postgres, Row, SqlSafeStr, Statement, Type};
 use weir_core::{
-    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, ObjectName, Objects, Result, SourceSnapshot, TableDescription, TableInfo, glob,
+    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, ObjectName, Objects, Result, SourceSnapshot,
+    TableDescription, TableInfo, glob,
 };
 use weir_sql::{Quoting, TableName, find_name};
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use weir_core::{
-    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Object, ObjectKind, ObjectName, Objects, Result, TableDescription, TableInfo, glob,
+    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Object, ObjectKind, ObjectName, Objects, Result,
+    TableDescription, TableInfo, glob,
 };
 use weir_sql::{TableName, find_name};
 

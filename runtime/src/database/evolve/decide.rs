@@ -116,9 +116,8 @@ fn key(seen: &Seen<'_>, decision: &mut Decision) {
 fn added(seen: &Seen<'_>, column: &MappedColumn, fit: &Fit, decision: &mut Decision) {
     let name = &column.name;
     let known = seen.known.is_some_and(|known| known.column(name).is_some());
-    let record = |outcome| {
-        TableChangeRecord::of_column(ChangeKind::ColumnAdded, outcome, name).between(None, Some(&fit.wanted))
-    };
+    let record =
+        |outcome| TableChangeRecord::of_column(ChangeKind::ColumnAdded, outcome, name).between(None, Some(&fit.wanted));
     match seen.rules.column_added {
         ColumnAdded::Add => {
             let described = seen.described.and_then(|table| table.column(name));
@@ -140,13 +139,7 @@ fn added(seen: &Seen<'_>, column: &MappedColumn, fit: &Fit, decision: &mut Decis
     }
 }
 
-fn present_column(
-    seen: &Seen<'_>,
-    column: &MappedColumn,
-    fit: &Fit,
-    present: &PresentColumn,
-    decision: &mut Decision,
-) {
+fn present_column(seen: &Seen<'_>, column: &MappedColumn, fit: &Fit, present: &PresentColumn, decision: &mut Decision) {
     let name = &column.name;
     let target = seen.target.iter().find(|target| target.name == *name);
     if target.is_some_and(|target| target.generated) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use weir_core::{Completion, ConnectorContext, ErrorKind, ObjectName, Reference, Result, UniqueKey};
 
 use super::super::table::TableJob;
@@ -20,22 +20,27 @@ const AT_ONCE: usize = 8;
 /// A target that cannot be reached or changed.
 pub async fn release(job: &Job, context: &ConnectorContext) -> Result<()> {
     let targets = Targets::of(job);
-    let work = tables(job).filter_map(|(entry, table)| {
+    let mut work = Vec::new();
+    for (entry, table) in tables(job) {
         let references = targets.references(table);
-        (!references.is_empty()).then_some((entry, references))
-    });
-    let mut done = futures::stream::iter(work.map(|(entry, references)| async move {
-        let writer = entry.writer.open_writer(&at(entry, context))?;
-        match writer.evolve() {
-            Some(able) => context.until_cancelled(able.release(&references)).await,
-            None => Ok(()),
+        if !references.is_empty() {
+            // Boxed, here and below: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
+            work.push(release_one(entry, references, context).boxed());
         }
-    }))
-    .buffer_unordered(AT_ONCE);
+    }
+    let mut done = futures::stream::iter(work).buffer_unordered(AT_ONCE);
     while let Some(released) = done.next().await {
         released?;
     }
     Ok(())
+}
+
+async fn release_one(entry: &Entry, references: Vec<Reference>, context: &ConnectorContext) -> Result<()> {
+    let writer = entry.writer.open_writer(&at(entry, context))?;
+    match writer.evolve() {
+        Some(able) => context.until_cancelled(able.release(&references)).await,
+        None => Ok(()),
+    }
 }
 
 /// Gives the tables at `published` (indexes of the job's entries) what makes them whole. Says in words what could not be
@@ -45,20 +50,19 @@ pub async fn complete(job: &Job, published: &[usize], context: &ConnectorContext
     let mut warnings = Vec::new();
     // First everything that a foreign key rests on, then the keys.
     for keys in [false, true] {
-        let work = published.iter().filter_map(|index| {
-            let entry = job.entries.get(*index)?;
-            let table = entry.table.as_deref()?;
+        let mut work = Vec::new();
+        for index in published {
+            let Some(entry) = job.entries.get(*index) else { continue };
+            let Some(table) = entry.table.as_deref() else { continue };
             let completion = match keys {
                 true => Completion { foreign_keys: targets.references(table), ..Completion::default() },
                 false => first(table),
             };
-            (completion != Completion::default()).then_some((entry, table, completion))
-        });
-        let mut done = futures::stream::iter(work.map(|(entry, table, completion)| async move {
-            let result = one(entry, &completion, context).await;
-            (table, result)
-        }))
-        .buffer_unordered(AT_ONCE);
+            if completion != Completion::default() {
+                work.push(one(entry, table, completion, context).boxed());
+            }
+        }
+        let mut done = futures::stream::iter(work).buffer_unordered(AT_ONCE);
         while let Some((table, result)) = done.next().await {
             match result {
                 Ok(undone) => {
@@ -72,12 +76,20 @@ pub async fn complete(job: &Job, published: &[usize], context: &ConnectorContext
     warnings
 }
 
-async fn one(entry: &Entry, completion: &Completion, context: &ConnectorContext) -> Result<Vec<String>> {
-    let writer = entry.writer.open_writer(&at(entry, context))?;
-    match writer.evolve() {
-        Some(able) => context.until_cancelled(able.complete(completion)).await,
-        None => Ok(Vec::new()),
-    }
+async fn one<'a>(
+    entry: &Entry,
+    table: &'a TableJob,
+    completion: Completion,
+    context: &ConnectorContext,
+) -> (&'a TableJob, Result<Vec<String>>) {
+    let complete = async {
+        let writer = entry.writer.open_writer(&at(entry, context))?;
+        match writer.evolve() {
+            Some(able) => context.until_cancelled(able.complete(&completion)).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    (table, complete.await)
 }
 
 fn at(entry: &Entry, context: &ConnectorContext) -> ConnectorContext {
@@ -123,9 +135,8 @@ impl<'a> Targets<'a> {
         let [source] = table.sources.as_slice() else { return Vec::new() };
         let keys = table.described.foreign_keys.iter().filter_map(|key| {
             let other = self.0.get(&(source.source, &key.to))?;
-            let at_target = |name: &String| {
-                other.columns.iter().find(|(from, _)| from == name).map(|(_, to)| to.clone())
-            };
+            let at_target =
+                |name: &String| other.columns.iter().find(|(from, _)| from == name).map(|(_, to)| to.clone());
             Some(Reference {
                 name: key.name.clone(),
                 columns: key.columns.clone(),

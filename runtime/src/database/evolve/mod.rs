@@ -29,6 +29,7 @@ pub use tables::settle;
 
 use self::decide::{Decision, Seen, decide};
 use super::table::TableJob;
+use crate::job::UNNAMED;
 use crate::ledger::{Ledger, RecordedChange};
 use crate::mapping::MappingPair;
 
@@ -54,7 +55,12 @@ pub struct Journal<'a> {
     pub job: &'a str,
 }
 
-impl Journal<'_> {
+impl<'a> Journal<'a> {
+    /// The journal of a run; `None` for a job without a name of its own, which no later run could be told to be one of.
+    pub fn of(ledger: &'a Ledger, run_id: &'a str, job: &'a str) -> Option<Self> {
+        (job != UNNAMED).then_some(Self { ledger, run_id, job })
+    }
+
     /// Writes changes of a table down.
     ///
     /// # Errors
@@ -90,6 +96,14 @@ pub struct Evolution {
     pub left_out: Vec<String>,
     /// Columns of the target that get NULL in every row.
     pub nulls: Vec<String>,
+}
+
+impl Evolution {
+    /// Whether the target has other columns than before.
+    pub fn changes_target(&self) -> bool {
+        let kinds = [ChangeKind::ColumnAdded, ChangeKind::TypeWidened, ChangeKind::NullAllowed];
+        self.records.iter().any(|record| record.outcome == ChangeOutcome::Done && kinds.contains(&record.kind))
+    }
 }
 
 /// Brings a table's target to what its source is now. `request` has all columns of the source as they would be written to a
@@ -193,10 +207,8 @@ fn by_name(request: &WriteRequest, target: &TargetSchema) -> Vec<Fit> {
     let present = |name: &str| target.columns.iter().find(|column| column.name == name);
     let of = |column: &weir_core::MappedColumn| Fit {
         wanted: column.source_type.clone(),
-        present: present(&column.name).map(|found| PresentColumn {
-            native_type: found.native_type.clone(),
-            relation: Relation::Same,
-        }),
+        present: present(&column.name)
+            .map(|found| PresentColumn { native_type: found.native_type.clone(), relation: Relation::Same }),
     };
     request.columns.iter().map(of).collect()
 }

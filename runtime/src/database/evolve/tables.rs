@@ -8,20 +8,14 @@ use super::super::table::{FailedTable, TableJob};
 use super::{ChangeKind, ChangeOutcome, Journal, TableChangeRecord};
 use crate::database::config::RulesConfig;
 
-/// Applies the rules for whole tables to what a job has selected, and remembers what it has met. `is_there` says whether the
-/// source still has a table of that name; `all` whether the run is one of all tables of the job.
+/// Applies the rules for whole tables to what a job has selected, and remembers what it has met. `all` says whether the run is
+/// one of all tables of the job.
 ///
 /// Tables that the first run meets are not new: it initialises everything that it selects.
 ///
 /// # Errors
 /// The ledger's.
-pub async fn settle(
-    journal: Journal<'_>,
-    rules: &RulesConfig,
-    expansion: &mut Expansion,
-    is_there: impl Fn(&str) -> bool,
-    all: bool,
-) -> Result<()> {
+pub async fn settle(journal: Journal<'_>, rules: &RulesConfig, expansion: &mut Expansion, all: bool) -> Result<()> {
     let known = journal.ledger.known_tables(journal.job).await?;
     let target = |table: &TableJob| table.target.to_string();
     let mut met = Vec::new();
@@ -33,8 +27,11 @@ pub async fn settle(
         if ignored {
             left_out.push(target(table));
             if before.is_none() {
-                let record =
-                    TableChangeRecord::of_table(ChangeKind::TableAdded, ChangeOutcome::Ignored, "rules.tableAdded is ignore");
+                let record = TableChangeRecord::of_table(
+                    ChangeKind::TableAdded,
+                    ChangeOutcome::Ignored,
+                    "rules.tableAdded is ignore",
+                );
                 journal.write(&table.source(), &target(table), &[record]).await?;
             }
         }
@@ -50,7 +47,7 @@ pub async fn settle(
         if selected || failed || left_out.contains(&row.target) {
             continue;
         }
-        if is_there(&row.source) || row.ignored {
+        if expansion.present.contains(&row.source) || row.ignored {
             // The job selects it no more.
             gone.push(row.target.clone());
             continue;

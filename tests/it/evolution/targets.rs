@@ -1,0 +1,192 @@
+//! The same changes at every kind of target.
+
+use serde_json::{Value, json};
+use weir::{ChangeKind, ChangeOutcome, Status};
+use weir_plugins_test::servers::{self, Database};
+
+use super::{Mirror, has, lines, rows, table};
+
+const BEFORE: &str = "
+CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL, price numeric(8,2), name varchar(10), gone text, ratio real, at timestamp);
+INSERT INTO t SELECT g, g, g * 0.25, 'n' || g, 'x', g * 0.5, timestamp '2024-01-01' + g * interval '1 hour' FROM generate_series(1, 200) g;
+CREATE TABLE x (id int PRIMARY KEY, v int);
+INSERT INTO x VALUES (1, 1);
+";
+
+const CHANGES: &str = "
+ALTER TABLE t ALTER n TYPE bigint, ALTER n DROP NOT NULL, ALTER price TYPE numeric(12,2), ALTER name TYPE varchar(60), DROP COLUMN gone,
+    ALTER ratio TYPE double precision, ADD COLUMN extra text DEFAULT 'd';
+INSERT INTO t VALUES (1000, 5000000000, 1234567890.25, repeat('n', 60), 0.1, '2024-06-01', 'new'), (1001, NULL, NULL, NULL, NULL, NULL, NULL);
+DELETE FROM t WHERE id <= 10;
+ALTER TABLE x ALTER v TYPE text;
+";
+
+/// Mirrors into a target, changes the source, mirrors again, and reads the target back. `schema` is the namespace there.
+async fn follows(name: &str, target: (&str, Value), read: (&str, Value), schema: &str, more: Value) -> Followed {
+    let server = servers::postgresql().await;
+    let source = server.fresh_database(name).await;
+    source.execute(BEFORE).await;
+    let mut more = more;
+    more["naming"] = json!({"schema": schema});
+    let mirror = Mirror::new(name, ("postgresql", json!({"url": source.url()})), target, more);
+    let first = mirror.run().await;
+    assert_eq!(first.status, Status::Succeeded, "{:#?}\n{:#?}", first.error, first.tables);
+    let unchanged = mirror.run().await;
+    assert_eq!(unchanged.status, Status::Succeeded, "{:#?}\n{:#?}", unchanged.error, unchanged.tables);
+    assert!(mirror.changes(&unchanged).await.is_empty(), "{:#?}", mirror.changes(&unchanged).await);
+    source.execute(CHANGES).await;
+    let second = mirror.run().await;
+    assert_eq!(second.status, Status::PartiallyFailed, "{:#?}\n{:#?}", second.error, second.tables);
+    let changes = mirror.changes(&second).await;
+    // A target without schemas has bare names.
+    let full = |of: &str| {
+        let names = second.tables.iter().filter_map(|table| table.name.clone());
+        names.into_iter().find(|name| name == of || name.ends_with(&format!(".{of}"))).unwrap()
+    };
+    let (t, x) = (full("t"), full("x"));
+    let seen = lines(&changes, &t);
+    for line in
+        ["type_widened n done", "type_widened ratio done", "column_deleted gone done", "column_added extra done"]
+    {
+        assert!(seen.iter().any(|l| l == line), "no `{line}` in {seen:?}");
+    }
+    assert!(has(&changes, &x, ChangeKind::TypeChanged, ChangeOutcome::Refused), "{changes:#?}");
+    assert_eq!(table(&second, &t).status, Status::Succeeded);
+    assert_eq!(table(&second, &x).status, Status::Failed);
+
+    // Home again, where the values can be compared. What is gone is NULL now.
+    let back = server.fresh_database(&format!("{name}_back")).await;
+    let home = Mirror::new(
+        &format!("{name}-back"),
+        read,
+        ("postgresql", json!({"url": back.url()})),
+        json!({"naming": {"schema": "public"}, "objects": {"exclude": ["weir*"]}}),
+    );
+    let report = home.run().await;
+    assert_eq!(report.status, Status::Succeeded, "{:#?}\n{:#?}", report.error, report.tables);
+    Followed { source, back, changes: seen }
+}
+
+/// What is left to look at.
+struct Followed {
+    source: Database,
+    back: Database,
+    changes: Vec<String>,
+}
+
+/// The rows of `t` on both sides, the column that is gone as NULL.
+async fn assert_same(followed: &Followed, kept: &str) {
+    let columns = "id, n, price, name, ratio, at, extra";
+    let sql = |gone: &str| format!("SELECT {columns}, {gone} FROM t WHERE {kept} ORDER BY id");
+    let (source, back) = (&followed.source, &followed.back);
+    assert_eq!(source.query(&sql("NULL::text")).await, back.query(&sql("gone")).await);
+}
+
+#[tokio::test]
+async fn mariadb_follows() {
+    let there = servers::mariadb().await.fresh_database("follow").await;
+    let url = || json!({"url": there.url()});
+    let followed = follows("follow_maria", ("mysql", url()), ("mysql", url()), there.name(), json!({})).await;
+    assert!(followed.changes.contains(&"null_allowed n done".into()), "{:?}", followed.changes);
+    assert_same(&followed, "true").await;
+    assert_eq!(rows(&there, "x").await, [[Some("1".to_owned()), Some("1".into())]]);
+}
+
+#[tokio::test]
+async fn mysql_follows() {
+    let there = servers::mysql().await.fresh_database("follow").await;
+    let url = || json!({"url": there.url()});
+    let more = json!({"write": {"keyed": "upsert"}});
+    let followed = follows("follow_mysql", ("mysql", url()), ("mysql", url()), there.name(), more).await;
+    // An upsert deletes nothing, so rows that are gone stay; these have what they had.
+    assert_same(&followed, "id > 10").await;
+    assert_eq!(followed.back.value("SELECT count(*) FROM t WHERE id <= 10 AND gone = 'x'").await, "10");
+}
+
+#[tokio::test]
+async fn sqlite_follows() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("follow.db");
+    let path = || json!({"path": file});
+    let followed = follows("follow_sqlite", ("sqlite", path()), ("sqlite", path()), "public", json!({})).await;
+    assert_same(&followed, "true").await;
+}
+
+#[tokio::test]
+async fn a_lakehouse_follows() {
+    for (name, mode) in [("follow_delta", "overwrite"), ("follow_delta2", "upsert")] {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = folder.path().join("lake");
+        let more = json!({"write": {"keyed": mode}});
+        let server = servers::postgresql().await;
+        let source = server.fresh_database(name).await;
+        source.execute(BEFORE).await;
+        let mut more = more;
+        more["naming"] = json!({"schema": "public"});
+        let mirror =
+            Mirror::new(name, ("postgresql", json!({"url": source.url()})), ("lakehouse", json!({"path": lake})), more);
+        assert_eq!(mirror.run().await.status, Status::Succeeded);
+        source.execute(CHANGES).await;
+        let second = mirror.run().await;
+        assert_eq!(second.status, Status::PartiallyFailed, "{:#?}\n{:#?}", second.error, second.tables);
+        let changes = mirror.changes(&second).await;
+        let seen = lines(&changes, "public.t");
+        for line in [
+            "type_widened n done",
+            "null_allowed n done",
+            "type_widened price done",
+            "type_widened ratio done",
+            "column_deleted gone done",
+            "column_added extra done",
+        ] {
+            assert!(seen.iter().any(|l| l == line), "{mode}: no `{line}` in {seen:?}");
+        }
+        assert!(has(&changes, "public.x", ChangeKind::TypeChanged, ChangeOutcome::Refused));
+        let back = server.fresh_database(&format!("{name}_back")).await;
+        let job = crate::support::job_of(
+            "lakehouse",
+            json!({"path": lake.join("public/t")}),
+            "postgresql",
+            json!({"url": back.url(), "table": "t"}),
+        );
+        crate::support::run_ok(&job).await;
+        let followed = Followed { source, back, changes: seen };
+        assert_same(&followed, "id > 10").await;
+        // Rows that only an upsert keeps: written anew with wider types, they have what they had.
+        let kept = if mode == "upsert" { "10" } else { "0" };
+        assert_eq!(
+            followed
+                .back
+                .value("SELECT count(*) FROM t WHERE id <= 10 AND gone = 'x' AND extra IS NULL AND n = id")
+                .await,
+            kept
+        );
+    }
+}
+
+#[tokio::test]
+async fn files_have_the_columns_of_their_last_run() {
+    let server = servers::postgresql().await;
+    let source = server.fresh_database("follow_files").await;
+    source.execute(BEFORE).await;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let mirror = Mirror::new(
+        "follow-files",
+        ("postgresql", json!({"url": source.url()})),
+        ("files", json!({"path": out})),
+        json!({"naming": {"schema": "public"}}),
+    );
+    assert_eq!(mirror.run().await.status, Status::Succeeded);
+    source.execute(CHANGES).await;
+    let second = mirror.run().await;
+    assert_eq!(second.status, Status::Succeeded, "{:#?}\n{:#?}", second.error, second.tables);
+    assert!(mirror.changes(&second).await.is_empty());
+    let back = server.fresh_database("follow_files_back").await;
+    for name in ["t", "x"] {
+        let read = json!({"path": out.join("public").join(name), "format": "parquet"});
+        let job = crate::support::job_of("files", read, "postgresql", json!({"url": back.url(), "table": name}));
+        crate::support::run_ok(&job).await;
+        assert_eq!(rows(&source, name).await, rows(&back, name).await, "{name}");
+    }
+}
