@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Connection, Row};
 use weir_core::Result;
 
-use super::{Ledger, durable, failed, json, parsed};
+use super::{Ledger, durable, failed, json, parsed, relaxed};
 use crate::database::evolve::{ChangeKind, ChangeOutcome, KnownTable, TableChangeRecord};
 
 /// The tables of this part.
@@ -77,10 +77,10 @@ impl Ledger {
         body.map(parsed).transpose()
     }
 
-    /// A table was published: this is what its source is like.
+    /// A table was published: this is what its source is like. Not synced: an older memory does no harm.
     pub async fn know_table(&self, job: &str, target: &str, source: &str, table: &KnownTable) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        durable(&mut connection).await?;
+        relaxed(&mut connection).await?;
         let query = sqlx::query(
             "INSERT INTO known_tables (job, target, source, state, body) VALUES (?1, ?2, ?3, 'known', ?4) \
              ON CONFLICT (job, target) DO UPDATE SET source = excluded.source, state = 'known', body = excluded.body",
@@ -113,13 +113,18 @@ impl Ledger {
         change.commit().await.map_err(failed)
     }
 
-    /// Writes changes down, durably; gives their numbers.
-    pub async fn record_changes(&self, changes: &[RecordedChange]) -> Result<Vec<i64>> {
+    /// Writes changes down; gives their numbers. `synced` says whether they are on the disk when this returns, and not only
+    /// with the next thing that is.
+    pub async fn record_changes(&self, changes: &[RecordedChange], synced: bool) -> Result<Vec<i64>> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
         let mut connection = self.connection.lock().await;
-        durable(&mut connection).await?;
+        if synced {
+            durable(&mut connection).await?;
+        } else {
+            relaxed(&mut connection).await?;
+        }
         let mut transaction = connection.begin().await.map_err(failed)?;
         let mut numbers = Vec::with_capacity(changes.len());
         for recorded in changes {
@@ -217,7 +222,7 @@ mod tests {
             change: TableChangeRecord::of_column(ChangeKind::ColumnAdded, outcome, "c").between(None, Some("int")),
         };
         let changes = [change("x.a", ChangeOutcome::Done), change("b", ChangeOutcome::Ignored)];
-        let numbers = ledger.record_changes(&changes).await.unwrap();
+        let numbers = ledger.record_changes(&changes, true).await.unwrap();
         ledger.changes_failed(&numbers, "no").await.unwrap();
         let all = ledger.changes(None, None, 10).await.unwrap();
         assert_eq!(

@@ -8,7 +8,7 @@ use weir_plugins_test::servers::{self, Database};
 use super::Mirror;
 
 /// A shop that rents films: the kind of schema that everybody has.
-const RENTALS: &str = "
+pub const RENTALS: &str = "
 CREATE TYPE rating AS ENUM ('all', 'teens', 'adults');
 CREATE TABLE language (language_id smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name varchar(20) NOT NULL UNIQUE);
 CREATE TABLE film (
@@ -95,7 +95,8 @@ async fn values(database: &Database, schema: &str) -> Vec<(String, Vec<Vec<Optio
 async fn keys(database: &Database, schema: &str) -> Vec<Vec<Option<String>>> {
     let sql = format!(
         "SELECT c.contype::text, c.conrelid::regclass::text, pg_get_constraintdef(c.oid) FROM pg_constraint c \
-         JOIN pg_namespace n ON n.oid = c.connamespace WHERE n.nspname = '{schema}' AND c.contype IN ('p', 'f') ORDER BY 1, 2, 3"
+         JOIN pg_namespace n ON n.oid = c.connamespace WHERE n.nspname = '{schema}' AND c.contype IN ('p', 'f') \
+         AND c.conrelid::regclass::text NOT LIKE '%weir%' ORDER BY 1, 2, 3"
     );
     let plain = |text: Option<String>| text.map(|text| text.replace(&format!("{schema}."), ""));
     let rows = database.query(&sql).await.into_iter();

@@ -1,6 +1,7 @@
 //! Tables and their evolution: what a mirror carries over, and what becomes of it when its source changes.
 
 mod carried;
+mod catalogues;
 mod changes;
 mod targets;
 

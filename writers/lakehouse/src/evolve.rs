@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use deltalake::DeltaTable;
 use deltalake::datafile::writer::DeltaWriter;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake::kernel::{Action, Add, MetadataExt as _, StructField, StructType};
+use deltalake::kernel::{Action, Add, MetadataExt as _, MetadataValue, StructField, StructType};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use weir_core::field::NATIVE_TYPE;
 use weir_core::{
     Error, ErrorKind, Evolve, Family, Fit, MappedColumn, PresentColumn, Relation, Result, TableChange, WriteRequest,
 };
@@ -91,13 +92,18 @@ fn fields_of(table: &DeltaTable) -> Result<Vec<StructField>> {
 
 fn fit(fields: &[StructField], column: &MappedColumn) -> Result<Fit> {
     let wanted = new_column(column).field;
-    let present = match fields.iter().find(|field| field.name == column.name) {
-        None => None,
-        Some(field) => {
-            Some(PresentColumn { native_type: type_text(&field.data_type), relation: relation(field, &wanted)? })
-        }
+    let Some(field) = fields.iter().find(|field| field.name == column.name) else {
+        return Ok(Fit { wanted: type_text(&wanted.data_type), present: None });
     };
-    Ok(Fit { wanted: type_text(&wanted.data_type), present })
+    let relation = relation(field, &wanted)?;
+    // Where Delta's type is the same, the source's is what became wider.
+    let shown = |field: &StructField, other: &StructField| {
+        let text = type_text(&field.data_type);
+        let same = text == type_text(&other.data_type) && relation == Relation::Widens;
+        if same { own_type(field).unwrap_or(text) } else { text }
+    };
+    let present = PresentColumn { native_type: shown(field, &wanted), relation };
+    Ok(Fit { wanted: shown(&wanted, field), present: Some(present) })
 }
 
 fn relation(field: &StructField, wanted: &StructField) -> Result<Relation> {
@@ -105,8 +111,34 @@ fn relation(field: &StructField, wanted: &StructField) -> Result<Relation> {
     // An unsigned number is stored as a wider signed one: what matters is that nothing has to be rewritten.
     Ok(match relation {
         Relation::Crosses if field.data_type == wanted.data_type => Relation::Same,
+        Relation::Same => lengths(&own_type(field), &own_type(wanted)),
         relation => relation,
     })
+}
+
+/// The type that the column has at its source, which the table keeps in its metadata.
+fn own_type(field: &StructField) -> Option<String> {
+    match field.metadata.get(NATIVE_TYPE) {
+        Some(MetadataValue::String(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// Texts of Delta have no length, but the table remembers the source's, by which it is read into other systems.
+fn lengths(now: &Option<String>, wanted: &Option<String>) -> Relation {
+    let (Some(now), Some(wanted)) = (now, wanted) else { return Relation::Same };
+    let length = |text: &str| {
+        let (base, rest) = text.split_once('(')?;
+        let number: u64 = rest.split_once(')')?.0.trim().parse().ok()?;
+        (base.contains("char") || base.contains("binary")).then_some(number)
+    };
+    match (length(now), length(wanted)) {
+        (Some(now), Some(wanted)) if now < wanted => Relation::Widens,
+        (Some(now), Some(wanted)) if now > wanted => Relation::Holds,
+        (Some(_), None) => Relation::Widens,
+        (None, Some(_)) => Relation::Holds,
+        _ => Relation::Same,
+    }
 }
 
 fn alteration(fields: &[StructField], name: &str, changes: &[TableChange]) -> Result<Alteration> {
@@ -130,9 +162,14 @@ fn alteration(fields: &[StructField], name: &str, changes: &[TableChange]) -> Re
                 Relation::Same | Relation::Holds => {}
                 Relation::Widens => {
                     let (from, to) = (type_text(&done.fields[at].data_type), type_text(&wanted.data_type));
-                    done.rewrites |= done.fields[at].data_type != wanted.data_type;
-                    done.said
-                        .push(format!("{name} is written anew, column {} as {to} and no longer {from}", wanted.name));
+                    if from == to {
+                        let own = own_type(&wanted).unwrap_or_default();
+                        done.said.push(format!("ALTER TABLE {name}: column {} is {own} at its source", wanted.name));
+                    } else {
+                        done.rewrites = true;
+                        let column = &wanted.name;
+                        done.said.push(format!("{name} is written anew, column {column} as {to} and no longer {from}"));
+                    }
                     done.fields[at] = StructField { nullable: done.fields[at].nullable, ..wanted };
                 }
                 Relation::Crosses | Relation::Apart => {
@@ -284,6 +321,16 @@ fn with_zoneless(now: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_of_the_source_are_compared() {
+        let of = |now: &str, wanted: &str| lengths(&Some(now.into()), &Some(wanted.into()));
+        assert_eq!(of("varchar(10)", "varchar(20)"), Relation::Widens);
+        assert_eq!(of("character varying(10)", "text"), Relation::Widens);
+        assert_eq!(of("text", "varchar(20)"), Relation::Holds);
+        assert_eq!(of("int(11)", "int"), Relation::Same);
+        assert_eq!(lengths(&None, &Some("text".into())), Relation::Same);
+    }
 
     #[test]
     fn the_protocol_keeps_what_its_version_stood_for() {

@@ -148,7 +148,7 @@ fn present_column(seen: &Seen<'_>, column: &MappedColumn, fit: &Fit, present: &P
     let before = seen.known.and_then(|known| known.column(name));
     let returned = seen.known.is_some() && before.is_none();
     // Whether the source's type is another one than the last run saw, as far as anybody knows.
-    let changed = before.map(|before| before.native_type != column.source_type);
+    let changed = before.map(|before| before.has_changed(column));
     let is_key = seen.key.contains(name);
     let from = before.map_or(present.native_type.as_str(), |before| before.native_type.as_str());
     let record = |kind, outcome| {

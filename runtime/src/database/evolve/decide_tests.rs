@@ -38,6 +38,7 @@ fn known(columns: &[(&str, &str, bool)], key: &[&str]) -> KnownTable {
                 name: (*name).into(),
                 native_type: (*native_type).into(),
                 nullable: *nullable,
+                labels: None,
             })
             .collect(),
         gone: Vec::new(),

@@ -28,16 +28,35 @@ pub struct KnownColumn {
     pub native_type: String,
     /// Whether it takes NULL at the source.
     pub nullable: bool,
+    /// The labels of an enum, where the type's text does not tell them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
+}
+
+impl KnownColumn {
+    /// What is to be known of a column.
+    pub fn of(column: &MappedColumn) -> Self {
+        // Each system has a key of its own for them.
+        let labels = column.offers.iter().flat_map(|offer| offer.metadata()).find(|(key, _)| key.ends_with(".labels"));
+        Self {
+            name: column.name.clone(),
+            native_type: column.source_type.clone(),
+            nullable: column.nullable,
+            labels: labels.map(|(_, labels)| labels.clone()),
+        }
+    }
+
+    /// Whether the column's type is another one now.
+    pub fn has_changed(&self, column: &MappedColumn) -> bool {
+        let now = Self::of(column);
+        self.native_type != now.native_type || self.labels != now.labels
+    }
 }
 
 impl KnownTable {
     /// What is known after a run with these columns. `before` is what was known before it.
     pub fn after(columns: &[MappedColumn], key: &[String], before: Option<&Self>) -> Self {
-        let known = columns.iter().map(|column| KnownColumn {
-            name: column.name.clone(),
-            native_type: column.source_type.clone(),
-            nullable: column.nullable,
-        });
+        let known = columns.iter().map(KnownColumn::of);
         let mut table = Self { columns: known.collect(), gone: Vec::new(), key: key.to_vec() };
         if let Some(before) = before {
             let missing = |name: &&String| table.column(name).is_none();

@@ -61,11 +61,17 @@ impl<'a> Journal<'a> {
         (job != UNNAMED).then_some(Self { ledger, run_id, job })
     }
 
-    /// Writes changes of a table down.
+    /// Writes changes of a table down; `synced` as in [`Ledger::record_changes`].
     ///
     /// # Errors
     /// The ledger's.
-    pub async fn write(&self, source: &str, target: &str, changes: &[TableChangeRecord]) -> Result<Vec<i64>> {
+    pub async fn write(
+        &self,
+        source: &str,
+        target: &str,
+        changes: &[TableChangeRecord],
+        synced: bool,
+    ) -> Result<Vec<i64>> {
         let at = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
         let recorded: Vec<_> = changes
             .iter()
@@ -78,7 +84,7 @@ impl<'a> Journal<'a> {
                 change: change.clone(),
             })
             .collect();
-        self.ledger.record_changes(&recorded).await
+        self.ledger.record_changes(&recorded, synced).await
     }
 }
 
@@ -122,12 +128,13 @@ pub async fn evolve(
     let known = KnownTable::after(&request.columns, &table.key, evolving.known);
     let mut evolution = Evolution { known, ..Evolution::default() };
     if !target.exists {
-        let record = TableChangeRecord::of_table(ChangeKind::TableAdded, ChangeOutcome::Done, "created");
+        let record = TableChangeRecord::of_table(ChangeKind::TableAdded, ChangeOutcome::Done, "made by this run");
         // A table that is made anew has none of the columns that are gone.
         evolution.known.gone.clear();
         evolution.records.push(record);
         if let Some(journal) = evolving.journal.filter(|_| evolving.apply) {
-            journal.write(&source, &place, &evolution.records).await?;
+            // What the run decides about the table is synced before it is made, and this with it.
+            journal.write(&source, &place, &evolution.records, false).await?;
         }
         return Ok(evolution);
     }
@@ -168,7 +175,7 @@ pub async fn evolve(
     }
     // Written down before it is done: a crash between the two must not hide a change.
     let numbers = match evolving.journal {
-        Some(journal) => journal.write(&source, &place, &evolution.records).await?,
+        Some(journal) => journal.write(&source, &place, &evolution.records, !changes.is_empty()).await?,
         None => Vec::new(),
     };
     if changes.is_empty() {
@@ -197,7 +204,7 @@ async fn refused(seen: &Seen<'_>, source: &str, place: &str, evolving: Evolving<
     let decision = decide(seen);
     let Some(error) = decision.refusal() else { return Ok(decision) };
     if let Some(journal) = evolving.journal.filter(|_| evolving.apply) {
-        journal.write(source, place, &decision.records).await?;
+        journal.write(source, place, &decision.records, false).await?;
     }
     Err(error.with("table", place))
 }

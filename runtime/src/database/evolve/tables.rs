@@ -32,7 +32,7 @@ pub async fn settle(journal: Journal<'_>, rules: &RulesConfig, expansion: &mut E
                     ChangeOutcome::Ignored,
                     "rules.tableAdded is ignore",
                 );
-                journal.write(&table.source(), &target(table), &[record]).await?;
+                journal.write(&table.source(), &target(table), &[record], false).await?;
             }
         }
         if before.is_none_or(|row| row.ignored != ignored) {
@@ -61,13 +61,13 @@ pub async fn settle(journal: Journal<'_>, rules: &RulesConfig, expansion: &mut E
                     ChangeOutcome::Ignored,
                     format!("{detail}; the target keeps its own as it is"),
                 );
-                journal.write(&row.source, &row.target, &[record]).await?;
+                journal.write(&row.source, &row.target, &[record], false).await?;
             }
             TableDeleted::Error => {
                 let reason = format!("{detail}, and rules.tableDeleted is error");
                 let record =
                     TableChangeRecord::of_table(ChangeKind::TableDeleted, ChangeOutcome::Refused, reason.clone());
-                journal.write(&row.source, &row.target, &[record]).await?;
+                journal.write(&row.source, &row.target, &[record], false).await?;
                 if !expansion.failed.iter().any(|table| table.source == row.source) {
                     expansion.failed.push(FailedTable {
                         source: row.source.clone(),
