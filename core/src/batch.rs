@@ -1,7 +1,9 @@
 //! Bounds of a record batch, and how its bytes are counted.
 
-use arrow::array::{Array, ArrayData, RecordBatch};
+use arrow::array::{Array, ArrayData, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
+
+use crate::Result;
 
 /// The most rows a batch may hold.
 pub const MAX_BATCH_ROWS: usize = 64 * 1024;
@@ -32,6 +34,15 @@ fn array_bytes(data: &ArrayData) -> usize {
             let (start, end) = (offsets[0] as usize, offsets[rows] as usize);
             rows * 4 + array_bytes(&data.child_data()[0].slice(start, end - start))
         }
+        // As the values that it stands for, for as those they travel.
+        DataType::Dictionary(_, _) => {
+            let array = arrow::array::make_array(data.clone());
+            let dictionary = array.as_any_dictionary();
+            let values = dictionary.values().to_data();
+            let sizes: Vec<usize> = (0..values.len()).map(|i| array_bytes(&values.slice(i, 1))).collect();
+            let keys = dictionary.normalized_keys();
+            (0..rows).filter(|row| array.is_valid(*row)).map(|row| sizes.get(keys[row]).copied().unwrap_or(0)).sum()
+        }
         DataType::Struct(_) => data.child_data().iter().map(array_bytes).sum(),
         other => match other.primitive_width() {
             Some(width) => rows * width,
@@ -53,6 +64,68 @@ fn span<O: arrow::datatypes::ArrowNativeType>(data: &ArrayData) -> usize {
     offsets[rows].as_usize() - offsets[0].as_usize()
 }
 
+/// Halves a batch until each piece is within the bounds, in order; no value is copied. A row alone may be larger.
+pub fn within_bounds(batch: RecordBatch) -> Vec<RecordBatch> {
+    let mut pieces = Vec::new();
+    let mut waiting = vec![batch];
+    while let Some(batch) = waiting.pop() {
+        let rows = batch.num_rows();
+        if rows > 1 && (rows > MAX_BATCH_ROWS || batch_bytes(&batch) > MAX_BATCH_BYTES) {
+            waiting.push(batch.slice(rows / 2, rows - rows / 2));
+            waiting.push(batch.slice(0, rows / 2));
+        } else if rows > 0 {
+            pieces.push(batch);
+        }
+    }
+    pieces
+}
+
+/// Puts small consecutive batches together, for each costs something at every station of its way. What is large enough
+/// passes as it is.
+#[derive(Default)]
+pub struct Gather {
+    waiting: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Gather {
+    const ROWS: usize = 4096;
+    const BYTES: usize = 1 << 20;
+
+    /// Takes a batch, and gives one that is to be sent before any other.
+    ///
+    /// # Errors
+    /// The batches are of unlike schemas.
+    pub fn push(&mut self, batch: RecordBatch) -> Result<Option<RecordBatch>> {
+        let (rows, bytes) = (batch.num_rows(), batch_bytes(&batch));
+        let full = self.rows + rows > MAX_BATCH_ROWS || self.bytes + bytes > MAX_BATCH_BYTES;
+        let before = if full { self.finish()? } else { None };
+        self.waiting.push(batch);
+        self.rows += rows;
+        self.bytes += bytes;
+        match before {
+            None if self.rows >= Self::ROWS || self.bytes >= Self::BYTES => self.finish(),
+            before => Ok(before),
+        }
+    }
+
+    /// What is left.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn finish(&mut self) -> Result<Option<RecordBatch>> {
+        (self.rows, self.bytes) = (0, 0);
+        Ok(match self.waiting.len() {
+            0 | 1 => self.waiting.pop(),
+            _ => {
+                let waiting = std::mem::take(&mut self.waiting);
+                Some(arrow::compute::concat_batches(waiting[0].schema_ref(), &waiting)?)
+            }
+        })
+    }
+}
+
 /// Cuts `batch` into consecutive slices of at most `rows` rows; no value is copied.
 pub fn slice_rows(batch: &RecordBatch, rows: usize) -> impl Iterator<Item = RecordBatch> + '_ {
     let rows = rows.max(1);
@@ -62,7 +135,8 @@ pub fn slice_rows(batch: &RecordBatch, rows: usize) -> impl Iterator<Item = Reco
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Int64Array, StringArray};
+    use arrow::array::{DictionaryArray, Int64Array, StringArray};
+    use arrow::datatypes::Int8Type;
     use std::sync::Arc;
 
     #[test]
@@ -75,5 +149,40 @@ mod tests {
         assert_eq!(batch_bytes(&batch), 3 * 8 + 3 * 4 + 7);
         assert_eq!(batch_bytes(&batch.slice(1, 1)), 8 + 4 + 2);
         assert_eq!(slice_rows(&batch, 2).map(|b| b.num_rows()).collect::<Vec<_>>(), [2, 1]);
+    }
+
+    fn texts(rows: usize, width: usize) -> RecordBatch {
+        let texts = StringArray::from_iter_values((0..rows).map(|_| "x".repeat(width)));
+        RecordBatch::try_from_iter([("t", Arc::new(texts) as _)]).unwrap()
+    }
+
+    #[test]
+    fn a_dictionary_counts_as_the_values_it_stands_for() {
+        let words: DictionaryArray<Int8Type> = vec![Some("a"), None, Some("bbb"), Some("a")].into_iter().collect();
+        let batch = RecordBatch::try_from_iter([("d", Arc::new(words) as _)]).unwrap();
+        assert_eq!(batch_bytes(&batch), 5 + 7 + 5);
+        assert_eq!(batch_bytes(&batch.slice(2, 1)), 7);
+    }
+
+    #[test]
+    fn pieces_are_within_bounds_and_in_order() {
+        let wide = StringArray::from_iter_values((0..40).map(|n| format!("{n} ").repeat(330_000)));
+        let batch = RecordBatch::try_from_iter([("t", Arc::new(wide) as _)]).unwrap();
+        let pieces = within_bounds(batch.clone());
+        assert!(pieces.len() >= 5 && pieces.iter().all(|p| batch_bytes(p) <= MAX_BATCH_BYTES));
+        assert_eq!(arrow::compute::concat_batches(batch.schema_ref(), &pieces).unwrap(), batch);
+        assert_eq!(within_bounds(texts(1, 9 << 20)).len(), 1);
+    }
+
+    #[test]
+    fn small_batches_are_put_together_and_large_ones_pass() {
+        let mut gather = Gather::default();
+        let mut sent = Vec::new();
+        for batch in [texts(10, 10), texts(5000, 10), texts(1, 900 << 10), texts(1, 15 << 19), texts(3, 1)] {
+            sent.extend(gather.push(batch).unwrap());
+        }
+        sent.extend(gather.finish().unwrap());
+        assert_eq!(sent.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [5010, 1, 4]);
+        assert!(gather.finish().unwrap().is_none());
     }
 }

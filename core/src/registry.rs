@@ -42,6 +42,17 @@ pub struct NativeText {
 
 inventory::collect!(NativeText);
 
+/// A reader of files of JSON lines, for what Weir itself has put down as such: the mended rows of a quarantine. Submitted by
+/// the crate of the reader; the first one is taken.
+pub struct LinesReader {
+    /// The reader's name.
+    pub plugin: &'static str,
+    /// Its parameters for the columns of one local file: a list of objects with `name`, and a `type` of CSV's.
+    pub parameters: fn(file: &std::path::Path, columns: Value) -> Value,
+}
+
+inventory::collect!(LinesReader);
+
 /// A reader that this program knows. Submitted once by its crate:
 /// `weir_core::inventory::submit! { ReaderPlugin { … } }`.
 pub struct ReaderPlugin {
@@ -124,6 +135,11 @@ pub fn readers() -> Vec<&'static ReaderPlugin> {
     let mut all: Vec<_> = inventory::iter::<ReaderPlugin>.into_iter().collect();
     all.sort_by_key(|plugin| plugin.name);
     all
+}
+
+/// The reader of JSON lines, where one is linked.
+pub fn lines_reader() -> Option<&'static LinesReader> {
+    inventory::iter::<LinesReader>.into_iter().min_by_key(|lines| lines.plugin)
 }
 
 /// All linked writers, in name order.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::field::{NATIVE, extension, type_text};
-use crate::{Account, Check, DirtyRow, Evolve, Parameters, Receipt, Result, TableDescription, TargetSchema};
+use crate::{Account, Check, DirtyRow, Evolve, Leases, Parameters, Receipt, Result, TableDescription, TargetSchema};
 
 /// A target as one job sees it: one table, folder or stream.
 ///
@@ -84,6 +84,11 @@ pub trait Writer: Send + Sync {
 
     /// The most tasks the target takes at once; `None` for any number (SQLite: 1).
     fn max_channels(&self) -> Option<usize> {
+        None
+    }
+
+    /// The ability to keep a second run of the job from beginning on another machine.
+    fn leases(&self) -> Option<&dyn Leases> {
         None
     }
 

@@ -63,11 +63,16 @@ impl Limiter {
     /// Waits until `rows` rows of `bytes` bytes fit the budget.
     pub async fn acquire(&self, rows: usize, bytes: usize) {
         let now = Instant::now();
-        let by_rows = self.rows.as_ref().map(|b| b.claim(rows as u64, now));
-        let by_bytes = self.bytes.as_ref().map(|b| b.claim(bytes as u64, now));
-        if let Some(moment) = by_rows.max(by_bytes).filter(|moment| *moment > now) {
+        if let Some(moment) = self.claim(rows, bytes, now).filter(|moment| *moment > now) {
             sleep_until(moment).await;
         }
+    }
+
+    /// The moment from which they may go.
+    fn claim(&self, rows: usize, bytes: usize, now: Instant) -> Option<Instant> {
+        let by_rows = self.rows.as_ref().map(|b| b.claim(rows as u64, now));
+        let by_bytes = self.bytes.as_ref().map(|b| b.claim(bytes as u64, now));
+        by_rows.max(by_bytes)
     }
 }
 
@@ -117,6 +122,59 @@ mod tests {
         }
         let seconds = start.elapsed().as_secs_f64();
         assert!((1.95..=2.2).contains(&seconds), "{seconds}");
+    }
+
+    /// What three channels that send batches of unlike sizes, each a little `late` now and then, have moved by when, in ten
+    /// seconds of a clock of their own.
+    fn ten_seconds(limiter: &Limiter, late: Duration) -> Vec<(f64, u64, u64)> {
+        let start = Instant::now();
+        let (mut told, mut rows_moved, mut bytes_moved) = (Vec::new(), 0, 0);
+        // Of each channel: when it sends what next, what is left of its batch, and how many batches it has sent.
+        let mut channels: Vec<(Instant, usize, usize, usize)> = (0..3).map(|_| (start, 0, 0, 0)).collect();
+        loop {
+            let next = (0..channels.len()).min_by_key(|channel| channels[*channel].0).unwrap();
+            let (now, waiting, mut left, mut batches) = channels[next];
+            if now > start + Duration::from_secs(10) {
+                return told;
+            }
+            let (width, mut begin) = (20 + next * 7, now);
+            if waiting > 0 {
+                rows_moved += waiting as u64;
+                bytes_moved += (waiting * width) as u64;
+                told.push(((now - start).as_secs_f64(), rows_moved, bytes_moved));
+            }
+            if left == 0 {
+                batches += 1;
+                left = (next + 1) * 1_700 + batches % 911;
+                begin += if batches % 5 == next { late } else { Duration::ZERO };
+            }
+            let rows = limiter.slice(left, left * width).unwrap_or(left);
+            let until = limiter.claim(rows, rows * width, begin).unwrap_or(begin).max(begin);
+            channels[next] = (until, rows, left - rows, batches);
+        }
+    }
+
+    /// Within 3 % over ten seconds either way, and at no moment further off than two bursts.
+    fn is_kept(told: &[(f64, u64)], limit: f64) {
+        let moved = told.last().unwrap().1 as f64 / (limit * 10.0);
+        assert!((0.97..=1.0001).contains(&moved), "{moved} of the limit");
+        for (at, amount) in told {
+            let behind = limit * at - *amount as f64;
+            assert!((-1.0..=limit * 0.2).contains(&behind), "{amount} after {at} s");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_used_up_and_never_passed() {
+        for late in [0, 90].map(Duration::from_millis) {
+            let told = ten_seconds(&Limiter::new(Some(20_000), None), late);
+            is_kept(&told.iter().map(|(at, rows, _)| (*at, *rows)).collect::<Vec<_>>(), 20_000.0);
+            // Of two limits the tighter one holds, here that of bytes.
+            for rows in [None, Some(1_000_000)] {
+                let told = ten_seconds(&Limiter::new(rows, Some(1_500_000)), late);
+                is_kept(&told.iter().map(|(at, _, bytes)| (*at, *bytes)).collect::<Vec<_>>(), 1_500_000.0);
+            }
+        }
     }
 
     #[test]

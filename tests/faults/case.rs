@@ -93,6 +93,13 @@ impl Case {
         let name = |side: &str| format!("f{}_{side}", self.seed);
         let from = Side::new(self.from, places, folder.path(), &name("from")).await;
         let to = Arc::new(Side::new(self.to, places, folder.path(), &name("to")).await);
+        let ended = self.between(&from, &to, folder.path(), places).await;
+        from.remove().await;
+        to.remove().await;
+        ended
+    }
+
+    async fn between(&self, from: &Side, to: &Arc<Side>, folder: &Path, places: &mut Places) -> Result<(), String> {
         let source: Vec<Row> =
             (0..ROWS).map(|id| (id, format!("new {id} {}", "x".repeat((id % 40) as usize)))).collect();
         from.fill(&source).await;
@@ -107,7 +114,7 @@ impl Case {
         let newer: Vec<Row> = source.iter().map(|(id, v)| (*id, v.replacen("new", "newer", 1))).collect();
         let expected_newer = self.expected(&old, &newer);
 
-        let file = folder.path().join("job.json");
+        let file = folder.join("job.json");
         let (writer, mut parameter) = to.endpoint();
         parameter["writeMode"] = json!(match (self.mode, self.to) {
             (Mode::Overwrite, System::Parquet) => "truncate",
@@ -127,7 +134,7 @@ impl Case {
         let mut faults = self.faults.iter();
         let mut ended = false;
         for call in 0..CALLS {
-            let (code, text) = self.call(&file, folder.path(), faults.next(), places, call).await?;
+            let (code, text) = self.call(&file, folder, faults.next(), places, call).await?;
             calls.push_str(&format!("call {call}: exit {code:?}\n{text}"));
             if code == Some(0) {
                 ended = true;
@@ -153,7 +160,7 @@ impl Case {
                 return Err(format!("an onlooker saw {partial}; only {allowed:?} were ever whole\n{calls}"));
             }
         }
-        self.litter(&to).await.map_err(|text| format!("{text}\n{calls}"))
+        self.litter(to).await.map_err(|text| format!("{text}\n{calls}"))
     }
 
     fn expected(&self, old: &[Row], new: &[Row]) -> Vec<Row> {

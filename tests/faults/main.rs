@@ -2,7 +2,8 @@
 //! target once, and no reader is ever shown half of an overwrite.
 //!
 //! `WEIR_FAULTS` is how many (a few by default, for CI), `WEIR_SEED` where the random choices begin: a failure prints
-//! the seed of its own case, so that `WEIR_SEED=… WEIR_FAULTS=1` repeats it. The whole:
+//! the seed of its own case, so that `WEIR_SEED=… WEIR_FAULTS=1` repeats it. `WEIR_AT_ONCE` is how many cases go on side by
+//! side. The whole:
 //!
 //! ```text
 //! WEIR_FAULTS=300 cargo test --test faults -- --nocapture
@@ -17,8 +18,10 @@ mod random;
 mod watch;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 
 use case::Case;
 use fault::NOT_RUN;
@@ -28,34 +31,77 @@ use random::Random;
 /// How many faults a plain test run makes.
 const FEW: u64 = 12;
 
+/// How many cases go on side by side, each with servers of its own: most of the time of each is waiting.
+const AT_ONCE: u64 = 3;
+
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// How one case ended.
+enum Ended {
+    Well,
+    NotRun(String),
+    Broken(String),
+}
+
+async fn one(seed: u64, case: &Case, pool: &Mutex<Vec<Places>>) -> Ended {
+    println!("seed {seed}: {case}");
+    let begun = Instant::now();
+    let places = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let mut places = match places {
+        Some(places) => places,
+        None => Places::start().await,
+    };
+    // What panics is a case that failed, not the end of the others.
+    let ended = AssertUnwindSafe(case.run(&mut places)).catch_unwind().await;
+    pool.lock().unwrap_or_else(PoisonError::into_inner).push(places);
+    let ended = ended.unwrap_or_else(|_| Err("the case panicked, see above".into()));
+    println!(
+        "seed {seed}: {} in {:.1} s",
+        if ended.is_ok() { "well" } else { "FAILED" },
+        begun.elapsed().as_secs_f64()
+    );
+    match ended {
+        Ok(()) => Ended::Well,
+        Err(reason) if reason.starts_with(NOT_RUN) => Ended::NotRun(reason),
+        Err(fault) => {
+            println!("seed {seed} FAILED: {fault}");
+            Ended::Broken(format!("seed {seed}: {case}\n{fault}"))
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_row_arrives_once_whatever_breaks() {
     let (faults, first) = (number("WEIR_FAULTS", FEW), number("WEIR_SEED", 1));
-    let mut places = Places::start().await;
+    let at_once = number("WEIR_AT_ONCE", AT_ONCE).clamp(1, faults.max(1));
+    let (begun, pool) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+    let cases = futures::stream::iter(first..first + faults).map(|seed| {
+        let pool = pool.clone();
+        async move {
+            let case = Case::random(&mut Random::new(seed), seed);
+            let route = case.route();
+            // A task of its own: a case that holds its thread up, for a server starts, holds up no other.
+            let ended = tokio::spawn(async move { one(seed, &case, &pool).await }).await;
+            (route, ended.unwrap_or_else(|error| Ended::Broken(format!("seed {seed}: {error}"))))
+        }
+    });
+    let mut cases = cases.buffer_unordered(usize::try_from(at_once).unwrap());
     let mut broken = Vec::new();
     let mut told = std::collections::BTreeMap::<String, usize>::new();
-    for seed in first..first + faults {
-        let case = Case::random(&mut Random::new(seed), seed);
-        println!("seed {seed}: {case}");
-        *told.entry(case.route()).or_default() += 1;
-        // What panics is a case that failed, not the end of the others.
-        let ended = AssertUnwindSafe(case.run(&mut places)).catch_unwind().await;
-        let ended = ended.unwrap_or_else(|_| Err("the case panicked, see above".into()));
+    while let Some((route, ended)) = cases.next().await {
+        *told.entry(route).or_default() += 1;
         match ended {
-            Ok(()) => {}
-            Err(reason) if reason.starts_with(NOT_RUN) => weir_plugins_test::not_run(&reason),
-            Err(fault) => {
-                println!("seed {seed} FAILED: {fault}");
-                broken.push(format!("seed {seed}: {case}\n{fault}"));
-            }
+            Ended::Well => {}
+            Ended::NotRun(reason) => weir_plugins_test::not_run(&reason),
+            Ended::Broken(fault) => broken.push(fault),
         }
     }
     for (route, number) in told {
         println!("{number:4}  {route}");
     }
+    let minutes = begun.elapsed().as_secs_f64() / 60.0;
+    println!("{faults} cases in {minutes:.1} minutes, {:.1} a minute", faults as f64 / minutes);
     assert!(broken.is_empty(), "{} of {faults} cases failed:\n\n{}", broken.len(), broken.join("\n\n"));
 }

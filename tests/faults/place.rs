@@ -160,6 +160,15 @@ impl Side {
         }
     }
 
+    /// Takes the database away again, whose server lives on for hundreds of cases.
+    pub async fn remove(&self) {
+        if let Some(database) = &self.database
+            && let Err(error) = database.remove().await
+        {
+            println!("{} stays: {error}", database.name());
+        }
+    }
+
     /// Somebody makes every row of a source another one.
     pub async fn change(&self) {
         match &self.database {

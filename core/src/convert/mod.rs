@@ -180,18 +180,6 @@ pub fn to_json(column: &ArrayRef, field: &Field, options: &ConvertOptions) -> Re
 /// UTC.
 pub fn to_display_text(column: &ArrayRef, field: &Field) -> StringArray {
     use arrow::array::AsArray;
-    // What MySQL's text protocol carries is text as it stands, but for bytes.
-    if crate::field::extension(field) == Some(crate::field::NATIVE)
-        && let Some((_, native_type)) = crate::field::native_type(field).filter(|n| n.0 == "mysql")
-        && let Some(bytes) = column.as_binary_opt::<i32>()
-    {
-        let binary = ["blob", "binary"].iter().any(|kind| native_type.contains(kind));
-        let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-            Ok(text) if !binary => text.to_owned(),
-            _ => bytes.iter().map(|b| format!("{b:02x}")).collect(),
-        };
-        return bytes.iter().map(|value| value.map(text)).collect();
-    }
     if let (Some(bytes), true) =
         (column.as_binary_opt::<i32>(), crate::field::extension(field) == Some(crate::field::NATIVE))
         && let Some((system, _)) = crate::field::native_type(field)

@@ -80,6 +80,18 @@ impl Database {
         PASSWORD
     }
 
+    /// Drops the database, whoever is connected to it: for tests that make hundreds.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn remove(&self) -> Result<(), sqlx::Error> {
+        let family = self.server.family();
+        let home = if family == Family::PostgreSql { "postgres" } else { "" };
+        let home = Self { server: self.server.clone(), name: home.into() };
+        let force = if family == Family::PostgreSql { " WITH (FORCE)" } else { "" };
+        home.try_execute(&format!("DROP DATABASE IF EXISTS {}{force}", home.quote(&self.name))).await
+    }
+
     /// Runs one or more statements, separated by `;`.
     ///
     /// # Panics

@@ -55,3 +55,12 @@ weir_core::inventory::submit! {
         recognise: recognise::recognise,
     }
 }
+
+weir_core::inventory::submit! {
+    weir_core::LinesReader {
+        plugin: "files",
+        parameters: |file, columns| {
+            serde_json::json!({"path": file.display().to_string(), "format": "jsonl", "column": columns})
+        },
+    }
+}

@@ -10,8 +10,8 @@ use deltalake::DeltaTable;
 use deltalake::kernel::{StructField, StructType};
 use tokio::sync::mpsc;
 use weir_core::{
-    BatchSender, Check, ConnectorContext, DirtyRow, Error, ErrorKind, Faults, MAX_BATCH_BYTES, MAX_BATCH_ROWS,
-    ReadRequest, Reader, Result, SourceColumn, SourceSchema, SourceTable, Split, SplitRequest, batch_bytes,
+    BatchSender, Check, ConnectorContext, DirtyRow, Error, ErrorKind, Faults, ReadRequest, Reader, Result,
+    SourceColumn, SourceSchema, SourceTable, Split, SplitRequest, within_bounds,
 };
 use weir_lakehouse::{
     Expression, Filter, Location, Scan, Scanned, active_files, arrow_schema, canonical, delta_error, ensure_readable,
@@ -299,16 +299,8 @@ async fn deliver(
             RecordBatch::try_new_with_options(schema, good.columns().to_vec(), &options)?
         }
     };
-    // Halves of halves, front first, until each is within bounds.
-    let mut pieces = vec![batch];
-    while let Some(piece) = pieces.pop() {
-        let rows = piece.num_rows();
-        if rows > 1 && (rows > MAX_BATCH_ROWS || batch_bytes(&piece) > MAX_BATCH_BYTES) {
-            pieces.push(piece.slice(rows / 2, rows - rows / 2));
-            pieces.push(piece.slice(0, rows / 2));
-        } else if rows > 0 {
-            output.send(piece).await?;
-        }
+    for piece in within_bounds(batch) {
+        output.send(piece).await?;
     }
     Ok(())
 }

@@ -27,9 +27,6 @@ use crate::plan::context;
 use crate::report::{Report, Status};
 use crate::verify::{appending, plan_again};
 
-/// The plugin that reads the rows.
-const READER: &str = "files";
-
 /// Writes the rows of a quarantine file to the targets of the job they come from: in append mode where the job
 /// overwrites, else in the job's own. `preSql` is not run. Rows that are still refused count against the job's error
 /// limit and go to a new quarantine file.
@@ -137,10 +134,10 @@ async fn prepare(
     let mut base = Job { database: None, ..base };
     base.setting.verify = false;
     open_all(&base, &context)?;
-    if !weir_core::readers().iter().any(|plugin| plugin.name == READER) {
-        let text = "replaying takes the files reader, which is not linked into this program";
-        return Err(Error::new(ErrorKind::Unsupported, text));
-    }
+    let reader = weir_core::lines_reader().ok_or_else(|| {
+        let text = "replaying takes a reader of JSON lines, and none is linked into this program";
+        Error::new(ErrorKind::Unsupported, text)
+    })?;
     let mut planned = Vec::with_capacity(base.entries.len());
     for entry in &base.entries {
         planned.push(plan_again(&base, entry, &context).await?);
@@ -168,7 +165,11 @@ async fn prepare(
             }
             write(&file, &lines)?;
             parts.push(Part { source: one.source.clone(), file: file.clone(), kind });
-            replayed.entries.push(replaying(entry, planned, kind, &file, content.columns()));
+            let mut replaying = replaying(entry, planned, kind);
+            let parameter = (reader.parameters)(&file, content.columns());
+            let pointer = entry.reader.pointer.clone();
+            replaying.reader = Endpoint { plugin: reader.plugin.into(), form: Form::Native, parameter, pointer };
+            replayed.entries.push(replaying);
         }
         if parts.len() - first == 2 && planned.plan.mode == WriteMode::Upsert {
             let text = "rows from before and from behind the transformers cannot be merged into one target at once: replay \
@@ -196,8 +197,8 @@ fn entry_of(row: &QuarantineRow, line: usize, planned: &[(Entry, PlannedEntry, b
     })
 }
 
-/// An entry of the job, from the file.
-fn replaying(entry: &Entry, planned: &PlannedEntry, kind: Kind, file: &Path, columns: Value) -> Entry {
+/// An entry of the job, but for its reader.
+fn replaying(entry: &Entry, planned: &PlannedEntry, kind: Kind) -> Entry {
     let append = planned.plan.mode == WriteMode::Overwrite;
     let mut entry = if append { appending(entry) } else { entry.clone() };
     if let Some(parameters) = entry.writer.parameter.as_object_mut() {
@@ -229,9 +230,6 @@ fn replaying(entry: &Entry, planned: &PlannedEntry, kind: Kind, file: &Path, col
         // A text says all that it is.
         entry.on_type_loss = OnTypeLoss::Error;
     }
-    let parameter = json!({"path": file.display().to_string(), "format": "jsonl", "column": columns});
-    entry.reader =
-        Endpoint { plugin: READER.into(), form: Form::Native, parameter, pointer: entry.reader.pointer.clone() };
     entry
 }
 

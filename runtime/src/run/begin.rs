@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use weir_core::{ConnectorContext, Error, ErrorKind, Result};
 
+use super::waiting::{SOON, aloud};
 use crate::job::{Job, UNNAMED};
 use crate::ledger::{EntryRecord, JobLock, Ledger, RunRecord, RunStatus};
 use crate::observer::Event;
@@ -228,7 +229,10 @@ async fn abandon(
         let table = &entry.spec.plan.table;
         let cleaned = match &writer {
             None => Err(Error::new(ErrorKind::NotFound, "the job writes elsewhere now")),
-            Some(writer) => context.until_cancelled(writer.abort(&entry.spec.plan, &[])).await,
+            Some(writer) => {
+                let work = context.until_cancelled(writer.abort(&entry.spec.plan, &[]));
+                aloud(options.observer.as_ref(), &format!("taking back {table}"), SOON, work).await
+            }
         };
         let cleaned = match (&writer, cleaned) {
             (Some(writer), Ok(())) => context.until_cancelled(writer.forget(&entry.spec.plan)).await,

@@ -3,12 +3,14 @@
 mod begin;
 mod changes;
 mod entry;
+mod lease;
 mod outcome;
 mod publish;
 mod resume;
 mod split;
 mod tables;
 mod verify;
+mod waiting;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -24,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectorContext, Error, ErrorKind, Result, WriteMode};
 
 use self::begin::{Beginning, begin};
+use self::lease::LeaseBook;
 use self::outcome::{Ended, EntryEnd, unstarted};
 use self::tables::{lanes, tables_of_run, with_entries};
 use crate::database::Expansion;
@@ -145,6 +148,7 @@ async fn whole(
         ledger: beginning.ledger,
         continued: beginning.continued,
         timed_out: AtomicBool::new(false),
+        leases: LeaseBook::default(),
         job,
         run_id,
         cancel,
@@ -197,6 +201,8 @@ struct Run {
     continued: bool,
     /// Set when the job's own timeout ended it.
     timed_out: AtomicBool,
+    /// What keeps other machines from running the job.
+    leases: LeaseBook,
 }
 
 impl Run {
@@ -217,6 +223,10 @@ impl Run {
             ended.error = Some(faults.into());
             return ended;
         }
+        let renewal = tokio::spawn({
+            let run = self.clone();
+            async move { run.renew_leases().await }
+        });
         let ticker = tokio::spawn({
             let run = self.clone();
             async move {
@@ -232,9 +242,14 @@ impl Run {
         };
         ticker.abort();
         self.tell_progress();
+        renewal.abort();
+        self.give_leases_back().await;
         match entries {
             Ok(entries) => ended.entries = entries,
             Err(error) => ended.error = Some(error),
+        }
+        if let Some(error) = self.leases.overtaken() {
+            ended.error = Some(error);
         }
         ended
     }
@@ -253,6 +268,9 @@ impl Run {
         distinct_targets(&self.job, &planned)?;
         for warning in planned.iter().flat_map(|entry| &entry.warnings) {
             self.warn(warning);
+        }
+        for (index, start) in starts.iter().enumerate() {
+            self.take_lease(index, start, context).await?;
         }
         // A target that takes one task at a time (one SQLite file, one output file) is often the same for all entries.
         let alone = planned.iter().any(|entry| entry.writer.max_channels() == Some(1));

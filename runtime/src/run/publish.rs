@@ -6,6 +6,7 @@ use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 use weir_core::{Committed, ConnectorContext, Error, Receipt, Result, WritePlan};
 
+use super::split::PUBLISHING;
 use super::{CLEAN_UP, Run};
 use crate::entry::PlannedEntry;
 use crate::observer::Event;
@@ -37,7 +38,7 @@ impl Run {
             unknown.store(doubt, Relaxed);
             result
         };
-        let committed = self.again(index, &entry.plan, once, "publishing").await;
+        let committed = self.again(index, &entry.plan, once, PUBLISHING).await;
         *in_doubt = unknown.into_inner();
         let committed = committed?;
         let (target, description) = (&entry.plan.table, &committed.description);

@@ -7,10 +7,14 @@ use std::time::Duration;
 use weir_core::{Error, ErrorKind, Receipt, Result, Split, WritePlan};
 
 use super::Run;
+use super::waiting::{LATER, SOON, aloud};
 use crate::entry::PlannedEntry;
 use crate::job::Retry;
 use crate::observer::Event;
 use crate::task::{TaskContext, TaskSpec, run_task};
+
+/// What [`Run::again`] says of a commit, which may rightly take its time.
+pub(super) const PUBLISHING: &str = "publishing";
 
 impl Run {
     /// Moves one split, exactly once.
@@ -120,8 +124,9 @@ impl Run {
         F: Future<Output = Result<T>>,
     {
         let mut retries = Retries::new(self.job.setting.retry);
+        let (observer, patience) = (self.options.observer.as_ref(), if what == PUBLISHING { LATER } else { SOON });
         loop {
-            let error = match work().await {
+            let error = match aloud(observer, &format!("{what} {}", plan.table), patience, work()).await {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };

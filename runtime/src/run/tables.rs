@@ -207,7 +207,7 @@ impl Run {
         let name = self.table_name(index).unwrap_or_default();
         let started = match context.cancel.is_cancelled() {
             true => Err(Error::cancelled()),
-            false => self.start_entry(index, &context).await,
+            false => self.start_leased(index, &context).await,
         };
         let start = match started {
             Ok(start) => start,

@@ -11,19 +11,17 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::{FileDecoder, StreamDecoder, read_footer_length};
 use arrow::ipc::{Block, convert::fb_to_schema, root_as_footer};
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
 use object_store::ObjectStoreExt;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Result, ResultExt};
 
+use crate::parquet::RowGroups;
 use crate::{ByteStream, Format, Found, Store, arrow_error, store_error};
 
 /// A file that is read by ranges.
@@ -31,7 +29,7 @@ pub struct RangeSource {
     store: Store,
     path: String,
     size: u64,
-    file: Option<File>,
+    pub(crate) file: Option<File>,
     cancel: CancellationToken,
 }
 
@@ -46,6 +44,17 @@ impl RangeSource {
             Store::Remote { .. } => None,
         };
         Ok(Self { store: store.clone(), path: path.to_owned(), size, file, cancel: cancel.clone() })
+    }
+
+    /// Whether the file is one of this machine's.
+    pub(crate) fn is_local(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Another source of the same file, which is a remote one.
+    pub(crate) fn remote(&self) -> Self {
+        let (store, path, cancel) = (self.store.clone(), self.path.clone(), self.cancel.clone());
+        Self { store, path, size: self.size, file: None, cancel }
     }
 
     /// Its bytes.
@@ -83,9 +92,36 @@ impl RangeSource {
     }
 }
 
+impl RangeSource {
+    async fn read_all(&mut self, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>> {
+        let Store::Remote { store, .. } = &self.store else {
+            let mut all = Vec::with_capacity(ranges.len());
+            for range in ranges {
+                all.push(self.read(range).await?);
+            }
+            return Ok(all);
+        };
+        let name = self.store.display(&self.path);
+        if ranges.iter().any(|range| range.start > range.end || range.end > self.size) {
+            return Err(arrow_error("the file ends before what its footer promises", &name));
+        }
+        let key = self.store.key(&self.path)?;
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Error::cancelled()),
+            all = store.get_ranges(&key, &ranges) => all.map_err(|e| store_error(e, &name)),
+        }
+    }
+}
+
 impl AsyncFileReader for RangeSource {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
         async move { self.read(range).await.map_err(|e| ParquetError::External(Box::new(e))) }.boxed()
+    }
+
+    // All column chunks of a row group in one call: the store joins neighbours and asks for the rest at once.
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        async move { self.read_all(ranges).await.map_err(|e| ParquetError::External(Box::new(e))) }.boxed()
     }
 
     fn get_metadata<'a>(
@@ -123,8 +159,7 @@ enum Kind {
         source: Option<RangeSource>,
         metadata: ArrowReaderMetadata,
     },
-    ParquetLocal(Box<ParquetRecordBatchReader>),
-    ParquetRemote(Box<ParquetRecordBatchStream<RangeSource>>),
+    RowGroups(Box<RowGroups>),
     Blocks {
         source: RangeSource,
         decoder: FileDecoder,
@@ -223,32 +258,14 @@ impl ColumnarReader {
     }
 
     /// Begins to read `columns` (indexes in ascending order, each once) of the row groups `groups` (all, if `None`),
-    /// in batches of about `rows` rows.
-    pub async fn start(mut self, groups: Option<Vec<usize>>, columns: &[usize], rows: usize) -> Result<Self> {
+    /// in batches of a few megabytes. With `views`, texts and bytes of a Parquet file come as views, so that what a
+    /// dictionary holds once is once in memory.
+    pub async fn start(mut self, groups: Option<Vec<usize>>, columns: &[usize], views: bool) -> Result<Self> {
         match &mut self.kind {
             Kind::Parquet { source, metadata } => {
-                let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
                 let source = source.take().ok_or_else(|| Error::internal("the file is read already"))?;
-                let groups = groups.unwrap_or_else(|| (0..metadata.metadata().num_row_groups()).collect());
-                self.kind = match source.file {
-                    // A local file is read page by page, never a row group at once.
-                    Some(file) => Kind::ParquetLocal(Box::new(
-                        ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
-                            .with_projection(mask)
-                            .with_row_groups(groups)
-                            .with_batch_size(rows)
-                            .build()
-                            .map_err(|e| parquet_error(e, &self.name))?,
-                    )),
-                    None => Kind::ParquetRemote(Box::new(
-                        ParquetRecordBatchStreamBuilder::new_with_metadata(source, metadata.clone())
-                            .with_projection(mask)
-                            .with_row_groups(groups)
-                            .with_batch_size(rows)
-                            .build()
-                            .map_err(|e| parquet_error(e, &self.name))?,
-                    )),
-                };
+                let started = RowGroups::start(source, &self.name, metadata.clone(), groups, columns, views).await?;
+                self.kind = Kind::RowGroups(Box::new(started));
             }
             Kind::Blocks { columns: wanted, .. } | Kind::Stream { columns: wanted, .. } => *wanted = columns.to_vec(),
             _ => {}
@@ -261,8 +278,7 @@ impl ColumnarReader {
         let name = &self.name;
         match &mut self.kind {
             Kind::Parquet { .. } => Err(Error::internal("the file is not started")),
-            Kind::ParquetLocal(reader) => reader.next().transpose().map_err(|e| arrow_error(e, name)),
-            Kind::ParquetRemote(stream) => stream.next().await.transpose().map_err(|e| parquet_error(e, name)),
+            Kind::RowGroups(groups) => groups.next().await,
             Kind::Blocks { source, decoder, blocks, next, columns } => {
                 let Some(block) = blocks.get(*next) else { return Ok(None) };
                 *next += 1;

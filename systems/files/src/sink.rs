@@ -60,6 +60,8 @@ impl Sink {
                     file.write_all(&self.buffer).context("file", &self.name)?;
                     self.written += self.buffer.len() as u64;
                     self.buffer.clear();
+                    // A whole row group came at once, and the next one is a while away.
+                    self.buffer.shrink_to(4 * GATHER);
                 }
             }
             Output::Remote { upload, .. } => {

@@ -11,9 +11,11 @@ use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use deltalake::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use deltalake::parquet::errors::ParquetError;
+use deltalake::parquet::file::metadata::PageIndexPolicy;
 use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
-use weir_core::{Error, ErrorKind, MAX_BATCH_BYTES, MAX_BATCH_ROWS, Result};
+use weir_core::{Error, ErrorKind, Gather, Result, within_bounds};
+use weir_files::row_groups::{as_views, only, portions, rows_at_once};
 
 use crate::object::StoredFile;
 use crate::{DataFile, Expression, Filter, parquet_error, partition_value};
@@ -64,20 +66,22 @@ impl Scan {
             false => parquet_error(error),
         };
         let mut reader = StoredFile::new(self.store.clone(), path, file.size).await.map_err(unreadable)?;
-        let metadata =
-            ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await.map_err(unreadable)?;
-        let options = ArrowReaderOptions::new().with_schema(Arc::new(microseconds(metadata.schema())));
-        let metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options).map_err(parquet_error)?;
+        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
+        let metadata = ArrowReaderMetadata::load_async(&mut reader, options).await.map_err(unreadable)?;
+        let schema = microseconds(metadata.schema());
+        let with = |schema| {
+            let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+            ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)
+        };
+        let (metadata, views) = match with(as_views(&schema)) {
+            Ok(viewed) => (viewed, true),
+            Err(_) => (with(schema).map_err(parquet_error)?, false),
+        };
 
         let wanted: Vec<usize> = (0..metadata.schema().fields().len())
             .filter(|i| self.scanned.columns.index_of(metadata.schema().field(*i).name()).is_ok())
             .collect();
         let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
-        let rows = metadata.metadata().file_metadata().num_rows().max(1) as u64;
-        let bytes: i64 = metadata.metadata().row_groups().iter().map(|g| g.total_byte_size()).sum();
-        let width = (u64::try_from(bytes).unwrap_or(0) / rows).max(1);
-        // Encoded rows are smaller than decoded ones, so aim well below the bound; what is larger all the same is cut.
-        let batch_rows = (MAX_BATCH_BYTES as u64 / 4 / width).clamp(1, MAX_BATCH_ROWS as u64) as usize;
 
         let mut constants = BTreeMap::new();
         for name in &self.partition_columns {
@@ -86,23 +90,46 @@ impl Scan {
                 constants.insert(name.as_str(), partition_value(text, field.data_type())?);
             }
         }
-        let mut stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
-            .with_projection(mask)
-            .with_batch_size(batch_rows)
-            .build()
-            .map_err(parquet_error)?;
-        while let Some(batch) = stream.next().await {
-            let batch = self.complete(&batch.map_err(unreadable)?, &constants)?;
-            let batch = match &self.scanned.filter {
-                Some(filter) => filter.apply(&batch)?,
-                None => batch,
-            };
-            let batch = compute(batch, &self.scanned.expressions)?;
-            if batch.num_rows() > 0 && output.send(Ok(batch)).await.is_err() {
-                return Ok(());
+        let mut gather = Gather::default();
+        for group in 0..metadata.metadata().num_row_groups() {
+            let rows = rows_at_once(metadata.metadata(), group, &mask, views);
+            for portion in portions(metadata.metadata(), group, &mask) {
+                let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader.clone(), metadata.clone())
+                    .with_projection(mask.clone())
+                    .with_row_groups(vec![group])
+                    .with_batch_size(rows);
+                if let Some(portion) = portion {
+                    builder = builder.with_row_selection(only(portion));
+                }
+                let mut stream = builder.build().map_err(parquet_error)?;
+                while let Some(batch) = stream.next().await {
+                    // Cut before it is completed: what a dictionary holds once stands in every row afterwards.
+                    for batch in within_bounds(batch.map_err(unreadable)?) {
+                        let batch = self.finished(&batch, &constants)?;
+                        let full = if batch.num_rows() > 0 { gather.push(batch)? } else { None };
+                        let Some(full) = full else { continue };
+                        if output.send(Ok(full)).await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                }
             }
         }
+        if let Some(last) = gather.finish()? {
+            // Nobody listens any more when this fails.
+            let _ = output.send(Ok(last)).await;
+        }
         Ok(())
+    }
+
+    /// The rows of a file's batch that are wanted, with all that is computed from them.
+    fn finished(&self, batch: &RecordBatch, constants: &BTreeMap<&str, ArrayRef>) -> Result<RecordBatch> {
+        let batch = self.complete(batch, constants)?;
+        let batch = match &self.scanned.filter {
+            Some(filter) => filter.apply(&batch)?,
+            None => batch,
+        };
+        compute(batch, &self.scanned.expressions)
     }
 
     fn missing(&self) -> Error {

@@ -10,7 +10,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use weir_core::{ConnectorContext, Error, ErrorKind, Result};
 
-use crate::error::{from_async, from_sqlx};
+use crate::error::{from_async, from_sqlx, nameless};
 use crate::session::Setup;
 use crate::url::{Options, Tls};
 
@@ -157,11 +157,36 @@ async fn open(options: &Options) -> Result<Conn> {
             None => ssl,
         }
     });
-    let plain = builder.clone();
-    match Conn::new(builder.ssl_opts(tls)).await {
-        Err(error) if options.tls == Tls::Preferred && is_tls(&error) => Conn::new(plain).await.map_err(from_async),
+    match Conn::new(builder.clone().ssl_opts(tls.clone())).await {
+        Err(error) if options.tls == Tls::Preferred && is_tls(&error) => Conn::new(builder).await.map_err(from_async),
+        Err(error) if options.tls == Tls::VerifyCa => {
+            let Some(names) = other_names(&error) else { return Err(from_async(error)) };
+            // The authority is the right one. The driver cannot leave the name out, so it is told to expect the
+            // certificate's own.
+            let name = names.into_iter().next().ok_or_else(nameless)?;
+            let tls = tls.map(|tls| tls.with_danger_tls_hostname_override(Some(name)));
+            Conn::new(builder.ssl_opts(tls)).await.map_err(from_async)
+        }
         other => other.map_err(from_async),
     }
+}
+
+/// The names in a certificate of a trusted authority that was refused only because the host is called otherwise.
+fn other_names(error: &mysql_async::Error) -> Option<Vec<String>> {
+    use rustls::{CertificateError, Error};
+    let mysql_async::Error::Io(mysql_async::IoError::Io(error)) = error else { return None };
+    let Error::InvalidCertificate(refusal) = error.get_ref()?.downcast_ref::<Error>()? else { return None };
+    let presented = match refusal {
+        CertificateError::NotValidForNameContext { presented, .. } => presented.as_slice(),
+        CertificateError::NotValidForName => &[],
+        _ => return None,
+    };
+    // Shown as `DnsName("db.example")` and `IpAddress(10.0.0.1)`; a wildcard stands for any label.
+    let name = |shown: &String| {
+        let inner = shown.split_once('(')?.1.strip_suffix(')')?.trim_matches('"').replace('*', "any");
+        rustls::pki_types::ServerName::try_from(inner.as_str()).is_ok().then_some(inner)
+    };
+    Some(presented.iter().filter_map(name).collect())
 }
 
 fn is_tls(error: &mysql_async::Error) -> bool {

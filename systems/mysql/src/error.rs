@@ -63,6 +63,11 @@ fn of_tls(reason: String) -> Error {
     .retryable(false)
 }
 
+/// A certificate that verify-ca trusts and the driver cannot use.
+pub fn nameless() -> Error {
+    of_tls("its certificate is from the trusted authority, and names no host at all: it needs a subjectAltName".into())
+}
+
 fn of_server(code: u16, message: &str) -> Error {
     let (kind, remedy) = match code {
         // The server does not tell a login that must use TLS from a wrong password.

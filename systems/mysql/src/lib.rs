@@ -26,6 +26,7 @@ mod grants;
 mod objects;
 mod position;
 mod session;
+mod show;
 mod structure;
 mod types;
 mod url;

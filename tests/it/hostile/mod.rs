@@ -3,7 +3,9 @@
 
 mod altered;
 mod bounds;
+mod dirty;
 mod disk;
+mod lease;
 mod ledger;
 mod parser;
 mod silent;

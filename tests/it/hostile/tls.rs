@@ -167,7 +167,10 @@ async fn mariadb_with_tls_of_every_kind() {
     let server = with("elsewhere.example");
     let database = server.server().fresh_database("tls").await;
     table(&database).await;
+    // The right authority, another server's name: only one of the two modes minds.
     reads("mysql", &format!("{}?sslMode=verify-identity&sslCa={ca}", database.url()), 1, &["TLS", "certificate"]);
+    reads("mysql", &format!("{}?sslMode=verify-ca&sslCa={ca}", database.url()), 0, &[]);
+    reads("mysql", &format!("{}?sslMode=verify-ca&sslCa={other}", database.url()), 1, &["TLS", "certificate"]);
     drop(server);
 
     // No TLS at the server.

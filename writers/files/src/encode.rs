@@ -10,15 +10,13 @@ use weir_files::Format;
 
 use crate::parquet::properties;
 use crate::plan::Rules;
+use crate::row_groups::Share;
 use crate::text::TextEncoder;
-
-/// The most that a row group gathers in memory before it is written. Each channel has one.
-const ROW_GROUP_BYTES: usize = 64 * 1024 * 1024;
 
 /// Makes one file of a format.
 pub(crate) enum Encoder {
     Text(Box<TextEncoder>),
-    Parquet(Box<ArrowWriter<Vec<u8>>>),
+    Parquet(Box<ArrowWriter<Vec<u8>>>, Share),
     Arrow(Box<FileWriter<Vec<u8>>>),
 }
 
@@ -46,7 +44,7 @@ impl Encoder {
         if rules.format == Format::Parquet {
             let properties = properties(rules.parquet_compression, &schema, first);
             let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(misfit)?;
-            return Ok(Self::Parquet(Box::new(writer)));
+            return Ok(Self::Parquet(Box::new(writer), Share::new(&rules.row_groups)));
         }
         let kind = match rules.arrow_compression.as_deref() {
             Some("zstd") => Some(CompressionType::ZSTD),
@@ -61,12 +59,15 @@ impl Encoder {
     pub(crate) fn write(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<Vec<DirtyRow>> {
         match self {
             Self::Text(text) => return text.write(batch, out),
-            Self::Parquet(writer) => {
+            Self::Parquet(writer, share) => {
                 writer.write(batch).map_err(misfit)?;
-                if writer.memory_size() > ROW_GROUP_BYTES {
+                if writer.memory_size() > share.most() {
+                    // Room for all of it at once: a buffer that grows is there twice.
+                    let bytes = writer.in_progress_size();
+                    writer.inner_mut().reserve_exact(bytes + bytes / 16);
                     writer.flush().map_err(misfit)?;
                 }
-                out.append(writer.inner_mut());
+                hand_over(writer.inner_mut(), out);
             }
             Self::Arrow(writer) => {
                 writer.write(batch)?;
@@ -79,7 +80,7 @@ impl Encoder {
     /// Bytes that wait for their row group.
     pub(crate) fn waiting(&self) -> usize {
         match self {
-            Self::Parquet(writer) => writer.in_progress_size(),
+            Self::Parquet(writer, _) => writer.in_progress_size(),
             _ => 0,
         }
     }
@@ -88,7 +89,7 @@ impl Encoder {
     pub(crate) fn finish(self, out: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::Text(text) => text.finish(out),
-            Self::Parquet(writer) => {
+            Self::Parquet(writer, _) => {
                 out.append(&mut writer.into_inner().map_err(misfit)?);
                 Ok(())
             }
@@ -97,6 +98,14 @@ impl Encoder {
                 Ok(())
             }
         }
+    }
+}
+
+/// Moves bytes without copying them where nothing is before them.
+fn hand_over(from: &mut Vec<u8>, to: &mut Vec<u8>) {
+    match to.is_empty() && !from.is_empty() {
+        true => *to = std::mem::take(from),
+        false => to.append(from),
     }
 }
 

@@ -28,6 +28,7 @@ mod config;
 mod database;
 mod encode;
 mod header;
+mod lease;
 mod many;
 mod parquet;
 mod plan;
@@ -37,6 +38,7 @@ mod record;
 #[cfg(test)]
 mod remote_faults;
 mod render;
+mod row_groups;
 mod single;
 mod swap;
 mod task;

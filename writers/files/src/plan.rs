@@ -1,10 +1,13 @@
 //! What the parameters mean, after DataX's and our own defaults, and where files go.
 
+use std::sync::Arc;
+
 use parquet::basic::{Compression as ParquetCompression, ZstdLevel};
 use weir_core::{Faults, Form, OnEmpty};
 use weir_files::{Compression, Format, Location, Pattern, encoding, split_extension};
 
 use crate::config::{Config, Header};
+use crate::row_groups::RowGroups;
 
 /// What happens to what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub(crate) struct Rules {
     pub(crate) target_size: u64,
     pub(crate) on_empty: OnEmpty,
     pub(crate) table: Option<String>,
+    /// What the row groups of the run may take together.
+    pub(crate) row_groups: Arc<RowGroups>,
 }
 
 impl Rules {
@@ -154,6 +159,7 @@ impl Rules {
             target_size: config.target_file_size.unwrap_or(256 << 20),
             on_empty: config.on_empty,
             table: config.table.clone(),
+            row_groups: Arc::default(),
             location,
             single,
             folder,

@@ -248,8 +248,7 @@ async fn join_columns(
             return Err(Error::new(ErrorKind::Schema, message).with("file", input));
         }
         let all: Vec<usize> = (0..schema.fields().len()).collect();
-        let rows = if rules.format == Format::Parquet { 8192 } else { 0 };
-        let mut reader = reader.start(None, &all, rows).await?;
+        let mut reader = reader.start(None, &all, false).await?;
         while let Some(batch) = reader.next().await? {
             if cancel.is_cancelled() {
                 return Err(Error::cancelled());

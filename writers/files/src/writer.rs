@@ -6,8 +6,8 @@ use arrow::datatypes::{DataType, Field};
 use async_trait::async_trait;
 use weir_core::field::{JSON, NATIVE, TEXT, extension, type_text, with_extension};
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Parameters, PlannedColumn, Receipt, Recorded, Result,
-    TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer, config,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Leases, Parameters, PlannedColumn, Receipt, Recorded,
+    Result, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer, config,
 };
 use weir_files::{Entry, Format, Found, Location};
 
@@ -18,6 +18,7 @@ use crate::plan::{Mode, Quotes, Rules};
 use crate::read_back::read_back;
 use crate::record::Records;
 use crate::render::is_renderable;
+use crate::row_groups::RowGroups;
 use crate::swap;
 use crate::task::FilesTask;
 
@@ -34,14 +35,15 @@ pub(crate) fn open(parameters: &Parameters, context: &ConnectorContext) -> Resul
     if location.store.is_web() {
         faults.add("/path", "a web server cannot be written to: give a path or the URL of an object store");
     }
-    let rules = Rules::new(&config, location, context.form, &mut faults);
+    let mut rules = Rules::new(&config, location, context.form, &mut faults);
+    rules.row_groups = context.shared.find_or_leave("files: row groups", RowGroups::default);
     faults.or(())?;
     Ok(Arc::new(FilesWriter { rules, context: context.clone() }))
 }
 
-struct FilesWriter {
-    rules: Rules,
-    context: ConnectorContext,
+pub(crate) struct FilesWriter {
+    pub(crate) rules: Rules,
+    pub(crate) context: ConnectorContext,
 }
 
 impl FilesWriter {
@@ -85,6 +87,10 @@ impl FilesWriter {
 
 #[async_trait]
 impl Writer for FilesWriter {
+    fn leases(&self) -> Option<&dyn Leases> {
+        Some(self)
+    }
+
     async fn target(&self) -> Result<TargetSchema> {
         let existing = self.context.until_cancelled(commit::existing(&self.rules)).await?;
         Ok(TargetSchema { table: self.rules.display(), exists: !existing.is_empty(), ..TargetSchema::default() })

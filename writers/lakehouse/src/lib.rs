@@ -17,6 +17,7 @@ mod config;
 mod created;
 mod database;
 mod evolve;
+mod lease;
 mod plan;
 mod publish;
 mod record;

@@ -5,8 +5,8 @@ use std::path::Path;
 use async_trait::async_trait;
 use deltalake::DeltaTable;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Receipt, Recorded, Result, TargetColumn,
-    TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Leases, Receipt, Recorded, Result,
+    TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 use weir_lakehouse::{
     Location, arrow_schema, delta_error, ensure_writable, key_position, on_io, own_style, partition_value, type_text,
@@ -45,7 +45,7 @@ impl LakehouseWriter {
         on_io(&self.context, async move { location.open(None).await }).await
     }
 
-    fn at(&self, error: Error) -> Error {
+    pub(crate) fn at(&self, error: Error) -> Error {
         error.with("table", self.location.name())
     }
 
@@ -73,7 +73,7 @@ impl LakehouseWriter {
     }
 
     /// Removes the folders that deleting files has left empty, on a local disk.
-    fn tidy(&self, plan: &WritePlan, paths: &[String], root_too: bool) {
+    pub(crate) fn tidy(&self, plan: &WritePlan, paths: &[String], root_too: bool) {
         let Some(root) = self.location.local_path() else { return };
         let staging = format!("{}/x", staging(plan));
         for path in paths.iter().chain([&staging]) {
@@ -93,6 +93,10 @@ impl LakehouseWriter {
 
 #[async_trait]
 impl Writer for LakehouseWriter {
+    fn leases(&self) -> Option<&dyn Leases> {
+        Some(self)
+    }
+
     async fn target(&self) -> Result<TargetSchema> {
         let table = self.open_table().await?;
         let mut target = TargetSchema {

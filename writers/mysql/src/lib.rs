@@ -25,6 +25,7 @@ mod details;
 mod encode;
 mod evolve;
 mod json;
+mod lease;
 mod ledger;
 mod plan;
 mod publish;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Receipt, Recorded, Result, ResultExt,
+    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Leases, Receipt, Recorded, Result, ResultExt,
     TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 use weir_mysql::{
@@ -25,7 +25,7 @@ use crate::{commit, ledger, task};
 pub struct MySqlWriter {
     pub(crate) config: MySqlWriterConfig,
     destination: Destination,
-    options: Vec<Options>,
+    pub(crate) options: Vec<Options>,
     setup: Setup,
     context: ConnectorContext,
 }
@@ -239,6 +239,10 @@ impl Writer for MySqlWriter {
         let done = commit::forget(&mut session, &state).await;
         session.close().await;
         done.context("table", &plan.table)
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        Some(self)
     }
 
     fn evolve(&self) -> Option<&dyn Evolve> {

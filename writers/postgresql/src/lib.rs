@@ -5,6 +5,7 @@ mod columns;
 mod config;
 mod details;
 mod evolve;
+mod lease;
 mod plan;
 mod publish;
 mod record;

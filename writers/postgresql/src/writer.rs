@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Receipt, Recorded, Result, ResultExt,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Leases, Receipt, Recorded, Result, ResultExt,
     TargetColumn, TargetSchema, TaskId, TaskWriter, WritePlan, WriteRequest, Writer,
 };
 use weir_postgresql::{Endpoint, Session, catalog, written};
@@ -43,7 +43,7 @@ impl PostgresqlWriter {
 
     /// The run may have been stopped, and cleaning up is part of stopping: this session heeds no cancellation, and waits
     /// for nobody long.
-    async fn connect_to_clean(&self) -> Result<Session> {
+    pub(crate) async fn connect_to_clean(&self) -> Result<Session> {
         let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
         let mut session = self.endpoint.connect(&context).await?;
         session.execute("SET lock_timeout = '5s'").await?;
@@ -214,5 +214,9 @@ impl Writer for PostgresqlWriter {
 
     async fn check(&self) -> Vec<Check> {
         crate::check::check(self).await
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        Some(self)
     }
 }

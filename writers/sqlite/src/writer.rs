@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use weir_core::config::nearest;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, OnEmpty, Parameters, Receipt, Recorded,
-    Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Leases, OnEmpty, Parameters, Receipt,
+    Recorded, Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest,
+    Writer,
 };
 use weir_sql::commits::{self, Records};
 use weir_sql::{TableName, resolve_target_columns};
@@ -21,7 +22,7 @@ use crate::task::SqliteTask;
 /// Writes one table of an SQLite file.
 pub struct SqliteWriter {
     config: SqliteWriterConfig,
-    file: File,
+    pub(crate) file: File,
     /// As the job wrote it.
     pub(crate) table: String,
     creates: bool,
@@ -113,7 +114,7 @@ impl SqliteWriter {
     }
 }
 
-fn state_of(plan: &WritePlan) -> Result<State> {
+pub(crate) fn state_of(plan: &WritePlan) -> Result<State> {
     serde_json::from_value(plan.state.clone())
         .map_err(|error| Error::internal("the plan is not one of the SQLite writer's").because(error))
 }
@@ -264,6 +265,10 @@ impl Writer for SqliteWriter {
             });
         }
         checks
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        Some(self)
     }
 
     fn evolve(&self) -> Option<&dyn Evolve> {

@@ -1,0 +1,303 @@
+//! A target's word that one run of a job is at work there, so that no second one begins on another machine.
+//!
+//! The run of a job takes the lease before it changes anything at the target, renews it while it works, and gives it back
+//! at its end. One that died leaves it to expire; a run of the same [holder](Lease::holder) need not wait for that. It
+//! guards against wasted and confusing work. That no row lands twice in one run is the [record](crate::Recorded)'s
+//! business.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, ErrorKind, Result, ResultExt, WritePlan};
+
+/// Who works for which job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The job.
+    pub job: String,
+    /// The run.
+    pub run_id: String,
+    /// Whoever can be sure that no other run of its own is at work: a state folder, of which a run has the job's lock.
+    pub holder: String,
+    /// The machine, for a person.
+    pub machine: String,
+    /// The process there.
+    pub process: u32,
+    /// For how long it holds, unless it is renewed; in seconds.
+    pub seconds: u64,
+}
+
+/// A lease of somebody else that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The lease.
+    pub lease: Lease,
+    /// How long it still holds.
+    pub left: Duration,
+}
+
+/// The ability to keep leases. They are at the target, and last whatever becomes of the process.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Where the lease for `plan` is kept: all entries of a job with one place share one lease. `None` when there is none
+    /// to be kept.
+    fn place(&self, plan: &WritePlan) -> Option<String>;
+
+    /// Takes the lease, or renews it, unless somebody else's holds. Makes what it takes to keep one. May be called at any
+    /// time between `plan` and the end of the run.
+    async fn take(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Standing>>;
+
+    /// Gives it back; what belongs to somebody else stays.
+    async fn release(&self, plan: &WritePlan, lease: &Lease) -> Result<()>;
+}
+
+impl Lease {
+    /// The job's name in places that take no long ones: up to 40 ASCII letters, digits and hyphens.
+    pub fn key(&self) -> String {
+        let hash = self.job.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, byte| {
+            (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+        });
+        format!("lease-{hash:032x}")
+    }
+}
+
+impl Standing {
+    /// What to tell the user whose run is refused.
+    pub fn refusal(&self) -> Error {
+        let Lease { job, run_id, machine, process, .. } = &self.lease;
+        Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "run {run_id} of this job is at work at the target, on machine {machine} (process {process}): wait for it to \
+                 end, or stop it; if it has died, its lease ends in {} s",
+                self.left.as_secs().max(1)
+            ),
+        )
+        .with("job", job)
+    }
+}
+
+/// Small numbered files that are there or not, for leases at targets that are files. Of several who make the same number
+/// one succeeds.
+#[async_trait]
+pub trait Slots: Send + Sync {
+    /// The numbers that are there, in any order.
+    async fn numbers(&self) -> Result<Vec<u64>>;
+    /// What a file holds; `None` when it is not there.
+    async fn get(&self, number: u64) -> Result<Option<Vec<u8>>>;
+    /// Writes a file, whether it is there or not.
+    async fn put(&self, number: u64, bytes: Vec<u8>) -> Result<()>;
+    /// Writes a new file; `false` when it is there.
+    async fn put_new(&self, number: u64, bytes: Vec<u8>) -> Result<bool>;
+    /// Removes a file, if it is there.
+    async fn remove(&self, number: u64) -> Result<()>;
+}
+
+/// What such a file holds.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    lease: Lease,
+    /// When it ends, in milliseconds since 1970, by the holder's clock.
+    until: u64,
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// [`Leases::take`] in numbered files: the highest number holds, and who takes an expired one over makes the next number.
+///
+/// # Errors
+/// Those of the files.
+pub async fn take(slots: &dyn Slots, lease: &Lease) -> Result<Option<Standing>> {
+    let kept = || Kept { lease: lease.clone(), until: now() + lease.seconds * 1000 };
+    let bytes = || serde_json::to_vec(&kept()).map_err(|e| Error::internal("a lease cannot be written").because(e));
+    for _ in 0..10 {
+        let numbers = slots.numbers().await?;
+        let last = numbers.iter().copied().max().unwrap_or(0);
+        if last > 0 {
+            let Some(found) = slots.get(last).await? else { continue };
+            // One that cannot be read says nothing, and holds nobody up.
+            if let Ok(Kept { lease: other, until }) = serde_json::from_slice(&found) {
+                if other.holder == lease.holder {
+                    slots.put(last, bytes()?).await?;
+                    return Ok(None);
+                }
+                if let Some(left) = until.checked_sub(now()).filter(|left| *left > 0) {
+                    return Ok(Some(Standing { lease: other, left: Duration::from_millis(left) }));
+                }
+            }
+        }
+        if slots.put_new(last + 1, bytes()?).await? {
+            for old in numbers {
+                slots.remove(old).await?;
+            }
+            return Ok(None);
+        }
+    }
+    Err(Error::new(ErrorKind::Conflict, "the lease on the target changes hands all the time").retryable(true))
+}
+
+/// [`Leases::release`] in numbered files.
+///
+/// # Errors
+/// Those of the files.
+pub async fn release(slots: &dyn Slots, lease: &Lease) -> Result<()> {
+    let mut numbers = slots.numbers().await?;
+    numbers.sort_unstable();
+    let Some(last) = numbers.last() else { return Ok(()) };
+    let found = slots.get(*last).await?.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+    if found.is_some_and(|kept| kept.lease.holder == lease.holder) {
+        // The one that holds goes last.
+        for number in numbers {
+            slots.remove(number).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Numbered files of a local folder: `.weir-KEY-1`, `.weir-KEY-2` …
+pub struct FolderSlots {
+    folder: PathBuf,
+    prefix: String,
+}
+
+impl FolderSlots {
+    /// In a folder that is there, for what `key` names.
+    pub fn new(folder: &Path, key: &str) -> Self {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        Self { folder: folder.to_owned(), prefix: format!(".weir-{key}-") }
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.folder.join(format!("{}{number}", self.prefix))
+    }
+
+    /// Writes a file whole, under a name that nobody looks at.
+    fn beside(&self, bytes: &[u8]) -> Result<PathBuf> {
+        let path = self.folder.join(format!("{}{}.new", self.prefix, uuid::Uuid::now_v7().simple()));
+        std::fs::write(&path, bytes).context("file", path.display())?;
+        Ok(path)
+    }
+}
+
+#[async_trait]
+impl Slots for FolderSlots {
+    async fn numbers(&self) -> Result<Vec<u64>> {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.context("folder", self.folder.display())?,
+        };
+        let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.strip_prefix(&self.prefix)?.parse().ok();
+        Ok(entries.flatten().filter_map(number).collect())
+    }
+
+    async fn get(&self, number: u64) -> Result<Option<Vec<u8>>> {
+        let path = self.path(number);
+        match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some).context("file", path.display()),
+        }
+    }
+
+    async fn put(&self, number: u64, bytes: Vec<u8>) -> Result<()> {
+        let (new, path) = (self.beside(&bytes)?, self.path(number));
+        std::fs::rename(&new, &path).context("file", path.display())
+    }
+
+    async fn put_new(&self, number: u64, bytes: Vec<u8>) -> Result<bool> {
+        let (new, path) = (self.beside(&bytes)?, self.path(number));
+        // A second name for it comes about whole, or not at all.
+        let made = std::fs::hard_link(&new, &path);
+        let _ = std::fs::remove_file(&new);
+        match made {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            // A file system without further names.
+            Err(_) => {
+                use std::io::Write;
+                match std::fs::File::create_new(&path) {
+                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+                    made => {
+                        made.and_then(|mut file| file.write_all(&bytes)).map(|()| true).context("file", path.display())
+                    }
+                }
+            }
+        }
+    }
+
+    async fn remove(&self, number: u64) -> Result<()> {
+        let path = self.path(number);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("file", path.display()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(holder: &str, seconds: u64) -> Lease {
+        Lease {
+            job: "nightly".into(),
+            run_id: format!("run-of-{holder}"),
+            holder: holder.into(),
+            machine: format!("machine-of-{holder}"),
+            process: 7,
+            seconds,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_holder_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots = FolderSlots::new(folder.path(), &lease("a", 60).key());
+        let files = || std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(take(&slots, &lease("a", 60)).await.unwrap(), None);
+        // Renewed, and after its process died taken again by its own state folder.
+        assert_eq!(take(&slots, &lease("a", 60)).await.unwrap(), None);
+        let standing = take(&slots, &lease("b", 60)).await.unwrap().unwrap();
+        assert_eq!(standing.lease, lease("a", 60));
+        let refusal = standing.refusal();
+        for word in ["run-of-a", "machine-of-a", "process 7", "ends in"] {
+            assert!(refusal.message().contains(word), "{refusal}");
+        }
+        assert_eq!(refusal.kind(), ErrorKind::Conflict);
+        // Another's cannot be given back.
+        release(&slots, &lease("b", 60)).await.unwrap();
+        assert_eq!(files(), 1);
+        release(&slots, &lease("a", 60)).await.unwrap();
+        assert_eq!(files(), 0);
+        assert_eq!(take(&slots, &lease("b", 60)).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn an_expired_lease_is_taken_over_by_one_of_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots = FolderSlots::new(folder.path(), "k");
+        assert_eq!(take(&slots, &lease("a", 0)).await.unwrap(), None);
+        std::thread::sleep(Duration::from_millis(5));
+        let mut taken = 0;
+        for holder in ["b", "c", "d"] {
+            taken += usize::from(take(&slots, &lease(holder, 60)).await.unwrap().is_none());
+        }
+        assert_eq!(taken, 1);
+        // The first one learns it when it renews.
+        assert_eq!(take(&slots, &lease("a", 60)).await.unwrap().unwrap().lease.holder, "b");
+        std::fs::write(folder.path().join(".weir-k-9"), "{").unwrap();
+        assert_eq!(take(&slots, &lease("e", 60)).await.unwrap(), None);
+    }
+
+    #[test]
+    fn keys_are_short_and_plain() {
+        let long = Lease { job: "/srv/jobs/ä/".repeat(50), ..lease("a", 1) };
+        assert_eq!(long.key().len(), 38);
+        assert!(long.key().chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
+        assert_ne!(long.key(), lease("a", 1).key());
+    }
+}

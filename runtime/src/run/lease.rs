@@ -1,0 +1,248 @@
+//! The leases of a run: one at each place that it writes to, by which a run of the job on another machine is refused.
+//!
+//! They are taken after planning and before anything is changed, renewed while the run works, and given back at its end.
+//! The state folder's lock keeps a second run of the job out on this machine, so whatever else holds a lease under the
+//! folder's name has died.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+use weir_core::{ConnectorContext, Error, ErrorKind, Lease, Result, ResultExt, Standing, WritePlan};
+
+use super::resume::EntryStart;
+use super::{CLEAN_UP, Run};
+use crate::job::UNNAMED;
+
+/// How long a lease outlives its run.
+const SECONDS: u64 = 60;
+
+/// How often it is renewed.
+const RENEWAL: Duration = Duration::from_secs(20);
+
+/// How many are renewed at once, where a job writes to many places.
+const AT_ONCE: usize = 8;
+
+/// The leases that a run has asked for.
+#[derive(Default)]
+pub(super) struct LeaseBook {
+    /// Locked while one is asked for, so that entries of one place wait for each other.
+    places: tokio::sync::Mutex<Vec<Place>>,
+    /// Why the run ended when one on another machine has taken the job over.
+    overtaken: Mutex<Option<Error>>,
+}
+
+/// A place that the run writes to.
+#[derive(Clone)]
+struct Place {
+    plugin: String,
+    place: String,
+    /// The first entry that writes there, and its plan.
+    index: usize,
+    plan: WritePlan,
+    lease: Lease,
+    /// Whose lease holds there, if it is not the run's.
+    refused: Option<Standing>,
+}
+
+impl LeaseBook {
+    pub(super) fn overtaken(&self) -> Option<Error> {
+        self.overtaken.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn taken(&self) -> Vec<Place> {
+        self.places.lock().await.iter().filter(|place| place.refused.is_none()).cloned().collect()
+    }
+}
+
+impl Run {
+    /// An entry that may start, with the lease where it writes.
+    pub(super) async fn start_leased(&self, index: usize, context: &ConnectorContext) -> Result<EntryStart> {
+        let start = self.start_entry(index, context).await?;
+        self.take_lease(index, &start, context).await?;
+        Ok(start)
+    }
+
+    /// Takes the lease at the place that an entry writes to, unless the run has it.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) when a run of the job is at work there.
+    pub(super) async fn take_lease(&self, index: usize, start: &EntryStart, context: &ConnectorContext) -> Result<()> {
+        // A job that nobody can tell from another, and a try of a few rows, keep nobody out, as on this machine.
+        let known = self.job.path.is_some() || self.job.name != UNNAMED;
+        let done = start.left.as_ref().is_some_and(|left| left.committed.is_some());
+        if !known || done || self.options.limit.is_some() {
+            return Ok(());
+        }
+        let planned = &start.planned;
+        let Some(leases) = planned.writer.leases() else { return Ok(()) };
+        let Some(place) = leases.place(&planned.plan) else { return Ok(()) };
+        let plugin = self.job.entries[index].writer.plugin.clone();
+        let mut places = self.leases.places.lock().await;
+        if let Some(known) = places.iter().find(|known| known.plugin == plugin && known.place == place) {
+            let refused = known.refused.as_ref().map(|standing| standing.refusal().with("target", &planned.plan.table));
+            return refused.map_or(Ok(()), Err);
+        }
+        let lease = match places.first() {
+            Some(first) => first.lease.clone(),
+            None => Lease {
+                job: self.job.name.clone(),
+                run_id: self.run_id.clone(),
+                holder: self.holder()?,
+                machine: machine(),
+                process: std::process::id(),
+                seconds: SECONDS,
+            },
+        };
+        let take = || context.until_cancelled(leases.take(&planned.plan, &lease));
+        let refused = self.again(index, &planned.plan, take, "taking the lease on").await;
+        let refused = refused.map_err(|error| error.with("target", &planned.plan.table))?;
+        let result = refused.as_ref().map(|standing| standing.refusal().with("target", &planned.plan.table));
+        places.push(Place { plugin, place, index, plan: planned.plan.clone(), lease, refused });
+        result.map_or(Ok(()), Err)
+    }
+
+    /// Renews the leases until it is stopped. A run that finds that another one has taken one over, while this one was frozen
+    /// or cut off, ends.
+    pub(super) async fn renew_leases(&self) {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            let renewing = self.leases.taken().await.into_iter().map(|place| async move {
+                let renewed = tokio::time::timeout(RENEWAL, self.renew_one(&place)).await;
+                (place.plan.table, renewed)
+            });
+            let renewed: Vec<_> = futures::stream::iter(renewing).buffer_unordered(AT_ONCE).collect().await;
+            for (table, renewed) in renewed {
+                match renewed {
+                    Ok(Ok(None)) => {}
+                    Ok(Ok(Some(standing))) => {
+                        let error = lost(&standing).with("target", table);
+                        *self.leases.overtaken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        self.cancel.cancel();
+                        return;
+                    }
+                    // Whoever cannot be reached can give the lease to nobody else.
+                    Ok(Err(error)) => tracing::debug!(%error, table, "a lease was not renewed"),
+                    Err(_) => tracing::debug!(table, "a lease was not renewed in time"),
+                }
+            }
+        }
+    }
+
+    async fn renew_one(&self, place: &Place) -> Result<Option<Standing>> {
+        let (writer, _stop) = self.apart(place.index)?;
+        match writer.leases() {
+            Some(leases) => leases.take(&place.plan, &place.lease).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Gives the leases back. What fails leaves one that ends by itself.
+    pub(super) async fn give_leases_back(&self) {
+        let taken = self.leases.taken().await;
+        let giving = taken.iter().map(|place| async move {
+            let (writer, _stop) = self.apart(place.index)?;
+            match writer.leases() {
+                Some(leases) => leases.release(&place.plan, &place.lease).await,
+                None => Ok(()),
+            }
+        });
+        // Who stops a run does not wait for a courtesy.
+        let patience = if self.options.cancel.is_cancelled() { CLEAN_UP / 4 } else { CLEAN_UP };
+        match tokio::time::timeout(patience, futures::future::join_all(giving)).await {
+            Ok(given) => {
+                for error in given.into_iter().filter_map(Result::err) {
+                    tracing::debug!(%error, "a lease was not given back");
+                }
+            }
+            Err(_) => tracing::debug!("the leases were not given back in time"),
+        }
+    }
+
+    /// A writer of an entry with a token of its own, which stops it when it is dropped: the run's may have been told to
+    /// stop.
+    fn apart(&self, index: usize) -> Result<(Arc<dyn weir_core::Writer>, tokio_util::sync::DropGuard)> {
+        let stop = CancellationToken::new();
+        let mut context = crate::plan::context(&self.job, &self.options, tokio::runtime::Handle::current());
+        context.cancel = stop.clone();
+        let endpoint = &self.job.entries[index].writer;
+        context.form = endpoint.form;
+        Ok((endpoint.open_writer(&context)?, stop.drop_guard()))
+    }
+
+    /// The state folder's own name; a run without one can never be sure to be the only one.
+    fn holder(&self) -> Result<String> {
+        match &self.options.state_dir {
+            Some(folder) if self.ledger.is_some() => name_of(folder),
+            _ => Ok(uuid::Uuid::now_v7().simple().to_string()),
+        }
+    }
+}
+
+/// The name of a state folder, which it is given once.
+fn name_of(folder: &Path) -> Result<String> {
+    use std::io::Write;
+    let path = folder.join("id");
+    for _ in 0..3 {
+        match std::fs::read_to_string(&path) {
+            Ok(name) if name.len() == 32 && name.chars().all(|c| c.is_ascii_hexdigit()) => return Ok(name),
+            Ok(_) => std::fs::remove_file(&path).context("file", path.display())?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).context("file", path.display()),
+        }
+        let name = uuid::Uuid::now_v7().simple().to_string();
+        let draft = folder.join(format!("id.{name}"));
+        let written = std::fs::File::create(&draft).and_then(|mut file| {
+            file.write_all(name.as_bytes())?;
+            file.sync_all()
+        });
+        // Of two that name it at once the first one's name stands.
+        let linked = written.and_then(|()| std::fs::hard_link(&draft, &path));
+        let linked = match linked {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            // A file system without further names.
+            Err(_) => std::fs::rename(&draft, &path),
+            Ok(()) => Ok(()),
+        };
+        let _ = std::fs::remove_file(&draft);
+        linked.context("file", path.display())?;
+    }
+    Err(Error::internal("the state folder cannot be named").with("folder", folder.display()))
+}
+
+fn lost(standing: &Standing) -> Error {
+    let Lease { run_id, machine, .. } = &standing.lease;
+    Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "run {run_id} on machine {machine} has taken the job over, for this run was not seen for more than {SECONDS} s: \
+             this one has stopped"
+        ),
+    )
+}
+
+/// The machine's name, as far as it has one.
+fn machine() -> String {
+    let file = |path| std::fs::read_to_string(path).ok();
+    let name = file("/proc/sys/kernel/hostname").or_else(|| file("/etc/hostname"));
+    let name = name.or_else(|| std::env::var("HOSTNAME").or_else(|_| std::env::var("COMPUTERNAME")).ok());
+    name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).unwrap_or_else(|| "without a name".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_folder_keeps_its_name() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let name = name_of(one.path()).unwrap();
+        assert_eq!(name_of(one.path()).unwrap(), name);
+        assert_ne!(name_of(other.path()).unwrap(), name);
+        std::fs::write(one.path().join("id"), "torn").unwrap();
+        assert_ne!(name_of(one.path()).unwrap(), name);
+        assert_eq!(std::fs::read_dir(one.path()).unwrap().count(), 1);
+    }
+}

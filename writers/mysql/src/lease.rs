@@ -1,0 +1,56 @@
+//! The lease of the job's run, beside the records of its splits.
+
+use async_trait::async_trait;
+use weir_core::{ErrorKind, Lease, Leases, Result, ResultExt, Standing, WritePlan};
+use weir_mysql::{Options, QUOTING, escape};
+use weir_sql::{Commits, LeaseRow};
+
+use crate::ledger;
+use crate::state::State;
+use crate::writer::MySqlWriter;
+
+/// How old a lease is.
+const AGE: &str = "CAST(UNIX_TIMESTAMP() AS SIGNED) - CAST(UNIX_TIMESTAMP(committed_at) AS SIGNED)";
+
+fn row<'a>(commits: &'a Commits, lease: &'a Lease) -> LeaseRow<'a> {
+    LeaseRow { commits, lease, quoting: QUOTING, literal: escape, age: AGE }
+}
+
+#[async_trait]
+impl Leases for MySqlWriter {
+    fn place(&self, plan: &WritePlan) -> Option<String> {
+        let commits = State::of(plan).ok()?.commits?;
+        Some(format!("{} {}", self.options.first().map(Options::place)?, commits.table))
+    }
+
+    async fn take(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Standing>> {
+        let Some(commits) = State::of(plan)?.commits else { return Ok(None) };
+        let mut session = self.connect().await?;
+        ledger::create(&mut session, &commits).await?;
+        let row = row(&commits, lease);
+        let (columns, values) = row.row()?;
+        // One statement, which a lost connection cannot leave half done. It locks what it finds, so that of two that come
+        // at once one is a deadlock's victim, and is tried again.
+        session.run("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE").await?;
+        let sql = format!(
+            "REPLACE INTO {} ({columns}) SELECT {values} FROM ({}) AS others WHERE others.n = 0",
+            row.table(),
+            row.others()
+        );
+        session.run(&sql).await.context("table", &commits.table)?;
+        let found = session.row::<(String, i64)>(&row.select()).await?;
+        session.close().await;
+        row.standing(found)
+    }
+
+    async fn release(&self, plan: &WritePlan, lease: &Lease) -> Result<()> {
+        let Some(commits) = State::of(plan)?.commits else { return Ok(()) };
+        let mut session = self.connect().await?;
+        let released = session.run(&row(&commits, lease).release()).await;
+        session.close().await;
+        match released {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The lease of the job's run, beside the records of its splits.
+
+use async_trait::async_trait;
+use sqlx::Row;
+use weir_core::{Lease, Leases, Result, ResultExt, Standing, WritePlan};
+use weir_postgresql::error::map;
+use weir_postgresql::literal;
+use weir_sql::{Commits, LeaseRow};
+
+use crate::plan::{Q, State};
+use crate::record;
+use crate::writer::PostgresqlWriter;
+
+/// How old a lease is.
+const AGE: &str = "ceil(extract(epoch FROM clock_timestamp() - committed_at))::int8";
+
+fn row<'a>(commits: &'a Commits, lease: &'a Lease) -> LeaseRow<'a> {
+    LeaseRow { commits, lease, quoting: Q, literal, age: AGE }
+}
+
+#[async_trait]
+impl Leases for PostgresqlWriter {
+    fn place(&self, plan: &WritePlan) -> Option<String> {
+        let commits = State::of(plan).ok()?.records?;
+        Some(format!("{} {}", self.endpoint.place(), commits.table))
+    }
+
+    async fn take(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Standing>> {
+        let Some(commits) = State::of(plan)?.records else { return Ok(None) };
+        let mut session = self.connect().await?;
+        record::create(&mut session, &commits).await?;
+        let row = row(&commits, lease);
+        let (columns, values) = row.row()?;
+        // In one message, which is one transaction: a connection that is lost leaves no lock behind. Of two that come at
+        // once the second one's row is one too many, and it finds the first one's.
+        let sql = format!(
+            "{}; INSERT INTO {} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING",
+            row.delete(),
+            row.table()
+        );
+        session.execute(&sql).await.context("table", &commits.table)?;
+        let found = session.rows(&row.select()).await?;
+        session.close().await;
+        let found = match found.first() {
+            Some(row) => Some((row.try_get(0).map_err(map)?, row.try_get(1).map_err(map)?)),
+            None => None,
+        };
+        row.standing(found)
+    }
+
+    async fn release(&self, plan: &WritePlan, lease: &Lease) -> Result<()> {
+        let Some(commits) = State::of(plan)?.records else { return Ok(()) };
+        let mut session = self.connect_to_clean().await?;
+        if record::exists(&mut session, &commits.table).await? {
+            session.execute(&row(&commits, lease).release()).await?;
+        }
+        session.close().await;
+        Ok(())
+    }
+}
