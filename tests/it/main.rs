@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cli")]
 mod bad_input;
+mod database;
 mod datax;
 mod docs;
 mod engine;

@@ -12,8 +12,9 @@ use weir_core::{
 };
 use weir_postgresql::copy::Decoder;
 use weir_postgresql::error::map;
+use weir_postgresql::snapshot::Locked;
 use weir_postgresql::{Endpoint, Session};
-use weir_sql::{Source, Sources, columns::is_all, labels, statements};
+use weir_sql::{Object, Quoting, Source, Sources, TableName, columns::is_all, labels, statements};
 
 use crate::config::PostgresqlReaderConfig;
 use crate::shards::unify;
@@ -87,6 +88,12 @@ impl PostgresqlReader {
             let mut sessions: Vec<Option<Session>> = self.endpoints.iter().map(|_| None).collect();
             let mut all: Vec<Described> = Vec::with_capacity(self.sources.len());
             for (index, located) in self.sources.iter().enumerate() {
+                if let Object::Table(name) = &located.source.object
+                    && let Ok(name) = TableName::parse(name, Quoting::DOUBLE)
+                    && let Some(error) = Locked::refusal(&self.context.shared, &self.endpoints[located.endpoint], &name)
+                {
+                    return Err(error);
+                }
                 let slot = &mut sessions[located.endpoint];
                 let session = match slot {
                     Some(session) => session,

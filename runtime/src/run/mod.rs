@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures::{FutureExt, StreamExt};
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectorContext, Error, ErrorKind, Result, WriteMode};
@@ -34,7 +34,7 @@ use crate::database::config::PublishConfig;
 use crate::dirty::DirtyRows;
 use crate::entry::{PlannedEntry, open_all};
 use crate::job::Job;
-use crate::ledger::{Ledger, RunStatus};
+use crate::ledger::{EntryRecord, Ledger, RunStatus};
 use crate::limit::Limiter;
 use crate::observer::Event;
 use crate::options::{Quarantine, RunOptions};
@@ -143,6 +143,7 @@ async fn whole(
         stops: job.entries.iter().filter(|entry| entry.table.is_some()).map(|_| cancel.child_token()).collect(),
         begins_together: !publishing
             && job.database.as_ref().is_some_and(|database| database.config.publish == PublishConfig::All),
+        records: OnceCell::new(),
         progress: Progress::default(),
         warnings: Mutex::new(beginning.warnings),
         ledger: beginning.ledger,
@@ -194,6 +195,8 @@ struct Run {
     stops: Vec<CancellationToken>,
     /// Whether no table may stay as an earlier process has left it, because all are published together.
     begins_together: bool,
+    /// What an earlier process has decided about the entries.
+    records: OnceCell<Vec<EntryRecord>>,
     progress: Progress,
     warnings: Mutex<Vec<String>>,
     ledger: Option<Ledger>,

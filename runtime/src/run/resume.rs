@@ -31,8 +31,8 @@ impl Run {
     /// Plans an entry, or takes up what an earlier process has left of it.
     pub(super) async fn start_entry(&self, index: usize, context: &ConnectorContext) -> Result<EntryStart> {
         if let Some(ledger) = self.ledger.as_ref().filter(|_| self.continued) {
-            let records = ledger.entries(&self.run_id).await?;
-            if let Some(record) = records.into_iter().find(|record| record.entry as usize == index) {
+            let records = self.records.get_or_try_init(|| ledger.entries(&self.run_id)).await?;
+            if let Some(record) = records.iter().find(|record| record.entry as usize == index).cloned() {
                 let splits = ledger.splits(&self.run_id, record.entry).await?;
                 if let Some(start) = self.take_up(index, record, splits, context).await? {
                     return Ok(start);

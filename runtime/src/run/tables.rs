@@ -41,6 +41,11 @@ pub(super) async fn tables_of_run(
     if let Some(ledger) = began.ledger.as_ref().filter(|_| began.continued)
         && let Some(frozen) = ledger.expansion(&began.run_id).await?
     {
+        if options.only != Only::All {
+            let text =
+                format!("run {} has its tables already: go on with all of them, or begin another run", began.run_id);
+            return Err(Error::config(text));
+        }
         return Ok(frozen);
     }
     let only = match &options.only {

@@ -36,14 +36,21 @@ fn name(endpoint: &Endpoint) -> String {
 }
 
 impl Locked {
+    /// What to say of a table that somebody else keeps locked: without this, its reader would wait for that lock too.
+    pub fn refusal(shared: &Shared, endpoint: &Endpoint, table: &TableName) -> Option<Error> {
+        let locked = shared.find::<Self>(&name(endpoint))?;
+        let reason = locked.refused.get(table)?.clone();
+        Some(Error::new(ErrorKind::Conflict, reason).with("table", table))
+    }
+
     /// The snapshot of a whole-database job, where it holds all of these tables; then nobody needs locks of his own.
     ///
     /// # Errors
     /// One of the tables is locked by somebody else.
     pub async fn token(shared: &Shared, endpoint: &Endpoint, tables: &[&TableName]) -> Result<Option<String>> {
         let Some(locked) = shared.find::<Self>(&name(endpoint)) else { return Ok(None) };
-        if let Some((table, reason)) = tables.iter().find_map(|table| locked.refused.get_key_value(*table)) {
-            return Err(Error::new(ErrorKind::Conflict, reason.clone()).with("table", table));
+        if let Some(error) = tables.iter().find_map(|table| Self::refusal(shared, endpoint, table)) {
+            return Err(error);
         }
         if !tables.iter().all(|table| locked.tables.contains(*table)) {
             return Ok(None);

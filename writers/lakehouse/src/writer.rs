@@ -182,7 +182,8 @@ impl Writer for LakehouseWriter {
             commits_per_split: false,
             records_splits: true,
             keys,
-            warnings: creates.then(|| self.creation_warning()).into_iter().collect(),
+            // A whole-database job means to create its tables.
+            warnings: (creates && request.described.is_none()).then(|| self.creation_warning()).into_iter().collect(),
             state: serde_json::to_value(state)
                 .map_err(|e| Error::internal("the plan cannot be written down").because(e))?,
         })

@@ -57,7 +57,8 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
             ));
         }
     };
-    if layout.create.is_some() {
+    // A whole-database job means to create its tables.
+    if layout.create.is_some() && request.described.is_none() {
         let near = facts.nearest.as_ref().map(|n| format!("; the nearest existing table is `{n}`")).unwrap_or_default();
         let warning = format!("table `{}` does not exist and is created{near}", facts.name);
         warnings.push(warning);

@@ -108,9 +108,12 @@ pub(crate) async fn plan(
                 warnings.extend(created.warning);
                 types.push(created.pg);
             }
-            let near = catalog::nearest_table(session, wanted).await?;
-            let near = near.map_or_else(String::new, |n| format!("; the nearest existing table is `{n}`"));
-            warnings.push(format!("table `{wanted}` does not exist and will be created{near}"));
+            // A whole-database job means to create its tables.
+            if request.described.is_none() {
+                let near = catalog::nearest_table(session, wanted).await?;
+                let near = near.map_or_else(String::new, |n| format!("; the nearest existing table is `{n}`"));
+                warnings.push(format!("table `{wanted}` does not exist and will be created{near}"));
+            }
             create = Some(creation(&table, request, &types, config.key.as_slice(), mode)?);
             texts = comments(&table, &request.columns, request.described.as_ref());
             identities = always_numbered(request, &types, config.key.as_slice(), mode);

@@ -140,7 +140,8 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
         create_table(name, &new, &keys, QUOTING, "")
     };
     let create_target = target.table.is_none().then(|| create(&target.name));
-    if create_target.is_some() {
+    // A whole-database job means to create its tables.
+    if create_target.is_some() && request.described.is_none() {
         let near = target.nearest.as_ref().map_or_else(String::new, |near| format!("; the nearest one is `{near}`"));
         warnings.push(format!("there is no table `{}` yet: it will be created{near}", target.name));
     }

@@ -1,0 +1,198 @@
+//! One table that fails is one table that failed.
+
+use std::time::Duration;
+
+use serde_json::json;
+use weir::{Only, RunOptions, Status, TableStops};
+use weir_core::ErrorKind;
+use weir_plugins_test::servers::{self, Database};
+
+use super::{database_job, rows, run, table};
+
+/// Four tables of some rows.
+async fn source(name: &str) -> Database {
+    let source = servers::postgresql().await.fresh_database(name).await;
+    for table in ["a", "b", "c", "d"] {
+        source.execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, v text); INSERT INTO {table} SELECT g, 'v' || g FROM generate_series(1, 200) g")).await;
+    }
+    source
+}
+
+fn ends(source: &Database, target: &Database) -> serde_json::Value {
+    database_job(("postgresql", json!({"url": source.url()})), ("postgresql", json!({"url": target.url()})), json!({}))
+}
+
+#[tokio::test]
+async fn a_table_that_is_denied_or_dirty_stays_alone_and_runs_again_alone() {
+    let source = source("ill").await;
+    let target = servers::postgresql().await.fresh_database("illtoo").await;
+    let user = format!("reader_{}", std::process::id());
+    source
+        .execute(&format!(
+            "DROP ROLE IF EXISTS {user}; CREATE ROLE {user} LOGIN PASSWORD 'x'; GRANT CONNECT ON DATABASE \"{0}\" TO {user}; \
+             GRANT USAGE ON SCHEMA public TO {user}; GRANT SELECT ON a, b, d TO {user}",
+            source.name()
+        ))
+        .await;
+    // What d holds does not fit the target's d.
+    target.execute("CREATE TABLE d (id int PRIMARY KEY, v text CHECK (v <> 'v7' AND v <> 'v9'))").await;
+    let mut job = ends(&source, &target);
+    job["name"] = "ill".into();
+    job["source"]["parameter"]["url"] = source.url_with(&user, "x").into();
+    job["setting"] = json!({"errorLimit": {"record": 1}});
+    let state = tempfile::tempdir().unwrap();
+    let options = || RunOptions { state_dir: Some(state.path().to_owned()), ..RunOptions::default() };
+    let first = run(&job, options()).await;
+    assert_eq!((first.status, first.exit_code()), (Status::PartiallyFailed, 1), "{:#?}", first.tables);
+    for name in ["public.a", "public.b"] {
+        assert_eq!((table(&first, name).status, table(&first, name).rows_written), (Status::Succeeded, 200));
+    }
+    let kind = |name: &str| table(&first, name).error.as_ref().unwrap().kind;
+    assert_eq!((kind("public.c"), kind("public.d")), (ErrorKind::Denied, ErrorKind::DirtyLimit));
+    assert_eq!(table(&first, "public.d").rows_written, 0);
+    assert!(
+        first.error.as_ref().unwrap().message.contains(&format!("--failed-of {}", first.run_id)),
+        "{:?}",
+        first.error
+    );
+
+    // Mended, only the two run again.
+    source.execute(&format!("GRANT SELECT ON c TO {user}; UPDATE d SET v = 'fine' WHERE id = 9")).await;
+    target.execute("INSERT INTO a VALUES (1000, 'must stay')").await;
+    let again = run(&job, RunOptions { only: Only::FailedOf(first.run_id.clone()), ..options() }).await;
+    let names: Vec<_> = again.tables.iter().filter_map(|t| t.name.clone()).collect();
+    assert_eq!(names, ["public.c", "public.d"]);
+    assert_eq!(again.status, Status::Succeeded, "{:#?}", again.tables);
+    assert_eq!(table(&again, "public.d").rows_dirty, 1);
+    assert_eq!(target.value("SELECT count(*) FROM a").await, "201");
+    assert_eq!(rows(&source, "c").await, rows(&target, "c").await);
+    let nothing = run(&job, RunOptions { only: Only::FailedOf(again.run_id), ..options() }).await;
+    assert!(nothing.error.unwrap().message.contains("ended well"));
+}
+
+/// Somebody keeps a table locked for as long as the guard lives.
+async fn lock(database: &Database, table: &str) -> tokio::task::JoinHandle<()> {
+    let (database, table) = (database.clone(), table.to_owned());
+    let holder = tokio::spawn({
+        let database = database.clone();
+        async move {
+            let sql = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60); COMMIT");
+            let _ = database.try_execute(&sql).await;
+        }
+    });
+    for _ in 0..100 {
+        let held = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation IS NOT NULL \
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        if database.value(held).await != "0" {
+            return holder;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the lock was never held");
+}
+
+#[tokio::test]
+async fn tables_that_are_locked_at_either_end_stay_alone() {
+    let source = source("locked").await;
+    let target = servers::postgresql().await.fresh_database("lockedtoo").await;
+    target.execute("CREATE TABLE a (id int PRIMARY KEY, v text)").await;
+    let holders = [lock(&target, "a").await, lock(&source, "b").await];
+    let mut job = ends(&source, &target);
+    job["target"]["parameter"]["session"] = json!(["SET lock_timeout = '1s'"]);
+    job["setting"] = json!({"retry": {"times": 0}});
+    let report = run(&job, RunOptions::default()).await;
+    holders.iter().for_each(|holder| holder.abort());
+    assert_eq!(report.status, Status::PartiallyFailed, "{:#?}", report.error);
+    for name in ["public.a", "public.b"] {
+        let error = table(&report, name).error.as_ref().unwrap();
+        assert!(error.message.contains("lock"), "{name}: {error:?}");
+    }
+    for name in ["c", "d"] {
+        assert_eq!(table(&report, &format!("public.{name}")).status, Status::Succeeded);
+        assert_eq!(rows(&source, name).await, rows(&target, name).await);
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_dropped_before_a_resume_stays_alone() {
+    let source = source("dropped").await;
+    let target = servers::postgresql().await.fresh_database("droppedtoo").await;
+    // At this rate it is not moved before the run is stopped.
+    source.execute("INSERT INTO c SELECT g, 'more' FROM generate_series(1000, 9000) g").await;
+    let mut job = ends(&source, &target);
+    job["name"] = "dropped".into();
+    job["setting"] = json!({"speed": {"record": 300}});
+    let state = tempfile::tempdir().unwrap();
+    let options = || RunOptions { state_dir: Some(state.path().to_owned()), ..RunOptions::default() };
+    let stop = tokio_util::sync::CancellationToken::new();
+    let stopping = {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(800)).await;
+            stop.cancel()
+        })
+    };
+    let first = run(&job, RunOptions { cancel: stop, ..options() }).await;
+    stopping.await.unwrap();
+    assert_eq!(first.status, Status::Stopped);
+    source.execute("DROP TABLE c; CREATE TABLE late (id int)").await;
+    job["setting"] = json!({});
+    let second = run(&job, RunOptions { start: weir::Start::Resume, ..options() }).await;
+    assert_eq!(second.run_id, first.run_id, "{:?}", second.error);
+    assert_eq!((second.status, second.tables.len()), (Status::PartiallyFailed, 4), "{:#?}", second.tables);
+    assert_eq!(table(&second, "public.c").error.as_ref().unwrap().kind, ErrorKind::NotFound);
+    for name in ["a", "b", "d"] {
+        assert_eq!(rows(&source, name).await, rows(&target, name).await);
+    }
+}
+
+#[tokio::test]
+async fn one_table_is_stopped_and_the_others_go_on() {
+    let source = source("stop").await;
+    let target = servers::postgresql().await.fresh_database("stopped").await;
+    source.execute("INSERT INTO d SELECT g, repeat('x', 100) FROM generate_series(1000, 20000) g").await;
+    let mut job = ends(&source, &target);
+    job["setting"] = json!({"speed": {"record": 9000}});
+    let tables = TableStops::default();
+    let options = RunOptions { tables: tables.clone(), ..RunOptions::default() };
+    let stopping = tokio::spawn(async move {
+        for _ in 0..200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if tables.tables().contains(&"public.d".to_owned()) {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                return tables.stop("public.d");
+            }
+        }
+        false
+    });
+    let report = run(&job, options).await;
+    assert!(stopping.await.unwrap());
+    assert_eq!(table(&report, "public.d").status, Status::Stopped, "{:#?}", report.tables);
+    assert_eq!(report.status, Status::PartiallyFailed);
+    for name in ["a", "b", "c"] {
+        assert_eq!(rows(&source, name).await, rows(&target, name).await);
+    }
+    assert_eq!(
+        target.value("SELECT count(*) FROM pg_class WHERE relname = 'd' OR relname LIKE 'weir\\_0%'").await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn published_together_or_not_at_all() {
+    let source = source("all").await;
+    let target = servers::postgresql().await.fresh_database("alltoo").await;
+    target.execute("CREATE TABLE d (id int PRIMARY KEY, v text CHECK (v <> 'v7'))").await;
+    let mut job = ends(&source, &target);
+    job["publish"] = "all".into();
+    let report = run(&job, RunOptions::default()).await;
+    assert_eq!((report.status, report.rows_written), (Status::Failed, 0), "{:#?}", report.tables);
+    assert!(table(&report, "public.a").error.as_ref().unwrap().message.contains("publish is `all`"));
+    assert_eq!(target.value("SELECT count(*) FROM pg_class WHERE relname IN ('a', 'b', 'c')").await, "0");
+    target.execute("ALTER TABLE d DROP CONSTRAINT d_v_check").await;
+    let report = run(&job, RunOptions::default()).await;
+    assert_eq!((report.status, report.rows_written), (Status::Succeeded, 800), "{:#?}", report.tables);
+    for name in ["a", "b", "c", "d"] {
+        assert_eq!(rows(&source, name).await, rows(&target, name).await);
+    }
+}

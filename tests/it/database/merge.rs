@@ -1,0 +1,165 @@
+//! Shards that become one table.
+
+use serde_json::{Value, json};
+use weir::{ErrorReport, RunOptions, Status};
+use weir_plugins_test::servers::{self, Database};
+
+use super::{database_job, run, run_ok, table};
+
+/// `shop_0..shop_3`, each with `orders_00..orders_15` of ten rows whose keys differ everywhere.
+async fn shards() -> (Vec<Database>, String) {
+    let server = servers::mariadb().await;
+    let mut shops = Vec::new();
+    for shop in 0..4u32 {
+        let database = server.fresh_database(&format!("shop_{shop}")).await;
+        let mut sql = String::new();
+        for part in 0..16u32 {
+            let table = format!("orders_{part:02}");
+            sql += &format!("CREATE TABLE {table} (id bigint PRIMARY KEY, shop int, v varchar(30)) ENGINE=InnoDB;\n");
+            let row = |n: u32| format!("({}, {shop}, 'v{n} of {part}')", (shop * 16 + part) * 10 + n);
+            sql += &format!("INSERT INTO {table} VALUES {};\n", (0..10).map(row).collect::<Vec<_>>().join(", "));
+        }
+        database.execute(&(sql + "CREATE TABLE other (id int PRIMARY KEY)")).await;
+        shops.push(database);
+    }
+    let pattern = format!("/weir_shop_[0-9]_{}_[0-9]+/./orders_[0-9]+/", std::process::id());
+    (shops, pattern)
+}
+
+async fn everything(shops: &[Database]) -> Vec<Vec<Option<String>>> {
+    let mut all = Vec::new();
+    for shop in shops {
+        for part in 0..16 {
+            all.extend(shop.query(&format!("SELECT id, shop, v FROM orders_{part:02}")).await);
+        }
+    }
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn shards_are_upserted_into_one_table_twice_without_doubles() {
+    let (shops, pattern) = shards().await;
+    let target = servers::postgresql().await.fresh_database("merged").await;
+    let more = json!({
+        "objects": {"merge": [{"into": "orders", "from": [pattern]}]},
+        "naming": {"schema": "{TARGET_SCHEMA}"},
+        "write": {"keyed": "upsert"},
+    });
+    let job =
+        database_job(("mysql", json!({"url": shops[0].url()})), ("postgresql", json!({"url": target.url()})), more);
+    for run in 0..2 {
+        let report = run_ok(&job).await;
+        assert_eq!((report.tables.len(), report.rows_read), (64, 640 + run), "run {run}");
+        let mut found = target.query("SELECT id, shop, v FROM orders").await;
+        found.sort();
+        assert_eq!(found, everything(&shops).await, "run {run}");
+        // Before the second run a row changes, one goes and one comes.
+        if run == 0 {
+            shops[2]
+                .execute(
+                    "UPDATE orders_07 SET v = 'changed' WHERE id = 391; INSERT INTO orders_07 VALUES (10000, 2, 'new')",
+                )
+                .await;
+        }
+    }
+    assert_eq!(target.value("SELECT count(*) FROM orders").await, "641");
+    assert_eq!(target.value("SELECT v FROM orders WHERE id = 391").await, "changed");
+    // Nothing but the merge was asked for.
+    assert_eq!(target.value("SELECT count(*) FROM pg_class WHERE relname = 'other'").await, "0");
+}
+
+#[tokio::test]
+async fn origin_columns_tell_equal_keys_apart() {
+    let server = servers::mariadb().await;
+    let (a, b) = (server.fresh_database("left").await, server.fresh_database("right").await);
+    for (database, v) in [(&a, "a"), (&b, "b")] {
+        database
+            .execute(&format!(
+                "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, '{v}'), (2, '{v}{v}')"
+            ))
+            .await;
+    }
+    let target = servers::postgresql().await.fresh_database("origin").await;
+    let merge = |origin: bool| {
+        json!({
+            "objects": {"merge": [{"into": "public.t", "from": [format!("{}.t", a.name()), format!("{}.t", b.name())], "origin": origin}]},
+            "write": {"keyed": "upsert"},
+        })
+    };
+    let ends = |more: Value| {
+        database_job(("mysql", json!({"url": a.url()})), ("postgresql", json!({"url": target.url()})), more)
+    };
+    for _ in 0..2 {
+        run_ok(&ends(merge(true))).await;
+        let found =
+            target.query("SELECT id, v, source_database, source_table FROM t ORDER BY source_database, id").await;
+        let texts: Vec<String> =
+            found.iter().map(|row| row.iter().flatten().cloned().collect::<Vec<_>>().join(" ")).collect();
+        let row = |id: i32, v: &str, database: &Database| format!("{id} {v} {} t", database.name());
+        assert_eq!(texts, [row(1, "a", &a), row(2, "aa", &a), row(1, "b", &b), row(2, "bb", &b)]);
+    }
+    // Without them the clash is found, and nothing is lost by it.
+    target.execute("DROP TABLE t").await;
+    let report = run(&ends(merge(false)), RunOptions::default()).await;
+    assert_eq!(report.status, Status::Failed);
+    let error: &ErrorReport = table(&report, "public.t").error.as_ref().unwrap();
+    assert!(error.message.contains("key"), "{error:?}");
+    let overwrite = json!({"objects": merge(false)["objects"], "write": {"keyed": "overwrite"}});
+    let report = run(&ends(overwrite), RunOptions::default()).await;
+    assert_eq!(report.status, Status::Failed, "{:#?}", report.tables);
+    assert_eq!(report.rows_written, 0);
+}
+
+#[tokio::test]
+async fn shards_on_two_servers_are_one_table() {
+    let (maria, mysql) =
+        (servers::mariadb().await.fresh_database("one").await, servers::mysql().await.fresh_database("two").await);
+    for (database, first) in [(&maria, 1), (&mysql, 100)] {
+        database
+            .execute(&format!(
+                "CREATE TABLE t (id int PRIMARY KEY, v varchar(9)); INSERT INTO t VALUES ({first}, 'x'), ({}, 'y')",
+                first + 1
+            ))
+            .await;
+    }
+    let target = servers::postgresql().await.fresh_database("both").await;
+    let mut job = database_job(
+        ("mysql", json!({})),
+        ("postgresql", json!({"url": target.url()})),
+        json!({"objects": {"merge": [{"into": "public.t", "from": ["*.t"], "origin": true}]}}),
+    );
+    job["source"] = json!([
+        {"name": "mysql", "parameter": {"url": maria.url()}},
+        {"name": "mysql", "parameter": {"url": mysql.url()}},
+    ]);
+    // Of all databases of the servers only these two.
+    job["objects"]["merge"][0]["from"] = json!([format!("{}.t", maria.name()), format!("{}.t", mysql.name())]);
+    run_ok(&job).await;
+    let found = target.query("SELECT id, source_datasource FROM t ORDER BY id").await;
+    let texts: Vec<String> =
+        found.iter().map(|row| row.iter().flatten().cloned().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(texts, ["1 mysql", "2 mysql", "100 mysql2", "101 mysql2"]);
+}
+
+#[tokio::test]
+async fn tables_that_are_not_alike_are_not_merged_and_the_differences_are_listed() {
+    let source = servers::postgresql().await.fresh_database("unlike").await;
+    source
+        .execute(
+            "CREATE TABLE t_1 (id int PRIMARY KEY, v text); CREATE TABLE t_2 (id bigint PRIMARY KEY, w text); \
+             CREATE TABLE fine (id int PRIMARY KEY); INSERT INTO fine VALUES (1)",
+        )
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let more = json!({"objects": {"include": ["fine"], "merge": [{"into": "t", "from": ["/t_[0-9]/"]}]}});
+    let job =
+        database_job(("postgresql", json!({"url": source.url()})), ("files", json!({"path": folder.path()})), more);
+    let report = run(&job, RunOptions::default()).await;
+    assert_eq!((report.status, report.exit_code()), (Status::PartiallyFailed, 1));
+    assert_eq!(table(&report, "public.fine").status, Status::Succeeded);
+    let error = table(&report, "public.t").error.as_ref().unwrap();
+    for part in ["t_2 has `id` as bigint instead of integer", "no column `v`", "column `w` more"] {
+        assert!(error.message.contains(part), "{}", error.message);
+    }
+}

@@ -1,0 +1,203 @@
+//! Mirrors: every table of a database, by itself.
+
+use serde_json::json;
+use weir::{LoadOptions, RunOptions, job};
+use weir_plugins_test::servers;
+
+use super::{database_job, rows, run_ok, table};
+use crate::orders;
+use crate::support::{job_of, load};
+
+/// Two schemas, tables with and without key, an empty one, awkward names.
+async fn shop(source: &servers::Database) {
+    orders::create(source, "orders").await;
+    orders::fill(source, "orders", 1, 3_000, 0).await;
+    source
+        .execute(
+            "CREATE SCHEMA sales; \
+             CREATE TABLE sales.items (order_id bigint, line int, what text NOT NULL, price numeric(10,2), \
+               PRIMARY KEY (order_id, line)); \
+             INSERT INTO sales.items SELECT g / 3, g % 3, 'item ' || g, g * 0.01 FROM generate_series(0, 4999) g; \
+             CREATE TABLE sales.\"Odd Näme\" (\"Größe\" int PRIMARY KEY, \"a b\" text); \
+             INSERT INTO sales.\"Odd Näme\" VALUES (1, 'x'), (2, NULL); \
+             CREATE TABLE log (at timestamp, line text); \
+             INSERT INTO log SELECT timestamp '2024-01-01' + g * interval '1 hour', 'line ' || g % 7 FROM generate_series(1, 500) g; \
+             CREATE TABLE empty_one (id int PRIMARY KEY, v text); \
+             CREATE VIEW v_orders AS SELECT id FROM orders",
+        )
+        .await;
+}
+
+const TABLES: [&str; 5] = ["public.orders", "sales.items", "sales.\"Odd Näme\"", "public.log", "public.empty_one"];
+
+#[tokio::test]
+async fn postgresql_to_postgresql_twice() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("mirror").await, server.fresh_database("mirrored").await);
+    shop(&source).await;
+    let job = database_job(
+        ("postgresql", json!({"url": source.url()})),
+        ("postgresql", json!({"url": target.url()})),
+        json!({}),
+    );
+    let report = run_ok(&job).await;
+    assert_eq!((report.tables.len(), report.rows_written), (5, 8_502));
+    assert!(report.tables.iter().all(|table| table.created), "{:#?}", report.tables);
+    for name in TABLES {
+        assert_eq!(rows(&source, name).await, rows(&target, name).await, "{name}");
+    }
+    let keys = "SELECT c.conrelid::regclass::text, pg_get_constraintdef(c.oid) FROM pg_constraint c \
+                WHERE c.contype = 'p' AND c.conrelid::regclass::text NOT LIKE '%weir%' ORDER BY 1";
+    assert_eq!(source.query(keys).await, target.query(keys).await);
+    // The second run replaces what the first has brought.
+    source.execute("DELETE FROM orders WHERE id > 100; UPDATE sales.items SET price = 7 WHERE line = 1").await;
+    let report = run_ok(&job).await;
+    assert!(report.tables.iter().all(|table| !table.created));
+    for name in TABLES {
+        assert_eq!(rows(&source, name).await, rows(&target, name).await, "{name}");
+    }
+    assert_eq!(target.value("SELECT count(*) FROM information_schema.tables WHERE table_name = 'v_orders'").await, "0");
+}
+
+#[tokio::test]
+async fn postgresql_to_a_lakehouse() {
+    let server = servers::postgresql().await;
+    let source = server.fresh_database("tolake").await;
+    shop(&source).await;
+    let folder = tempfile::tempdir().unwrap();
+    let more =
+        json!({"objects": {"exclude": ["sales.Odd*"]}, "naming": {"table": "ods_{SOURCE_SCHEMA}_{SOURCE_TABLE}"}});
+    let lake = folder.path().join("lake");
+    let job = database_job(("postgresql", json!({"url": source.url()})), ("lakehouse", json!({"path": lake})), more);
+    let report = run_ok(&job).await;
+    assert_eq!(report.tables.len(), 4);
+    let back = server.fresh_database("fromlake").await;
+    for (from, to) in [
+        ("public.orders", "public/ods_public_orders"),
+        ("sales.items", "sales/ods_sales_items"),
+        ("public.log", "public/ods_public_log"),
+    ] {
+        let name = from.split('.').nth(1).unwrap();
+        let read = json!({"path": lake.join(to)});
+        crate::support::run_ok(&job_of("lakehouse", read, "postgresql", json!({"url": back.url(), "table": name})))
+            .await;
+        assert_eq!(rows(&source, from).await, rows(&back, name).await, "{from}");
+    }
+}
+
+#[tokio::test]
+async fn a_partition_of_a_lakehouse_is_replaced_by_itself() {
+    let source = servers::postgresql().await.fresh_database("parts").await;
+    source.execute("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b')").await;
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    let more = json!({"partition": {"field": "pt", "value": "${yyyymmdd}"}, "naming": {"schema": "{TARGET_SCHEMA}"}});
+    let job = database_job(("postgresql", json!({"url": source.url()})), ("lakehouse", json!({"path": lake})), more);
+    for (at, sql) in [
+        ("2025-11-01", ""),
+        ("2025-11-02", "DELETE FROM t WHERE id = 1"),
+        ("2025-11-02", "INSERT INTO t VALUES (3, 'c')"),
+    ] {
+        if !sql.is_empty() {
+            source.execute(sql).await;
+        }
+        let options = LoadOptions { at: Some(at.into()), ..LoadOptions::default() };
+        let job = job::load(&job.to_string(), &options).unwrap();
+        let report = weir::run(&job, RunOptions::default()).await;
+        assert_eq!(report.exit_code(), 0, "{:#?}", report.error);
+    }
+    let back = json!({"url": source.url(), "table": "back"});
+    crate::support::run_ok(&job_of("lakehouse", json!({"path": lake.join("t")}), "postgresql", back)).await;
+    let found = source.query("SELECT id::text, pt FROM back ORDER BY pt, id").await;
+    let text =
+        |row: &Vec<Option<String>>| row.iter().map(|v| v.clone().unwrap_or_default()).collect::<Vec<_>>().join(" ");
+    assert_eq!(found.iter().map(text).collect::<Vec<_>>(), ["1 20251031", "2 20251031", "2 20251101", "3 20251101"]);
+}
+
+#[tokio::test]
+async fn mariadb_to_postgresql() {
+    let source = servers::mariadb().await.fresh_database("maria").await;
+    orders::create(&source, "orders").await;
+    orders::fill(&source, "orders", 1, 5_000, 0).await;
+    source
+        .execute(
+            "CREATE TABLE items (order_id bigint, line int, what varchar(20) NOT NULL, PRIMARY KEY (order_id, line)); \
+             INSERT INTO items VALUES (1, 1, 'a'), (1, 2, 'b'), (2, 1, 'ü'); \
+             CREATE TABLE nokey (a int, b text); INSERT INTO nokey VALUES (1, NULL), (1, 'x'), (1, 'x')",
+        )
+        .await;
+    let target = servers::postgresql().await.fresh_database("pg").await;
+    let job =
+        database_job(("mysql", json!({"url": source.url()})), ("postgresql", json!({"url": target.url()})), json!({}));
+    let report = run_ok(&job).await;
+    // The namespace is the source's database.
+    let name = |of: &str| format!("{}.{of}", source.name());
+    assert_eq!(table(&report, &name("nokey")).rows_written, 3);
+    target.execute(&format!("SET search_path = '{}'", source.name())).await;
+    for of in ["items", "nokey"] {
+        assert_eq!(rows(&source, of).await, rows(&target, &format!("\"{}\".{of}", source.name())).await, "{of}");
+    }
+    target.execute(&format!("ALTER TABLE \"{}\".orders SET SCHEMA public", source.name())).await;
+    orders::assert_same(&orders::rows(&source, "orders").await, &orders::rows(&target, "orders").await);
+}
+
+#[tokio::test]
+async fn sqlite_to_a_folder_of_parquet() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("shop.db");
+    let shop = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/shop/shop.db");
+    std::fs::copy(shop, &file).unwrap();
+    let out = folder.path().join("out");
+    let job = database_job(("sqlite", json!({"path": file})), ("files", json!({"path": out})), json!({}));
+    let report = run_ok(&job).await;
+    assert!(report.tables.len() >= 2, "{:#?}", report.tables);
+    for one in &report.tables {
+        let name = one.name.as_deref().unwrap();
+        let (schema, of) = name.split_once('.').unwrap();
+        assert_eq!(schema, "shop");
+        // Back into SQLite beside the original, and compared there.
+        let again = format!("again_{of}");
+        let read = json!({"path": out.join(schema).join(of), "format": "parquet"});
+        let write = json!({"path": file, "table": again});
+        let back = crate::support::run_ok(&job_of("files", read, "sqlite", write)).await;
+        assert_eq!(back.rows_written, one.rows_written, "{name}");
+    }
+    // A second run replaces the files.
+    let again = run_ok(&database_job(
+        ("sqlite", json!({"path": file})),
+        ("files", json!({"path": out})),
+        json!({"objects": {"exclude": ["again_*"]}}),
+    ))
+    .await;
+    assert_eq!(again.rows_written, report.rows_written);
+}
+
+#[tokio::test]
+async fn a_plan_shows_everything_and_writes_nothing() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("plan").await, server.fresh_database("planned").await);
+    shop(&source).await;
+    let more = json!({"write": {"keyed": "upsert"}, "objects": {"include": ["*.*", "gone_one"]},
+        "tables": {"log": {"columns": {"nothing": false}}}});
+    let job =
+        database_job(("postgresql", json!({"url": source.url()})), ("postgresql", json!({"url": target.url()})), more);
+    let plan = weir::plan(&load(&job), &RunOptions::default()).await.unwrap();
+    let text = plan.to_string();
+    for part in [
+        "1 database, 2 schemas, 5 tables",
+        "mapped     4; failed: 1; gone: 1",
+        "order_id, line",
+        "upsert never deletes",
+        "`nothing`",
+        "gone_one is not at the source",
+        "numeric(12,2)",
+        "sales.Odd Näme (created)",
+    ] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    let json = serde_json::to_value(&plan).unwrap();
+    assert_eq!(json["database"]["selected"]["tables"], 5);
+    assert_eq!(json["entries"].as_array().unwrap().len(), 4);
+    assert_eq!(target.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'sales'").await, "0");
+    assert_eq!(target.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'weir%'").await, "0");
+}

@@ -1,0 +1,120 @@
+//! Which tables, and what they are called.
+
+use serde_json::{Value, json};
+use weir::{ErrorReport, Only, RunOptions, Status};
+use weir_plugins_test::servers::{self, Database};
+
+use super::{database_job, run, run_ok};
+
+async fn source() -> Database {
+    let source = servers::mariadb().await.fresh_database("select").await;
+    source
+        .execute(
+            "CREATE TABLE orders (id int PRIMARY KEY, v text, secret text); INSERT INTO orders VALUES (1, 'a', 's'), (2, 'b', 's'), (3, 'c', 's'); \
+             CREATE TABLE items (id int, code varchar(9) NOT NULL, UNIQUE KEY (code)); INSERT INTO items VALUES (1, 'x'), (2, 'y'); \
+             CREATE TABLE tmp_1 (id int); CREATE VIEW v_orders AS SELECT id FROM orders",
+        )
+        .await;
+    source
+}
+
+fn to(source: &Database, target: &Database, more: Value) -> Value {
+    let ends = (("mysql", json!({"url": source.url()})), ("postgresql", json!({"url": target.url()})));
+    let mut job = database_job(ends.0, ends.1, more);
+    if job["naming"]["schema"].is_null() {
+        job["naming"]["schema"] = json!("{TARGET_SCHEMA}");
+    }
+    job
+}
+
+async fn tables(target: &Database) -> Vec<String> {
+    let sql = "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE c.relkind = 'r' AND n.nspname !~ '^pg_|^information' AND c.relname NOT LIKE 'weir%' ORDER BY 1";
+    target.query(sql).await.into_iter().flatten().flatten().collect()
+}
+
+#[tokio::test]
+async fn tables_are_chosen_renamed_and_altered_by_the_job() {
+    let (source, target) = (source().await, servers::postgresql().await.fresh_database("selected").await);
+    let more = json!({
+        "objects": {"include": [format!("{}.*", source.name()), "v_orders", "no_such_table"], "exclude": ["tmp_*"]},
+        "naming": {"schema": "ods", "table": "{SOURCE_TABLE}_${suffix}"},
+        "write": {"keyed": "upsert", "uniqueKey": true},
+        "tables": {
+            "orders": {"where": "id < 3", "columns": {"secret": false, "v": "value"}},
+            "v_orders": {"target": "views.all_orders", "writeMode": "append"},
+        },
+    });
+    let text = to(&source, &target, more).to_string();
+    let options = weir::LoadOptions { parameters: vec![("suffix".into(), "d1".into())], ..Default::default() };
+    let job = weir::job::load(&text, &options).unwrap();
+    for run in 1..=2 {
+        let report = weir::run(&job, RunOptions::default()).await;
+        assert_eq!(report.status, Status::Succeeded, "{:#?}\n{:#?}", report.error, report.tables);
+        assert!(
+            report.warnings.iter().any(|w| w.contains("no_such_table is not at the source")),
+            "{:?}",
+            report.warnings
+        );
+        assert_eq!(tables(&target).await, ["ods.items_d1", "ods.orders_d1", "views.all_orders"]);
+        let orders = target.query("SELECT * FROM ods.orders_d1 ORDER BY id").await;
+        assert_eq!(orders, [[Some("1".to_owned()), Some("a".into())], [Some("2".into()), Some("b".into())]]);
+        // A unique key of the source tells rows apart, and is the target's.
+        assert_eq!(target.value("SELECT count(*) FROM ods.items_d1").await, "2");
+        // What is appended is there once for each run.
+        assert_eq!(target.value("SELECT count(*) FROM views.all_orders").await, (3 * run).to_string());
+    }
+    let key = target.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'ods.items_d1'::regclass AND contype = 'p'");
+    assert_eq!(key.await, "PRIMARY KEY (code)");
+}
+
+#[tokio::test]
+async fn two_tables_on_one_target_are_refused_before_anything_is_written() {
+    let (source, target) = (source().await, servers::postgresql().await.fresh_database("clash").await);
+    let job = to(&source, &target, json!({"naming": {"table": "all"}}));
+    let report = run(&job, RunOptions::default()).await;
+    let error: ErrorReport = report.error.clone().unwrap();
+    assert_eq!(report.status, Status::Failed);
+    assert!(error.message.contains("one target") && error.message.contains("items"), "{}", error.message);
+    let planned = weir::plan(&crate::support::load(&job), &RunOptions::default()).await.unwrap_err();
+    assert!(planned.message().contains("one target"), "{planned}");
+    assert_eq!(tables(&target).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn names_that_the_target_does_not_take_are_reported_or_altered() {
+    let source = servers::mysql().await.fresh_database("names").await;
+    // 64 letters, which MySQL takes and PostgreSQL does not.
+    let long = "t".repeat(64);
+    source.execute(&format!("CREATE TABLE {long} (id int PRIMARY KEY); INSERT INTO {long} VALUES (1); CREATE TABLE short (id int PRIMARY KEY)")).await;
+    let target = servers::postgresql().await.fresh_database("named").await;
+    let report = run(&to(&source, &target, json!({})), RunOptions::default()).await;
+    assert_eq!(report.status, Status::PartiallyFailed);
+    let error = report.tables.iter().find(|t| t.status == Status::Failed).unwrap().error.clone().unwrap();
+    assert!(
+        error.message.contains("64 bytes, the target takes 63") && error.message.contains("naming.fix"),
+        "{error:?}"
+    );
+    run_ok(&to(&source, &target, json!({"naming": {"fix": true}}))).await;
+    let found = tables(&target).await;
+    assert_eq!(found.len(), 2);
+    assert!(
+        found.iter().any(|name| name.starts_with("public.tttt") && name.len() == "public.".len() + 63),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn some_tables_of_a_job_run_alone() {
+    let (source, target) = (source().await, servers::postgresql().await.fresh_database("some").await);
+    let job = to(&source, &target, json!({}));
+    let only = |tables: &[&str]| RunOptions {
+        only: Only::Tables(tables.iter().map(|t| (*t).to_owned()).collect()),
+        ..RunOptions::default()
+    };
+    let report = run(&job, only(&["items", "tmp_*"])).await;
+    assert_eq!((report.status, report.tables.len()), (Status::Succeeded, 2), "{:#?}", report.error);
+    assert_eq!(tables(&target).await, ["public.items", "public.tmp_1"]);
+    let report = run(&job, only(&["itms"])).await;
+    assert!(report.error.unwrap().message.contains("none of the job's tables"));
+}
