@@ -126,6 +126,8 @@ impl Run {
     ) -> Result<()> {
         let receipts = &mut end.receipts;
         let published = left.as_ref().is_some_and(|left| left.published);
+        // To cut the source takes a connection to it, as to read it does.
+        let connection = self.connection(index).await?;
         let (guard, all) = match &left {
             Some(left) if left.published => (None, left.splits.clone()),
             Some(left) => (snapshot(entry, &self.job, context).await?, left.splits.clone()),
@@ -135,6 +137,7 @@ impl Run {
                 (guard, splits)
             }
         };
+        drop(connection);
         let fresh = left.is_none();
         end.snapshot = guard.as_ref().map(|guard| guard.description.clone());
         self.add_tables(index, entry, &all);

@@ -26,10 +26,7 @@ impl Run {
         context: &TaskContext,
     ) -> Result<Receipt> {
         let observer = &self.options.observer;
-        let _lane = match self.lane(spec.entry) {
-            Some(lane) => Some(lane.acquire().await.map_err(|_| Error::cancelled())?),
-            None => None,
-        };
+        let _connection = self.connection(spec.entry).await?;
         let _channel = self.channels.acquire().await.map_err(|_| Error::cancelled())?;
         let mut retries = Retries::new(self.job.setting.retry);
         let mut attempt = 1;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Result, SourceSnapshot};
 
@@ -112,10 +112,13 @@ pub(super) fn lanes(job: &Job, expansion: &Expansion) -> Vec<Arc<Semaphore>> {
 }
 
 impl Run {
-    /// Where the splits of an entry queue up beside those of its group.
-    pub(super) fn lane(&self, index: usize) -> Option<&Semaphore> {
-        let group = self.job.entries.get(index)?.table.as_ref()?.group;
-        self.lanes.get(group).map(Arc::as_ref)
+    /// One of the connections to the source that the group of an entry has; nothing in an ordinary job.
+    pub(super) async fn connection(&self, index: usize) -> Result<Option<SemaphorePermit<'_>>> {
+        let group = self.job.entries.get(index).and_then(|entry| Some(entry.table.as_ref()?.group));
+        match group.and_then(|group| self.lanes.get(group)) {
+            Some(lane) => lane.acquire().await.map(Some).map_err(|_| Error::cancelled()),
+            None => Ok(None),
+        }
     }
 
     /// Fires when an entry is to stop: with the run, or alone.
@@ -212,7 +215,10 @@ impl Run {
         let name = self.table_name(index).unwrap_or_default();
         let started = match context.cancel.is_cancelled() {
             true => Err(Error::cancelled()),
-            false => self.start_leased(index, &context).await,
+            false => match self.connection(index).await {
+                Ok(_connection) => self.start_leased(index, &context).await,
+                Err(error) => Err(error),
+            },
         };
         let start = match started {
             Ok(start) => start,
