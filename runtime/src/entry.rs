@@ -139,7 +139,7 @@ async fn plan_open(
     if let Some(table) = &entry.table {
         // All columns, as they would be written to a table that is not there yet.
         let nowhere = TargetSchema { table: target.table.clone(), ..TargetSchema::default() };
-        let whole = map(&source, &nowhere, form, &evolve::all_pairs(&entry.mapping, &source))?;
+        let whole = map(&source, &nowhere, form, &evolve::all_pairs(&entry.mapping, &source, &target))?;
         let whole = request(&whole);
         let evolved = evolve::evolve(writer.as_ref(), &whole, &target, table, evolving);
         let evolved = context.until_cancelled(evolved).await?;

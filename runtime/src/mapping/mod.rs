@@ -83,6 +83,15 @@ pub fn map(source: &SourceSchema, target: &TargetSchema, form: Form, pairs: &[Ma
     Ok(mapping)
 }
 
+/// A column's name as the target spells it: exactly, else in any case if that is unique; what it does not have stays.
+pub fn spelled(name: &str, target: &TargetSchema) -> String {
+    let names: Vec<_> = target.columns.iter().map(|column| column.name.as_str()).collect();
+    match find(name, &names) {
+        Found::At(at) => names[at].to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
 fn texts(list: &[Value]) -> Option<Vec<String>> {
     list.iter().map(|text| text.as_str().map(str::to_owned)).collect()
 }

@@ -209,8 +209,10 @@ async fn postgresql_to_postgresql_and_sqlite_keep_what_they_can() {
     assert_eq!(values(&source, "public").await, values(&copy, "public").await);
     assert_eq!(keys(&source, "public").await, keys(&copy, "public").await);
     assert_eq!(comments(&source, "public").await, comments(&copy, "public").await);
-    let identities = "SELECT table_name, column_name, identity_generation, column_default FROM information_schema.columns \
+    let identities = "SELECT table_name, column_name, identity_generation, replace(column_default, 'now()', 'CURRENT_TIMESTAMP') \
+                      FROM information_schema.columns \
                       WHERE table_schema = 'public' AND table_name NOT LIKE 'weir%' AND column_name NOT IN ('actor_id', 'price_per_hour') \
+                        AND table_name <> 'film_list' \
                       ORDER BY 1, 2";
     assert_eq!(source.query(identities).await, copy.query(identities).await);
 

@@ -310,3 +310,96 @@ fn complete(database: &Database<'_>, written: &str, completion: &Completion) -> 
     })?;
     Ok(undone)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::{DataType, Field};
+    use serde_json::json;
+    use weir_core::{ConnectorContext, Form, TargetName, UniqueKey, Writer};
+    use weir_sqlite::File;
+
+    fn column(name: &str, data_type: DataType) -> MappedColumn {
+        let offers = vec![Field::new(name, data_type, true)];
+        MappedColumn { name: name.into(), offers, source_type: "?".into(), nullable: true, key: None, comment: None }
+    }
+
+    async fn texts(file: &File, context: &ConnectorContext, sql: &str) -> Vec<String> {
+        let sql = sql.to_owned();
+        file.with(Access::Read, context, move |database| Ok(database.texts(&sql, &[])?)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_made_anew_keeps_all_that_it_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = ConnectorContext {
+            cancel: Default::default(),
+            io: tokio::runtime::Handle::current(),
+            form: Form::Native,
+            time_zone: chrono_tz::UTC,
+            shared: Default::default(),
+        };
+        let file = File { path: folder.path().join("a.db"), session: vec![] };
+        let sql = "CREATE TABLE customer(id INTEGER PRIMARY KEY);
+                   CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, n INT32 NOT NULL CHECK (n <> 0), customer INT,
+                     twice INT AS (n * 2), name TEXT DEFAULT 'x, NOT NULL' NOT NULL);
+                   CREATE INDEX by_n ON t(n);
+                   CREATE TABLE log(line TEXT);
+                   CREATE TRIGGER on_t AFTER INSERT ON t BEGIN INSERT INTO log VALUES (new.name); END;
+                   CREATE VIEW v AS SELECT n FROM t;
+                   CREATE TABLE child(t INT REFERENCES t(id));
+                   INSERT INTO t(id, n, customer) VALUES (1, 5, 1), (9, 6, 2); DELETE FROM t WHERE id = 9; INSERT INTO child VALUES (1)";
+        file.with(Access::Create, &context, move |db| Ok(db.execute(sql)?)).await.unwrap();
+        let writer = SqliteWriter::open(&json!({"path": file.path, "table": "t"}), &context).unwrap();
+        let able = writer.evolve().unwrap();
+        let changes = [
+            TableChange::WidenColumn { column: column("n", DataType::Int64) },
+            TableChange::AllowNull { column: column("n", DataType::Int64) },
+            TableChange::AllowNull { column: column("name", DataType::Utf8) },
+            TableChange::AddColumn {
+                column: column("more", DataType::Boolean),
+                default: Some(ColumnDefault::Literal("true".into())),
+            },
+        ];
+        assert_eq!(able.alter(&changes).await.unwrap().len(), 3);
+        assert!(able.alterations(&changes).await.unwrap().is_empty());
+        let completion = Completion {
+            positions: vec![("id".into(), 100)],
+            unique: vec![UniqueKey { name: "u".into(), columns: vec!["name".into()] }],
+            foreign_keys: vec![Reference {
+                name: "fk".into(),
+                columns: vec!["customer".into()],
+                to: TargetName { schema: None, table: "customer".into() },
+                to_columns: vec!["id".into()],
+                on_delete: "CASCADE".into(),
+                on_update: "NO ACTION".into(),
+            }],
+        };
+        for _ in 0..2 {
+            assert_eq!(able.complete(&completion).await.unwrap(), [] as [String; 0]);
+        }
+        let of = async |sql: &str| texts(&file, &context, sql).await.join(" ");
+        assert_eq!(
+            of("SELECT id || ',' || n || ',' || twice || ',' || name || ',' || more FROM t").await,
+            "1,5,10,x, NOT NULL,1"
+        );
+        assert_eq!(
+            of("SELECT type || \" \" || \"notnull\" FROM pragma_table_info('t') WHERE name IN ('n', 'name')").await,
+            "INTEGER 0 TEXT 0"
+        );
+        assert_eq!(
+            of("SELECT group_concat(name) FROM (SELECT name FROM pragma_index_list('t') ORDER BY name)").await,
+            "by_n,t_name_key"
+        );
+        assert_eq!(of("SELECT \"table\" || on_delete FROM pragma_foreign_key_list('t')").await, "customerCASCADE");
+        assert_eq!(of("SELECT count(*) FROM v, child").await, "1");
+        // The trigger, the check and the numbering are still there.
+        let insert = "INSERT INTO t(n, name) VALUES (5000000000, 'new')";
+        file.with(Access::Write, &context, move |db| Ok(db.execute(insert)?)).await.unwrap();
+        assert_eq!(of("SELECT id || line FROM t JOIN log ON line = name WHERE line = 'new'").await, "10new");
+        let refused = file.with(Access::Write, &context, |db| Ok(db.execute("INSERT INTO t(n) VALUES (0)")?)).await;
+        assert!(refused.is_err());
+        let other = [TableChange::WidenColumn { column: column("n", DataType::Utf8) }];
+        assert_eq!(able.alter(&other).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+}

@@ -31,7 +31,7 @@ use self::decide::{Decision, Seen, decide};
 use super::table::TableJob;
 use crate::job::UNNAMED;
 use crate::ledger::{Ledger, RecordedChange};
-use crate::mapping::MappingPair;
+use crate::mapping::{MappingPair, spelled};
 
 /// How evolution takes part in planning an entry.
 #[derive(Clone, Copy, Default)]
@@ -125,7 +125,8 @@ pub async fn evolve(
     evolving: Evolving<'_>,
 ) -> Result<Evolution> {
     let (source, place) = (table.source(), table.target.to_string());
-    let known = KnownTable::after(&request.columns, &table.key, evolving.known);
+    let key: Vec<String> = table.key.iter().map(|name| spelled(name, target)).collect();
+    let known = KnownTable::after(&request.columns, &key, evolving.known);
     let mut evolution = Evolution { known, ..Evolution::default() };
     if !target.exists {
         let record = TableChangeRecord::of_table(ChangeKind::TableAdded, ChangeOutcome::Done, "made by this run");
@@ -153,7 +154,7 @@ pub async fn evolve(
         columns: &request.columns,
         fits: &fits,
         target: &target.columns,
-        key: &table.key,
+        key: &key,
         rules: &table.rules,
         described: request.described.as_ref(),
     };
@@ -228,7 +229,7 @@ pub fn pairs(
     target: &TargetSchema,
     evolution: &Evolution,
 ) -> Vec<MappingPair> {
-    let mut all = all_pairs(pairs, source);
+    let mut all = all_pairs(pairs, source, target);
     let generated = |name: &str| target.columns.iter().any(|column| column.name == name && column.generated);
     all.retain(|pair| !evolution.left_out.contains(&pair.to) && !generated(&pair.to));
     let null = |name: &String| MappingPair { from: None, value: Some(Value::Null), to: name.clone() };
@@ -236,15 +237,16 @@ pub fn pairs(
     all
 }
 
-/// The pairs of the job, or all columns under their own names.
-pub fn all_pairs(pairs: &[MappingPair], source: &SourceSchema) -> Vec<MappingPair> {
-    if !pairs.is_empty() {
-        return pairs.to_vec();
-    }
+/// The pairs of the job, or all columns under their own names, as the target spells them where it has them.
+pub fn all_pairs(pairs: &[MappingPair], source: &SourceSchema, target: &TargetSchema) -> Vec<MappingPair> {
     let of = |column: &weir_core::SourceColumn| MappingPair {
         from: Some(column.name.clone()),
         value: None,
         to: column.name.clone(),
     };
-    source.columns.iter().map(of).collect()
+    let mut all = if pairs.is_empty() { source.columns.iter().map(of).collect() } else { pairs.to_vec() };
+    for pair in &mut all {
+        pair.to = spelled(&pair.to, target);
+    }
+    all
 }
