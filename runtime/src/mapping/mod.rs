@@ -218,7 +218,7 @@ impl<'a> Sides<'a> {
                 (None, Some(Value::Array(list))) if list.len() == self.source.tables.len() && texts(list).is_some() => {
                     texts(list).map(MappedSource::PerTable)
                 }
-                (None, Some(Value::Array(list))) => {
+                (None, Some(Value::Array(list))) if texts(list).is_some() => {
                     faults.push(format!(
                         "mapping onto `{}`: `value` lists {} values and the source has {} tables: give a text for each",
                         pair.to,
