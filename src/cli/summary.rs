@@ -30,6 +30,12 @@ pub(crate) fn summary(report: &Report, paint: Paint) -> String {
             line(what, rows(number));
         }
     }
+    // That tables are made is seen below.
+    let made = |change: &&weir::TableChangeRecord| change.kind != weir::ChangeKind::TableAdded;
+    let changes = report.tables.iter().flat_map(|table| &table.changes).filter(made).count();
+    if changes > 0 {
+        line("changes", format!("{changes} of tables; `weir changes --run {}` shows them", report.run_id));
+    }
     if let Some(path) = &report.quarantine {
         line("dirty rows", format!("are in {}", path.display()));
     }
