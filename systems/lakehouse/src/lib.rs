@@ -15,6 +15,7 @@ mod names;
 mod object;
 mod scan;
 mod types;
+mod values;
 
 pub use catalog::LakehouseCatalog;
 pub use connection::{Location, LocationConfig, location_of};
@@ -25,6 +26,6 @@ pub use io::on_io;
 pub use names::{named, own_style, unquoted};
 pub use scan::{Scan, Scanned};
 pub use types::{
-    NewColumn, SYSTEM, arrow_schema, canonical, existing_input, from_stored, key_position, new_column, partition_value,
-    stored_type, to_stored, type_text,
+    NewColumn, SYSTEM, arrow_schema, canonical, existing_input, key_position, new_column, stored_type, type_text,
 };
+pub use values::{from_stored, partition_value, to_stored};
