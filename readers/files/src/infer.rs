@@ -33,9 +33,10 @@ impl Guess {
         } else if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
             self.boolean = true;
         } else if let Some((_, offset, digits)) = moment(text) {
-            self.date |= text.len() == 10;
+            let timed = text.contains(':');
+            self.date |= !timed;
             self.instant |= offset.is_some();
-            self.local |= offset.is_none() && text.len() > 10;
+            self.local |= offset.is_none() && timed;
             self.nanos |= digits > 6;
         } else {
             self.other = true;

@@ -226,27 +226,42 @@ pub(crate) fn decimal_text(text: &str) -> Result<&str, String> {
 pub(crate) fn date(text: &str, pattern: Option<&Pattern>) -> Result<i32, String> {
     let date = match pattern {
         Some(pattern) => Some(pattern.parse(text)?.local.date()),
-        None => iso_date(text.as_bytes()).filter(|_| text.len() == 10),
+        None => iso_date(text.as_bytes()).filter(|(_, rest)| rest.is_empty()).map(|(date, _)| date),
     };
     let date = date.ok_or_else(|| format!("`{}` is no date like 2024-02-29", short(text)))?;
     Ok((date - NaiveDate::default()).num_days() as i32)
 }
 
-fn iso_date(text: &[u8]) -> Option<NaiveDate> {
-    let [a, b, c, d, b'-', e, f, b'-', g, h, ..] = text else { return None };
+/// The date at the start of a text, and what follows it. A year before 0 or after 9999 has a sign, as ISO 8601 has it; no
+/// other year has, so that each date has one text.
+fn iso_date(text: &[u8]) -> Option<(NaiveDate, &[u8])> {
     let number =
         |digits: &[u8]| digits.iter().try_fold(0u32, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')));
-    NaiveDate::from_ymd_opt(number(&[*a, *b, *c, *d])? as i32, number(&[*e, *f])?, number(&[*g, *h])?)
+    let (year, rest) = match text {
+        [sign @ (b'-' | b'+'), rest @ ..] => {
+            let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+            let (year, rest) = rest.split_at(digits);
+            let plain = match sign {
+                b'-' => digits == 4 && year != b"0000" || digits > 4 && year[0] != b'0',
+                _ => digits > 4 && year[0] != b'0',
+            };
+            let year = number(year).filter(|_| plain && digits <= 6)? as i32;
+            (if *sign == b'-' { -year } else { year }, rest)
+        }
+        [a, b, c, d, rest @ ..] => (number(&[*a, *b, *c, *d])? as i32, rest),
+        _ => return None,
+    };
+    let [b'-', e, f, b'-', g, h, rest @ ..] = rest else { return None };
+    Some((NaiveDate::from_ymd_opt(year, number(&[*e, *f])?, number(&[*g, *h])?)?, rest))
 }
 
 /// `2024-02-29 17:05:09.123456`, also with `T`, an offset, or without a time of day.
 pub(crate) fn moment(text: &str) -> Option<(NaiveDateTime, Option<i32>, usize)> {
-    let bytes = text.as_bytes();
-    let day = iso_date(bytes)?;
-    if bytes.len() == 10 {
+    let (day, rest) = iso_date(text.as_bytes())?;
+    if rest.is_empty() {
         return Some((day.and_time(NaiveTime::MIN), None, 0));
     }
-    let [b' ' | b'T' | b't', a, b, b':', c, d, rest @ ..] = &bytes[10..] else { return None };
+    let [b' ' | b'T' | b't', a, b, b':', c, d, rest @ ..] = rest else { return None };
     let number = |a: u8, b: u8| {
         (a.is_ascii_digit() && b.is_ascii_digit()).then(|| u32::from(a - b'0') * 10 + u32::from(b - b'0'))
     };
@@ -299,7 +314,8 @@ pub(crate) fn timestamp(text: &str, pattern: Option<&Pattern>, nanos: bool, inst
     if offset.is_some() && !instant {
         return Err(format!("`{}` has an offset: give the column the type instant", short(text)));
     }
-    let at: DateTime<chrono::Utc> = local.and_utc() - chrono::TimeDelta::seconds(i64::from(offset.unwrap_or(0)));
+    let offset = chrono::TimeDelta::seconds(i64::from(offset.unwrap_or(0)));
+    let at: DateTime<chrono::Utc> = local.and_utc().checked_sub_signed(offset).ok_or_else(wrong)?;
     if nanos {
         return at.timestamp_nanos_opt().ok_or_else(|| format!("`{}` is beyond nanosecond timestamps", short(text)));
     }
@@ -345,6 +361,15 @@ mod tests {
         assert_eq!(float("0.30000000000000004"), Ok(0.1 + 0.2));
         assert_eq!(date("2024-02-29", None), Ok(19782));
         assert!(date("2023-02-29", None).is_err() && date("2024-02-29x", None).is_err());
+        assert_eq!(date("-0043-03-15", None), Ok(-735_160));
+        assert_eq!((date("0000-01-01", None), date("+10000-01-01", None)), (Ok(-719_528), Ok(2_932_897)));
+        for odd in
+            ["+2024-01-01", "-0000-01-01", "-43-03-15", "-00043-03-15", "+262143-01-01", "10000-01-01", "-0043-03-15 "]
+        {
+            assert!(date(odd, None).is_err() && timestamp(odd, None, false, false).is_err(), "{odd}");
+        }
+        assert_eq!(timestamp("-0043-03-15 12:00:00", None, false, false), Ok(-63_517_780_800_000_000));
+        assert!(timestamp("+262142-12-31 23:59:59-18:00", None, false, true).is_err());
         assert_eq!(timestamp("1970-01-01 00:00:01.5", None, false, false), Ok(1_500_000));
         assert_eq!(timestamp("1970-01-01T01:00:00+01:00", None, true, true), Ok(0));
         assert!(timestamp("1970-01-01T01:00:00Z", None, false, false).is_err());

@@ -178,8 +178,14 @@ impl Pattern {
     }
 
     /// Writes a moment; zone letters show UTC, in which instants are.
-    pub fn format(&self, at: NaiveDateTime, out: &mut String) {
+    ///
+    /// # Errors
+    /// A year that would not be read again as it was: before 0, or of more than four digits where another number follows.
+    pub fn format(&self, at: NaiveDateTime, out: &mut String) -> Result<(), String> {
         use std::fmt::Write;
+        if !(0..=9999).contains(&at.year()) && (at.year() < 0 || self.year_is_fixed()) {
+            return Err(format!("the year {} has no form in the date pattern `{}`", at.year(), self.text));
+        }
         for part in &self.parts {
             let (letter, count) = match part {
                 Part::Literal(text) => {
@@ -215,6 +221,14 @@ impl Pattern {
                 _ => write!(out, "UTC"),
             };
         }
+        Ok(())
+    }
+
+    /// Whether the year is told by its width from the number that follows.
+    fn year_is_fixed(&self) -> bool {
+        let year = |p: &Part| matches!(p, Part::Letter { letter: 'y', .. });
+        let number = |p: &Part| matches!(p, Part::Letter { letter, .. } if !"aEZXz".contains(*letter));
+        self.parts.windows(2).any(|pair| year(&pair[0]) && number(&pair[1]))
     }
 }
 
@@ -263,13 +277,25 @@ mod tests {
         ] {
             let compiled = Pattern::new(pattern).unwrap();
             let mut written = String::new();
-            compiled.format(at, &mut written);
+            compiled.format(at, &mut written).unwrap();
             assert_eq!(written, text);
             let read = compiled.parse(text).unwrap();
             let mut again = String::new();
-            compiled.format(read.local, &mut again);
+            compiled.format(read.local, &mut again).unwrap();
             assert_eq!(again, text);
         }
+    }
+
+    #[test]
+    fn years_that_would_be_read_as_others_are_refused() {
+        let at = |year| NaiveDate::from_ymd_opt(year, 3, 15).unwrap().and_time(NaiveTime::MIN);
+        let shown = |pattern: &str, year| {
+            let mut out = String::new();
+            Pattern::new(pattern).unwrap().format(at(year), &mut out).map(|()| out)
+        };
+        assert_eq!(shown("yyyy-MM-dd", 12_345).unwrap(), "12345-03-15");
+        assert!(shown("yyyyMMdd", 12_345).unwrap_err().contains("12345"));
+        assert!(shown("yyyy-MM-dd", -43).is_err());
     }
 
     #[test]

@@ -133,8 +133,7 @@ impl<'a> Render<'a> {
             Kind::Boolean(a) => write!(out, "{}", a.value(row)),
             Kind::Date(a, pattern) => match (a.value_as_date(row), pattern) {
                 (Some(date), Some(pattern)) => {
-                    pattern.format(date.and_time(Default::default()), out);
-                    Ok(())
+                    return pattern.format(date.and_time(Default::default()), out).map_err(ArrowError::CastError);
                 }
                 (Some(date), None) => write!(out, "{date}"),
                 (None, _) => return Err(out_of_range()),
@@ -179,7 +178,7 @@ fn moment(
 ) -> Result<(), ArrowError> {
     let local = at.naive_utc();
     match pattern {
-        Some(pattern) => pattern.format(local, out),
+        Some(pattern) => pattern.format(local, out).map_err(ArrowError::CastError)?,
         None => {
             let _ = write!(out, "{}{}", local.format("%Y-%m-%d %H:%M:%S%.f"), if instant { "Z" } else { "" });
         }

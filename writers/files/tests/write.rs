@@ -246,6 +246,42 @@ async fn other_types_have_a_text() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), line);
 }
 
+#[tokio::test]
+async fn years_before_one_and_after_9999_come_back_from_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let days = vec![-735_160, -719_529, -719_528, 2_932_897, -96_465_292, 95_026_236, 0];
+    let micros: Vec<i64> = days.iter().map(|day| i64::from(*day) * 86_400_000_000 + 1).collect();
+    let batch = RecordBatch::try_from_iter([
+        ("d", Arc::new(Date32Array::from(days.clone())) as ArrayRef),
+        ("t", Arc::new(TimestampMicrosecondArray::from(micros.clone()))),
+        ("i", Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC"))),
+    ])
+    .unwrap();
+    let column = json!([
+        { "name": "d", "type": "date" }, { "name": "t", "type": "timestamp" }, { "name": "i", "type": "instant" }
+    ]);
+    let mut wanted = Rows::default();
+    wanted.send(batch.clone()).await.unwrap();
+    for format in ["csv", "jsonl"] {
+        let path = folder.path().join(format!("far.{format}"));
+        write(&json!({ "path": path, "writeMode": "truncate" }), "far", &[vec![batch.clone()]]).await.unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains("-0043-03-15"));
+        assert_eq!(read(&json!({ "path": path, "column": column })).await, wanted.0, "{format}");
+        // Without types they are found out.
+        assert_eq!(
+            read(&json!({ "path": path })).await.iter().map(|row| &row[0]).collect::<Vec<_>>(),
+            wanted.0.iter().map(|row| &row[0]).collect::<Vec<_>>(),
+            "{format}"
+        );
+    }
+    // A date format of the job's has no place for a sign.
+    let path = folder.path().join("pattern.csv");
+    let target = json!({ "path": path, "writeMode": "truncate", "dateFormat": "yyyy-MM-dd" });
+    let refused = write(&target, "pattern", &[vec![batch]]).await.unwrap();
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    assert!(refused[0].reason.contains("the year -43 has no form"), "{}", refused[0].reason);
+}
+
 fn text_batch(values: Vec<Option<&str>>) -> RecordBatch {
     let text: ArrayRef = Arc::new(StringArray::from(values));
     RecordBatch::try_from_iter([("k", text.clone()), ("v", text)]).unwrap()

@@ -3,10 +3,14 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, UInt64Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, ArrowNumericType, AsArray, BooleanArray, Int32Array, Int64Array, PrimitiveArray, RecordBatch,
+    UInt64Array, new_null_array,
+};
 use arrow::compute::kernels::cmp::not_distinct;
-use arrow::compute::{and, filter_record_batch, is_not_null, take};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::compute::{and, filter_record_batch, is_not_null, max, min, take};
+use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::temporal_conversions;
 use async_trait::async_trait;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
@@ -175,6 +179,17 @@ impl LakehouseTask {
                 narrow(mask, *index, "the value is not the one that `partition` gives")?;
             }
         }
+        for source in &self.columns {
+            if let Source::Mapped(index) = source
+                && let Some(mask) = countable(batch.column(*index))
+            {
+                narrow(
+                    mask,
+                    *index,
+                    "the date is beyond the years -262143 to 262142, which Delta's statistics are computed in",
+                )?;
+            }
+        }
         match good {
             None => Ok((batch.clone(), refused)),
             Some(good) => Ok((filter_record_batch(batch, &good)?, refused)),
@@ -200,6 +215,41 @@ impl LakehouseTask {
         }
         Ok(RecordBatch::try_new(self.schema.clone(), arrays)?)
     }
+}
+
+/// Which dates and timestamps can stand in a file's statistics: their writer computes in the years that Arrow can show, and
+/// fails beyond. `None` where all can.
+fn countable(values: &ArrayRef) -> Option<BooleanArray> {
+    match values.data_type() {
+        DataType::Date32 => {
+            outliers(values.as_primitive::<Date32Type>(), |day| temporal_conversions::date32_to_datetime(day).is_some())
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            let shown = |micros| temporal_conversions::timestamp_us_to_datetime(micros).is_some();
+            outliers(values.as_primitive::<TimestampMicrosecondType>(), shown)
+        }
+        DataType::List(_) => {
+            let lists = values.as_list::<i32>();
+            let items = countable(lists.values())?;
+            let all = |row: usize| {
+                let (start, end) = (lists.value_offsets()[row] as usize, lists.value_offsets()[row + 1] as usize);
+                (start..end).all(|item| items.value(item))
+            };
+            Some((0..lists.len()).map(|row| Some(lists.is_null(row) || all(row))).collect())
+        }
+        _ => None,
+    }
+}
+
+fn outliers<T: ArrowNumericType>(
+    values: &PrimitiveArray<T>,
+    known: impl Fn(T::Native) -> bool,
+) -> Option<BooleanArray> {
+    // Years are in order: where the first and the last are known, all are.
+    if [min(values), max(values)].into_iter().flatten().all(&known) {
+        return None;
+    }
+    Some(values.iter().map(|value| Some(value.is_none_or(&known))).collect())
 }
 
 /// How data files are made.

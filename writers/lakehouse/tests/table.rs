@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use arrow::array::*;
-use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Date32Type, Field, Int32Type, Schema, TimeUnit};
 use common::{files, plan, read, rows, run, task, writer};
 use serde_json::json;
 use weir_core::ErrorKind;
@@ -121,6 +121,45 @@ async fn every_type_comes_back_as_it_was() {
         assert_eq!(field, &back.schema_ref().fields()[index]);
         assert_eq!(batch.column(index), back.column(index), "{}", field.name());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn years_that_statistics_cannot_tell_are_refused_row_by_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("far");
+    // The first and the last day that fit, one beyond each, and years of five digits and before 1.
+    let days = [-96_465_292, 95_026_236, -96_465_293, 95_026_237, i32::MIN, i32::MAX, 2_932_897, -735_160];
+    let micros = |day: &i32| i64::from(*day).checked_mul(86_400_000_000).unwrap_or(i64::MAX);
+    let lists = ListArray::from_iter_primitive::<Date32Type, _, _>(days.iter().map(|day| Some(vec![Some(*day)])));
+    let batch = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int32Array::from_iter_values(0..8)) as ArrayRef),
+        ("d", Arc::new(Date32Array::from(days.to_vec()))),
+        ("t", Arc::new(TimestampMicrosecondArray::from_iter_values(days.iter().map(micros)))),
+    ])
+    .unwrap();
+    let writer = writer(&path, json!({}));
+    let plan = plan(writer.as_ref(), &batch, "far").await.unwrap();
+    writer.prepare(&plan).await.unwrap();
+    let (receipt, refused) = task(writer.as_ref(), &plan, 0, &batch).await;
+    let columns: Vec<_> = refused.iter().map(|r| r.column.as_deref().unwrap()).collect();
+    assert_eq!(columns, ["d"; 4], "{refused:?}");
+    assert!(refused[0].reason.contains("262142"), "{}", refused[0].reason);
+    writer.commit(&plan, &[receipt]).await.unwrap();
+    assert_eq!(read(&path, json!({})).await.unwrap().num_rows(), 4);
+    assert_eq!(read(&path, json!({"where": "d > '9999-12-31'"})).await.unwrap().num_rows(), 2);
+
+    // Statistics are of what lists hold, too.
+    let path = folder.path().join("lists");
+    let batch = RecordBatch::try_from_iter([("d", Arc::new(lists) as ArrayRef)]).unwrap();
+    let writer = common::writer(&path, json!({}));
+    let plan = common::plan(writer.as_ref(), &batch, "lists").await.unwrap();
+    writer.prepare(&plan).await.unwrap();
+    let (receipt, refused) = task(writer.as_ref(), &plan, 0, &batch).await;
+    assert_eq!(refused.len(), 4, "{refused:?}");
+    writer.commit(&plan, &[receipt]).await.unwrap();
+    let back = read(&path, json!({})).await.unwrap();
+    let kept: Vec<_> = back.column(0).as_list::<i32>().values().as_primitive::<Date32Type>().values().to_vec();
+    assert_eq!(kept, [days[0], days[1], days[6], days[7]]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
