@@ -72,8 +72,10 @@ pub(super) enum Reading {
     Exact,
     /// Digits after the point.
     Digits(i32),
-    /// Decimals of a second.
-    Decimals(i32),
+    /// Decimals of a second; and years before 1 come as ISO 8601 has them, `-0043`.
+    Moment(i32),
+    /// Fields and decimals of an interval.
+    Interval(temporal::IntervalLimit),
     /// More than a byte.
     Byte,
     /// Elements; and lists may come as JSON.
@@ -89,10 +91,14 @@ impl Reading {
             };
             return Self::Array(Elements { wire });
         }
-        match (target.oid, target.typmod) {
-            (18, _) => Self::Byte,
-            (790, _) => Self::Digits(2),
-            (1266, digits @ 0..=5) => Self::Decimals(digits),
+        match (target.wire(), target.oid) {
+            (Wire::Numeric(Some((_, scale))), _) => Self::Digits(scale),
+            (Wire::Date, _) => Self::Moment(6),
+            (Wire::Time(digits) | Wire::Timestamp(digits) | Wire::TimestampTz(digits), _) => Self::Moment(digits),
+            (Wire::Interval, _) => Self::Interval(temporal::IntervalLimit::of(target.typmod)),
+            (_, 18) => Self::Byte,
+            (_, 790) => Self::Digits(2),
+            (_, 1266) => Self::Moment(if (0..=6).contains(&target.typmod) { target.typmod } else { 6 }),
             _ => Self::Exact,
         }
     }

@@ -2,9 +2,11 @@
 //!
 //! So come arrays back that have been in a system without arrays. Digits stay as they are written.
 
+use std::borrow::Cow;
+
 use serde::de::IgnoredAny;
 
-use super::numeric;
+use super::{numeric, temporal};
 use crate::types::Wire;
 
 /// What an array's elements are, as far as the server would alter them without a word.
@@ -77,10 +79,16 @@ impl Elements {
             }
             false => json,
         };
+        let mut text = Cow::Borrowed(text);
         match &self.wire {
-            Some(Wire::Numeric(Some((_, scale)))) => numeric::from_text(text, Some(*scale), &mut Vec::new())?,
-            Some(Wire::Time(digits) | Wire::Timestamp(digits) | Wire::TimestampTz(digits)) => decimals(text, *digits)?,
+            Some(Wire::Numeric(Some((_, scale)))) => numeric::from_text(&text, Some(*scale), &mut Vec::new())?,
+            Some(Wire::Time(digits) | Wire::Timestamp(digits) | Wire::TimestampTz(digits)) => decimals(&text, *digits)?,
             _ => {}
+        }
+        if let (Some(Wire::Date | Wire::Timestamp(_) | Wire::TimestampTz(_)), Cow::Borrowed(plain)) =
+            (&self.wire, &text)
+        {
+            text = temporal::with_era(plain);
         }
         out.push('"');
         if self.wire == Some(Wire::Bytea) {
@@ -142,7 +150,9 @@ fn end_of(text: &str) -> usize {
 /// # Errors
 /// It has more.
 pub(super) fn decimals(text: &str, digits: i32) -> Result<(), String> {
-    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    // Points before the first colon are a date's, as in 31.1.2024.
+    let time = text.find(':').map_or(text, |at| &text[at..]);
+    let fraction = time.split_once('.').map_or("", |(_, fraction)| fraction);
     let fraction: &str = &fraction[..fraction.bytes().take_while(u8::is_ascii_digit).count()];
     if fraction.trim_end_matches('0').len() > digits.max(0) as usize {
         return Err(format!("the value has more than the column's {digits} digits after the second"));

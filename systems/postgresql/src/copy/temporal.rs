@@ -3,6 +3,8 @@
 //! Dates and timestamps up to the year 9999 have a canonical form, those before year 1 too: a target that has no such year
 //! says so itself. Later ones and the infinities are refused by name and pass in native or text form.
 
+use std::borrow::Cow;
+
 /// Days from 1970-01-01 to 2000-01-01.
 pub const EPOCH_DAYS: i32 = 10_957;
 /// Microseconds from 1970-01-01 to 2000-01-01.
@@ -88,6 +90,23 @@ fn date_text(day: i64) -> String {
     let month = if month < 10 { month + 3 } else { month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     if year <= 0 { format!("{:04}-{month:02}-{day:02} BC", 1 - year) } else { format!("{year:04}-{month:02}-{day:02}") }
+}
+
+/// A date's or timestamp's text as the server reads it: it writes `0044-03-15 BC` where ISO 8601 writes `-0043-03-15`, and no
+/// plus before a year of more than four digits.
+pub fn with_era(text: &str) -> Cow<'_, str> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let digits = unsigned.bytes().take_while(u8::is_ascii_digit).count();
+    let (year, rest) = unsigned.split_at(digits);
+    if digits < 4 || !rest.starts_with('-') {
+        return Cow::Borrowed(text);
+    }
+    match (text.as_bytes()[0], year.parse::<u32>()) {
+        (b'+', _) => Cow::Borrowed(unsigned),
+        (b'-', Ok(year)) => Cow::Owned(format!("{:04}{rest} BC", u64::from(year) + 1)),
+        (_, Ok(0)) if !rest.starts_with("-00") => Cow::Owned(format!("0001{rest} BC")),
+        _ => Cow::Borrowed(text),
+    }
 }
 
 /// Appends an interval as an ISO 8601 duration, each part with its own sign.
@@ -237,6 +256,23 @@ impl IntervalLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn years_before_one_are_written_with_their_era() {
+        for (iso, server) in [
+            ("-0043-03-15", "0044-03-15 BC"),
+            ("0000-12-31 23:59:59.5Z", "0001-12-31 23:59:59.5Z BC"),
+            ("-4712-01-01T00:00:00", "4713-01-01T00:00:00 BC"),
+            ("+12345-06-07", "12345-06-07"),
+            ("2024-02-29", "2024-02-29"),
+            ("0000-00-00", "0000-00-00"),
+            ("-infinity", "-infinity"),
+            ("-12:30", "-12:30"),
+            ("", ""),
+        ] {
+            assert_eq!(with_era(iso), server);
+        }
+    }
 
     #[test]
     fn dates_outside_are_named() {

@@ -8,7 +8,7 @@ use weir_core::{Error, Result};
 
 use super::encode::{Kind, Reading, not_as_planned, whole_digits, within, without_nul};
 use super::lists::decimals;
-use super::temporal::{EPOCH_DAYS, EPOCH_MICROS, parse_interval};
+use super::temporal::{EPOCH_DAYS, EPOCH_MICROS, IntervalLimit, parse_interval, with_era};
 use super::{numeric, temporal};
 
 /// Encodes all rows but the refused ones.
@@ -111,8 +111,15 @@ fn far<T>(
 fn read_by_server(reading: &Reading, text: &str, cell: &mut String) -> std::result::Result<(), String> {
     match reading {
         Reading::Array(elements) => return elements.literal(text, cell),
-        Reading::Decimals(digits) => decimals(text, *digits)?,
-        // What is no plain number has the server's own form, `$1,234.50`.
+        Reading::Moment(digits) => {
+            decimals(text, *digits)?;
+            cell.push_str(&with_era(text));
+            return Ok(());
+        }
+        Reading::Interval(limit) if *limit != IntervalLimit::NONE => {
+            parse_interval(text).and_then(|interval| limit.check(interval))?;
+        }
+        // What is no plain number has a form of the server's own, `$1,234.50`, or is refused by it.
         Reading::Digits(most) if numeric::from_text(text, None, &mut Vec::new()).is_ok() => {
             numeric::from_text(text, Some(*most), &mut Vec::new())?;
         }
