@@ -129,7 +129,7 @@ impl Reader for PostgresqlReader {
             // A shard that takes NULL is enough.
             nullable: described.iter().any(|d| d.columns.get(i).is_none_or(|c| c.nullable)),
             key: c.key,
-            representations: c.pg.representations(&c.name),
+            representations: c.representations(),
             comment: c.comment.clone(),
         });
         let tables = described.iter().map(|d| SourceTable {

@@ -34,12 +34,18 @@ pub fn unify(all: &mut [Described]) -> Result<()> {
             }
         }
         for described in std::iter::once(&mut *first).chain(others.iter_mut()) {
-            if let Some(column) = described.columns.get_mut(i)
-                && column.pg.base != common.base
-            {
+            let Some(column) = described.columns.get_mut(i) else { continue };
+            if column.pg.base != common.base {
                 column.sql = format!("({})::{}", column.sql, common.base);
-                column.pg = common.clone();
             }
+            if column.pg.text != common.text {
+                column.declared = None;
+            } else if let Some(declared) = &mut column.declared
+                && column.pg.labels != common.labels
+            {
+                declared.relabel(&common.labels);
+            }
+            column.pg = common.clone();
         }
     }
     match faults.into_iter().next() {

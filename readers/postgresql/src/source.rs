@@ -4,6 +4,7 @@ use arrow::datatypes::Field;
 use weir_core::field::{DECIMAL, NATIVE, TEXT, extension};
 use weir_core::{Error, ErrorKind, Result, ResultExt};
 use weir_postgresql::catalog::{Table, describe_query, require_table};
+use weir_postgresql::definitions::{Declared, declared};
 use weir_postgresql::{PgType, Session, Wire};
 use weir_sql::{Object, Quoting, Source, TableName, resolve_source_columns, statements};
 
@@ -35,14 +36,38 @@ pub struct Column {
     pub key: Option<u32>,
     /// The comment.
     pub comment: Option<String>,
+    /// What makes a type of the user again.
+    pub declared: Option<Declared>,
+}
+
+impl Column {
+    /// The result of an expression or a query, of which nothing but the type is known.
+    fn computed(name: String, sql: String, pg: PgType) -> Self {
+        Self { name, sql, pg, nullable: true, key: None, comment: None, declared: None }
+    }
+
+    /// The forms it can be read in, best first; those with a type of the user say how to make it again.
+    pub fn representations(&self) -> Vec<Field> {
+        let forms = self.pg.representations(&self.name);
+        let Some(declared) = &self.declared else { return forms };
+        // The wire's own form names the type below.
+        let on = |form: Field| if extension(&form) == Some(NATIVE) { form } else { declared.on(form) };
+        forms.into_iter().map(on).collect()
+    }
 }
 
 /// Asks the server about a table or query.
 pub async fn describe(session: &mut Session, source: &Source, index: usize, entries: &[String]) -> Result<Described> {
-    match &source.object {
-        Object::Table(text) => of_table(session, text, entries).await.context("table", text),
-        Object::Query(sql) => of_query(session, sql, index).await.context("querySql", index + 1),
+    let mut described = match &source.object {
+        Object::Table(text) => of_table(session, text, entries).await.context("table", text)?,
+        Object::Query(sql) => of_query(session, sql, index).await.context("querySql", index + 1)?,
+    };
+    let types: Vec<_> = described.columns.iter().map(|c| &c.pg).collect();
+    let declared = declared(session, &types).await?;
+    for (column, declared) in described.columns.iter_mut().zip(declared) {
+        column.declared = declared;
     }
+    Ok(described)
 }
 
 async fn of_table(session: &mut Session, text: &str, entries: &[String]) -> Result<Described> {
@@ -69,10 +94,11 @@ async fn of_table(session: &mut Session, text: &str, entries: &[String]) -> Resu
                 nullable: column.nullable,
                 key: column.key,
                 comment: column.comment.clone(),
+                declared: None,
             },
             None => {
                 let (_, pg) = types.next().ok_or_else(|| Error::internal("an expression has no type"))?;
-                Column { name: selected.name, sql: selected.sql, pg, nullable: true, key: None, comment: None }
+                Column::computed(selected.name, selected.sql, pg)
             }
         });
     }
@@ -108,9 +134,7 @@ async fn of_query(session: &mut Session, sql: &str, index: usize) -> Result<Desc
     let aliases: Vec<_> = (1..=described.len()).map(|i| format!("c{i}")).collect();
     let from = format!("({sql}\n) AS weir_query ({})", aliases.join(", "));
     let columns = described.into_iter().zip(&aliases);
-    let columns = columns
-        .map(|((name, pg), alias)| Column { name, sql: alias.clone(), pg, nullable: true, key: None, comment: None })
-        .collect();
+    let columns = columns.map(|((name, pg), alias)| Column::computed(name, alias.clone(), pg)).collect();
     Ok(Described { name: format!("query {}", index + 1), from, columns, table: None })
 }
 

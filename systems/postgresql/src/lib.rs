@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod connection;
 pub mod copy;
+pub mod definitions;
 pub mod error;
 mod family;
 mod objects;

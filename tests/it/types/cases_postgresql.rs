@@ -6,7 +6,10 @@ use super::Type;
 /// What has to exist before the table.
 pub const SETUP: &str = "CREATE TYPE mood AS ENUM ('sad', 'ok', 'very happy', 'größe'); \
     CREATE DOMAIN email AS text CHECK (VALUE LIKE '%@%'); CREATE DOMAIN price AS numeric(12,3); \
-    CREATE TYPE pair AS (a integer, b text)";
+    CREATE DOMAIN tags AS text[] CHECK (cardinality(VALUE) < 4); CREATE DOMAIN fine AS mood DEFAULT 'ok' CHECK (VALUE <> 'sad'); \
+    CREATE TYPE pair AS (a integer, b text); \
+    CREATE TYPE stay AS (at date, how mood, paid price[]); \
+    CREATE TYPE span AS RANGE (subtype = float8, subtype_diff = float8mi, multirange_type_name = spans)";
 
 /// The types.
 pub const TYPES: &[Type] = &[
@@ -245,6 +248,11 @@ pub const TYPES: &[Type] = &[
     Type("email", Text, &["'a@b'"]),
     Type("price", Number, &["123456789.123", "0.100"]),
     Type("pair", Other, &["ROW(1, 'a,\"b')", "ROW(NULL, NULL)"]),
+    Type("tags", Other, &["'{a,\"b,c\",NULL}'", "'{}'"]),
+    Type("fine", Text, &["'ok'"]),
+    Type("stay", Other, &["ROW('2024-02-29', 'very happy', '{1.500,NULL}')"]),
+    Type("span", Other, &["'[0.1,1e300)'", "'empty'"]),
+    Type("spans", Other, &["'{[1,2),[3,4)}'"]),
     Type("integer[]", Other, &["'{1,NULL,-2147483648}'", "'{}'", "'{{1,2},{3,4}}'", "'[0:1]={1,2}'"]),
     Type("bigint[]", Other, &["'{9223372036854775807}'"]),
     Type("text[]", Other, &[r#"E'{a,NULL,"NULL","",",","q\\"b\\\\s 🚀"}'"#, "'{}'", "'{{a},{b}}'"]),
@@ -262,4 +270,7 @@ pub const TYPES: &[Type] = &[
     Type("interval[]", Other, &["'{1 day,-1 mons}'"]),
     Type("character varying(5)[]", Other, &["'{abc}'"]),
     Type("mood[]", Other, &["'{sad,\"very happy\"}'"]),
+    Type("price[]", Other, &["'{1.500,NULL}'"]),
+    Type("email[]", Other, &["'{a@b,\"c,@d\"}'"]),
+    Type("pair[]", Other, &["ARRAY[ROW(1, 'a,\"b')::pair, NULL]"]),
 ];

@@ -156,8 +156,7 @@ async fn pass(columns: &[usize], folder: &Path, job: impl AsyncFn(&[usize], &str
     Passed { columns: rest, refused, dirty }
 }
 
-/// The way of a table to a target and back. `there` is a database of the target's system, and has the source's types where
-/// it is of the same.
+/// The way of a table to a target and back. `there` is a database of the target's system.
 pub async fn cells(table: &Table, target: Target, there: Option<&Place>, folder: &Path) -> Vec<Cell> {
     let source = &table.place;
     let prefix = format!("{}_{}", table.name, target.name().to_lowercase().replace(' ', "_"));

@@ -16,6 +16,7 @@ mod literals;
 mod losses;
 mod matrix;
 mod narrow;
+mod own;
 mod page;
 mod place;
 mod random;

@@ -31,7 +31,10 @@ impl Places {
         }
         let role = if target { "to" } else { "from" };
         let place = Place::new(system, &format!("random_{role}{}", self.number), &self.folder).await;
-        place.execute(types_of(system).1).await;
+        // A target gets the types of the user with the first table that needs them.
+        if !target {
+            place.execute(types_of(system).1).await;
+        }
         self.places.insert((system, target), place.clone());
         place
     }

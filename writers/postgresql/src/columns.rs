@@ -1,17 +1,11 @@
-//! Which form each column is asked for in, and the types of columns to be created.
+//! Which form each column is asked for in, and the type for values that come from another system.
 
 use arrow::datatypes::{DataType, Field};
-use serde::{Deserialize, Serialize};
 use weir_core::field::{DECIMAL, INTERVAL, JSON, NATIVE, TEXT, UUID, extension, native_type};
-use weir_core::{MappedColumn, PlannedColumn, Result, ResultExt};
-use weir_postgresql::catalog::resolve_types;
+use weir_core::{MappedColumn, PlannedColumn};
 use weir_postgresql::copy::encode::{Format, accepts};
-use weir_postgresql::error::{database_error, map};
-use weir_postgresql::types::{canonical, labels};
-use weir_postgresql::{PgType, SYSTEM, Session, Wire, literal};
-use weir_sql::TableName;
-
-use crate::plan::Q;
+use weir_postgresql::types::canonical;
+use weir_postgresql::{PgType, SYSTEM, Wire};
 
 /// The form in which to ask for the values of each column, and COPY's format for all of them together.
 pub fn inputs(columns: &[(&MappedColumn, &PgType)]) -> (Vec<Field>, Format) {
@@ -24,6 +18,9 @@ pub fn inputs(columns: &[(&MappedColumn, &PgType)]) -> (Vec<Field>, Format) {
 }
 
 fn input(column: &MappedColumn, target: &PgType, format: Format) -> Field {
+    // From texts the server would round numbers: the runtime makes them, exactly or not at all.
+    let rounds =
+        matches!(target.wire(), Wire::Int2 | Wire::Int4 | Wire::Int8 | Wire::Oid | Wire::Float4 | Wire::Float8);
     let takes = |field: &Field| match extension(field) {
         Some(NATIVE) => {
             format == Format::Binary
@@ -31,7 +28,7 @@ fn input(column: &MappedColumn, target: &PgType, format: Format) -> Field {
                     system == SYSTEM && PgType::parse(text).is_some_and(|source| target.takes_native(&source))
                 })
         }
-        _ => accepts(field, target).is_some_and(|f| format == Format::Text || f == Format::Binary),
+        _ => accepts(field, target).is_some_and(|f| f == Format::Binary || (format == Format::Text && !rounds)),
     };
     // Where rows go as text, the same type's own text holds what no Arrow type does: infinity, NaN, years before 1.
     let same = |field: &&Field| {
@@ -70,113 +67,8 @@ fn input(column: &MappedColumn, target: &PgType, format: Format) -> Field {
     PlannedColumn::choose(column, takes, fallback)
 }
 
-/// An enum that the target lacks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct NewType {
-    /// Its name, in the schema of the table.
-    pub name: TableName,
-    /// Its labels in their order.
-    pub labels: Vec<String>,
-}
-
-impl NewType {
-    /// The statement that makes it.
-    pub fn sql(&self) -> String {
-        let labels: Vec<_> = self.labels.iter().map(|l| literal(l)).collect();
-        format!("CREATE TYPE {} AS ENUM ({})", self.name.quoted(Q), labels.join(", "))
-    }
-
-    /// Makes it, if it is not there.
-    pub async fn create(&self, session: &mut Session) -> Result<()> {
-        if find_type(session, &self.name.quoted(Q)).await?.is_some() {
-            return Ok(());
-        }
-        match session.try_execute(&self.sql()).await? {
-            // Another run has just made it.
-            Err(error) if database_error(&error).is_some_and(|e| matches!(e.code(), "42710" | "23505")) => Ok(()),
-            Err(error) => Err(map(error)).context("type", &self.name),
-            Ok(_) => Ok(()),
-        }
-    }
-}
-
-/// The type of a column to be created, and what a user should know of it.
-pub struct Created {
-    pub pg: PgType,
-    pub warning: Option<String>,
-}
-
-async fn find_type(session: &mut Session, text: &str) -> Result<Option<PgType>> {
-    let found: Option<i64> = session.value(&format!("SELECT to_regtype({})::oid::int8", literal(text))).await?;
-    let Some(oid) = found else { return Ok(None) };
-    Ok(resolve_types(session, &[(oid as u32, -1)]).await?.pop())
-}
-
-/// The type of a column to be created: the source's own where it is one of PostgreSQL's that exists here or, as an enum,
-/// can be made; else the one that holds every value of its canonical form.
-pub async fn created_type(
-    session: &mut Session,
-    column: &MappedColumn,
-    table: &TableName,
-    new_types: &mut Vec<NewType>,
-) -> Result<Created> {
-    // The first form of a domain's values names its base type, the last the domain.
-    let native = column.offers.iter().rev().find_map(native_type);
-    let Some((SYSTEM, text)) = native else {
-        return Ok(Created {
-            pg: canonical_type(column, native.and_then(|(_, text)| sized_text(text))),
-            warning: None,
-        });
-    };
-    if let Some(pg) = PgType::parse(text) {
-        return Ok(Created { pg, warning: None });
-    }
-    // A type of an extension or of the user, if this database has it too; an enum may also be in the table's schema.
-    let labels = column.offers.iter().find_map(labels).unwrap_or_default();
-    let (single, array) = text.strip_suffix("[]").map_or((text, ""), |single| (single, "[]"));
-    let own = TableName::parse(single, Q).ok().map(|name| table.sibling(name.name));
-    let mut found = find_type(session, text).await?;
-    if let (None, Some(own), false) = (&found, &own, labels.is_empty()) {
-        found = find_type(session, &format!("{}{array}", own.quoted(Q))).await?;
-    }
-    if let Some(mut pg) = found {
-        let missing: Vec<_> = labels.iter().filter(|l| !pg.labels.contains(l)).map(String::as_str).collect();
-        let warning = (!missing.is_empty()).then(|| {
-            format!(
-                "column `{}`: type {} lacks {}: rows with them will be refused",
-                column.name,
-                pg.text,
-                missing.join(", ")
-            )
-        });
-        // A modifier of an extension's own, as geometry(Point,4326).
-        if text.contains('(') && pg.labels.is_empty() {
-            pg.text = text.to_owned();
-        }
-        return Ok(Created { pg, warning });
-    }
-    if let (Some(name), false) = (own, labels.is_empty()) {
-        let text = format!("{}{array}", name.quoted(Q));
-        let kind = if array.is_empty() { 'e' } else { 'b' };
-        let new = NewType { name, labels: labels.clone() };
-        if !new_types.contains(&new) {
-            new_types.push(new);
-        }
-        return Ok(Created {
-            pg: PgType { base: text.clone(), text, oid: 0, typmod: -1, kind, labels },
-            warning: None,
-        });
-    }
-    let base = column.offers.iter().filter_map(native_type).find_map(|(_, text)| PgType::parse(text));
-    let pg = base.unwrap_or_else(|| canonical_type(column, None));
-    let warning = format!(
-        "column `{}`: type {text} does not exist here, the column is created as {}; create the type first to keep it",
-        column.name, pg.text
-    );
-    Ok(Created { pg, warning: Some(warning) })
-}
-
-fn canonical_type(column: &MappedColumn, sized: Option<String>) -> PgType {
+/// The type that holds every value of a column's canonical form; `sized` is a text type with its length.
+pub fn canonical_type(column: &MappedColumn, sized: Option<String>) -> PgType {
     let canonical = column
         .offers
         .iter()
@@ -193,7 +85,7 @@ fn canonical_type(column: &MappedColumn, sized: Option<String>) -> PgType {
 }
 
 /// `varchar(20)` and `char(20)` of another system keep their length, which counts characters here too.
-fn sized_text(native: &str) -> Option<String> {
+pub fn sized_text(native: &str) -> Option<String> {
     let lower = native.to_ascii_lowercase();
     let (name, rest) = lower.split_once('(')?;
     let length: u32 = rest.split_once(')')?.0.trim().parse().ok()?;

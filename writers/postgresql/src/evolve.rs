@@ -11,7 +11,7 @@ use weir_postgresql::types::labels;
 use weir_postgresql::{PgType, SYSTEM, Session, literal};
 use weir_sql::TableName;
 
-use crate::columns::{NewType, created_type};
+use crate::created::{NewType, created_type};
 use crate::details::{comment, default_sql};
 use crate::plan::Q;
 use crate::writer::PostgresqlWriter;

@@ -3,9 +3,11 @@
 mod check;
 mod columns;
 mod config;
+mod created;
 mod details;
 mod evolve;
 mod lease;
+mod maker;
 mod plan;
 mod publish;
 mod record;

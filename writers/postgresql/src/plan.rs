@@ -10,7 +10,8 @@ use weir_sql::config::DuplicateKeys;
 use weir_sql::statements::{NewColumn, create_table, with_table};
 use weir_sql::{Commits, Quoting, TableName, find_name, narrow};
 
-use crate::columns::{NewType, created_type, inputs};
+use crate::columns::inputs;
+use crate::created::{NewType, created_type};
 use crate::details::{behind_type, comments};
 use crate::record::{self, Rights};
 use crate::writer::PostgresqlWriter;

@@ -28,8 +28,11 @@ async fn enums_are_made_and_what_cannot_be_made_is_said() {
     let (from, to) = (database("types_from").await, database("types_to").await);
     from.execute(
         "CREATE SCHEMA x; CREATE TYPE colour AS ENUM ('red', 'gr''een', '蓝'); CREATE TYPE x.\"Size\" AS ENUM ('S', 'M'); \
-         CREATE DOMAIN amount AS numeric(6,2) CHECK (VALUE > 0); CREATE DOMAIN host AS inet; CREATE TYPE pair AS (a int, b text); \
-         CREATE TABLE s (c colour, a colour[], z x.\"Size\", d amount, h host, p pair); \
+         CREATE FUNCTION lucky(numeric) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT $1 <> 13'; \
+         CREATE DOMAIN amount AS numeric(6,2) CHECK (lucky(VALUE)); \
+         CREATE TABLE pair (a int, b text); CREATE FUNCTION anything() RETURNS bool LANGUAGE sql AS 'SELECT true'; \
+         CREATE DOMAIN wild AS text CHECK (anything()); \
+         CREATE TABLE s (c colour, a colour[], z x.\"Size\", d amount, h wild, p pair); \
          INSERT INTO s VALUES ('gr''een', '{red,NULL,蓝}', 'M', 1.50, '10.0.0.1', '(1,\"x y\")'), (NULL, NULL, NULL, NULL, NULL, NULL)",
     )
     .await;
@@ -46,12 +49,14 @@ async fn enums_are_made_and_what_cannot_be_made_is_said() {
         from.value("SELECT s::text FROM s WHERE c IS NOT NULL").await
     );
     let said = written.plan.warnings.join("\n");
-    assert!(["amount", "host", "pair"].iter().all(|t| said.contains(&format!("type {t} "))), "{said}");
+    assert!(["amount", "wild", "pair"].iter().all(|t| said.contains(&format!("type {t} does not exist"))), "{said}");
+    assert!(said.contains("uses function lucky(numeric), which does not exist here"), "{said}");
+    assert!(said.contains("calls anything(), which may do anything"), "{said}");
     // Again into types that are there; one of them lacks a label by now.
-    to.execute("DROP TABLE s; ALTER TYPE colour RENAME VALUE '蓝' TO 'blue'; CREATE DOMAIN host AS inet; CREATE TYPE pair AS (a int, b text)").await;
+    to.execute("DROP TABLE s; ALTER TYPE colour RENAME VALUE '蓝' TO 'blue'; CREATE DOMAIN wild AS inet; CREATE TYPE pair AS (a int, b text)").await;
     let written = write_all(&writing, read.batches(), WriteOptions::default()).await.unwrap();
     assert!(written.plan.warnings.iter().any(|w| w.contains("lacks 蓝")), "{:?}", written.plan.warnings);
-    assert_eq!(to.value(TYPES_OF).await, "colour; colour[]; \"Size\"; numeric(6,2); host; pair");
+    assert_eq!(to.value(TYPES_OF).await, "colour; colour[]; \"Size\"; numeric(6,2); wild; pair");
     assert_eq!((written.rows(), written.refused.len()), (1, 1));
     assert!(written.refused[0].reason.contains('蓝'), "{}", written.refused[0].reason);
 }
@@ -115,6 +120,46 @@ async fn what_the_server_would_cut_or_round_is_refused() {
     assert_eq!((there.as_str(), refused.len()), ("101", 1));
     let (there, refused) = into(&database, "numeric(1000,500)", None, &["1e-500", "1e-501", "NaN"]).await;
     assert!(there.ends_with("1 | NaN") && refused.len() == 1, "{there} {refused:?}");
+}
+
+#[tokio::test]
+async fn rows_that_go_as_text_are_checked_like_those_that_go_in_binary() {
+    let database = database("as_text").await;
+    // An inet has no binary form of ours, so that the server reads all columns from texts.
+    for (of, texts, there, refused) in [
+        ("numeric(5,2)", vec!["1.50", "1.500", "1.555", "NaN"], "1.50 | 1.50 | NaN", 1),
+        // The runtime makes these, exactly or not at all.
+        ("integer", vec!["7", "7.0"], "7 | 7", 0),
+        ("real", vec!["0.5", "NaN"], "0.5 | NaN", 0),
+        (
+            "date",
+            vec!["-0043-03-15", "0000-12-31", "+12345-06-07", "infinity"],
+            "0044-03-15 BC | 0001-12-31 BC | 12345-06-07 | infinity",
+            0,
+        ),
+        (
+            "timestamp(0)",
+            vec!["2024-02-29 12:00:00.5", "2024-02-29 12:00:00.0", "-0043-03-15 12:00:00"],
+            "2024-02-29 12:00:00 | 0044-03-15 12:00:00 BC",
+            1,
+        ),
+        ("timestamptz", vec!["-0043-03-15 12:00:00Z", "2024-02-29 12:00:00.1234567Z"], "0044-03-15 12:00:00+00 BC", 1),
+        ("time(3)", vec!["12:00:00.1234", "12:00:00.123"], "12:00:00.123", 1),
+        ("interval(0)", vec!["PT1.5S", "PT1S"], "00:00:01", 1),
+        ("date[]", vec![r#"["-0043-03-15", null]"#], "{\"0044-03-15 BC\",NULL}", 0),
+    ] {
+        database
+            .execute(&format!("SET datestyle = 'ISO'; DROP TABLE IF EXISTS t; CREATE TABLE t (c {of}, i inet)"))
+            .await;
+        let array = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
+        let addresses = array(vec!["10.0.0.1"; texts.len()]);
+        let batch = RecordBatch::try_from_iter([("c", array(texts)), ("i", addresses)]).unwrap();
+        let written =
+            write_all(&writer(&database, json!({"table": "t"})), vec![batch], WriteOptions::default()).await.unwrap();
+        assert_eq!(database.value("SELECT string_agg(c::text, ' | ' ORDER BY ctid) FROM t").await, there, "{of}");
+        assert_eq!(written.refused.len(), refused, "{of} {:?}", written.refused);
+        assert!(written.refused.iter().all(|r| r.column.as_deref() == Some("c")));
+    }
 }
 
 #[tokio::test]
