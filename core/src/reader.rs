@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{BatchSender, Error, Result, SourceSchema, Split};
+use crate::{BatchSender, Error, Incremental, Result, SourceSchema, Split};
 
 /// A source as one job sees it: one logical table, made of one or more tables, files or queries with equal columns.
 ///
@@ -60,6 +60,11 @@ pub trait Reader: Send + Sync {
 
     /// The ability to let all splits of all tables see one moment.
     fn snapshot(&self) -> Option<&dyn Snapshot> {
+        None
+    }
+
+    /// The ability to read only what changed since an earlier run, where the job asks for it.
+    fn incremental(&self) -> Option<&dyn Incremental> {
         None
     }
 }

@@ -8,7 +8,7 @@ use weir_core::convert::{Conversion, ConvertOptions, Loss};
 use weir_core::field::{TEXT, extension, same_representation};
 use weir_core::{
     ConnectorContext, Error, ErrorKind, Faults, Form, MappedColumn, OnTypeLoss, ReadColumn, ReadRequest, Reader,
-    Result, SourceColumn, SourceSchema, TargetSchema, WritePlan, WriteRequest, Writer,
+    Result, SourceColumn, SourceSchema, TargetSchema, Window, WritePlan, WriteRequest, Writer,
 };
 
 use crate::convert::ConvertSpec;
@@ -37,6 +37,9 @@ pub struct PlannedEntry {
     pub warnings: Vec<String>,
     /// In a whole-database job: how the target was brought to what the source is now.
     pub evolution: Option<Evolution>,
+    /// What is read of each table, where that is a window: see
+    /// [`decide_windows`](PlannedEntry::decide_windows).
+    pub windows: Vec<Window>,
 }
 
 /// Where a written column comes from, for the plan.
@@ -189,7 +192,8 @@ async fn plan_open(
             Loss::Every(what) => warnings.push(format!("column {}: {what} (onTypeLoss: cast)", to.name)),
         }
     }
-    Ok(PlannedEntry { reader, writer, source, pipeline, plan, columns, warnings, evolution })
+    let windows = Vec::new();
+    Ok(PlannedEntry { reader, writer, source, pipeline, plan, columns, warnings, evolution, windows })
 }
 
 fn compile_transformers(

@@ -26,6 +26,7 @@ mod convert;
 pub mod database;
 mod dirty;
 mod entry;
+mod incremental;
 pub mod job;
 pub mod layout;
 mod ledger;
@@ -49,7 +50,9 @@ pub use database::evolve::{ChangeKind, ChangeOutcome, TableChangeRecord};
 pub use database::{DatabaseJob, Only, TableStops};
 pub use dirty::QuarantineRow;
 pub use job::{Endpoint, Entry, ErrorLimit, Job, LoadOptions, Setting};
-pub use ledger::{EntryProgress, EntryRecord, Ledger, RecordedChange, RunRecord, RunStatus, SplitRecord};
+pub use ledger::{
+    EntryProgress, EntryRecord, Ledger, RecordedChange, RunRecord, RunStatus, SplitRecord, WatermarkRecord,
+};
 pub use observer::{Event, Observer, Silent, TableProgress, TableState};
 pub use options::{Quarantine, RunOptions, Start, default_state_dir};
 pub use plan::{ColumnPlan, EntryPlan, Plan, plan};
@@ -58,4 +61,4 @@ pub use report::{ErrorReport, Report, Status, TableReport};
 pub use run::run;
 pub use task::{Outcome, TaskContext, TaskError, TaskSpec, run_task};
 pub use verify::{EntryVerification, Findings, Verification, VerifyOptions, show_key, verify};
-pub use weir_core::Counts;
+pub use weir_core::{Counts, Watermark, Window};

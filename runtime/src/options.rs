@@ -29,6 +29,9 @@ pub struct RunOptions {
     pub quarantine: Quarantine,
     /// Stop each entry after this many rows.
     pub limit: Option<u64>,
+    /// Whether incremental sources are read as if for the first time, whatever their watermarks say; those move to the
+    /// end of this run all the same.
+    pub full: bool,
     /// Replaces the job's own error limit.
     pub error_limit: Option<ErrorLimit>,
     /// In a whole-database job: which of its tables are moved.
@@ -47,6 +50,7 @@ impl Default for RunOptions {
             state_dir: None,
             quarantine: Quarantine::default(),
             limit: None,
+            full: false,
             error_limit: None,
             only: Only::All,
             tables: TableStops::default(),

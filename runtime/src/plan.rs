@@ -6,11 +6,12 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use weir_core::convert::Loss;
 use weir_core::field::type_text;
-use weir_core::{ConnectorContext, Error, Result, SnapshotGuard, Split, SplitRequest};
+use weir_core::{ConnectorContext, Error, Result, SnapshotGuard, Split, SplitRequest, Window};
 
 use crate::database::evolve::{ChangeKind, TableChangeRecord};
 use crate::database::{DatabasePlan, plan_tables};
 use crate::entry::{PlannedEntry, open_all, plan_entry};
+use crate::incremental::{known, of_entry, ordinal};
 use crate::job::{Endpoint, Job, Setting};
 use crate::layout::{Align, aligned};
 use crate::ledger::Ledger;
@@ -82,6 +83,9 @@ pub struct EntryPlan {
     pub keys: Vec<String>,
     /// Columns in the order in which they are written.
     pub columns: Vec<ColumnPlan>,
+    /// What is read of each table, where that is a window.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
     /// How the splits of the source see one moment, where they do.
     pub snapshot: Option<String>,
     /// Splits with estimates.
@@ -124,6 +128,7 @@ pub struct ColumnPlan {
 pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
     let context = context(job, options, Handle::current());
     open_all(job, &context)?;
+    let watermarks = if options.full { Vec::new() } else { known(job, options.state_dir.as_deref()).await? };
     let mut entries = Vec::new();
     let mut database = None;
     let mut warnings = job.warnings.clone();
@@ -136,12 +141,15 @@ pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
             Some(ledger) => ledger.known_tables(&job.name).await?,
             None => Vec::new(),
         };
-        let (plan, tables, more) = plan_tables(job, &options.only, &known, &context).await?;
+        let (plan, tables, more) = plan_tables(job, &options.only, (&known, &watermarks), &context).await?;
         (database, entries) = (Some(plan), tables);
         warnings.extend(more);
     }
     for (index, entry) in job.entries.iter().enumerate() {
-        let planned = plan_entry(job, entry, "plan", &context).await.map_err(|e| e.with("entry", index))?;
+        let at = |error: Error| error.with("entry", index);
+        let mut planned = plan_entry(job, entry, "plan", &context).await.map_err(at)?;
+        let watermarks = of_entry(&watermarks, ordinal(job, index));
+        planned.decide_windows(job, entry, &context, watermarks).await.map_err(at)?;
         let guard = snapshot(&planned, job, &context).await?;
         let splits = splits(&planned, job, options, &context, guard.as_ref()).await?;
         entries.push(describe(&planned, job, entry_places(entry), guard, splits));
@@ -227,7 +235,10 @@ pub async fn splits(
         stable: entry.plan.commits_per_split && entry.plan.records_splits,
         limit: options.limit,
     };
-    let mut splits = context.until_cancelled(entry.reader.splits(&request)).await?;
+    let mut splits = match entry.reader.incremental() {
+        Some(incremental) => context.until_cancelled(incremental.splits_within(&request, &entry.windows)).await?,
+        None => context.until_cancelled(entry.reader.splits(&request)).await?,
+    };
     for (id, split) in splits.iter_mut().enumerate() {
         split.id = u32::try_from(id).map_err(|_| Error::internal("more splits than a job can number"))?;
     }
@@ -284,6 +295,7 @@ pub(crate) fn describe(
         statements: entry.plan.statements.clone(),
         keys: entry.plan.keys.clone(),
         columns: columns.collect(),
+        windows: entry.windows.clone(),
         snapshot: guard.map(|g| g.description),
         channels: channels(&job.setting).min(most).min(splits.len().max(1)),
         splits,
@@ -327,6 +339,9 @@ impl fmt::Display for EntryPlan {
         writeln!(f, "  table      {}{creates}", self.table)?;
         let keys = if self.keys.is_empty() { String::new() } else { format!(" by {}", self.keys.join(", ")) };
         writeln!(f, "  mode       {}{keys}: {}", self.mode, self.method)?;
+        for window in &self.windows {
+            writeln!(f, "  window     {}: {}", window.table, window.describe())?;
+        }
         if let Some(snapshot) = &self.snapshot {
             writeln!(f, "  snapshot   {snapshot}")?;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use weir_core::{Error, ErrorKind};
+use weir_core::{Error, ErrorKind, Window};
 
 use crate::database::FailedTable;
 use crate::database::evolve::TableChangeRecord;
@@ -79,6 +79,9 @@ pub struct TableReport {
     /// Rows written ÷ seconds from its first split's start to its last one's end.
     #[serde(default)]
     pub rows_per_second: f64,
+    /// What was read of it, where that is a window along a change column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
     /// The moment that all its rows show, where the source could hold one: `exported snapshot 00000003-1`.
     #[serde(default)]
     pub snapshot: Option<String>,
@@ -104,6 +107,7 @@ impl TableReport {
             rows_read: 0,
             rows_written: 0,
             rows_dirty: 0,
+            window: None,
             rows_per_second: 0.0,
             snapshot: None,
             elapsed_ms: 0,

@@ -31,7 +31,7 @@ pub(crate) fn copy(arguments: &CopyArguments) -> Outcome {
         save(&text, path)?;
     }
     let job = job::load(&text, &options(&arguments.sources)).map_err(|faults| told("this copy", &faults))?;
-    run::run_job(&job, &arguments.running, None, weir::Start::New)
+    run::run_job(&job, &arguments.running, weir::RunOptions::default())
 }
 
 /// The target with its mode. `lake/orders` is a whole target, `shop.db` wants a table: that of the source by default.

@@ -3,6 +3,7 @@
 use weir::{Only, RunOptions};
 
 use super::arguments::{Format, PlanArguments};
+use super::run::state_dir;
 use super::signals::until_stopped;
 use super::{Outcome, job, output, runtime};
 
@@ -14,7 +15,13 @@ pub(super) fn only(tables: &[String]) -> Only {
 /// Shows everything a run would do.
 pub(crate) fn plan(arguments: &PlanArguments) -> Outcome {
     let job = job::load(&arguments.job, &arguments.reading)?;
-    let options = RunOptions { limit: arguments.limit, only: only(&arguments.tables), ..RunOptions::default() };
+    let options = RunOptions {
+        limit: arguments.limit,
+        full: arguments.full,
+        only: only(&arguments.tables),
+        state_dir: state_dir(arguments.state_dir.as_deref()),
+        ..RunOptions::default()
+    };
     let runtime = runtime()?;
     let planned = runtime.block_on(until_stopped(weir::plan(&job, &options)));
     runtime.shutdown_background();

@@ -1,7 +1,7 @@
 //! `weir replay`
 
 use weir::core::{Error, ErrorKind};
-use weir::{Job, Ledger, RunRecord, Start, quarantined_run};
+use weir::{Job, Ledger, RunOptions, RunRecord, Start, quarantined_run};
 
 use super::arguments::ReplayArguments;
 use super::run::{run_rows, state_dir};
@@ -15,7 +15,7 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Outcome {
     }
     let job = load(arguments)?;
     let start = if arguments.fresh { Start::Fresh } else { Start::New };
-    run_rows(&job, Some(&arguments.file), &arguments.running, None, (start, weir::Only::All))
+    run_rows(&job, Some(&arguments.file), &arguments.running, RunOptions { start, ..RunOptions::default() })
 }
 
 /// The job, by its file or by the run that left the rows; with that run's parameters and time, where the call says none.

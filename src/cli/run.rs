@@ -34,7 +34,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Outcome {
                     "--tables and --failed-of are for whole-database jobs: this one names its tables",
                 ));
             }
-            run_rows(&job, None, &arguments.running, arguments.run_id.clone(), (start, only))
+            let (run_id, full) = (arguments.run_id.clone(), arguments.full);
+            run_job(&job, &arguments.running, RunOptions { run_id, start, full, only, ..RunOptions::default() })
         }
         Err(error) => {
             // Whoever waits for the report learns of this too; the error itself is what decides the exit code.
@@ -78,9 +79,9 @@ pub(super) fn state_dir(argument: Option<&Path>) -> Option<PathBuf> {
     }
 }
 
-/// Runs a job, shows what happens and how it ended.
-pub(crate) fn run_job(job: &Job, arguments: &RunningArguments, run_id: Option<String>, start: Start) -> Outcome {
-    run_rows(job, None, arguments, run_id, (start, Only::All))
+/// Runs a job, shows what happens and how it ended. `options` say what `arguments` do not.
+pub(crate) fn run_job(job: &Job, arguments: &RunningArguments, options: RunOptions) -> Outcome {
+    run_rows(job, None, arguments, options)
 }
 
 /// Runs a job, or only the rows of a quarantine file of it.
@@ -88,22 +89,18 @@ pub(super) fn run_rows(
     job: &Job,
     quarantined: Option<&Path>,
     arguments: &RunningArguments,
-    run_id: Option<String>,
-    (start, only): (Start, Only),
+    options: RunOptions,
 ) -> Outcome {
     let progress = Arc::new(Progress::new(&arguments.logging));
     let cancel = CancellationToken::new();
     let options = RunOptions {
         observer: progress.clone(),
         cancel: cancel.clone(),
-        run_id,
-        start,
         state_dir: state_dir(arguments.state_dir.as_deref()),
         quarantine: quarantine(arguments.quarantine.as_deref()),
         limit: arguments.limit,
         error_limit: arguments.error_limit,
-        only,
-        ..RunOptions::default()
+        ..options
     };
     let runtime = runtime()?;
     let rows_on_stdout = {

@@ -1,8 +1,10 @@
 //! `weir runs`
 
+use std::path::Path;
+
 use serde::Serialize;
 use weir::core::{Error, ErrorKind};
-use weir::{EntryProgress, Ledger, Report, RunRecord};
+use weir::{EntryProgress, Ledger, Report, RunRecord, WatermarkRecord};
 
 use super::arguments::{Format, RunsArguments};
 use super::run::state_dir;
@@ -21,6 +23,9 @@ struct Shown {
 /// Lists runs, or shows one.
 pub(crate) fn runs(arguments: &RunsArguments) -> Outcome {
     let folder = state_dir(arguments.state_dir.as_deref());
+    if arguments.watermarks {
+        return watermarks(folder.as_deref(), arguments.format);
+    }
     let found = runtime()?.block_on(async {
         let ledger = match &folder {
             Some(folder) => Ledger::find_in(folder).await?,
@@ -52,6 +57,41 @@ pub(crate) fn runs(arguments: &RunsArguments) -> Outcome {
             Format::Text => output::print(&list(all)).map(|()| 0),
         },
     }
+}
+
+/// Lists how far incremental jobs have come.
+fn watermarks(folder: Option<&Path>, format: Format) -> Outcome {
+    let found = runtime()?.block_on(async {
+        match folder {
+            Some(folder) => match Ledger::find_in(folder).await? {
+                Some(ledger) => ledger.watermarks(None).await,
+                None => Ok(Vec::new()),
+            },
+            None => Ok(Vec::new()),
+        }
+    })?;
+    match format {
+        Format::Json => output::print_json(&found)?,
+        Format::Text if found.is_empty() => output::print("no watermarks\n")?,
+        Format::Text => output::print(&marks(&found))?,
+    }
+    Ok(0)
+}
+
+fn marks(found: &[WatermarkRecord]) -> String {
+    let head = ["job", "source", "target", "column", "read up to before", "moved"].map(|title| (title, Align::Left));
+    let row = |record: &WatermarkRecord| {
+        let mark = &record.watermark;
+        vec![
+            record.job.clone(),
+            format!("{} in {}", mark.table, mark.place),
+            record.target.clone(),
+            mark.column.clone(),
+            mark.value.clone(),
+            record.moved_at.clone(),
+        ]
+    };
+    table(&head, &found.iter().map(row).collect::<Vec<_>>(), Paint::stdout())
 }
 
 fn list(runs: &[Shown]) -> String {

@@ -43,6 +43,9 @@ pub(crate) fn summary(report: &Report, paint: Paint) -> String {
         text.push('\n');
         text.push_str(&tables(&report.tables, paint));
     }
+    for (table, window) in report.tables.iter().filter_map(|table| Some((table, table.window.as_ref()?))) {
+        text.push_str(&format!("{}  {}: {}\n", paint.dim("window    "), table.source, window.describe()));
+    }
     text
 }
 

@@ -3,6 +3,7 @@
 use weir::{EntryVerification, Verification, VerifyOptions, show_key};
 
 use super::arguments::{Format, VerifyArguments};
+use super::run::state_dir;
 use super::signals::Signals;
 use super::style::{Paint, count};
 use super::{Outcome, job, output, runtime};
@@ -10,7 +11,8 @@ use super::{Outcome, job, output, runtime};
 /// Compares the targets of a job with its sources.
 pub(crate) fn verify(arguments: &VerifyArguments) -> Outcome {
     let job = job::load(&arguments.job, &arguments.reading)?;
-    let options = VerifyOptions { sample: arguments.sample, ..VerifyOptions::default() };
+    let state_dir = state_dir(arguments.state_dir.as_deref());
+    let options = VerifyOptions { sample: arguments.sample, state_dir, ..VerifyOptions::default() };
     let runtime = runtime()?;
     let (found, signals) = runtime.block_on(async {
         let signals = Signals::watch(options.cancel.clone());

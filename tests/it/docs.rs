@@ -39,7 +39,8 @@ async fn every_job_in_the_guides_runs() {
             let loaded = job::load(&in_scratch(&block, scratch.path()), &LoadOptions::default());
             let job = loaded.unwrap_or_else(|faults| panic!("{}: {faults}\n{block}", guide.display()));
             assert!(job.warnings.iter().all(|w| w.contains("encoding")), "{}: {:?}", guide.display(), job.warnings);
-            let options = RunOptions { quarantine: Quarantine::Off, ..RunOptions::default() };
+            let state_dir = Some(scratch.path().join("state"));
+            let options = RunOptions { state_dir, quarantine: Quarantine::Off, ..RunOptions::default() };
             let report = weir::run(&job, options).await;
             assert_eq!(report.status, Status::Succeeded, "{}: {:#?}\n{block}", guide.display(), report.error);
             assert!(report.rows_written > 0, "{}: no rows\n{block}", guide.display());

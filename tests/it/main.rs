@@ -9,6 +9,7 @@ mod engine;
 mod evolution;
 #[cfg(all(feature = "cli", unix))]
 mod hostile;
+mod incremental;
 mod orders;
 mod reference;
 mod registry;

@@ -27,6 +27,7 @@
 mod batch;
 mod config;
 mod decode;
+mod incremental;
 mod numbers;
 mod reader;
 mod snapshot;

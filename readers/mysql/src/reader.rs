@@ -9,15 +9,16 @@ use sqlx::AssertSqlSafe;
 use sqlx::mysql::MySqlRow;
 use tokio::sync::OnceCell;
 use weir_core::{
-    BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, ReadRequest, Reader, Result, ResultExt, Snapshot,
-    SourceSchema, SourceTable, Split, SplitRequest,
+    BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, Incremental, ReadRequest, Reader, Result,
+    ResultExt, Snapshot, SourceSchema, SourceTable, Split, SplitRequest, Window,
 };
 use weir_mysql::{Options, RowSession, Session, Setup, Shape, Watch, ZeroDate, connect_first, connect_rows, from_sqlx};
-use weir_sql::{Object, Sources, columns::is_all, labels, statements::select};
+use weir_sql::{IncrementalConfig, Object, Sources, columns::is_all, labels, statements::select};
 
 use crate::batch::Building;
 use crate::config::{Consistency, MySqlReaderConfig};
 use crate::decode::Decoder;
+use crate::incremental::narrowed;
 use crate::snapshot;
 use crate::source::{Described, Location, check_equal, look};
 use crate::split::{Part, plan};
@@ -100,7 +101,7 @@ impl MySqlReader {
     }
 
     /// A session with the location's server; the one of the location before, where that is the same.
-    async fn hold<'a>(&self, held: &'a mut Option<Held>, location: &Location) -> Result<&'a mut Session> {
+    pub(crate) async fn hold<'a>(&self, held: &'a mut Option<Held>, location: &Location) -> Result<&'a mut Session> {
         let place =
             location.options.first().map(|o| (o.place(), o.user.clone(), o.database.clone())).unwrap_or_default();
         if held.as_ref().is_none_or(|h| h.place != place) {
@@ -112,11 +113,46 @@ impl MySqlReader {
         }
         held.as_mut().map(|h| &mut h.session).ok_or_else(|| Error::internal("no session is held"))
     }
+
+    /// Cuts every table and statement, or what of it lies in the windows.
+    pub(crate) async fn cut(&self, request: &SplitRequest, windows: Option<&[Window]>) -> Result<Vec<Split>> {
+        let all = self.described().await?;
+        let mut held = None;
+        let mut splits = Vec::new();
+        let common = &self.config.common;
+        let key = common.split_pk.as_deref();
+        for (source, (location, described)) in self.locations.iter().zip(all.iter()).enumerate() {
+            let session = self.hold(&mut held, location).await?;
+            let narrow = match windows {
+                None => None,
+                Some(windows) => {
+                    let config = self.incremental_config()?;
+                    let narrowed = narrowed(session, described, windows, config, common.filter()).await;
+                    Some(narrowed.context("table", &described.label)?)
+                }
+            };
+            let (window, described) = match &narrow {
+                Some((window, narrow)) => (Some(window.as_str()), narrow),
+                None => (None, described),
+            };
+            let planned = plan(session, source, described, window, all.len(), key, request).await;
+            splits.extend(planned.context("table", &described.label)?);
+        }
+        if let Some(held) = held {
+            held.session.close().await;
+        }
+        Ok(splits)
+    }
+
+    pub(crate) fn incremental_config(&self) -> Result<&IncrementalConfig> {
+        self.config.common.incremental.as_ref().ok_or_else(|| Error::internal("the job asks for no window"))
+    }
 }
 
-struct Held {
+/// An open session.
+pub(crate) struct Held {
     place: (String, String, Option<String>),
-    session: Session,
+    pub(crate) session: Session,
 }
 
 #[async_trait]
@@ -154,19 +190,7 @@ impl Reader for MySqlReader {
     }
 
     async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>> {
-        let all = self.described().await?;
-        let mut held = None;
-        let mut splits = Vec::new();
-        let key = self.config.common.split_pk.as_deref();
-        for (source, (location, described)) in self.locations.iter().zip(all.iter()).enumerate() {
-            let session = self.hold(&mut held, location).await?;
-            let planned = plan(session, source, described, all.len(), key, request).await;
-            splits.extend(planned.context("table", &described.label)?);
-        }
-        if let Some(held) = held {
-            held.session.close().await;
-        }
-        Ok(splits)
+        self.cut(request, None).await
     }
 
     async fn read(&self, split: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
@@ -179,6 +203,10 @@ impl Reader for MySqlReader {
 
     fn snapshot(&self) -> Option<&dyn Snapshot> {
         (self.config.consistency != Consistency::None).then_some(self)
+    }
+
+    fn incremental(&self) -> Option<&dyn Incremental> {
+        self.config.common.incremental.as_ref().map(|_| self as &dyn Incremental)
     }
 
     async fn check(&self) -> Vec<Check> {
@@ -373,8 +401,13 @@ impl MySqlReader {
         let list: Vec<&str> = list.iter().map(String::as_str).collect();
         let places = (0..wanted.len()).map(|i| i + usize::from(pad)).collect();
         if !part.query {
-            let conditions: Vec<&str> =
-                part.condition.as_deref().into_iter().chain(self.config.common.filter()).collect();
+            let conditions: Vec<&str> = part
+                .condition
+                .iter()
+                .chain(&part.window)
+                .map(String::as_str)
+                .chain(self.config.common.filter())
+                .collect();
             return (select(&list, &part.from, &conditions) + &limit, places);
         }
         let mut names: Vec<String> = part.columns.iter().map(|c| c.name.to_lowercase()).collect();

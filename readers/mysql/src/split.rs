@@ -22,6 +22,9 @@ pub(crate) struct Part {
     pub(crate) query: bool,
     /// The range.
     pub(crate) condition: Option<String>,
+    /// The window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) window: Option<String>,
     /// Every column the reader offers.
     pub(crate) columns: Vec<Cell>,
 }
@@ -32,11 +35,12 @@ struct Boundary {
     shown: String,
 }
 
-/// The splits of one table or statement.
+/// The splits of one table or statement, of the rows for which `window` holds.
 pub(crate) async fn plan(
     session: &mut Session,
     source: usize,
     described: &Described,
+    window: Option<&str>,
     tables: usize,
     split_pk: Option<&str>,
     request: &SplitRequest,
@@ -46,6 +50,7 @@ pub(crate) async fn plan(
         from: described.from.clone(),
         query: described.query,
         condition,
+        window: window.map(str::to_owned),
         columns: described.columns.iter().map(|o| o.cell.clone()).collect(),
     };
     let (rows, bytes) = described.table.as_ref().map_or((None, None), |t| (t.rows, t.bytes));
@@ -66,7 +71,7 @@ pub(crate) async fn plan(
     let pieces = pieces(table, split_pk.is_some(), tables, request);
     let Some(column) = column.filter(|_| pieces > 1 && !few) else { return one("all rows") };
     let quoted = QUOTING.quote(&column.name);
-    let cuts = boundaries(session, table, column, &quoted, &described.from, pieces).await?;
+    let cuts = boundaries(session, table, column, (&described.from, window), pieces).await?;
     let sql: Vec<String> = cuts.iter().map(|b| b.sql.clone()).collect();
     let shown: Vec<String> = cuts.into_iter().map(|b| b.shown).collect();
     let ranges = key_ranges(&quoted, &column.name, &sql, column.nullable);
@@ -142,13 +147,16 @@ async fn boundaries(
     session: &mut Session,
     table: &Table,
     column: &Column,
-    quoted: &str,
-    from: &str,
+    (from, window): (&str, Option<&str>),
     pieces: usize,
 ) -> Result<Vec<Boundary>> {
+    let quoted = &QUOTING.quote(&column.name);
+    let within = window.map(|window| format!(" AND ({window})")).unwrap_or_default();
     if matches!(column.kind, Kind::Int { .. } | Kind::Year) {
         let range: Option<(Option<String>, Option<String>)> = session
-            .row(&format!("SELECT CAST(MIN({quoted}) AS CHAR), CAST(MAX({quoted}) AS CHAR) FROM {from}"))
+            .row(&format!(
+                "SELECT CAST(MIN({quoted}) AS CHAR), CAST(MAX({quoted}) AS CHAR) FROM {from} WHERE 1 = 1{within}"
+            ))
             .await?;
         let Some((Some(min), Some(max))) = range else { return Ok(Vec::new()) };
         let parse = |text: &str| text.parse::<i128>().map_err(|_| Error::internal("a key is no integer"));
@@ -176,7 +184,9 @@ async fn boundaries(
             None => format!("{quoted} IS NOT NULL"),
         };
         let next: Option<(Option<String>, Option<String>)> = session
-            .row(&format!("SELECT {raw}, {shown} FROM {from} WHERE {after} ORDER BY {quoted} LIMIT 1 OFFSET {step}"))
+            .row(&format!(
+                "SELECT {raw}, {shown} FROM {from} WHERE {after}{within} ORDER BY {quoted} LIMIT 1 OFFSET {step}"
+            ))
             .await?;
         let Some((Some(raw), shown)) = next else { break };
         let shown: String = shown.unwrap_or_else(|| raw.clone()).chars().take(60).collect();

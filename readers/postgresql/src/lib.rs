@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod incremental;
 mod reader;
 mod shards;
 mod snapshot;

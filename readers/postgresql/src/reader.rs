@@ -7,8 +7,8 @@ use futures::StreamExt;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use weir_core::{
-    BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, ReadRequest, Reader, Result, ResultExt, Snapshot,
-    SourceColumn, SourceSchema, SourceTable, Split, SplitRequest,
+    BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, Incremental, ReadRequest, Reader, Result,
+    ResultExt, Snapshot, SourceColumn, SourceSchema, SourceTable, Split, SplitRequest, Window,
 };
 use weir_postgresql::copy::Decoder;
 use weir_postgresql::error::map;
@@ -17,6 +17,7 @@ use weir_postgresql::{Endpoint, Session};
 use weir_sql::{Object, Quoting, Source, Sources, TableName, columns::is_all, labels, statements};
 
 use crate::config::PostgresqlReaderConfig;
+use crate::incremental::narrowed;
 use crate::shards::unify;
 use crate::source::{Described, describe, select_entry};
 use crate::split::{Part, splits};
@@ -116,6 +117,43 @@ impl PostgresqlReader {
         });
         described.await.cloned()
     }
+
+    /// Cuts every table and query, or what of it lies in the windows.
+    pub(crate) async fn cut(&self, request: &SplitRequest, windows: Option<&[Window]>) -> Result<Vec<Split>> {
+        let described = self.describe().await?;
+        let mut all = Vec::new();
+        let mut session: Option<(usize, Session)> = None;
+        // DataX shares the channels among the tables.
+        let channels = request.channels.max(1).div_ceil(described.len().max(1));
+        let request = SplitRequest { channels, ..request.clone() };
+        for (located, described) in self.sources.iter().zip(described.iter()) {
+            let open = match session.take() {
+                Some((endpoint, open)) if endpoint == located.endpoint => open,
+                _ => self.endpoints[located.endpoint].connect(&self.context).await?,
+            };
+            let (_, open) = session.insert((located.endpoint, open));
+            let common = &self.config.common;
+            let key = common.split_pk.as_deref();
+            let mut filters: Vec<String> = common.filter().map(str::to_owned).into_iter().collect();
+            let narrow = match windows {
+                None => None,
+                Some(windows) => {
+                    let config = self.incremental_config()?;
+                    let narrowed = narrowed(open, described, windows, config, common.filter()).await;
+                    let (condition, narrow) = narrowed.context("table", &described.name)?;
+                    filters.push(condition);
+                    Some(narrow)
+                }
+            };
+            let described = narrow.as_ref().unwrap_or(described);
+            let found = splits(open, located.endpoint, described, &filters, key, &request).await;
+            all.extend(found.context("table", &described.name)?);
+        }
+        if let Some((_, session)) = session {
+            session.close().await;
+        }
+        Ok(all)
+    }
 }
 
 #[async_trait]
@@ -149,27 +187,7 @@ impl Reader for PostgresqlReader {
     }
 
     async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>> {
-        let described = self.describe().await?;
-        let mut all = Vec::new();
-        let mut session: Option<(usize, Session)> = None;
-        // DataX shares the channels among the tables.
-        let channels = request.channels.max(1).div_ceil(described.len().max(1));
-        let request = SplitRequest { channels, ..request.clone() };
-        for (located, described) in self.sources.iter().zip(described.iter()) {
-            let open = match session.take() {
-                Some((endpoint, open)) if endpoint == located.endpoint => open,
-                _ => self.endpoints[located.endpoint].connect(&self.context).await?,
-            };
-            let (_, open) = session.insert((located.endpoint, open));
-            let common = &self.config.common;
-            let key = common.split_pk.as_deref();
-            let found = splits(open, located.endpoint, described, common.filter(), key, &request).await;
-            all.extend(found.context("table", &described.name)?);
-        }
-        if let Some((_, session)) = session {
-            session.close().await;
-        }
-        Ok(all)
+        self.cut(request, None).await
     }
 
     async fn read(&self, split: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
@@ -220,6 +238,10 @@ impl Reader for PostgresqlReader {
 
     fn snapshot(&self) -> Option<&dyn Snapshot> {
         Some(self)
+    }
+
+    fn incremental(&self) -> Option<&dyn Incremental> {
+        self.config.common.incremental.as_ref().map(|_| self as &dyn Incremental)
     }
 }
 

@@ -76,18 +76,18 @@ impl Part {
     }
 }
 
-/// The splits of one source. `key` is the job's `splitPk`.
+/// The splits of one source, of the rows for which all `filters` hold. `key` is the job's `splitPk`.
 pub async fn splits(
     session: &mut Session,
     endpoint: usize,
     described: &Described,
-    filter: Option<&str>,
+    filters: &[String],
     key: Option<&str>,
     request: &SplitRequest,
 ) -> Result<Vec<Split>> {
-    let filter = filter.filter(|_| described.table.is_some());
+    let filters = if described.table.is_some() { filters } else { &[] };
     let (ranges, stable) = match &described.table {
-        Some(table) => ranges(session, table, filter, key, request).await?,
+        Some(table) => ranges(session, table, filters, key, request).await?,
         None => (Vec::new(), true),
     };
     let ranges = if ranges.is_empty() { key_ranges("", "", &[], false) } else { ranges };
@@ -101,7 +101,7 @@ pub async fn splits(
             let part = Part {
                 endpoint,
                 from: described.from.clone(),
-                conditions: filter.map(str::to_owned).into_iter().chain(range.condition.clone()).collect(),
+                conditions: filters.iter().cloned().chain(range.condition.clone()).collect(),
                 columns: columns.clone(),
             };
             Ok(Split {
@@ -121,7 +121,7 @@ pub async fn splits(
 async fn ranges(
     session: &mut Session,
     table: &Table,
-    filter: Option<&str>,
+    filters: &[String],
     key: Option<&str>,
     request: &SplitRequest,
 ) -> Result<(Vec<KeyRange>, bool)> {
@@ -148,7 +148,7 @@ async fn ranges(
         return Ok((page_ranges(table.pages, pieces), false));
     }
     match chosen.or_else(|| table.key().first().copied()) {
-        Some(column) => Ok((by_key(session, table, column, filter, pieces).await?, true)),
+        Some(column) => Ok((by_key(session, table, column, filters, pieces).await?, true)),
         None => Ok((Vec::new(), true)),
     }
 }
@@ -216,7 +216,7 @@ async fn by_key(
     session: &mut Session,
     table: &Table,
     column: &TableColumn,
-    filter: Option<&str>,
+    filters: &[String],
     pieces: u64,
 ) -> Result<Vec<KeyRange>> {
     let name = Quoting::DOUBLE.quote(&column.name);
@@ -232,7 +232,7 @@ async fn by_key(
         }
         _ => String::new(),
     };
-    let filter = filter.map(|f| format!(" AND ({f}\n)")).unwrap_or_default();
+    let filter: String = filters.iter().map(|f| format!(" AND ({f}\n)")).collect();
     let rows = session
         .rows(&format!(
             "SELECT b.k::text AS boundary FROM (SELECT DISTINCT k FROM ( \

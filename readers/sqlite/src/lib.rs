@@ -5,6 +5,7 @@
 
 mod config;
 mod decode;
+mod incremental;
 mod reader;
 mod snapshot;
 mod source;

@@ -6,14 +6,16 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use weir_core::{
-    BatchSender, Check, ConnectorContext, DirtyRow, Error, ErrorKind, Faults, MAX_BATCH_BYTES, MAX_BATCH_ROWS,
-    Parameters, ReadRequest, Reader, Result, Snapshot, SourceSchema, SourceTable, Split, SplitRequest,
+    BatchSender, Check, ConnectorContext, DirtyRow, Error, ErrorKind, Faults, Incremental, MAX_BATCH_BYTES,
+    MAX_BATCH_ROWS, Parameters, ReadRequest, Reader, Result, Snapshot, SourceSchema, SourceTable, Split, SplitRequest,
+    Window,
 };
-use weir_sql::{Object, Sources, columns::is_all};
+use weir_sql::{IncrementalConfig, Object, Sources, columns::is_all};
 use weir_sqlite::{Access, Database, File, Statement, path_of};
 
 use crate::config::{Consistency, SqliteReaderConfig};
 use crate::decode::{Column, shown};
+use crate::incremental::narrowed;
 use crate::snapshot;
 use crate::source::{self, Described};
 use crate::split::{self, Part};
@@ -32,10 +34,10 @@ pub struct SqliteReader {
 
 /// A table or query and the file it is in.
 #[derive(Debug, Clone)]
-struct FileSource {
-    file: File,
-    object: Object,
-    name: String,
+pub(crate) struct FileSource {
+    pub(crate) file: File,
+    pub(crate) object: Object,
+    pub(crate) name: String,
 }
 
 impl SqliteReader {
@@ -103,6 +105,56 @@ impl SqliteReader {
         })
         .await
     }
+
+    /// Cuts every source, or what of it lies in the windows.
+    pub(crate) async fn cut(&self, request: &SplitRequest, windows: Option<&[Window]>) -> Result<Vec<Split>> {
+        let mut splits = Vec::new();
+        let tables = self.sources.len();
+        let windows = match windows {
+            Some(windows) => Some((windows.to_vec(), self.incremental_config()?.clone())),
+            None => None,
+        };
+        for (index, source) in self.sources.iter().enumerate() {
+            let (source, config, request) = (source.clone(), self.config.common.clone(), request.clone());
+            let (windows, times) = (windows.clone(), self.config.integer_times);
+            let bytes = source.file.bytes();
+            let file = source.file.clone();
+            let cut = file
+                .with(Access::Read, &self.context, move |database| {
+                    let mut described = source::describe(database, &source.name, &source.object, &config, bytes)?;
+                    if let Some((windows, change)) = &windows {
+                        described = narrowed(database, &described, windows, change, times)?;
+                    }
+                    let split_pk = config.split_pk.as_deref();
+                    split::cut(database, index, &described, split_pk, &request, tables, bytes)
+                })
+                .await?;
+            splits.extend(cut);
+        }
+        for (id, split) in (0..).zip(&mut splits) {
+            split.id = id;
+        }
+        Ok(splits)
+    }
+
+    /// The sources' number.
+    pub(crate) fn source_count(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// One source.
+    pub(crate) fn source(&self, index: usize) -> FileSource {
+        self.sources[index].clone()
+    }
+
+    /// The parameters.
+    pub(crate) fn config(&self) -> &SqliteReaderConfig {
+        &self.config
+    }
+
+    pub(crate) fn incremental_config(&self) -> Result<&IncrementalConfig> {
+        self.config.common.incremental.as_ref().ok_or_else(|| Error::internal("the job asks for no window"))
+    }
 }
 
 #[async_trait]
@@ -123,25 +175,7 @@ impl Reader for SqliteReader {
     }
 
     async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>> {
-        let mut splits = Vec::new();
-        let tables = self.sources.len();
-        for (index, source) in self.sources.iter().enumerate() {
-            let (source, config, request) = (source.clone(), self.config.common.clone(), request.clone());
-            let bytes = source.file.bytes();
-            let file = source.file.clone();
-            let cut = file
-                .with(Access::Read, &self.context, move |database| {
-                    let described = source::describe(database, &source.name, &source.object, &config, bytes)?;
-                    let split_pk = config.split_pk.as_deref();
-                    split::cut(database, index, &described, split_pk, &request, tables, bytes)
-                })
-                .await?;
-            splits.extend(cut);
-        }
-        for (id, split) in (0..).zip(&mut splits) {
-            split.id = id;
-        }
-        Ok(splits)
+        self.cut(request, None).await
     }
 
     async fn read(&self, split: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
@@ -199,6 +233,10 @@ impl Reader for SqliteReader {
 
     fn snapshot(&self) -> Option<&dyn Snapshot> {
         (self.config.consistency != Consistency::None).then_some(self)
+    }
+
+    fn incremental(&self) -> Option<&dyn Incremental> {
+        self.config.common.incremental.as_ref().map(|_| self as &dyn Incremental)
     }
 
     async fn check(&self) -> Vec<Check> {

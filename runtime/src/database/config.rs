@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use weir_core::WriteMode;
 use weir_core::config::OneOrMany;
+use weir_core::incremental::IncrementalConfig;
+
+use super::incremental::TableIncremental;
 
 /// A whole-database job.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +36,9 @@ pub struct DatabaseConfig {
     pub rules: RulesConfig,
     /// How rows meet what the target holds.
     pub write: WriteConfig,
+    /// Reads of each table that has one of these columns only what is new since the last run; tables without them are read
+    /// as a whole.
+    pub incremental: Option<IncrementalConfig>,
     /// Which tables run at the same time, and how hard they press on the source.
     pub group: GroupConfig,
     /// When tables become visible: `table` each as soon as it is moved, `all` of them together at the end of a run in which
@@ -265,6 +271,8 @@ pub struct TableConfig {
     pub key: OneOrMany<String>,
     /// The column by which large tables are cut.
     pub split_pk: Option<String>,
+    /// What is new of it: as for the job, or `false` to read it as a whole.
+    pub incremental: Option<TableIncremental>,
     /// The target table, `table` or `schema.table`, whatever `naming` says.
     pub target: Option<String>,
 }

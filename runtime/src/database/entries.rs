@@ -40,12 +40,15 @@ fn entry(job: &DatabaseJob, table: &TableJob) -> Result<Entry> {
     // Shards may have their columns in another order each.
     let listed = !table.all_columns || table.sources.len() > 1;
     let columns: Vec<String> = table.columns.iter().filter(|_| listed).map(|(from, _)| from.clone()).collect();
-    let read = (reader.parameters)(&SourceTables {
+    let mut read = (reader.parameters)(&SourceTables {
         shards: &shards,
         columns: &columns,
         condition: table.condition.as_deref(),
         split_key: table.split_key.as_deref(),
     })?;
+    if let (Some(incremental), Some(parameters)) = (&table.incremental, read.as_object_mut()) {
+        parameters.insert("incremental".into(), json!(incremental));
+    }
     let partition = job.config.partition.as_ref().map(|p| (p.field.as_str(), p.value.as_str()));
     let write = (writer.parameters)(&TargetTable {
         target: &job.target.parameter,

@@ -8,6 +8,7 @@ use weir_core::{WriteMode, database_writer};
 
 use super::config::{ColumnConfig, TableConfig, TableDeleted};
 use super::group::group;
+use super::incremental::choose;
 use super::job::{DatabaseJob, Override};
 use super::merge::{difference, origin};
 use super::naming::fitting;
@@ -213,6 +214,9 @@ impl Draft<'_> {
             let hint = "name one as `key` under `tables`, or set write.uniqueKey where a unique key is enough";
             return Err(schema(format!("an upsert needs a key, and the table has no primary key: {hint}")));
         }
+        let rule = self.job.config.incremental.as_ref();
+        let incremental =
+            choose(rule, own_words.incremental.as_ref(), model, (mode, !key.is_empty())).map_err(schema)?;
         let sum = |of: fn(&Found) -> Option<u64>| found.iter().map(of).sum::<Option<u64>>();
         let all_columns = columns.len() == model.columns.len() && columns.iter().all(|(from, to)| from == to);
         Ok(TableJob {
@@ -229,6 +233,7 @@ impl Draft<'_> {
             origin,
             condition: own_words.filter.clone(),
             split_key: own_words.split_pk.clone(),
+            incremental,
             group: 0,
             rows: sum(|found| found.object.rows),
             bytes: sum(|found| found.object.bytes),

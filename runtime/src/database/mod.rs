@@ -13,6 +13,7 @@ mod entries;
 pub mod evolve;
 mod expand;
 mod group;
+mod incremental;
 mod job;
 mod merge;
 mod naming;
@@ -25,6 +26,7 @@ mod table;
 
 pub use entries::entries;
 pub use expand::{Expansion, expand};
+pub use incremental::TableIncremental;
 pub(crate) use job::read;
 pub use job::{DatabaseJob, DatabaseSource, Patterns};
 pub use merge::OriginColumn;

@@ -14,9 +14,10 @@ use super::only::Only;
 use super::select::Counts;
 use super::table::FailedTable;
 use crate::entry::plan_evolving;
+use crate::incremental::{of_entry, ordinal};
 use crate::job::Job;
 use crate::layout::{Align, aligned};
-use crate::ledger::KnownRow;
+use crate::ledger::{KnownRow, WatermarkRecord};
 use crate::plan::{EntryPlan, channels_of, describe, entry_places};
 
 /// What there is to say of the job as a whole.
@@ -68,7 +69,7 @@ pub async fn expanded(job: &Job, only: &Only, context: &ConnectorContext) -> Res
 pub async fn plan_tables(
     job: &Job,
     only: &Only,
-    known: &[KnownRow],
+    (known, watermarks): (&[KnownRow], &[WatermarkRecord]),
     context: &ConnectorContext,
 ) -> Result<(DatabasePlan, Vec<EntryPlan>, Vec<String>)> {
     let (job, mut expansion) = expanded(job, only, context).await?;
@@ -76,13 +77,16 @@ pub async fn plan_tables(
     let planning: Vec<_> = job
         .entries
         .iter()
-        .map(|entry| {
+        .enumerate()
+        .map(|(index, entry)| {
             let job = &job;
             async move {
                 let name = entry.table.as_ref().map(|table| table.target.to_string());
                 let known = known.iter().find(|row| Some(&row.target) == name.as_ref());
                 let evolving = Evolving { known: known.and_then(|row| row.table.as_ref()), ..Evolving::default() };
-                let planned = plan_evolving(job, entry, "plan", context, evolving).await?;
+                let mut planned = plan_evolving(job, entry, "plan", context, evolving).await?;
+                let watermarks = of_entry(watermarks, ordinal(job, index));
+                planned.decide_windows(job, entry, context, watermarks).await?;
                 Ok::<_, weir_core::Error>(describe(&planned, job, entry_places(entry), None, Vec::new()))
             }
             .boxed()

@@ -1,6 +1,7 @@
 //! One table of a whole-database job.
 
 use serde::{Deserialize, Serialize};
+use weir_core::incremental::IncrementalConfig;
 use weir_core::{ErrorKind, ObjectName, TableDescription, TargetName, WriteMode};
 
 use super::config::RulesConfig;
@@ -30,6 +31,9 @@ pub struct TableJob {
     /// The column by which it is cut.
     #[serde(default)]
     pub split_key: Option<String>,
+    /// How only what is new is read, where it is.
+    #[serde(default)]
+    pub incremental: Option<IncrementalConfig>,
     /// The group it runs in, from 0.
     pub group: usize,
     /// Estimated rows of all source tables.

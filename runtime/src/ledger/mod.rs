@@ -7,11 +7,12 @@
 mod changes;
 mod lock;
 mod records;
+mod watermarks;
 
 use std::path::Path;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use tokio::sync::Mutex;
 use weir_core::{Committed, Error, ErrorKind, Receipt, Result};
 
@@ -20,12 +21,13 @@ use crate::database::Expansion;
 pub use changes::{KnownRow, RecordedChange};
 pub use lock::JobLock;
 pub use records::{EntryProgress, EntryRecord, RunRecord, RunStatus, SplitRecord};
+pub use watermarks::WatermarkRecord;
 
 /// The file in the state folder.
 const FILE: &str = "ledger.db";
 
 /// The number that a changed layout raises; a newer ledger is refused by an older program.
-const LAYOUT: i64 = 3;
+const LAYOUT: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS runs (
@@ -44,6 +46,15 @@ CREATE TABLE IF NOT EXISTS splits (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS expansions (
     run_id TEXT PRIMARY KEY, body TEXT NOT NULL, publishing INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS windows (
+    run_id TEXT NOT NULL, entry INTEGER NOT NULL, target TEXT NOT NULL, ordinal INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (run_id, entry)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS watermarks (
+    job TEXT NOT NULL, source TEXT NOT NULL, place TEXT NOT NULL, ordinal INTEGER NOT NULL, target TEXT NOT NULL,
+    change_column TEXT NOT NULL, value TEXT NOT NULL, run_id TEXT NOT NULL, moved_at TEXT NOT NULL,
+    PRIMARY KEY (job, source, place, ordinal)
 ) WITHOUT ROWID;";
 
 /// An open ledger.
@@ -77,7 +88,9 @@ impl Ledger {
         if layout < LAYOUT {
             sqlx::raw_sql(TABLES).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
             sqlx::raw_sql(changes::TABLES).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
-            sqlx::raw_sql("PRAGMA user_version = 3").execute(&mut connection).await.map_err(|e| at(unusable(e)))?;
+            let layout = format!("PRAGMA user_version = {LAYOUT}");
+            let raised = sqlx::raw_sql(AssertSqlSafe(layout)).execute(&mut connection).await;
+            raised.map_err(|error| at(unusable(error)))?;
         }
         Ok(Self { connection: Mutex::new(connection) })
     }
@@ -161,7 +174,7 @@ impl Ledger {
     }
 
     /// Writes down all that was decided about an entry, before its first read. What an earlier process decided is
-    /// forgotten.
+    /// forgotten. Windows outlive [`forget_entry`](Self::forget_entry): whoever plans the entry again reads the same.
     pub async fn plan_entry(&self, run_id: &str, entry: &EntryRecord, splits: &[weir_core::Split]) -> Result<()> {
         let mut connection = self.connection.lock().await;
         durable(&mut connection).await?;
@@ -180,6 +193,7 @@ impl Ledger {
             .execute(&mut *change)
             .await
             .map_err(failed)?;
+        watermarks::freeze(&mut change, run_id, entry).await?;
         for split in splits {
             sqlx::query("INSERT INTO splits (run_id, entry, split, body) VALUES (?1, ?2, ?3, ?4)")
                 .bind(run_id)
@@ -196,7 +210,11 @@ impl Ledger {
     /// What was decided about the entries of a run, in order.
     pub async fn entries(&self, run_id: &str) -> Result<Vec<EntryRecord>> {
         let mut connection = self.connection.lock().await;
-        let query = sqlx::query("SELECT * FROM entries WHERE run_id = ?1 ORDER BY entry").bind(run_id);
+        let query = sqlx::query(
+            "SELECT entries.*, windows.body, windows.ordinal FROM entries LEFT JOIN windows USING (run_id, entry) \
+             WHERE entries.run_id = ?1 ORDER BY entries.entry",
+        );
+        let query = query.bind(run_id);
         let rows = query.fetch_all(&mut *connection).await.map_err(failed)?;
         let of = |row: &SqliteRow| {
             Ok(EntryRecord {
@@ -204,6 +222,8 @@ impl Ledger {
                 spec: parsed(row.get("spec"))?,
                 source: parsed(row.get("source"))?,
                 committed: row.get::<Option<&str>, _>("committed").map(parsed).transpose()?,
+                windows: row.get::<Option<&str>, _>("body").map(parsed).transpose()?.unwrap_or_default(),
+                ordinal: row.get::<Option<u32>, _>("ordinal").unwrap_or_default(),
             })
         };
         rows.iter().map(of).collect()
@@ -282,15 +302,20 @@ impl Ledger {
         change.commit().await.map_err(failed)
     }
 
-    /// A run has ended, with its report as JSON; durable when this returns.
+    /// A run has ended, with its report as JSON; durable when this returns. With its success its windows are read, and the
+    /// watermarks move. Of a run that is given up, and of one of a whole database, whose tables succeed one by one, those
+    /// count that are published.
     pub async fn end(&self, run_id: &str, status: RunStatus, finished_at: &str, report: Option<&str>) -> Result<()> {
         let mut connection = self.connection.lock().await;
         durable(&mut connection).await?;
+        let mut change = connection.begin().await.map_err(failed)?;
         let query = sqlx::query(
             "UPDATE runs SET status = ?2, finished_at = ?3, report = coalesce(?4, report) WHERE run_id = ?1",
         );
         let query = query.bind(run_id).bind(status.name()).bind(finished_at).bind(report);
-        query.execute(&mut *connection).await.map_err(failed).map(drop)
+        query.execute(&mut *change).await.map_err(failed)?;
+        watermarks::advance(&mut change, run_id, status, finished_at).await?;
+        change.commit().await.map_err(failed)
     }
 }
 

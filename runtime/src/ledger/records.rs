@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use weir_core::{Committed, Receipt, Split};
+use weir_core::{Committed, Receipt, Split, Window};
 
 use crate::report::{Report, Status};
 use crate::task::TaskSpec;
@@ -99,6 +99,10 @@ pub struct EntryRecord {
     pub source: Vec<String>,
     /// What the commit said, once it is published.
     pub committed: Option<Committed>,
+    /// What is read of each table, where that is a window.
+    pub windows: Vec<Window>,
+    /// Which of the job's entries that read the same source it is, from 0.
+    pub ordinal: u32,
 }
 
 /// A split and what became of it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{SecondsFormat, Utc};
 use serde_json::Value;
 use tokio::runtime::Handle;
-use weir_core::{ConnectorContext, Error, ErrorKind, Result};
+use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Result};
 
 use super::waiting::{SOON, aloud};
 use crate::job::{Job, UNNAMED};
@@ -210,8 +210,12 @@ async fn abandon(
             _ => None,
         };
         let landed = landed(ledger, run, &entry, writer.as_ref(), &context).await?;
+        if landed.2 && !entry.windows.is_empty() {
+            // Its window was read and is to be seen, although its process could not write that down.
+            ledger.publish(&run.run_id, entry.entry, &Committed::default()).await?;
+        }
         if entry.spec.plan.commits_per_split && landed.0 > 0 && options.start != Start::Fresh {
-            let (finished, splits) = landed;
+            let (finished, splits, _) = landed;
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!(
@@ -248,25 +252,26 @@ async fn abandon(
     ledger.end(&run.run_id, RunStatus::Abandoned, &now, None).await
 }
 
-/// How many of an entry's splits are at the target for good, of how many.
+/// How many of an entry's splits are at the target for good, of how many; and whether it is published.
 async fn landed(
     ledger: &Ledger,
     run: &RunRecord,
     entry: &EntryRecord,
     writer: Option<&Arc<dyn weir_core::Writer>>,
     context: &ConnectorContext,
-) -> Result<(usize, usize)> {
+) -> Result<(usize, usize, bool)> {
     let splits = ledger.splits(&run.run_id, entry.entry).await?;
-    let recorded = match writer {
+    let (recorded, published) = match writer {
         Some(writer) if entry.spec.plan.records_splits => {
-            context.until_cancelled(writer.recorded(&entry.spec.plan)).await?.receipts.len()
+            let recorded = context.until_cancelled(writer.recorded(&entry.spec.plan)).await?;
+            (recorded.receipts.len(), recorded.published)
         }
         // What nobody records does not count as there for good: the job has said that it does not mind.
-        _ => 0,
+        _ => (0, false),
     };
     let known = splits.iter().filter(|split| split.receipt.is_some()).count();
     let finished = if entry.spec.plan.records_splits { recorded.max(known) } else { 0 };
-    Ok((finished, splits.len()))
+    Ok((finished, splits.len(), published))
 }
 
 #[cfg(test)]

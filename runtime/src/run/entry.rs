@@ -11,6 +11,7 @@ use super::outcome::EntryEnd;
 use super::resume::{EntryStart, Left, columns_of};
 use super::split::Retries;
 use crate::entry::PlannedEntry;
+use crate::incremental::ordinal;
 use crate::ledger::EntryRecord;
 use crate::observer::{Event, TableProgress};
 use crate::plan::{readers_at_once, snapshot, splits};
@@ -55,6 +56,7 @@ impl Run {
             snapshot: None,
             decided: None,
             plan: Some(entry.plan.clone()),
+            windows: entry.windows.clone(),
         };
         if let Some(committed) = left.as_ref().and_then(|left| left.committed.clone()) {
             self.show_kept(index, &entry, left, &mut end.receipts);
@@ -151,6 +153,8 @@ impl Run {
             spec: TaskSpec { reader: shown(&spec.reader), writer: shown(&spec.writer), ..spec.as_ref().clone() },
             source: columns_of(&entry.source),
             committed: None,
+            windows: entry.windows.clone(),
+            ordinal: if entry.windows.is_empty() { 0 } else { ordinal(&self.job, index) },
         };
         if let Some(ledger) = self.ledger.as_ref().filter(|_| fresh) {
             // Stored before the first read, and before the first change at the target.
@@ -240,13 +244,15 @@ impl Run {
         for table in &entry.source.tables {
             let of_table: Vec<_> = splits.iter().filter(|split| split.table == table.name).collect();
             let sum = |of: fn(&Split) -> Option<u64>| of_table.iter().map(|split| of(split)).sum::<Option<u64>>();
+            // A window is less than the table.
+            let of_all = |estimate: Option<u64>| estimate.filter(|_| entry.window_of(&table.name).is_none());
             self.progress.add_table(
                 index,
                 TableProgress {
                     source: table.name.clone(),
                     target: entry.plan.table.clone(),
-                    estimated_rows: table.rows.or_else(|| sum(|split| split.rows)),
-                    estimated_bytes: table.bytes.or_else(|| sum(|split| split.bytes)),
+                    estimated_rows: of_all(table.rows).or_else(|| sum(|split| split.rows)),
+                    estimated_bytes: of_all(table.bytes).or_else(|| sum(|split| split.bytes)),
                     splits: of_table.len(),
                     ..TableProgress::default()
                 },

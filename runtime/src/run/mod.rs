@@ -11,6 +11,7 @@ mod split;
 mod tables;
 mod verify;
 mod waiting;
+mod windows;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use weir_core::{Committed, Error, ErrorKind, Receipt, Result, Split, WritePlan};
+use weir_core::{Committed, Error, ErrorKind, Receipt, Result, Split, Window, WritePlan};
 
 use super::Run;
 use crate::database::FailedTable;
@@ -41,6 +41,8 @@ pub(super) struct EntryEnd {
     pub decided: Option<(EntryRecord, Vec<Split>)>,
     /// `None` when it could not even be planned.
     pub plan: Option<WritePlan>,
+    /// What was read of each table, where that is a window.
+    pub windows: Vec<Window>,
 }
 
 impl EntryEnd {
@@ -57,6 +59,7 @@ impl EntryEnd {
             snapshot: None,
             decided: None,
             plan: None,
+            windows: Vec::new(),
         }
     }
 }
@@ -122,6 +125,7 @@ impl Run {
                     rows_written: 0,
                     rows_dirty: 0,
                     rows_per_second: 0.0,
+                    window: None,
                     snapshot: None,
                     elapsed_ms: 0,
                     changes: Vec::new(),
@@ -148,6 +152,7 @@ impl Run {
                         0 => 0.0,
                         elapsed_ms => (table.counts.rows_written as f64 * 1000.0 / elapsed_ms as f64).round(),
                     },
+                    window: end.windows.iter().find(|window| window.table == table.source).cloned(),
                     snapshot: end.snapshot.clone(),
                     elapsed_ms: *elapsed_ms,
                     changes: Vec::new(),

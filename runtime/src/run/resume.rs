@@ -39,7 +39,8 @@ impl Run {
                 }
             }
         }
-        let planned = self.plan_anew(index, context).await?;
+        let mut planned = self.plan_anew(index, context).await?;
+        self.set_windows(index, &mut planned, context).await?;
         Ok(EntryStart { planned, left: None })
     }
 
@@ -59,7 +60,8 @@ impl Run {
             if let Some(start) = self.take_up(index, record.clone(), splits.clone(), context).await? {
                 return Ok(start);
             }
-            let planned = self.plan_anew(index, context).await?;
+            let mut planned = self.plan_anew(index, context).await?;
+            self.set_windows(index, &mut planned, context).await?;
             Ok(EntryStart { planned, left: None })
         };
         self.again(index, &entry.plan, start, "starting").await
@@ -92,6 +94,7 @@ impl Run {
             columns: Vec::new(),
             warnings: Vec::new(),
             evolution: None,
+            windows: record.windows.clone(),
         };
         let left = |kept, published, committed| Left { splits: splits.clone(), kept, published, committed };
         if let Some(committed) = record.committed.clone() {

@@ -1,10 +1,13 @@
 //! `setting.verify`: a run that succeeded is compared with its source before it is reported.
 
-use weir_core::{Error, ErrorKind};
+use std::collections::BTreeMap;
+
+use weir_core::{Error, ErrorKind, Window};
 
 use super::Run;
-use super::outcome::Ended;
-use crate::verify::{VerifyOptions, verify};
+use super::outcome::{Ended, EntryEnd};
+use crate::job::Job;
+use crate::verify::{VerifyOptions, verify_moved};
 
 impl Run {
     /// Compares targets and sources; a difference is the run's error.
@@ -15,9 +18,13 @@ impl Run {
         if self.options.limit.is_some() {
             return self.warn("not verified: a try of a few rows leaves the others out");
         }
-        let options = VerifyOptions { sample: None, cancel: self.cancel.clone() };
+        let options = VerifyOptions { cancel: self.cancel.clone(), ..VerifyOptions::default() };
+        // The watermarks move with the run's success only, and that is what is asked here.
+        let left = |end: &EntryEnd| (end.index, end.windows.iter().filter_map(Window::leaves).collect());
+        let left: BTreeMap<usize, Vec<_>> = ended.entries.iter().map(left).collect();
+        let moved = |_: &Job, index: usize| left.get(&index).cloned().unwrap_or_default();
         let dirty = self.progress.snapshot().0.rows_dirty;
-        ended.error = match verify(&self.job, &options).await {
+        ended.error = match verify_moved(&self.job, &options, &moved).await {
             // What the target refused is in the quarantine, and is missing there for that.
             Ok(found) if found.equal || found.lacks_only(dirty) => None,
             Ok(found) => Some(Error::new(ErrorKind::Data, format!("verification failed: {}", found.summary()))),

@@ -17,13 +17,14 @@ mod pass;
 mod sides;
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectorContext, Result};
+use weir_core::{ConnectorContext, Result, Watermark};
 
 pub(crate) use self::sides::{appending, comparable, plan_again};
 
@@ -33,6 +34,7 @@ use self::pass::{Drive, Flow, Held};
 use self::sides::Comparison;
 use crate::database::Only;
 use crate::entry::open_all;
+use crate::incremental::{known, of_entry, ordinal};
 use crate::job::{Entry, Job};
 use crate::limit::Limiter;
 
@@ -44,6 +46,8 @@ const ROWS_AT_ONCE: u64 = 2 << 20;
 pub struct VerifyOptions {
     /// Compare the values of about so many rows, chosen by their keys; all are counted.
     pub sample: Option<u64>,
+    /// Where the ledger is: of an incremental source those rows are compared that lie before its watermark.
+    pub state_dir: Option<PathBuf>,
     /// Stops it when it fires.
     pub cancel: CancellationToken,
 }
@@ -162,6 +166,15 @@ pub fn show_key(key: &Map<String, Value>) -> String {
 /// # Errors
 /// A source that gives other rows each time, a target that cannot be read, and whatever keeps either from being read.
 pub async fn verify(job: &Job, options: &VerifyOptions) -> Result<Verification> {
+    let known = known(job, options.state_dir.as_deref()).await?;
+    verify_moved(job, options, &|job, index| of_entry(&known, ordinal(job, index))).await
+}
+
+/// Up to where the incremental sources of an entry were moved.
+pub(crate) type Moved<'a> = &'a (dyn Fn(&Job, usize) -> Vec<Watermark> + Send + Sync);
+
+/// As [`verify`], with what is known of incremental sources.
+pub(crate) async fn verify_moved(job: &Job, options: &VerifyOptions, moved: Moved<'_>) -> Result<Verification> {
     let context = ConnectorContext {
         cancel: options.cancel.clone(),
         io: Handle::current(),
@@ -179,7 +192,7 @@ pub async fn verify(job: &Job, options: &VerifyOptions) -> Result<Verification> 
     let limiter = Arc::new(Limiter::new(job.setting.rows_per_second, job.setting.bytes_per_second));
     let mut entries = Vec::with_capacity(job.entries.len());
     for (index, entry) in job.entries.iter().enumerate() {
-        let verified = verify_entry(job, entry, options, &context, &limiter).await;
+        let verified = verify_entry(job, entry, (options, &moved(job, index)), &context, &limiter).await;
         entries.push(verified.map_err(|error| if job.entries.len() > 1 { error.with("entry", index) } else { error })?);
     }
     Ok(Verification { job: job.name.clone(), equal: entries.iter().all(|entry| entry.equal), entries })
@@ -188,11 +201,11 @@ pub async fn verify(job: &Job, options: &VerifyOptions) -> Result<Verification> 
 async fn verify_entry(
     job: &Job,
     entry: &Entry,
-    options: &VerifyOptions,
+    (options, moved): (&VerifyOptions, &[Watermark]),
     context: &ConnectorContext,
     limiter: &Arc<Limiter>,
 ) -> Result<EntryVerification> {
-    let comparison = sides::prepare(job, entry, context).await?;
+    let comparison = sides::prepare(job, entry, context, moved).await?;
     let Comparison { common, sides, .. } = &comparison;
     let drive = Drive { common, context, limiter: limiter.clone(), retry: job.setting.retry };
     let source = Held::begin(&sides.0, &drive).await.map_err(|error| error.with("side", "source"))?;

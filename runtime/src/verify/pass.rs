@@ -73,7 +73,10 @@ impl<'a> Held<'a> {
             stable: false,
             limit: None,
         };
-        let mut splits = context.until_cancelled(side.reader.splits(&wanted)).await?;
+        let mut splits = match side.reader.incremental().filter(|_| !side.windows.is_empty()) {
+            Some(incremental) => context.until_cancelled(incremental.splits_within(&wanted, &side.windows)).await?,
+            None => context.until_cancelled(side.reader.splits(&wanted)).await?,
+        };
         for (id, split) in splits.iter_mut().enumerate() {
             split.id = id as u32;
         }

@@ -9,7 +9,7 @@ use weir_core::convert::{Conversion, ConvertOptions};
 use weir_core::field::{NATIVE, TEXT, extension, native_type};
 use weir_core::{
     ConnectorContext, Error, ErrorKind, Form, OnTypeLoss, ReadColumn, ReadRequest, Reader, Result, SourceColumn,
-    SourceSchema, WriteMode, WritePlan, Writer,
+    SourceSchema, Watermark, Window, WriteMode, WritePlan, Writer,
 };
 
 use super::compare::Rule;
@@ -32,6 +32,8 @@ pub struct Side {
     pub pipeline: Option<(PipelineSpec, WritePlan)>,
     /// From these to the common form.
     pub conversions: Arc<Vec<Conversion>>,
+    /// What is compared of each table of an incremental source.
+    pub windows: Vec<Window>,
     /// For how many channels it is cut; the source as for the run, for some give rows by the channel.
     pub channels: usize,
 }
@@ -96,8 +98,9 @@ fn target_endpoint(written: &Endpoint, writer: &dyn Writer, plan: &WritePlan) ->
 ///
 /// # Errors
 /// Those of planning a run; what cannot be read twice or back.
-pub async fn prepare(job: &Job, entry: &Entry, context: &ConnectorContext) -> Result<Comparison> {
+pub async fn prepare(job: &Job, entry: &Entry, context: &ConnectorContext, moved: &[Watermark]) -> Result<Comparison> {
     let (entry, mut planned, fresh) = plan_again(job, entry, context).await?;
+    let windows = moved_windows(job, &entry, &mut planned, context, moved).await?;
     let endpoint = comparable(&entry, planned.reader.as_ref(), planned.writer.as_ref(), &planned.plan)?;
     let reader = endpoint.open_reader(context)?;
     let target = context.until_cancelled(reader.schema()).await.map_err(|error| error.with("side", "target"))?;
@@ -137,6 +140,7 @@ pub async fn prepare(job: &Job, entry: &Entry, context: &ConnectorContext) -> Re
                 request,
                 pipeline: Some((planned.pipeline, planned.plan)),
                 conversions: Arc::new(from_source),
+                windows,
                 channels: at_once,
             },
             Side {
@@ -146,11 +150,33 @@ pub async fn prepare(job: &Job, entry: &Entry, context: &ConnectorContext) -> Re
                 request: ReadRequest { columns: read, snapshot: None, limit: None },
                 pipeline: None,
                 conversions: Arc::new(from_target),
+                windows: Vec::new(),
                 channels: channels(&job.setting),
             },
         ),
         common: Common { fields: Arc::new(fields), key: Arc::new(key), options, rule },
     })
+}
+
+/// What an incremental source has moved so far, as one window of each table: rows that changed since have left it.
+async fn moved_windows(
+    job: &Job,
+    entry: &Entry,
+    planned: &mut PlannedEntry,
+    context: &ConnectorContext,
+    moved: &[Watermark],
+) -> Result<Vec<Window>> {
+    planned.decide_windows(job, entry, context, Vec::new()).await?;
+    if !planned.windows.is_empty() && planned.plan.mode == WriteMode::Overwrite {
+        let text =
+            "an incremental source whose target is overwritten cannot be verified: the target holds one window only";
+        return Err(Error::new(ErrorKind::Unsupported, text).with("target", &planned.plan.table));
+    }
+    let up_to = |window: &Window| {
+        let same = |mark: &&Watermark| mark.table == window.table && mark.place == window.place;
+        moved.iter().find(same).map(|mark| mark.value.clone())
+    };
+    Ok(planned.windows.iter().map(|window| Window { high: up_to(window), ..window.clone() }).collect())
 }
 
 /// Plans an entry whose target is there already. A mode that wants an empty place is planned as an append; `true` then.

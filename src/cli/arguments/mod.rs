@@ -93,6 +93,9 @@ pub(crate) struct RunArguments {
     /// Of a whole-database job only the tables that did not end well in this earlier run
     #[arg(long, value_name = "RUN_ID", conflicts_with_all = ["resume", "limit"])]
     pub failed_of: Option<String>,
+    /// Read incremental sources as if for the first time, whatever was read before
+    #[arg(long, conflicts_with = "resume")]
+    pub full: bool,
     #[command(flatten)]
     pub reading: JobArguments,
     #[command(flatten)]
@@ -104,11 +107,15 @@ pub(crate) struct RunArguments {
 #[command(after_help = "\
 Examples:
   weir runs
-  weir runs 019a3c5e7d2f7c3f9f1f0f6f3c1d2e3f --format json")]
+  weir runs 019a3c5e7d2f7c3f9f1f0f6f3c1d2e3f --format json
+  weir runs --watermarks                             how far incremental jobs have come")]
 pub(crate) struct RunsArguments {
     /// One run, with its tables
     #[arg(value_name = "RUN_ID")]
     pub run_id: Option<String>,
+    /// List how far incremental jobs have read each table, instead of runs
+    #[arg(long, conflicts_with = "run_id")]
+    pub watermarks: bool,
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
@@ -164,6 +171,9 @@ pub(crate) struct VerifyArguments {
     /// How to print the findings
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
+    /// The folder with the ledger, for incremental jobs; WEIR_STATE_DIR or the user's state folder by default
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     #[command(flatten)]
     pub reading: JobArguments,
 }
@@ -212,6 +222,12 @@ pub(crate) struct PlanArguments {
     /// Of a whole-database job only these tables: names or patterns of source or target tables, with commas between them
     #[arg(long, value_name = "TABLES", value_delimiter = ',')]
     pub tables: Vec<String>,
+    /// Plan for a run that reads incremental sources as if for the first time
+    #[arg(long)]
+    pub full: bool,
+    /// The folder with the ledger, for incremental jobs; WEIR_STATE_DIR or the user's state folder by default
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     #[command(flatten)]
     pub reading: JobArguments,
 }

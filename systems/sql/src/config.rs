@@ -9,6 +9,7 @@ use weir_core::config::OneOrMany;
 use weir_core::{Faults, Form, OnEmpty, Secret, WriteMode};
 
 use crate::columns::is_all;
+use crate::incremental::IncrementalConfig;
 use crate::statements::trimmed;
 use crate::tables;
 
@@ -40,6 +41,8 @@ pub struct ReaderConfig {
     pub condition: Option<String>,
     /// The column to split by; by default the reader chooses.
     pub split_pk: Option<String>,
+    /// Reads only what is new since the job's last run that succeeded.
+    pub incremental: Option<IncrementalConfig>,
     /// Statements for every session, run after connecting.
     pub session: OneOrMany<String>,
 }
@@ -266,6 +269,16 @@ impl ReaderConfig {
                 });
             }
         }
+        if let Some(incremental) = &self.incremental {
+            if incremental.column.is_empty() {
+                faults.add("/incremental", "no `column`: name the column that says when a row was last changed");
+            }
+            if sources.iter().any(|source| matches!(source.object, Object::Query(_))) {
+                let text =
+                    "`incremental` does not apply to `querySql`: read a table, or write the window into the statement";
+                faults.add("/incremental", text);
+            }
+        }
         faults.or(Sources { list: sources, warnings })
     }
 
@@ -437,6 +450,8 @@ mod tests {
             assert_eq!(sources.list[0].object, Object::Query("select 1".into()));
             assert!(config.column.is_empty() && config.filter().is_none() && config.split_pk.is_none());
         }
+        let windows = json!({"url": "u", "querySql": "select 1", "incremental": {"from": "5"}});
+        assert_eq!(reader(windows).sources(Form::DataX).unwrap_err().0.len(), 2);
         let mut plain = reader(json!({"url": "u", "querySql": "select 1", "column": ["*"], "where": " ; "}));
         assert!(plain.sources(Form::Native).unwrap().warnings.is_empty());
     }

@@ -1,0 +1,183 @@
+//! Windows along a change column.
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDateTime, Utc};
+use weir_core::incremental::{clock_moments, earliest_local};
+use weir_core::{Error, ErrorKind, Incremental, Result, ResultExt, Split, SplitRequest, Window, WindowRequest};
+use weir_postgresql::catalog::{Table, TableColumn};
+use weir_postgresql::{Session, Wire, literal};
+use weir_sql::incremental::{Asked, Point, Scale, change_column, condition, of_table, unfit};
+use weir_sql::{IncrementalConfig, Quoting, statements};
+
+use crate::PostgresqlReader;
+use crate::source::Described;
+
+#[async_trait]
+impl Incremental for PostgresqlReader {
+    async fn windows(&self, request: &WindowRequest) -> Result<Vec<Window>> {
+        let config = self.incremental_config()?;
+        let described = self.describe().await?;
+        let mut windows = Vec::with_capacity(described.len());
+        let mut session: Option<(usize, Session)> = None;
+        for (located, described) in self.sources.iter().zip(described.iter()) {
+            let open = match session.take() {
+                Some((endpoint, open)) if endpoint == located.endpoint => open,
+                _ => self.endpoints[located.endpoint].connect(&self.context).await?,
+            };
+            let (_, open) = session.insert((located.endpoint, open));
+            let place = self.endpoints[located.endpoint].place();
+            windows.push(window(open, described, &place, config, request).await.context("table", &described.name)?);
+        }
+        if let Some((_, session)) = session {
+            session.close().await;
+        }
+        Ok(windows)
+    }
+
+    async fn splits_within(&self, request: &SplitRequest, windows: &[Window]) -> Result<Vec<Split>> {
+        self.cut(request, Some(windows)).await
+    }
+}
+
+impl PostgresqlReader {
+    pub(crate) fn incremental_config(&self) -> Result<&IncrementalConfig> {
+        self.config.common.incremental.as_ref().ok_or_else(|| Error::internal("the job asks for no window"))
+    }
+}
+
+fn column_of<'a>(described: &'a Described, config: &IncrementalConfig) -> Result<(&'a Table, &'a TableColumn)> {
+    let table = described.table.as_ref().ok_or_else(|| Error::internal("a statement has no window"))?;
+    Ok((table, &table.columns[change_column(config, &table.names(), Quoting::DOUBLE)?]))
+}
+
+fn scale_of(column: &TableColumn) -> Result<Scale> {
+    Ok(match column.pg.wire() {
+        Wire::Int2 | Wire::Int4 | Wire::Int8 | Wire::Oid => Scale::Number(0),
+        Wire::Numeric(Some((precision, scale))) if precision <= 38 && scale >= 0 => Scale::Number(scale as u32),
+        Wire::Date => Scale::Date,
+        Wire::Timestamp(decimals) => Scale::Local(decimals as u32),
+        Wire::TimestampTz(decimals) => Scale::Instant(decimals as u32),
+        _ => return Err(unfit(&column.name, &column.pg.text)),
+    })
+}
+
+async fn window(
+    session: &mut Session,
+    described: &Described,
+    place: &str,
+    config: &IncrementalConfig,
+    request: &WindowRequest,
+) -> Result<Window> {
+    let (_, column) = column_of(described, config)?;
+    let scale = scale_of(column)?;
+    let mut warning = None;
+    let now = match scale {
+        Scale::Number(_) => {
+            let name = Quoting::DOUBLE.quote(&column.name);
+            let greatest: Option<String> =
+                session.value(&format!("SELECT max({name})::text FROM {}", described.from)).await?;
+            greatest.map(|text| scale.read(&text).ok_or_else(|| unfit(&column.name, &text))).transpose()?
+        }
+        Scale::Instant(_) => Some(Point::Instant(now(session).await?)),
+        Scale::Local(_) | Scale::Date => {
+            let now = now(session).await?;
+            let mut local = earliest_local(now, request.clocks);
+            if !request.clocks_said
+                && let Some(there) = servers_clock(session, now).await?
+                && there < local
+            {
+                warning = Some(format!(
+                    "{}: the server's clocks are behind those of {}, so the window of {} ends at {there}: say whose \
+                     clocks it shows, with `timeZone` of the reader",
+                    described.name, request.clocks, column.name
+                ));
+                local = there;
+            }
+            Some(if scale == Scale::Date { Point::Date(local.date()) } else { Point::Local(local) })
+        }
+    };
+    let asked = Asked {
+        table: &described.name,
+        place,
+        column: &column.name,
+        scale,
+        nullable: column.nullable,
+        now,
+        config,
+        request,
+    };
+    let mut window = asked.window()?;
+    window.warnings.extend(warning);
+    Ok(window)
+}
+
+/// The server's clock.
+async fn now(session: &mut Session) -> Result<DateTime<Utc>> {
+    let text: String = session
+        .value("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+        .await?;
+    text.parse().map_err(|error| Error::internal("the server's clock cannot be read").because(error))
+}
+
+/// The earliest that the clocks of the server's own zone will show from `now` on: the zone of its log, which is that of
+/// its sessions where nobody chose another, and the zones that the database and its users were given.
+async fn servers_clock(session: &mut Session, now: DateTime<Utc>) -> Result<Option<NaiveDateTime>> {
+    let moments: Vec<_> =
+        clock_moments(now).iter().map(|moment| format!("(timestamptz {})", literal(&moment.to_rfc3339()))).collect();
+    let sql = format!(
+        "SELECT to_char(min(m.t AT TIME ZONE z.name), 'YYYY-MM-DD\"T\"HH24:MI:SS.US') FROM (VALUES {}) m(t), ( \
+           SELECT current_setting('log_timezone') UNION \
+           SELECT substr(c, 10) FROM pg_catalog.pg_db_role_setting s, unnest(s.setconfig) c \
+           WHERE c ILIKE 'timezone=%' AND s.setdatabase IN \
+             (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())) \
+         ) z(name)",
+        moments.join(", ")
+    );
+    match session.value::<Option<String>>(&sql).await {
+        Ok(text) => Ok(text.and_then(|text| text.parse().ok())),
+        Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout) => {
+            Err(error)
+        }
+        // A relative that has no such settings.
+        Err(_) => Ok(None),
+    }
+}
+
+/// What cutting a table needs of its window: the condition, and the table as if it held the window's rows alone.
+pub(crate) async fn narrowed(
+    session: &mut Session,
+    described: &Described,
+    windows: &[Window],
+    config: &IncrementalConfig,
+    filter: Option<&str>,
+) -> Result<(String, Described)> {
+    let (table, column) = column_of(described, config)?;
+    let window = of_table(windows, &described.name)?;
+    let scale = scale_of(column)?;
+    let value = |text: &str| {
+        Ok(match scale {
+            Scale::Number(_) => text.to_owned(),
+            Scale::Date => format!("date {}", literal(text)),
+            Scale::Local(_) => format!("timestamp {}", literal(text)),
+            Scale::Instant(_) => format!("timestamptz {}", literal(&format!("{text}+00"))),
+        })
+    };
+    let condition = condition(window, scale, &Quoting::DOUBLE.quote(&column.name), value)?;
+    let mut described = described.clone();
+    if window.low.is_none() && window.high.is_some() {
+        return Ok((condition, described));
+    }
+    // An index may lead to the window's rows: ranges of pages would read the whole table instead.
+    let conditions: Vec<&str> = std::iter::once(condition.as_str()).chain(filter).collect();
+    let explain = format!("EXPLAIN {}", statements::select(&["1"], &described.from, &conditions));
+    let top: String = session.value(&explain).await?;
+    let rows: Option<u64> = top.split_once("rows=").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+    let mut narrow = table.clone();
+    narrow.heap = false;
+    if let (Some(rows), Some(all), Some(bytes)) = (rows, table.rows, table.bytes) {
+        narrow.bytes = Some((bytes / all.max(1)).saturating_mul(rows).min(bytes));
+    }
+    narrow.rows = rows.or(table.rows);
+    described.table = Some(narrow);
+    Ok((condition, described))
+}

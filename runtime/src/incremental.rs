@@ -1,0 +1,120 @@
+//! What a run of an incremental job reads: windows that begin where the last successful run ended.
+
+use std::path::Path;
+
+use chrono_tz::Tz;
+use weir_core::{
+    ConnectorContext, Error, ErrorKind, Incremental, Reader, Result, Watermark, Window, WindowRequest, WriteMode,
+};
+
+use crate::entry::PlannedEntry;
+use crate::job::{Entry, Job, UNNAMED};
+use crate::ledger::{Ledger, WatermarkRecord};
+
+impl PlannedEntry {
+    /// Decides what is read, given how far the job has come. Nothing to do for a reader that is not asked for windows.
+    ///
+    /// # Errors
+    /// The reader's; windows that overlap where rows are only ever added.
+    pub async fn decide_windows(
+        &mut self,
+        job: &Job,
+        entry: &Entry,
+        context: &ConnectorContext,
+        watermarks: Vec<Watermark>,
+    ) -> Result<()> {
+        let Some(incremental) = asked(self.reader.as_ref(), entry)? else { return Ok(()) };
+        let (clocks, clocks_said) = clocks(job, entry)?;
+        let request = WindowRequest { watermarks, clocks, clocks_said };
+        let windows = context.until_cancelled(incremental.windows(&request)).await?;
+        let table = &self.plan.table;
+        match self.plan.mode {
+            WriteMode::Append if windows.iter().any(|window| window.overlaps) => {
+                let text = "an `overlap` reads rows again, and mode append would have them twice: use `upsert`, or `delay` \
+                     instead of `overlap`";
+                return Err(Error::new(ErrorKind::Unsupported, text).with("target", table));
+            }
+            WriteMode::Overwrite => {
+                self.warnings.push(format!("{table} is replaced by the rows of this run's window alone"));
+            }
+            _ => {}
+        }
+        if self.plan.creates && windows.iter().any(|window| window.watermark.is_some()) {
+            self.warnings.push(format!(
+                "{table} is new, and gets the rows of this run's window alone: --full reads everything once more"
+            ));
+        }
+        self.warnings.extend(windows.iter().flat_map(|window| window.warnings.iter().cloned()));
+        self.windows = windows;
+        Ok(())
+    }
+
+    /// The window of a table, in words.
+    pub fn window_of(&self, table: &str) -> Option<&Window> {
+        self.windows.iter().find(|window| window.table == table)
+    }
+}
+
+/// The reader's ability, where the job asks for it.
+///
+/// # Errors
+/// The job asks for it, and the reader has none.
+pub fn asked<'a>(reader: &'a dyn Reader, entry: &Entry) -> Result<Option<&'a dyn Incremental>> {
+    match (reader.incremental(), entry.reader.parameter.get("incremental")) {
+        (None, Some(wanted)) if !wanted.is_null() => {
+            let text = format!("{} reads no tables by windows: leave out `incremental`", entry.reader.plugin);
+            Err(Error::new(ErrorKind::Unsupported, text))
+        }
+        (found, _) => Ok(found),
+    }
+}
+
+/// Whose clocks the zone-less times of an entry's source show, and whether the job says so.
+fn clocks(job: &Job, entry: &Entry) -> Result<(Tz, bool)> {
+    match &entry.source_zone {
+        Some(name) => Ok((crate::job::parse_zone(name).map_err(Error::config)?, true)),
+        None => Ok((job.data_zone, job.time_zone_from == "setting.timeZone")),
+    }
+}
+
+/// A job whose watermarks can be told from those of another one.
+///
+/// # Errors
+/// It has neither a name nor a file.
+pub fn told_apart(job: &Job) -> Result<()> {
+    if job.path.is_some() || job.name != UNNAMED {
+        return Ok(());
+    }
+    Err(Error::config("an incremental job keeps its watermark under its name: give the job a `name`"))
+}
+
+/// The watermarks of one entry of a job.
+pub fn of_entry(records: &[WatermarkRecord], ordinal: u32) -> Vec<Watermark> {
+    records.iter().filter(|record| record.ordinal == ordinal).map(|record| record.watermark.clone()).collect()
+}
+
+/// Which of the job's entries that read the same source this one is, from 0. Nothing else of an entry tells two of them
+/// apart for good: targets may be named after the day, and conditions may change.
+pub fn ordinal(job: &Job, index: usize) -> u32 {
+    let source = |entry: &Entry| {
+        let of = |key: &str| entry.reader.parameter.get(key).cloned();
+        (entry.reader.plugin.clone(), ["url", "jdbcUrl", "path", "connection", "table"].map(of))
+    };
+    let Some(mine) = job.entries.get(index).map(source) else { return 0 };
+    job.entries[..index].iter().filter(|entry| source(entry) == mine).count() as u32
+}
+
+/// What the state folder knows of a job, if there is one.
+///
+/// # Errors
+/// Those of reading the ledger.
+pub async fn known(job: &Job, state_dir: Option<&Path>) -> Result<Vec<WatermarkRecord>> {
+    let ledger = match state_dir {
+        Some(folder) => Ledger::find_in(folder).await?,
+        None => None,
+    };
+    match ledger {
+        Some(ledger) => ledger.watermarks(Some(&job.name)).await,
+        None => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,84 @@
+//! Whole databases whose tables are read by windows.
+
+use serde_json::{Value, json};
+use weir::{Report, Status};
+
+use super::Bench;
+use super::place::Place;
+
+fn mirror(from: &Place, to: &Place, more: Value) -> Value {
+    let end = |place: &Place| {
+        let mut parameter = place.parameter("", json!({}));
+        parameter.as_object_mut().unwrap().remove("table");
+        json!({"name": place.plugin(), "parameter": parameter})
+    };
+    let mut job = json!({
+        "type": "database", "name": "mirror", "source": end(from), "target": end(to),
+        "objects": {"include": ["*"]}, "write": {"keyed": "upsert"},
+        "incremental": {"column": ["changed", "id"]},
+    });
+    job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    job
+}
+
+fn read(report: &Report, table: &str) -> u64 {
+    let found = report.tables.iter().find(|t| t.source.ends_with(table)).unwrap_or_else(|| panic!("no {table}"));
+    found.rows_read
+}
+
+async fn assert_equal(from: &Place, to: &Place, when: &str) {
+    for table in ["orders", "items", "countries"] {
+        let sql = format!("SELECT * FROM {table} ORDER BY 1");
+        let (ours, theirs) = (from.rows(&sql).await, to.rows(&sql).await);
+        assert!(
+            !ours.is_empty() && ours == theirs,
+            "{table} {when}: {} rows, {} at the target",
+            ours.len(),
+            theirs.len()
+        );
+    }
+}
+
+#[tokio::test]
+async fn tables_of_a_database_are_read_by_the_first_column_that_they_have() {
+    let bench = Bench::new();
+    let (from, to) = (Place::postgresql("shop").await, Place::postgresql("mirror").await);
+    from.execute(
+        "CREATE TABLE orders (id bigint PRIMARY KEY, note text, changed timestamptz NOT NULL);
+         CREATE TABLE items (id bigint PRIMARY KEY, name text);
+         CREATE TABLE countries (code text PRIMARY KEY, name text);
+         INSERT INTO orders SELECT g, 'order ' || g, clock_timestamp() FROM generate_series(1, 300) g;
+         INSERT INTO items SELECT g, 'item ' || g FROM generate_series(1, 200) g;
+         INSERT INTO countries VALUES ('CN', '中国'), ('DE', 'Deutschland')",
+    )
+    .await;
+    let job = mirror(&from, &to, json!({}));
+    let first = bench.run_ok(&job).await;
+    assert_eq!((read(&first, "orders"), read(&first, "items"), read(&first, "countries")), (300, 200, 2));
+    assert_equal(&from, &to, "after the first run").await;
+    from.execute(
+        "UPDATE orders SET note = 'changed', changed = clock_timestamp() WHERE id <= 7;
+         INSERT INTO orders VALUES (301, 'new', clock_timestamp());
+         INSERT INTO items VALUES (201, 'new'); INSERT INTO countries VALUES ('FR', 'France')",
+    )
+    .await;
+    let planned = bench.plan(&job).await.unwrap().to_string();
+    assert!(planned.contains("changed from 20") && planned.contains("id from 201 to before 202"), "{planned}");
+    // A table that fails keeps its watermark; those that went well move theirs.
+    to.execute("ALTER TABLE items ADD CONSTRAINT small CHECK (id < 201)").await;
+    let second = bench.run(&job).await;
+    assert_eq!(second.status, Status::PartiallyFailed, "{:#?}", second.error);
+    assert_eq!((read(&second, "orders"), read(&second, "countries")), (8, 3), "without such a column, all of it");
+    to.execute("ALTER TABLE items DROP CONSTRAINT small").await;
+    let options = weir::RunOptions { start: weir::Start::Fresh, ..bench.options() };
+    let third = weir::run(&crate::support::load(&job), options).await;
+    assert_eq!(third.status, Status::Succeeded, "{:#?}", third.error);
+    assert_eq!((read(&third, "orders"), read(&third, "items")), (0, 1));
+    assert_equal(&from, &to, "in the end").await;
+    // What would keep the last window alone is refused, table by table.
+    let replacing =
+        mirror(&from, &to, json!({"write": {"keyed": "overwrite"}, "tables": {"items": {"incremental": false}}}));
+    let planned = bench.plan(&replacing).await.unwrap();
+    let failed: Vec<_> = planned.database.unwrap().failed.into_iter().map(|table| table.source).collect();
+    assert!(failed.len() == 1 && failed[0].ends_with("orders"), "{failed:?}");
+}
