@@ -19,7 +19,7 @@
 //!
 //! # Features
 //!
-//! `sqlite`, `files`, `postgresql`, `mysql`, `lakehouse` and `stream` each link a reader and a writer; `datafusion` adds
+//! `sqlite`, `files`, `postgresql`, `mysql`, `sqlserver`, `lakehouse` and `stream` each link a reader and a writer; `datafusion` adds
 //! what the lakehouse needs it for (upsert, `where`) and most of the build time; `cli` is the `weir` command. All are on
 //! by default.
 //!
@@ -47,5 +47,7 @@ use {weir_reader_mysql as _, weir_writer_mysql as _};
 use {weir_reader_postgresql as _, weir_writer_postgresql as _};
 #[cfg(feature = "sqlite")]
 use {weir_reader_sqlite as _, weir_writer_sqlite as _};
+#[cfg(feature = "sqlserver")]
+use {weir_reader_sqlserver as _, weir_writer_sqlserver as _};
 #[cfg(feature = "stream")]
 use {weir_reader_stream as _, weir_writer_stream as _};

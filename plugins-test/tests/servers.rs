@@ -30,3 +30,19 @@ async fn mysql_is_the_real_one_with_its_defaults() {
     let plugin = "SELECT plugin FROM mysql.user WHERE user = 'weir'";
     assert_eq!(database.value(plugin).await, "caching_sha2_password");
 }
+
+#[tokio::test]
+async fn a_sql_server_that_is_given_makes_each_test_a_database_and_drops_it() {
+    let Some(server) = servers::sqlserver() else { return };
+    let (a, b) = (server.fresh_database("A b").await, server.fresh_database("A b").await);
+    a.execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1), (NULL)").await;
+    let rows =
+        a.query("SELECT n, N'é 😀', CAST(-1.50 AS decimal(5,2)), CAST(1 AS bit), 0x00ff FROM t ORDER BY n").await;
+    assert_eq!(rows[0][0], None);
+    assert_eq!(rows[1], ["1", "é 😀", "-1.50", "1", "00ff"].map(|v| Some(v.to_owned())));
+    assert!(b.try_execute("SELECT * FROM t").await.is_err());
+    let there = format!("SELECT COUNT(*) FROM sys.databases WHERE name = N'{}'", a.name());
+    assert_eq!(b.value(&there).await, "1");
+    drop(a);
+    assert_eq!(b.value(&there).await, "0");
+}

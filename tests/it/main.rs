@@ -16,6 +16,7 @@ mod registry;
 mod replay;
 mod routes;
 mod samples;
+mod sqlserver;
 mod support;
 mod types;
 mod verify;

@@ -11,10 +11,14 @@ const COLUMNS_POSTGRESQL: &str = "id bigint PRIMARY KEY, customer varchar(40) NO
 const COLUMNS_MYSQL: &str = "id bigint PRIMARY KEY, customer varchar(40) NOT NULL, amount decimal(12,2), paid tinyint(1), \
     note longtext, day date, placed datetime(6), seen timestamp(6) NULL, ratio double, raw longblob";
 
+const COLUMNS_SQLSERVER: &str = "id bigint PRIMARY KEY, customer nvarchar(40) NOT NULL, amount decimal(12,2), paid bit, \
+    note nvarchar(max), day date, placed datetime2(6), seen datetimeoffset(6), ratio float, raw varbinary(max)";
+
 /// Creates `table` empty.
 pub async fn create(database: &Database, table: &str) {
     let (columns, options) = match database.server().family() {
         Family::PostgreSql => (COLUMNS_POSTGRESQL, ""),
+        Family::SqlServer => (COLUMNS_SQLSERVER, ""),
         _ => (COLUMNS_MYSQL, " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"),
     };
     database.execute(&format!("CREATE TABLE {} ({columns}){options}", database.quote(table))).await;
@@ -31,6 +35,19 @@ pub async fn fill(database: &Database, table: &str, first: u32, last: u32, salt:
              date '2020-01-01' + g, timestamp '2021-03-04 05:06:07.000001' + g * interval '1 second', \
              timestamptz '2021-03-04 05:06:07.123456+02' + g * interval '1 minute', g / 8.0, \
              decode(lpad(to_hex(g % 256), 2, '0') || '00ff0a', 'hex') FROM generate_series({first}, {last}) g"
+        ),
+        Family::SqlServer => format!(
+            "WITH d AS (SELECT v.i FROM (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) v(i)), \
+             n AS (SELECT {first} + a.i * 10000 + b.i * 1000 + c.i * 100 + e.i * 10 + f.i AS g \
+             FROM d a CROSS JOIN d b CROSS JOIN d c CROSS JOIN d e CROSS JOIN d f) INSERT INTO {table} \
+             SELECT g, CONCAT(N'Zoë ', g, N' 🚀'), CAST(g * 1.25 + {salt} AS decimal(12,2)), \
+             CASE WHEN g % 5 = 0 THEN NULL WHEN g % 3 = 0 THEN 1 ELSE 0 END, \
+             CASE WHEN g % 7 = 0 THEN NULL WHEN g % 11 = 0 THEN N'' \
+             ELSE CONCAT(N'tab', CHAR(9), N', quote\" '' back\\ slash \\N line', CHAR(10), g) END, \
+             DATEADD(day, g, CAST('2020-01-01' AS date)), \
+             DATEADD(second, g, CAST('2021-03-04T05:06:07.000001' AS datetime2(6))), \
+             DATEADD(minute, g, CAST('2021-03-04T05:06:07.123456+02:00' AS datetimeoffset(6))), g / 8e0, \
+             CAST(CAST(g % 128 * 16777216 + 65290 AS int) AS binary(4)) FROM n WHERE g <= {last}"
         ),
         _ => format!(
             "SET SESSION cte_max_recursion_depth = 1000000; INSERT INTO {table} \
@@ -58,6 +75,11 @@ pub async fn rows(database: &Database, table: &str) -> Vec<Row> {
              to_char(placed, 'YYYY-MM-DD HH24:MI:SS.US'), \
              to_char(seen AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), ratio::text, encode(raw, 'hex') \
              FROM {table} t ORDER BY t.id"
+        ),
+        Family::SqlServer => format!(
+            "SELECT id, customer, amount, CAST(paid AS int), note, CONVERT(varchar(10), day, 23), \
+             CONVERT(varchar(26), placed, 121), LEFT(CONVERT(varchar(40), SWITCHOFFSET(seen, '+00:00'), 121), 26), \
+             ratio, raw FROM {table} t ORDER BY t.id"
         ),
         _ => format!(
             "SELECT CAST(id AS CHAR), customer, CAST(amount AS CHAR), CAST(paid AS SIGNED), note, CAST(day AS CHAR), \

@@ -9,6 +9,8 @@ use weir::job::{ParameterInfo, Plugin, Side, parameters, plugins};
 
 const RENEW: &str = "WEIR_BLESS=1 cargo test -p weir --test it reference";
 const NOTE: &str = "<!-- Generated from the code; a test compares. -->\n";
+/// What follows on a page is kept as it is: it tells of runs against servers that are not at hand everywhere.
+pub const KEPT: &str = "\n<!-- Written by hand and by runs against a server from here on. -->\n";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference")
@@ -139,6 +141,12 @@ fn commands() -> String {
 fn pages() -> BTreeMap<String, String> {
     let mut pages: BTreeMap<String, String> =
         connectors().iter().map(|(name, ends)| (format!("{name}.md"), page(name, ends))).collect();
+    for (name, page) in &mut pages {
+        let committed = std::fs::read_to_string(folder().join(name)).unwrap_or_default();
+        if let Some(at) = committed.find(KEPT) {
+            page.push_str(&committed[at..]);
+        }
+    }
     pages.insert("README.md".into(), index());
     #[cfg(feature = "cli")]
     pages.insert("commands.md".into(), commands());

@@ -39,15 +39,20 @@ impl Report {
         Self { subject, faults: Vec::new(), left_out: Vec::new(), passed: 0 }
     }
 
-    /// Runs one check. A panic in it, of the connector or of a hook, is a fault like another.
+    /// Runs one check, which must end within two minutes.
     pub(super) async fn run(&mut self, name: &str, check: impl Future<Output = Outcome>) {
-        let limited = tokio::time::timeout(Duration::from_secs(120), AssertUnwindSafe(check).catch_unwind());
+        self.run_within(2, name, check).await;
+    }
+
+    /// Runs one check. A panic in it, of the connector or of a hook, is a fault like another.
+    pub(super) async fn run_within(&mut self, minutes: u64, name: &str, check: impl Future<Output = Outcome>) {
+        let limited = tokio::time::timeout(Duration::from_secs(minutes * 60), AssertUnwindSafe(check).catch_unwind());
         match limited.await {
             Ok(Ok(Ok(Done::Passed))) => self.passed += 1,
             Ok(Ok(Ok(Done::LeftOut(reason)))) => self.left_out.push(format!("{name} ({reason})")),
             Ok(Ok(Err(fault))) => self.faults.push(format!("{name}: {fault}")),
             Ok(Err(_)) => self.faults.push(format!("{name}: it panicked, see the message above")),
-            Err(_) => self.faults.push(format!("{name}: no end within two minutes")),
+            Err(_) => self.faults.push(format!("{name}: no end within {minutes} minutes")),
         }
     }
 

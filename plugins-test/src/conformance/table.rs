@@ -104,11 +104,14 @@ pub struct Dialect {
     pub text_key: &'static str,
     /// Whether a backslash in a literal has to be doubled.
     pub backslash: bool,
+    /// What stands before a literal, so that it may hold every character.
+    pub before: &'static str,
 }
 
 impl Dialect {
     /// PostgreSQL, SQLite and whoever keeps to the standard.
-    pub const STANDARD: Self = Self { quote: '"', integer: "bigint", text: "text", text_key: "text", backslash: false };
+    pub const STANDARD: Self =
+        Self { quote: '"', integer: "bigint", text: "text", text_key: "text", backslash: false, before: "" };
     /// The MySQL family.
     pub const MYSQL: Self = Self {
         quote: '`',
@@ -116,11 +119,21 @@ impl Dialect {
         text: "longtext",
         text_key: "varchar(100) COLLATE utf8mb4_bin",
         backslash: true,
+        before: "",
+    };
+    /// SQL Server.
+    pub const SQLSERVER: Self = Self {
+        quote: '"',
+        integer: "bigint",
+        text: "nvarchar(max)",
+        text_key: "nvarchar(100) COLLATE Latin1_General_BIN2",
+        backslash: false,
+        before: "N",
     };
 
     fn literal(&self, text: &str) -> String {
         let text = if self.backslash { text.replace('\\', "\\\\") } else { text.to_owned() };
-        format!("'{}'", text.replace('\'', "''"))
+        format!("{}'{}'", self.before, text.replace('\'', "''"))
     }
 }
 

@@ -7,13 +7,16 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 
-use super::{Family, PASSWORD, Server, USER};
+use super::sqlserver::{self, Given, Litter};
+use super::{Family, PASSWORD, Place, Server, USER};
 
-/// An empty database on a shared server; it goes with the server.
+/// An empty database on a shared server; it goes with the server, or with its last clone where the server stays.
 #[derive(Clone)]
 pub struct Database {
     server: Arc<Server>,
     name: String,
+    /// Never read: dropping it drops the database.
+    _litter: Option<Arc<Litter>>,
 }
 
 impl Database {
@@ -23,31 +26,59 @@ impl Database {
             name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(24).collect();
         let name = format!("weir_{short}_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         // PostgreSQL connects to some database always, MySQL to none.
-        let home = if server.family() == Family::PostgreSql { "postgres" } else { "" };
-        let home = Self { server, name: home.into() };
+        let home = match &server.place {
+            Place::Own(_) if server.family() == Family::PostgreSql => "postgres",
+            Place::Own(_) => "",
+            Place::Given(given) => &given.database,
+        };
+        let home = Self { name: home.into(), server: server.clone(), _litter: None };
+        let _alone = if home.given().is_some() { Some(sqlserver::ALONE.lock().await) } else { None };
         // A process id may come again while an old server lives on.
         let quoted = home.quote(&name);
         home.try_execute(&format!("DROP DATABASE IF EXISTS {quoted}")).await?;
         home.try_execute(&format!("CREATE DATABASE {quoted}")).await?;
-        Ok(Self { server: home.server, name })
+        let litter = home.given().map(|given| Arc::new(Litter::new(given.clone(), quoted)));
+        Ok(Self { server, name, _litter: litter })
     }
 
-    /// `postgresql://user:password@host:port/name` or `mysql://…`, with the password escaped.
+    fn given(&self) -> Option<&Given> {
+        match &self.server.place {
+            Place::Own(_) => None,
+            Place::Given(given) => Some(given),
+        }
+    }
+
+    /// `postgresql://user:password@host:port/name`, `mysql://…` or `sqlserver://…`, with the password escaped.
     pub fn url(&self) -> String {
-        self.url_with(USER, PASSWORD)
+        self.url_with(self.server.user(), self.server.password())
     }
 
     /// The URL with other credentials.
     pub fn url_with(&self, user: &str, password: &str) -> String {
-        let scheme = if self.server.family() == Family::PostgreSql { "postgresql" } else { "mysql" };
-        let (host, port) = (self.server.host(), self.server.port());
-        format!("{scheme}://{}:{}@{host}:{port}/{}", escape(user), escape(password), self.name)
+        let (scheme, host, port) = (self.scheme(), self.server.host(), self.server.port());
+        let options = self.given().map(|given| given.options.as_str()).filter(|o| !o.is_empty());
+        let options = options.map(|options| format!("?{options}")).unwrap_or_default();
+        format!("{scheme}://{}:{}@{host}:{port}/{}{options}", escape(user), escape(password), self.name)
     }
 
-    /// `jdbc:postgresql://host:port/name` or `jdbc:mysql://…`, without credentials as DataX jobs write it.
+    /// `jdbc:postgresql://host:port/name` or its sibling, without credentials as DataX jobs write it.
     pub fn jdbc_url(&self) -> String {
-        let scheme = if self.server.family() == Family::PostgreSql { "postgresql" } else { "mysql" };
-        format!("jdbc:{scheme}://{}:{}/{}", self.server.host(), self.server.port(), self.name)
+        let (scheme, host, port) = (self.scheme(), self.server.host(), self.server.port());
+        match self.given() {
+            None => format!("jdbc:{scheme}://{host}:{port}/{}", self.name),
+            Some(given) => {
+                let options = given.options.split('&').filter(|o| !o.is_empty()).map(|o| format!(";{o}"));
+                format!("jdbc:{scheme}://{host}:{port};databaseName={}{}", self.name, options.collect::<String>())
+            }
+        }
+    }
+
+    fn scheme(&self) -> &'static str {
+        match self.server.family() {
+            Family::PostgreSql => "postgresql",
+            Family::MariaDb | Family::MySql => "mysql",
+            Family::SqlServer => "sqlserver",
+        }
     }
 
     /// The server.
@@ -61,7 +92,7 @@ impl Database {
     }
 
     /// The host.
-    pub fn host(&self) -> &'static str {
+    pub fn host(&self) -> &str {
         self.server.host()
     }
 
@@ -71,13 +102,13 @@ impl Database {
     }
 
     /// The user.
-    pub fn user(&self) -> &'static str {
-        USER
+    pub fn user(&self) -> &str {
+        self.server.user()
     }
 
     /// The password.
-    pub fn password(&self) -> &'static str {
-        PASSWORD
+    pub fn password(&self) -> &str {
+        self.server.password()
     }
 
     /// Drops the database, whoever is connected to it: for tests that make hundreds.
@@ -102,7 +133,9 @@ impl Database {
 
     /// As [`execute`](Self::execute), for statements that may fail.
     pub async fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
-        if self.server.family() == Family::PostgreSql {
+        if let Some(given) = self.given() {
+            sqlserver::query(given, &self.name, sql).await.map(|_| ())
+        } else if self.server.family() == Family::PostgreSql {
             let mut connection = self.connect_postgresql().await?;
             connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
             connection.close().await
@@ -128,7 +161,9 @@ impl Database {
     pub async fn try_query(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, sqlx::Error> {
         // The text protocol (`raw_sql`) makes both servers spell the values out themselves.
         let cells = |bytes: Option<&[u8]>| bytes.map(|b| String::from_utf8_lossy(b).into_owned());
-        if self.server.family() == Family::PostgreSql {
+        if let Some(given) = self.given() {
+            sqlserver::query(given, &self.name, sql).await
+        } else if self.server.family() == Family::PostgreSql {
             let mut connection = self.connect_postgresql().await?;
             let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await?;
             rows.iter()
@@ -174,6 +209,7 @@ impl Database {
         match self.server.family() {
             Family::PostgreSql => format!("\"{}\"", name.replace('"', "\"\"")),
             Family::MariaDb | Family::MySql => format!("`{}`", name.replace('`', "``")),
+            Family::SqlServer => format!("[{}]", name.replace(']', "]]")),
         }
     }
 }

@@ -13,7 +13,8 @@
 //! A server listens on a free port of localhost, keeps its data in a temporary folder, and is stopped and removed some
 //! seconds after its last user has gone, however that user ended. The module `shared` says how.
 //!
-//! A server that is not installed fails the test with a message that names `scripts/install-test-servers.sh`.
+//! A server that is not installed fails the test with a message that names `scripts/install-test-servers.sh`. A SQL Server
+//! cannot be installed from a package registry: its tests run where `WEIR_TEST_SQLSERVER` names one, see [`sqlserver`].
 
 mod database;
 mod mariadb;
@@ -45,12 +46,22 @@ pub enum Family {
     MariaDb,
     /// The real MySQL 9.
     MySql,
+    /// A SQL Server that somebody provides.
+    SqlServer,
 }
 
 /// A server that runs.
 pub struct Server {
     family: Family,
-    running: shared::Running,
+    place: Place,
+}
+
+/// Whose server it is.
+enum Place {
+    /// Ours, stopped after its last user.
+    Own(shared::Running),
+    /// Somebody else's, which stays.
+    Given(Box<sqlserver::Given>),
 }
 
 /// The PostgreSQL server.
@@ -93,8 +104,9 @@ async fn start(family: Family, slot: &'static Slot) -> Arc<Server> {
             Family::PostgreSql => shared::share(&postgresql::PostgreSql),
             Family::MariaDb => shared::share(&mariadb::MariaDb),
             Family::MySql => shared::share(&mysql9::MySql9),
+            Family::SqlServer => return Err("a SQL Server is given, not started".into()),
         }?;
-        Ok::<_, String>(slot.insert(Arc::new(Server { family, running })).clone())
+        Ok::<_, String>(slot.insert(Arc::new(Server { family, place: Place::Own(running) })).clone())
     });
     match starting.await {
         Ok(Ok(server)) => server,
@@ -109,29 +121,44 @@ impl Server {
         self.family
     }
 
-    /// Always this machine.
-    pub fn host(&self) -> &'static str {
-        "127.0.0.1"
+    /// This machine, unless somebody else provides the server.
+    pub fn host(&self) -> &str {
+        match &self.place {
+            Place::Own(_) => "127.0.0.1",
+            Place::Given(given) => &given.host,
+        }
     }
 
     /// The port it listens on.
     pub fn port(&self) -> u16 {
-        self.running.port
+        match &self.place {
+            Place::Own(running) => running.port,
+            Place::Given(given) => given.port,
+        }
     }
 
-    /// The server's process id. The server is shared: do not kill it.
+    /// The server's process id, 0 where it is not ours. The server is shared: do not kill it.
     pub fn pid(&self) -> u32 {
-        self.running.pid
+        match &self.place {
+            Place::Own(running) => running.pid,
+            Place::Given(_) => 0,
+        }
     }
 
     /// A user that may do everything.
-    pub fn user(&self) -> &'static str {
-        USER
+    pub fn user(&self) -> &str {
+        match &self.place {
+            Place::Own(_) => USER,
+            Place::Given(given) => &given.user,
+        }
     }
 
     /// The user's password.
-    pub fn password(&self) -> &'static str {
-        PASSWORD
+    pub fn password(&self) -> &str {
+        match &self.place {
+            Place::Own(_) => PASSWORD,
+            Place::Given(given) => &given.password,
+        }
     }
 
     /// A new, empty database. `name` only helps a person to recognise it.

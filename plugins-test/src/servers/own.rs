@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::shared::{Kind, Running, free_port, make_folder, tests_folder};
-use super::{Family, Server, mariadb, postgresql};
+use super::{Family, Place, Server, mariadb, postgresql};
 
 /// How long a start may take; after a crash the log is replayed.
 const START: Duration = Duration::from_secs(90);
@@ -39,6 +39,7 @@ impl OwnServer {
             Family::PostgreSql => &postgresql::PostgreSql,
             Family::MariaDb => &mariadb::MariaDb,
             Family::MySql => return Err("MySQL 9 is shared by all tests".into()),
+            Family::SqlServer => return Err("a SQL Server is given, not started".into()),
         };
         kind.installed()?;
         let port = free_port()?;
@@ -48,7 +49,7 @@ impl OwnServer {
         make_folder(&folder, kind.account())?;
         kind.initialise(&folder)?;
         let users = std::fs::File::create(folder.join("users")).map_err(|e| e.to_string())?;
-        let server = Arc::new(Server { family, running: Running { port, pid: 0, _users: users } });
+        let server = Arc::new(Server { family, place: Place::Own(Running { port, pid: 0, _users: users }) });
         let mut own = Self { kind, server, folder, child: None, arguments: arguments.to_vec() };
         own.restart()?;
         Ok(own)

@@ -77,7 +77,9 @@ impl Table {
             columns.push_str(&format!(", {}", quote(&column(*index))));
             literals.push_str(&format!(", {literal}"));
         }
-        let mut inserts = String::from("BEGIN");
+        // "BEGIN" alone opens a block in SQL Server.
+        let begin = if table.place.system == System::SqlServer { "BEGIN TRANSACTION" } else { "BEGIN" };
+        let mut inserts = String::from(begin);
         for (id, (columns, literals)) in rows {
             let (name, key) = (quote(name), quote("id"));
             inserts.push_str(&format!("; INSERT INTO {name} ({key}{columns}) VALUES ({id}{literals})"));
@@ -330,7 +332,9 @@ fn is_text(system: System, type_text: &str) -> bool {
         System::MariaDb | System::MySql => {
             lower.contains("text") && !lower.ends_with(" json") || lower.contains("char(")
         }
-        System::Sqlite => lower.contains("text") || lower.contains("char") || lower.contains("clob"),
+        System::Sqlite | System::SqlServer => {
+            lower.contains("text") || lower.contains("char") || lower.contains("clob")
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod canon;
 mod cases_mysql;
 mod cases_postgresql;
 mod cases_sqlite;
+mod cases_sqlserver;
 mod clocks;
 mod compare;
 mod edges;
@@ -20,6 +21,7 @@ mod own;
 mod page;
 mod place;
 mod random;
+mod sqlserver;
 mod target;
 #[cfg(feature = "cli")]
 mod zones;

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::matrix::{Cell, Table, cells, single_values};
 use super::place::{Place, System};
 use super::target::Target;
-use super::{Type, cases_mysql, cases_postgresql, cases_sqlite};
+use super::{Type, cases_mysql, cases_postgresql, cases_sqlite, cases_sqlserver};
 
 const PAGE: &str = "docs/reference/types.md";
 const RENEW: &str = "WEIR_BLESS=1 cargo test -p weir --test it types";
@@ -21,6 +21,7 @@ pub fn types_of(system: System) -> (Vec<Type>, &'static str) {
         System::MariaDb => ([cases_mysql::COMMON, cases_mysql::MARIADB].concat(), ""),
         System::MySql => ([cases_mysql::COMMON, cases_mysql::MYSQL].concat(), ""),
         System::Sqlite => (cases_sqlite::TYPES.to_vec(), ""),
+        System::SqlServer => (cases_sqlserver::TYPES.to_vec(), ""),
     }
 }
 
@@ -125,30 +126,35 @@ fn page(found: &BTreeMap<System, BTreeMap<Target, Vec<Cell>>>) -> String {
          run makes them, from the source or from what a file keeps.\n\n",
     );
     for (source, by_target) in found {
-        let (types, _) = types_of(*source);
-        let targets: Vec<Target> = by_target.keys().copied().collect();
-        let mut notes: Vec<String> = Vec::new();
-        let _ = writeln!(page, "## From {}\n", source.name());
-        let names: Vec<_> = targets.iter().map(|t| t.name()).collect();
-        let _ = writeln!(page, "| type | {} |\n|-{}|", names.join(" | "), "|-".repeat(names.len()));
-        for (index, Type(name, ..)) in types.iter().enumerate() {
-            let name = if name.is_empty() { "(none)" } else { name };
-            let _ = write!(page, "| `{}` |", name.replace('|', "\\|"));
-            for target in &targets {
-                let _ = write!(page, " {} |", in_words(&by_target[target][index], &mut notes));
-            }
-            page.push('\n');
-        }
-        page.push('\n');
-        for (i, note) in notes.iter().enumerate() {
-            let _ = writeln!(page, "{}. {note}", i + 1);
-        }
-        page.push('\n');
+        section(&mut page, *source, by_target);
     }
     while page.ends_with("\n\n") {
         page.pop();
     }
     page
+}
+
+/// What became of one system's types, a column a target, and the notes below.
+pub fn section(page: &mut String, source: System, by_target: &BTreeMap<Target, Vec<Cell>>) {
+    let (types, _) = types_of(source);
+    let targets: Vec<Target> = by_target.keys().copied().collect();
+    let mut notes: Vec<String> = Vec::new();
+    let _ = writeln!(page, "## From {}\n", source.name());
+    let names: Vec<_> = targets.iter().map(|t| t.name()).collect();
+    let _ = writeln!(page, "| type | {} |\n|-{}|", names.join(" | "), "|-".repeat(names.len()));
+    for (index, Type(name, ..)) in types.iter().enumerate() {
+        let name = if name.is_empty() { "(none)" } else { name };
+        let _ = write!(page, "| `{}` |", name.replace('|', "\\|"));
+        for target in &targets {
+            let _ = write!(page, " {} |", in_words(&by_target[target][index], &mut notes));
+        }
+        page.push('\n');
+    }
+    page.push('\n');
+    for (i, note) in notes.iter().enumerate() {
+        let _ = writeln!(page, "{}. {note}", i + 1);
+    }
+    page.push('\n');
 }
 
 fn in_words(cell: &Cell, notes: &mut Vec<String>) -> String {

@@ -18,9 +18,12 @@ pub enum System {
     MariaDb,
     MySql,
     Sqlite,
+    /// Only where somebody provides one, so it is not among [`ALL`](Self::ALL).
+    SqlServer,
 }
 
 impl System {
+    /// Those that are installed wherever the tests run.
     pub const ALL: [Self; 4] = [Self::PostgreSql, Self::MariaDb, Self::MySql, Self::Sqlite];
 
     pub fn name(self) -> &'static str {
@@ -29,6 +32,7 @@ impl System {
             Self::MariaDb => "MariaDB",
             Self::MySql => "MySQL 9",
             Self::Sqlite => "SQLite",
+            Self::SqlServer => "SQL Server",
         }
     }
 
@@ -38,6 +42,7 @@ impl System {
             Self::PostgreSql => "postgresql",
             Self::MariaDb | Self::MySql => "mysql",
             Self::Sqlite => "sqlite",
+            Self::SqlServer => "sqlserver",
         }
     }
 
@@ -69,6 +74,11 @@ impl Place {
             System::MariaDb => Some(servers::mariadb().await.fresh_database(name).await),
             System::MySql => Some(servers::mysql().await.fresh_database(name).await),
             System::Sqlite => None,
+            System::SqlServer => {
+                let server =
+                    servers::sqlserver().expect("whoever asks for a SQL Server looks first whether there is one");
+                Some(server.fresh_database(name).await)
+            }
         };
         Self { system, server, file: folder.join(format!("{name}.db")), link: Arc::default() }
     }
@@ -96,6 +106,7 @@ impl Place {
                 let options = SqliteConnectOptions::new().filename(&self.file).create_if_missing(true);
                 Link::Sqlite(options.connect().await.unwrap_or_else(|e| panic!("{}: {e}", self.file.display())))
             }
+            System::SqlServer => unreachable!("its statements have connections of their own"),
         };
         match &mut link {
             Link::PostgreSql(to) => _ = to.execute("SET TIME ZONE 'UTC'").await.expect("a setting"),
@@ -113,6 +124,9 @@ impl Place {
         if sql.is_empty() {
             return;
         }
+        if let (System::SqlServer, Some(database)) = (self.system, &self.server) {
+            return database.execute(sql).await;
+        }
         let mut link = self.link.lock().await;
         let link = match &mut *link {
             Some(link) => link,
@@ -129,6 +143,9 @@ impl Place {
 
     /// The rows of a query, as the server spells them.
     pub async fn query(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        if let (System::SqlServer, Some(database)) = (self.system, &self.server) {
+            return database.query(sql).await;
+        }
         let mut link = self.link.lock().await;
         let link = match &mut *link {
             Some(link) => link,
@@ -175,6 +192,7 @@ impl Place {
             System::MariaDb | System::MySql => {
                 "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
             }
+            System::SqlServer => "SELECT name FROM sys.tables",
             System::Sqlite => {
                 *self.link.lock().await = None;
                 _ = std::fs::remove_file(&self.file);
@@ -190,7 +208,11 @@ impl Place {
     }
 
     pub fn quote(&self, name: &str) -> String {
-        if self.system.is_mysql() { format!("`{name}`") } else { format!("\"{name}\"") }
+        match self.system {
+            System::MariaDb | System::MySql => format!("`{name}`"),
+            System::SqlServer => format!("[{name}]"),
+            _ => format!("\"{name}\""),
+        }
     }
 
     /// The columns of a table with the server's own texts of their types; none if there is no table.
@@ -216,6 +238,7 @@ impl Place {
                 }
             ),
             System::Sqlite => format!("SELECT name, type FROM pragma_table_info('{table}')"),
+            System::SqlServer => sqlserver_types(table),
         };
         self.query(&sql)
             .await
@@ -238,6 +261,7 @@ impl Place {
                 "CASE typeof({column}) WHEN 'real' THEN {column} WHEN 'blob' THEN 'blob:' || hex({column}) \
                  ELSE typeof({column}) || ':' || {column} END"
             ),
+            System::SqlServer => sqlserver_text(&column, &lower),
             _ if is(&["vector"]) => format!("HEX(CAST({column} AS BINARY))"),
             // The server rounds a float to six digits where it spells it itself.
             _ if is(&["float"]) => format!("CAST({column} * 1E0 AS CHAR)"),
@@ -262,5 +286,38 @@ impl Place {
                 (row.remove(0).and_then(|id| id.parse().ok()).expect("an id"), values)
             })
             .collect()
+    }
+}
+
+/// The columns of a SQL Server table with their types as one declares them.
+fn sqlserver_types(table: &str) -> String {
+    format!(
+        "SELECT c.name, t.name + CASE \
+         WHEN t.name IN ('nchar', 'nvarchar') AND c.max_length > 0 THEN '(' + CAST(c.max_length / 2 AS varchar(9)) + ')' \
+         WHEN t.name IN ('char', 'varchar', 'binary', 'varbinary') AND c.max_length > 0 \
+         THEN '(' + CAST(c.max_length AS varchar(9)) + ')' \
+         WHEN t.name IN ('varchar', 'nvarchar', 'varbinary') THEN '(max)' \
+         WHEN t.name IN ('decimal', 'numeric') \
+         THEN '(' + CAST(c.precision AS varchar(9)) + ',' + CAST(c.scale AS varchar(9)) + ')' \
+         WHEN t.name IN ('time', 'datetime2', 'datetimeoffset') THEN '(' + CAST(c.scale AS varchar(9)) + ')' ELSE '' END \
+         FROM sys.columns c JOIN sys.types t ON t.user_type_id = c.user_type_id \
+         WHERE c.object_id = OBJECT_ID(N'[{table}]') ORDER BY c.column_id"
+    )
+}
+
+/// An expression whose value every SQL Server spells alike, or that the test's own connection spells.
+fn sqlserver_text(column: &str, type_text: &str) -> String {
+    let base = type_text.split('(').next().unwrap_or_default();
+    match base {
+        "money" | "smallmoney" => format!("CAST({column} AS decimal(19,4))"),
+        "date" => format!("CONVERT(varchar(10), {column}, 23)"),
+        "time" | "datetime" | "smalldatetime" | "datetime2" => format!("CONVERT(varchar(30), {column}, 121)"),
+        // An instant; which zone it was written in is not compared.
+        "datetimeoffset" => {
+            format!("REPLACE(CONVERT(varchar(40), SWITCHOFFSET({column}, '+00:00'), 121), ' +00:00', '')")
+        }
+        "text" | "ntext" | "xml" => format!("CAST({column} AS nvarchar(max))"),
+        "varchar" | "char" => format!("CAST({column} AS nvarchar(max))"),
+        _ => column.to_owned(),
     }
 }

@@ -1,0 +1,325 @@
+//! Reading: schema, splits, rows.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use serde::Deserialize;
+use tiberius::QueryItem;
+use tokio::sync::OnceCell;
+use weir_core::{
+    BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, ReadRequest, Reader, Result, ResultExt, Snapshot,
+    SourceSchema, SourceTable, Split, SplitRequest,
+};
+use weir_sql::{Object, Sources, columns::is_all, labels, statements::select};
+use weir_sqlserver::{Options, Session, Setup, connect_first, from_driver};
+
+use crate::batch::Building;
+use crate::config::{Consistency, SqlServerReaderConfig};
+use crate::decode::Decoder;
+use crate::source::{Described, Isolation, Location, check_equal, look};
+use crate::split::{Part, plan};
+
+/// Reads one logical table: a table, several shards, or statements.
+pub struct SqlServerReader {
+    config: SqlServerReaderConfig,
+    pub(crate) locations: Vec<Location>,
+    /// What was ignored.
+    warnings: Vec<String>,
+    pub(crate) setup: Setup,
+    pub(crate) context: ConnectorContext,
+    described: OnceCell<Arc<Vec<Described>>>,
+}
+
+impl SqlServerReader {
+    /// A reader of what `config` names; connects to nothing.
+    ///
+    /// # Errors
+    /// Every rule across parameters that is broken.
+    pub fn new(mut config: SqlServerReaderConfig, context: &ConnectorContext) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let mut locations = Vec::new();
+        let Sources { list, warnings } = config.common.sources(context.form)?;
+        for source in list {
+            match config.options(&source.urls, source.username.as_deref(), source.password.as_ref(), "/url") {
+                Ok(options) => locations.push(Location { options, object: source.object }),
+                Err(more) => faults.0.extend(more.0),
+            }
+        }
+        faults.0.dedup();
+        let setup = config.setup();
+        faults.or(Self { config, locations, warnings, setup, context: context.clone(), described: OnceCell::new() })
+    }
+
+    pub(crate) async fn described(&self) -> Result<Arc<Vec<Described>>> {
+        self.described.get_or_try_init(|| self.look_at_all()).await.cloned()
+    }
+
+    async fn look_at_all(&self) -> Result<Arc<Vec<Described>>> {
+        let mut all: Vec<Described> = Vec::with_capacity(self.locations.len());
+        let mut held: Option<Held> = None;
+        for (number, location) in self.locations.iter().enumerate() {
+            let session = self.hold(&mut held, location).await?;
+            let described = self.look(session, location, number).await?;
+            if let Some(first) = all.first() {
+                check_equal(first, &described)?;
+            }
+            all.push(described);
+        }
+        if let Some(held) = held {
+            held.session.close().await;
+        }
+        // Shards may have their tables' names in common.
+        let places: Vec<String> = self.locations.iter().map(Location::place).collect();
+        let labels = labels::distinct(all.iter().map(|d| d.label.as_str()).zip(places.iter().map(String::as_str)));
+        for (described, label) in all.iter_mut().zip(labels) {
+            described.label = label;
+        }
+        Ok(Arc::new(all))
+    }
+
+    async fn look(&self, session: &mut Session, location: &Location, number: usize) -> Result<Described> {
+        let common = &self.config.common;
+        let columns = common.column.as_slice();
+        look(session, &location.object, number, columns, common.filter(), self.config.fractions).await
+    }
+
+    /// A session with the location's server; the one of the location before, where that is the same.
+    async fn hold<'a>(&self, held: &'a mut Option<Held>, location: &Location) -> Result<&'a mut Session> {
+        let place = (location.place(), location.options.first().map(|o| o.user.clone()).unwrap_or_default());
+        if held.as_ref().is_none_or(|h| h.place != place) {
+            if let Some(old) = held.take() {
+                old.session.close().await;
+            }
+            let session = connect_first(&location.options, &self.setup, &self.context).await?;
+            *held = Some(Held { place, session });
+        }
+        held.as_mut().map(|h| &mut h.session).ok_or_else(|| Error::internal("no session is held"))
+    }
+
+    /// What the plan says of the moment that rows show.
+    fn isolation_warning(&self, all: &[Described]) -> Option<String> {
+        if self.config.consistency != Consistency::Auto {
+            return None;
+        }
+        let worst = all.iter().map(|d| d.isolation).max_by_key(|i| match i {
+            Isolation::Snapshot => 0,
+            Isolation::Versioned => 1,
+            Isolation::Locking => 2,
+        })?;
+        Some(match worst {
+            Isolation::Snapshot => "read under SNAPSHOT isolation: each split shows the moment at which its own read \
+                                    begins; `consistency: lock` makes it one moment for all"
+                .into(),
+            Isolation::Versioned => {
+                "the database allows no SNAPSHOT isolation; its READ COMMITTED reads versions: each \
+                                     split shows the moment at which its own read begins"
+                    .into()
+            }
+            Isolation::Locking => {
+                "the database allows no SNAPSHOT isolation, so rows that move while they are read may be \
+                                   met twice or not at all: ALTER DATABASE … SET ALLOW_SNAPSHOT_ISOLATION ON, or use \
+                                   `consistency: lock`"
+                    .into()
+            }
+        })
+    }
+}
+
+struct Held {
+    place: (String, String),
+    session: Session,
+}
+
+#[async_trait]
+impl Reader for SqlServerReader {
+    async fn schema(&self) -> Result<SourceSchema> {
+        let all = self.described().await?;
+        let mut schema = SourceSchema { listed: !is_all(self.config.common.column.as_slice()), ..Default::default() };
+        for described in all.iter() {
+            let (rows, bytes) = described.table.as_ref().map_or((None, None), |t| (t.rows, t.bytes));
+            schema.tables.push(SourceTable { name: described.label.clone(), rows, bytes });
+        }
+        if let Some(first) = all.first() {
+            for (i, offered) in first.columns.iter().enumerate() {
+                let mut column = offered.source_column(self.config.fractions).context("table", &first.label)?;
+                // A NULL may come from any shard.
+                column.nullable = all.iter().any(|d| d.columns[i].nullable);
+                schema.columns.push(column);
+            }
+        }
+        let warnings = self.locations.iter().flat_map(|l| &l.options).flat_map(|o| o.warnings.iter().cloned());
+        schema.warnings.extend(warnings);
+        schema.warnings.extend(self.warnings.iter().cloned());
+        schema.warnings.extend(self.isolation_warning(&all));
+        schema.warnings.dedup();
+        Ok(schema)
+    }
+
+    async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>> {
+        let all = self.described().await?;
+        let mut held = None;
+        let mut splits = Vec::new();
+        let key = self.config.common.split_pk.as_deref();
+        for (source, (location, described)) in self.locations.iter().zip(all.iter()).enumerate() {
+            let session = self.hold(&mut held, location).await?;
+            let planned = plan(session, source, described, all.len(), key, request).await;
+            splits.extend(planned.context("table", &described.label)?);
+        }
+        if let Some(held) = held {
+            held.session.close().await;
+        }
+        Ok(splits)
+    }
+
+    async fn read(&self, split: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
+        let part = Part::deserialize(&split.part)
+            .map_err(|e| Error::internal("the split is none of this reader's").because(e))?;
+        let location =
+            self.locations.get(part.source).ok_or_else(|| Error::internal("the split's source is not in the job"))?;
+        self.read_part(&part, location, request, output).await.context("table", &split.table)
+    }
+
+    fn snapshot(&self) -> Option<&dyn Snapshot> {
+        (self.config.consistency == Consistency::Lock).then_some(self)
+    }
+
+    async fn check(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
+        let mut held = None;
+        for (number, location) in self.locations.iter().enumerate() {
+            let place = location.options.first().map(Options::place).unwrap_or_default();
+            let session = match self.hold(&mut held, location).await {
+                Ok(session) => session,
+                Err(error) => {
+                    let what = if error.kind() == ErrorKind::Unreachable { "connect" } else { "login" };
+                    checks.push(Check::fault(format!("{what} {place}"), error.full()));
+                    continue;
+                }
+            };
+            if !checks.iter().any(|c: &Check| c.what == format!("login {place}")) {
+                let version = weir_sqlserver::server(session).await.map(|s| s.version).unwrap_or_default();
+                checks.push(Check::ok(format!("login {place}"), format!("server {version}")));
+            }
+            let what = match &location.object {
+                Object::Table(name) => format!("SELECT on {name}"),
+                Object::Query(_) => format!("query {}", number + 1),
+            };
+            checks.push(Check::of(what, self.columns(session, location, number).await));
+        }
+        if let Some(held) = held {
+            held.session.close().await;
+        }
+        checks
+    }
+}
+
+impl SqlServerReader {
+    async fn columns(&self, session: &mut Session, location: &Location, number: usize) -> Result<String> {
+        let described = self.look(session, location, number).await?;
+        let columns: Vec<_> =
+            described.columns.iter().map(|c| c.source_column(self.config.fractions)).collect::<Result<_>>()?;
+        if described.table.is_some() {
+            // Columns show to anybody with any permission on the table; only a SELECT proves SELECT.
+            session.run(&format!("SELECT TOP 1 1 AS weir_check FROM {}", described.from)).await?;
+        }
+        Ok(format!("{} columns", columns.len()))
+    }
+
+    async fn read_part(
+        &self,
+        part: &Part,
+        location: &Location,
+        request: &ReadRequest,
+        output: &mut dyn BatchSender,
+    ) -> Result<()> {
+        let decoders = request.columns.iter().map(|c| Decoder::new(&c.field)).collect::<Result<Vec<_>>>()?;
+        let (sql, places) = self.statement(part, request)?;
+        let mut batch = Building::new(request.arrow_schema(), decoders);
+        let mut session = connect_first(&location.options, &self.setup, &self.context).await?;
+        let isolation = match self.config.consistency {
+            Consistency::Auto if part.isolation == Isolation::Snapshot => "SNAPSHOT",
+            _ => "READ COMMITTED",
+        };
+        session.run(&format!("SET TRANSACTION ISOLATION LEVEL {isolation}")).await?;
+        session.run("BEGIN TRANSACTION").await?;
+        let limit = request.limit.unwrap_or(u64::MAX);
+        let ended = rows(&mut session, &sql, &places, &mut batch, limit, output).await;
+        match ended {
+            Ok(whole) => {
+                if let Some(rest) = batch.finish()? {
+                    output.send(rest).await?;
+                }
+                if whole {
+                    session.close().await;
+                } else {
+                    // Rows that nobody wants any more may still be on their way.
+                    session.stop().await;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                session.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The statement, and where each wanted column stands in its rows.
+    fn statement(&self, part: &Part, request: &ReadRequest) -> Result<(String, Vec<usize>)> {
+        let gone = || Error::internal("no such column in the split");
+        let wanted = request.columns.iter().map(|c| part.columns.get(c.index).ok_or_else(gone));
+        let wanted = wanted.collect::<Result<Vec<_>>>()?;
+        if part.bare {
+            return Ok((part.from.clone(), request.columns.iter().map(|c| c.index).collect()));
+        }
+        // A job of constants asks for no column, but for as many rows. Each column has a name, for the server's sake.
+        let named =
+            |(i, cell): (usize, &&crate::source::Cell)| format!("{} AS w{i}", cell.selected(self.config.fractions));
+        let mut list: Vec<String> = wanted.iter().enumerate().map(named).collect();
+        if list.is_empty() {
+            list.push("1 AS w0".into());
+        }
+        if let (Some(limit), Some(first)) = (request.limit, list.first_mut()) {
+            *first = format!("TOP ({limit}) {first}");
+        }
+        let list: Vec<&str> = list.iter().map(String::as_str).collect();
+        let filter = self.config.common.filter().filter(|_| part.table);
+        let conditions: Vec<&str> = part.condition.as_deref().into_iter().chain(filter).collect();
+        Ok((select(&list, &part.from, &conditions), (0..wanted.len()).collect()))
+    }
+}
+
+/// Runs the statement and sends its rows. `true`: the server has sent everything.
+async fn rows(
+    session: &mut Session,
+    sql: &str,
+    places: &[usize],
+    batch: &mut Building,
+    limit: u64,
+    output: &mut dyn BatchSender,
+) -> Result<bool> {
+    let (client, watch) = session.parts();
+    let mut stream = watch.until(Box::pin(client.simple_query(sql))).await?.map_err(from_driver)?;
+    let mut left = limit;
+    while left > 0 {
+        let item = watch.until(stream.try_next()).await?.map_err(from_driver)?;
+        let row = match item {
+            Some(QueryItem::Row(row)) if row.result_index() == 0 => row,
+            // A statement may say more than its first result; the rest is read and dropped.
+            Some(_) => continue,
+            None => return Ok(true),
+        };
+        left -= 1;
+        let bytes = batch.bytes_of(&row);
+        if batch.is_full(bytes)
+            && let Some(full) = batch.finish()?
+        {
+            output.send(full).await?;
+        }
+        if let Some(dirty) = batch.append(&row, places, bytes)? {
+            output.reject(dirty).await?;
+        }
+    }
+    Ok(false)
+}

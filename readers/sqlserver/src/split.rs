@@ -1,0 +1,271 @@
+//! Cutting tables into splits.
+
+use serde::{Deserialize, Serialize};
+use weir_core::{Error, Result, Split, SplitRequest};
+use weir_sql::{find_name, integer_boundaries, key_ranges};
+use weir_sqlserver::{Column, Kind, QUOTING, Session, Table, cell_hexadecimal, cell_number, cell_text, literal};
+
+use crate::source::{Cell, Described, Isolation};
+
+/// Below this, cutting costs more than it brings.
+const SMALL: u64 = 8 * 1024 * 1024;
+
+/// What a task needs to read its split: [`Split::part`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// Which of the job's tables or statements, for the connection.
+    pub(crate) source: usize,
+    /// What follows FROM, or the statement.
+    pub(crate) from: String,
+    /// Whether `from` is a statement that stands for itself.
+    #[serde(default)]
+    pub(crate) bare: bool,
+    /// Whether the job's `where` applies.
+    #[serde(default)]
+    pub(crate) table: bool,
+    /// The range.
+    pub(crate) condition: Option<String>,
+    /// What the database allows.
+    pub(crate) isolation: Isolation,
+    /// Every column the reader offers.
+    pub(crate) columns: Vec<Cell>,
+}
+
+/// A place to cut: as SQL, and for people.
+struct Boundary {
+    sql: String,
+    shown: String,
+}
+
+/// The splits of one table or statement.
+pub(crate) async fn plan(
+    session: &mut Session,
+    source: usize,
+    described: &Described,
+    tables: usize,
+    split_pk: Option<&str>,
+    request: &SplitRequest,
+) -> Result<Vec<Split>> {
+    let part = |condition: Option<String>| Part {
+        source,
+        from: described.from.clone(),
+        bare: described.bare,
+        table: described.table.is_some(),
+        condition,
+        isolation: described.isolation,
+        columns: described.columns.iter().map(|o| o.cell.clone()).collect(),
+    };
+    let (rows, bytes) = described.table.as_ref().map_or((None, None), |t| (t.rows, t.bytes));
+    let one = |description: &str| -> Result<Vec<Split>> {
+        Ok(vec![Split {
+            id: 0,
+            table: described.label.clone(),
+            description: description.into(),
+            rows,
+            bytes,
+            stable: true,
+            part: to_value(&part(None))?,
+        }])
+    };
+    let Some(table) = &described.table else { return one("whole result") };
+    let few = request.limit.is_some_and(|limit| limit <= 100_000);
+    let column = key_column(table, split_pk)?;
+    let pieces = pieces(table, split_pk.is_some(), tables, request);
+    let Some(column) = column.filter(|_| pieces > 1 && !few) else { return one("all rows") };
+    let quoted = QUOTING.quote(&column.name);
+    let cuts = boundaries(session, table, column, &quoted, &described.from, pieces).await?;
+    let sql: Vec<String> = cuts.iter().map(|b| b.sql.clone()).collect();
+    let shown: Vec<String> = cuts.into_iter().map(|b| b.shown).collect();
+    let ranges = key_ranges(&quoted, &column.name, &sql, column.nullable);
+    let names = key_ranges(&column.name, &column.name, &shown, column.nullable);
+    // Few rows have a NULL key, as a rule: the estimate is shared by the other ranges.
+    let share = (ranges.len() - usize::from(column.nullable && ranges.len() > 1)).max(1) as u64;
+    ranges
+        .into_iter()
+        .zip(names)
+        .map(|(range, name)| {
+            Ok(Split {
+                id: 0,
+                table: described.label.clone(),
+                description: name.description,
+                rows: rows.map(|n| n / share),
+                bytes: bytes.map(|n| n / share),
+                stable: true,
+                part: to_value(&part(range.condition))?,
+            })
+        })
+        .collect()
+}
+
+fn to_value(part: &Part) -> Result<serde_json::Value> {
+    serde_json::to_value(part).map_err(|e| Error::internal("a split cannot be written down").because(e))
+}
+
+fn key_column<'a>(table: &'a Table, split_pk: Option<&str>) -> Result<Option<&'a Column>> {
+    let column = match split_pk {
+        Some(name) => {
+            let names = table.columns.iter().map(|c| c.name.as_str());
+            let index =
+                find_name("column", &QUOTING.unquote(name), names).map_err(|e| e.with("parameter", "splitPk"))?;
+            Some(&table.columns[index])
+        }
+        None => table.primary_key().first().and_then(|name| table.column(name)),
+    };
+    Ok(column.filter(|c| cast_of(c).is_some()))
+}
+
+/// The type that a boundary is cast to, so that the server compares it by the column's own rules; `None` for what is not
+/// cut: values without an order, or that a text does not hold exactly.
+fn cast_of(column: &Column) -> Option<String> {
+    let sortable = matches!(
+        column.kind,
+        Kind::TinyInt
+            | Kind::SmallInt
+            | Kind::Int
+            | Kind::BigInt
+            | Kind::Decimal { .. }
+            | Kind::Date
+            | Kind::Time(_)
+            | Kind::DateTime
+            | Kind::SmallDateTime
+            | Kind::DateTime2(_)
+            | Kind::Uuid
+            | Kind::Char(_)
+            | Kind::VarChar(Some(_))
+            | Kind::NChar(_)
+            | Kind::NVarChar(Some(_))
+            | Kind::Binary(_)
+            | Kind::VarBinary(Some(_))
+    );
+    sortable.then(|| column.type_text.clone())
+}
+
+fn pieces(table: &Table, asked: bool, tables: usize, request: &SplitRequest) -> usize {
+    let bytes = table.bytes.unwrap_or(0);
+    let bounded = bytes.div_ceil(request.max_bytes.max(1)) as usize;
+    let channels = request.channels.max(1);
+    let wanted = if asked {
+        channels.div_ceil(tables.max(1))
+    } else if bytes < SMALL {
+        1
+    } else {
+        // Several for each channel, so that the last one does not leave the others idle.
+        (4 * channels).div_ceil(tables.max(1)).min((bytes / SMALL) as usize)
+    };
+    wanted.max(bounded).clamp(1, 10_000)
+}
+
+async fn boundaries(
+    session: &mut Session,
+    table: &Table,
+    column: &Column,
+    quoted: &str,
+    from: &str,
+    pieces: usize,
+) -> Result<Vec<Boundary>> {
+    let whole = matches!(column.kind, Kind::TinyInt | Kind::SmallInt | Kind::Int | Kind::BigInt);
+    let mut rows = table.rows;
+    if whole {
+        let range = session
+            .row(&format!("SELECT CAST(MIN({quoted}) AS bigint), CAST(MAX({quoted}) AS bigint) FROM {from}"))
+            .await?;
+        let cell = |at| range.as_ref().and_then(|row| cell_number(row, at)).map(i128::from);
+        let (Some(min), Some(max)) = (cell(0), cell(1)) else { return Ok(Vec::new()) };
+        // Where most numbers are unused, ranges of equal width would not hold equally many rows.
+        let known = i128::from(rows.unwrap_or(u64::MAX));
+        if (max - min) / 16 <= known.max(1000) {
+            let cuts = integer_boundaries(min, max, pieces);
+            return Ok(cuts.into_iter().map(|sql| Boundary { shown: sql.clone(), sql }).collect());
+        }
+    }
+    if rows.is_none() {
+        let counted = session.row(&format!("SELECT COUNT_BIG(*) FROM {from}")).await?;
+        rows = counted.as_ref().and_then(|row| cell_number(row, 0)).map(|n| n.max(0) as u64);
+    }
+    let step = (rows.unwrap_or(0) / pieces as u64).max(1);
+    let raw = raw_text(&column.kind, quoted);
+    let mut cuts: Vec<Boundary> = Vec::new();
+    while cuts.len() + 1 < pieces {
+        // Each boundary is greater than the one before by the server's own comparison, so equal keys are never parted.
+        let after = match cuts.last() {
+            Some(last) => format!("{quoted} > {}", last.sql),
+            None => format!("{quoted} IS NOT NULL"),
+        };
+        let next = session
+            .row(&format!(
+                "SELECT {raw} FROM {from} WHERE {after} ORDER BY {quoted} OFFSET {step} ROWS FETCH NEXT 1 ROWS ONLY"
+            ))
+            .await?;
+        let raw = next.as_ref().and_then(|row| cell_text(row, 0).or_else(|| cell_hexadecimal(row, 0)));
+        let Some(raw) = raw else { break };
+        let shown: String = raw.chars().take(60).collect();
+        cuts.push(Boundary { sql: boundary(column, &raw), shown: format!("'{shown}'") });
+    }
+    Ok(cuts)
+}
+
+/// A key as a text that says it exactly; bytes as they are.
+fn raw_text(kind: &Kind, quoted: &str) -> String {
+    match kind {
+        Kind::Binary(_) | Kind::VarBinary(_) => quoted.to_owned(),
+        Kind::Date | Kind::Time(_) | Kind::DateTime | Kind::SmallDateTime | Kind::DateTime2(_) => {
+            format!("CAST(CONVERT(varchar(40), {quoted}, 126) AS nvarchar(40))")
+        }
+        Kind::Char(_) | Kind::VarChar(_) | Kind::NChar(_) | Kind::NVarChar(_) => {
+            format!("CAST({quoted} AS nvarchar(max))")
+        }
+        _ => format!("CAST({quoted} AS nvarchar(60))"),
+    }
+}
+
+/// A literal of the column's own type and collation, so that it is compared as the column's values are, by its index too.
+fn boundary(column: &Column, raw: &str) -> String {
+    let cast = &column.type_text;
+    match column.kind {
+        Kind::TinyInt | Kind::SmallInt | Kind::Int | Kind::BigInt => raw.to_owned(),
+        Kind::Binary(_) | Kind::VarBinary(_) => format!("0x{raw}"),
+        Kind::Char(_) | Kind::VarChar(_) | Kind::NChar(_) | Kind::NVarChar(_) => {
+            let collate = column.collation.as_ref().map(|c| format!(" COLLATE {c}")).unwrap_or_default();
+            format!("CAST({}{collate} AS {cast})", literal(raw))
+        }
+        _ => format!("CAST({} AS {cast})", literal(raw)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(type_text: &str, collation: Option<&str>) -> Column {
+        Column {
+            name: "k".into(),
+            type_text: type_text.into(),
+            kind: Kind::parse(type_text),
+            nullable: false,
+            has_default: false,
+            identity: false,
+            generated: false,
+            key: Some(1),
+            collation: collation.map(str::to_owned),
+            comment: None,
+        }
+    }
+
+    #[test]
+    fn boundaries_are_of_the_columns_own_type() {
+        let cut = |type_text: &str, raw: &str| boundary(&column(type_text, Some("Latin1_General_BIN2")), raw);
+        assert_eq!(cut("bigint", "-5"), "-5");
+        assert_eq!(cut("varchar(5)", "a'b"), "CAST(N'a''b' COLLATE Latin1_General_BIN2 AS varchar(5))");
+        assert_eq!(cut("varbinary(4)", "00FF"), "0x00FF");
+        assert_eq!(cut("datetime2(7)", "2024-01-01T00:00:00.1"), "CAST(N'2024-01-01T00:00:00.1' AS datetime2(7))");
+        assert_eq!(cut("decimal(38,2)", "1.10"), "CAST(N'1.10' AS decimal(38,2))");
+    }
+
+    #[test]
+    fn what_has_no_order_or_no_exact_text_is_not_cut() {
+        for uncut in ["float", "xml", "nvarchar(max)", "sql_variant", "bit", "datetimeoffset(7)"] {
+            assert!(cast_of(&column(uncut, None)).is_none(), "{uncut}");
+        }
+        assert_eq!(raw_text(&Kind::Binary(4), "[k]"), "[k]", "bytes are spelt here");
+    }
+}

@@ -1,0 +1,57 @@
+//! What columns a statement gives, without running it.
+
+use weir_core::Result;
+
+use crate::catalog::{number, text};
+use crate::connection::{Session, literal};
+use crate::types::Kind;
+
+/// One column of a statement's result.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its name in the result; empty where it has none.
+    pub name: String,
+    /// Its type.
+    pub kind: Kind,
+    /// Its type as text.
+    pub type_text: String,
+    /// Whether it may be NULL.
+    pub nullable: bool,
+    /// The collation of a text.
+    pub collation: Option<String>,
+}
+
+/// The columns of a statement's result.
+///
+/// # Errors
+/// The server's, when the statement is wrong.
+pub async fn describe_query(session: &mut Session, sql: &str) -> Result<Vec<Output>> {
+    // The procedure is asked and not the function of the same name, for that one tells of errors in columns.
+    // A parameter takes no expression, which a long literal may be.
+    let ask = format!(
+        "DECLARE @weir_statement nvarchar(max) = {}; EXEC sp_describe_first_result_set @tsql = @weir_statement",
+        literal(sql)
+    );
+    let rows = session.rows(&ask).await?;
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let place = |name: &str| first.columns().iter().position(|c| c.name().eq_ignore_ascii_case(name));
+    let hidden = place("is_hidden");
+    let (name, null, kind) = (place("name"), place("is_nullable"), place("system_type_name"));
+    let (collation, user_type) = (place("collation_name"), place("user_type_name"));
+    Ok(rows
+        .iter()
+        .filter(|row| hidden.and_then(|i| number(row, i)) != Some(1))
+        .map(|row| {
+            let cell = |at: Option<usize>| at.and_then(|i| text(row, i));
+            // A CLR type has no system type's name.
+            let type_text = cell(kind).or_else(|| cell(user_type)).unwrap_or_default();
+            Output {
+                name: cell(name).unwrap_or_default(),
+                kind: Kind::parse(&type_text),
+                type_text,
+                nullable: null.and_then(|i| number(row, i)) != Some(0),
+                collation: cell(collation),
+            }
+        })
+        .collect())
+}

@@ -1,0 +1,24 @@
+//! What every session says to the server before anything else.
+
+/// The statements that set up a session.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// The job's own statements, run last.
+    pub session: Vec<String>,
+}
+
+impl Setup {
+    /// Statements that must succeed, or values would change on their way and errors would take transactions with them.
+    /// Run again after the job's own.
+    pub(crate) fn essential() -> &'static str {
+        "SET ANSI_NULLS ON; SET ANSI_PADDING ON; SET ANSI_WARNINGS ON; SET ARITHABORT ON; \
+         SET CONCAT_NULL_YIELDS_NULL ON; SET QUOTED_IDENTIFIER ON; SET NUMERIC_ROUNDABORT OFF; SET XACT_ABORT OFF; \
+         SET IMPLICIT_TRANSACTIONS OFF; SET NOCOUNT OFF; SET ROWCOUNT 0; SET TEXTSIZE 2147483647"
+    }
+
+    /// Statements that some relatives do not know.
+    pub(crate) fn optional(lock_timeout: Option<u32>) -> Vec<String> {
+        let wait = lock_timeout.map_or_else(|| "-1".to_owned(), |millis| millis.to_string());
+        vec!["SET LANGUAGE us_english".into(), "SET DATEFORMAT ymd".into(), format!("SET LOCK_TIMEOUT {wait}")]
+    }
+}

@@ -1,0 +1,318 @@
+//! Bringing a batch into a table: INSERT BULK straight into it, or into `#weir_load` and on from there.
+
+use arrow::array::{Int32Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+use async_trait::async_trait;
+use std::sync::Arc;
+use tiberius::error::Error as Driver;
+use tiberius::{ColumnData, SqlBulkCopyOption, TokenRow};
+use weir_core::{Bisect, DirtyRow, Error, ErrorKind, Refusal, Result, bisect};
+use weir_sqlserver::{QUOTING, Session, cell_number, from_driver, is_row_fault};
+
+use crate::carry::{Carrier, Form, direct, through};
+use crate::encode::Encoder;
+use crate::state::{ROW, SPLIT, State, Written};
+
+/// The session's own table, which takes everything.
+const SCRATCH: &str = "#weir_load";
+/// The number of a row in its batch.
+const NUMBER: &str = "weir_number";
+
+/// What a task sends rows to.
+pub(crate) struct Target {
+    table: String,
+    names: Vec<String>,
+    written: Vec<Written>,
+    /// The forms of a bulk load straight into the table; `None` where some column has none.
+    direct: Option<Vec<Form>>,
+    carriers: Vec<Carrier>,
+    /// Columns after the batch's own: the split, and the row's number in it.
+    extra: usize,
+    split: u32,
+    /// Whether INSERT must be allowed to number an identity column.
+    identity: bool,
+    cast: bool,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub(crate) struct Applied {
+    /// Rows that are in.
+    pub(crate) rows: u64,
+    pub(crate) refused: Vec<DirtyRow>,
+}
+
+/// A row that is at fault before the server sees it.
+struct Refused {
+    row: usize,
+    column: Option<usize>,
+    reason: String,
+}
+
+impl Target {
+    pub(crate) fn new(state: &State, names: Vec<String>, split: u32, extra: usize) -> Result<Self> {
+        let forms = state.columns.iter().map(|c| direct(&c.kind(), c.collation.as_deref(), state.babelfish));
+        let direct = if state.straight { forms.collect() } else { None };
+        let carriers = state.columns.iter().map(|c| {
+            through(&c.kind(), &c.type_text, c.collation.as_deref(), state.babelfish)
+                .ok_or_else(|| Error::internal(format!("`{}` cannot be written", c.type_text)))
+        });
+        Ok(Self {
+            table: state.written_table().quoted(QUOTING),
+            written: state.columns.clone(),
+            direct,
+            carriers: carriers.collect::<Result<_>>()?,
+            extra,
+            split,
+            identity: state.identity && state.staging.is_none(),
+            cast: state.cast,
+            names,
+        })
+    }
+
+    /// Whether a bulk load can go straight into the table.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// The written columns, quoted, with those that number rows in a staging table.
+    fn columns(&self) -> Vec<String> {
+        let own = self.names.iter().map(|n| QUOTING.quote(n));
+        own.chain([SPLIT, ROW].iter().take(self.extra).map(|n| QUOTING.quote(n))).collect()
+    }
+
+    /// Makes the session's own table, if it is not there.
+    pub(crate) async fn make_scratch(&self, session: &mut Session) -> Result<()> {
+        let columns = self.carriers.iter().enumerate().map(|(i, c)| format!("c{i} {} NULL", c.ddl));
+        let sql = format!(
+            "IF OBJECT_ID(N'tempdb..{SCRATCH}') IS NULL CREATE TABLE {SCRATCH} ({}, {NUMBER} int NOT NULL)",
+            columns.collect::<Vec<_>>().join(", ")
+        );
+        session.run(&sql).await?;
+        if self.identity {
+            session.run(&format!("SET IDENTITY_INSERT {} ON", self.table)).await?;
+        }
+        Ok(())
+    }
+
+    /// `INSERT … SELECT` of the rows of the session's own table with numbers from `first` to before `last`; the first row
+    /// of the batch has the number `next` in its split.
+    fn insert(&self, first: i32, last: i32, next: u64) -> String {
+        let carried = self.carriers.iter().enumerate().map(|(i, carrier)| match &carrier.cast {
+            Some(cast) => cast.replace("{}", &format!("c{i}")),
+            None => format!("c{i}"),
+        });
+        let numbers = [self.split.to_string(), format!("{next} + {NUMBER}")];
+        let values: Vec<String> = carried.chain(numbers.into_iter().take(self.extra)).collect();
+        format!(
+            "INSERT INTO {} ({}) SELECT {} FROM {SCRATCH} WHERE {NUMBER} >= {first} AND {NUMBER} < {last} ORDER BY {NUMBER}",
+            self.table,
+            self.columns().join(", "),
+            values.join(", ")
+        )
+    }
+
+    /// Loads a batch straight into the table. The inner error is the server's word about some row: nothing of the batch
+    /// is applied, or the whole transaction is gone.
+    pub(crate) async fn load(
+        &self,
+        session: &mut Session,
+        batch: &RecordBatch,
+        next: u64,
+    ) -> Result<Result<Applied, Driver>> {
+        let forms = self.direct.as_deref().ok_or_else(|| Error::internal("a bulk load has no way into the table"))?;
+        let columns = self.columns();
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let encoder = Encoder::new(batch, &self.written, forms, self.cast)?;
+        let extra = |row: usize, cells: &mut TokenRow<'_>| {
+            if self.extra > 0 {
+                cells.push(ColumnData::I32(Some(self.split as i32)));
+            }
+            if self.extra > 1 {
+                cells.push(ColumnData::I64(Some((next + row as u64) as i64)));
+            }
+        };
+        let sent = bulk(session, &self.table, &columns, &encoder, batch.num_rows(), extra).await?;
+        Ok(sent.map(|(rows, refused)| Applied { rows, refused: self.dirty(batch, refused) }))
+    }
+
+    /// Brings a batch in by way of the session's own table, and finds the rows that the target refuses.
+    pub(crate) async fn through_scratch(
+        &self,
+        session: &mut Session,
+        batch: &RecordBatch,
+        next: u64,
+    ) -> Result<Applied> {
+        let forms: Vec<Form> = self.carriers.iter().map(|c| c.form).collect();
+        let names: Vec<String> = (0..forms.len()).map(|i| format!("c{i}")).chain([NUMBER.to_owned()]).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let encoder = Encoder::new(batch, &self.written, &forms, self.cast)?;
+        let number = |row: usize, cells: &mut TokenRow<'_>| cells.push(ColumnData::I32(Some(row as i32)));
+        let loaded = bulk(session, SCRATCH, &names, &encoder, batch.num_rows(), number).await?;
+        let (_, refused) = loaded.map_err(from_driver)?;
+        let mut applied = Applied { rows: 0, refused: self.dirty(batch, refused) };
+        // What is halved is numbers, not rows: those are at the server already.
+        let numbers = Int32Array::from_iter_values(0..batch.num_rows() as i32);
+        let schema = Schema::new(vec![Field::new(NUMBER, DataType::Int32, false)]);
+        let numbers = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(numbers)])?;
+        let mut inserts = Inserts { session, target: self, next, rows: 0 };
+        let faults = bisect(&mut inserts, &numbers).await?;
+        applied.rows = inserts.rows;
+        for fault in faults {
+            let row = fault.values.get(NUMBER).and_then(|v| v.as_str()).and_then(|n| n.parse().ok());
+            let row: usize = row.ok_or_else(|| Error::internal("a row has lost its number"))?;
+            applied.refused.push(DirtyRow::of_batch(batch, row, fault.column, fault.reason));
+        }
+        session.run(&format!("TRUNCATE TABLE {SCRATCH}")).await?;
+        Ok(applied)
+    }
+
+    fn dirty(&self, batch: &RecordBatch, refused: Vec<Refused>) -> Vec<DirtyRow> {
+        let name = |column: usize| batch.schema_ref().field(column).name().clone();
+        refused.into_iter().map(|r| DirtyRow::of_batch(batch, r.row, r.column.map(name), r.reason)).collect()
+    }
+}
+
+/// One INSERT BULK: rows that were sent, and those that could not be. The inner error is the server's.
+async fn bulk<'a>(
+    session: &mut Session,
+    table: &str,
+    columns: &[&str],
+    encoder: &Encoder<'a>,
+    rows: usize,
+    extra: impl Fn(usize, &mut TokenRow<'_>),
+) -> Result<Result<(u64, Vec<Refused>), Driver>> {
+    let options = SqlBulkCopyOption::KeepIdentity
+        | SqlBulkCopyOption::CheckConstraints
+        | SqlBulkCopyOption::KeepNulls
+        | SqlBulkCopyOption::FireTriggers;
+    let (client, watch) = session.parts();
+    let work = async {
+        let mut refused = Vec::new();
+        let mut request = client.bulk_insert_with_options(table, columns, options, &[]).await?;
+        for row in 0..rows {
+            let mut cells = TokenRow::with_capacity(columns.len());
+            if let Err((column, reason)) = encoder.row(row, |cell| cells.push(cell)) {
+                refused.push(Refused { row, column: Some(column), reason });
+                continue;
+            }
+            extra(row, &mut cells);
+            match request.send(cells).await {
+                Ok(()) => {}
+                // The driver has taken the row back: it does not fit its column.
+                Err(Driver::BulkInput(reason)) => {
+                    refused.push(Refused { row, column: None, reason: reason.into_owned() })
+                }
+                Err(Driver::Encoding(_)) => {
+                    let reason = "a character that the column's code page lacks".into();
+                    refused.push(Refused { row, column: None, reason });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let sent = (rows - refused.len()) as u64;
+        let counted = request.finalize().await?.total();
+        Ok((sent, counted, refused))
+    };
+    match watch.until(Box::pin(work)).await {
+        Ok(Ok((sent, counted, refused))) if counted == sent => Ok(Ok((sent, refused))),
+        Ok(Ok((sent, counted, _))) => Err(Error::new(
+            ErrorKind::Remote,
+            format!("the server counts {counted} rows of a bulk load of {sent}: nothing of it is committed"),
+        )),
+        Ok(Err(error)) => {
+            if !matches!(error, Driver::Server(_)) {
+                session.lose();
+            }
+            Ok(Err(error))
+        }
+        Err(error) => {
+            session.stop().await;
+            Err(error)
+        }
+    }
+}
+
+/// `INSERT … SELECT` from the session's own table, one statement at a time: each is applied whole or not at all.
+struct Inserts<'a> {
+    session: &'a mut Session,
+    target: &'a Target,
+    next: u64,
+    rows: u64,
+}
+
+#[async_trait]
+impl Bisect for Inserts<'_> {
+    async fn apply(&mut self, rows: &RecordBatch) -> Result<Option<Refusal>> {
+        let numbers = arrow::array::AsArray::as_primitive::<arrow::datatypes::Int32Type>(rows.column(0));
+        let Some(first) = numbers.values().first().copied() else { return Ok(None) };
+        let insert = self.target.insert(first, first + rows.num_rows() as i32, self.next);
+        match self.session.try_change(&insert).await? {
+            Ok(inserted) => {
+                self.rows += inserted;
+                Ok(None)
+            }
+            Err(error) => match is_row_fault(&error) {
+                Some((column, reason)) => {
+                    if !alive(self.session).await? {
+                        return Err(Error::new(
+                            ErrorKind::Data,
+                            format!("because of a row the server has rolled back the whole transaction: {reason}"),
+                        ));
+                    }
+                    Ok(Some(Refusal { row: None, column, reason }))
+                }
+                None => Err(from_driver(error)),
+            },
+        }
+    }
+}
+
+/// Whether the session's transaction is still there and can be committed.
+pub(crate) async fn alive(session: &mut Session) -> Result<bool> {
+    let sql = "SELECT CAST(@@TRANCOUNT AS bigint), CAST(XACT_STATE() AS bigint)";
+    let row = session.row(sql).await?;
+    let cell = |at| row.as_ref().and_then(|row| cell_number(row, at));
+    Ok(cell(0) == Some(1) && cell(1) == Some(1))
+}
+
+/// A task cannot go on after a lost transaction.
+pub(crate) fn lost() -> Error {
+    Error::internal("the task's connection is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Publish;
+    use weir_sql::TableName;
+
+    #[test]
+    fn rows_go_on_from_the_sessions_own_table_in_the_targets_types() {
+        let written =
+            |type_text: &str| Written { type_text: type_text.into(), collation: None, nullable: true, identity: false };
+        let state = State {
+            table: TableName::parse("dbo.t", QUOTING).unwrap(),
+            create_schema: None,
+            create: None,
+            staging: None,
+            stage: None,
+            commits: None,
+            publish: Publish::None,
+            columns: vec![written("int"), written("decimal(9,2)")],
+            identity: false,
+            babelfish: true,
+            straight: true,
+            cast: false,
+        };
+        let target = Target::new(&state, vec!["a".into(), "b]".into()], 3, 2).unwrap();
+        assert!(!target.is_direct(), "Babelfish misreads the decimals of a bulk load");
+        assert_eq!(
+            target.insert(5, 9, 100),
+            "INSERT INTO [dbo].[t] ([a], [b]]], [weir_split], [weir_row]) SELECT c0, CAST(c1 AS decimal(9,2)), 3, \
+             100 + weir_number FROM #weir_load WHERE weir_number >= 5 AND weir_number < 9 ORDER BY weir_number"
+        );
+        let state = State { babelfish: false, ..state };
+        assert!(Target::new(&state, vec!["a".into(), "b".into()], 0, 0).unwrap().is_direct());
+    }
+}

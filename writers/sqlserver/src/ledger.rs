@@ -1,0 +1,113 @@
+//! The target's record of a run: `weir_commits`, on this system.
+
+use tiberius::error::Error as Driver;
+use weir_core::{Error, ErrorKind, Receipt, Result, ResultExt};
+use weir_sql::commits::Records;
+use weir_sql::{Commits, TableName};
+use weir_sqlserver::{QUOTING, Session, cell_number, cell_text, exists, from_driver, literal};
+
+/// The words that T-SQL does not know; whether a table is there is asked before.
+const IF_MISSING: &str = "CREATE TABLE IF NOT EXISTS";
+
+/// `CREATE TABLE` as this system writes it.
+pub(crate) fn plain_create(sql: &str) -> String {
+    sql.replacen(IF_MISSING, "CREATE TABLE", 1)
+}
+
+/// Creates a table where it is missing.
+pub(crate) async fn create_missing(session: &mut Session, table: &TableName, sql: &str) -> Result<bool> {
+    if exists(session, table).await? {
+        return Ok(false);
+    }
+    match session.raw(sql).await? {
+        Ok(()) => Ok(true),
+        // Another run has just made it.
+        Err(Driver::Server(e)) if e.code() == 2714 => Ok(false),
+        Err(error) => Err(from_driver(error)),
+    }
+}
+
+/// Creates a schema where it is missing.
+pub(crate) async fn create_schema(session: &mut Session, schema: &str) -> Result<()> {
+    let sql = format!("SELECT CAST(SCHEMA_ID({}) AS bigint)", literal(schema));
+    if session.row(&sql).await?.as_ref().and_then(|row| cell_number(row, 0)).is_some() {
+        return Ok(());
+    }
+    // A statement that has to stand alone in its batch.
+    session.run(&crate::plan::schema_creation(schema)).await
+}
+
+/// Creates the table of records where it is missing. A user who may not create tables can be given one that is there.
+pub(crate) async fn create(session: &mut Session, commits: &Commits) -> Result<()> {
+    let sql = commits.create(
+        QUOTING,
+        "varchar(120) COLLATE Latin1_General_BIN2",
+        "nvarchar(max)",
+        "datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME()",
+    );
+    create_missing(session, &commits.table, &plain_create(&sql))
+        .await
+        .map(drop)
+        .context("statement", "CREATE TABLE weir_commits")
+}
+
+/// All records of the run; none where the table is missing.
+pub(crate) async fn read(session: &mut Session, commits: &Commits) -> Result<Records> {
+    if !exists(session, &commits.table).await? {
+        return Ok(Records::default());
+    }
+    let rows = session.rows(&commits.select(QUOTING, literal)).await?;
+    Records::of(rows.iter().map(|row| (cell_number(row, 0).unwrap_or_default(), cell_text(row, 1).unwrap_or_default())))
+}
+
+/// Writes a record in the session's transaction. `false`: it is there already.
+pub(crate) async fn record(
+    session: &mut Session,
+    commits: &Commits,
+    split: i64,
+    target: &TableName,
+    receipt: Option<&Receipt>,
+) -> Result<bool> {
+    let sql = commits.insert(QUOTING, split, &target.to_string(), receipt, literal)?;
+    match session.raw(&sql).await? {
+        Ok(()) => Ok(true),
+        Err(Driver::Server(e)) if matches!(e.code(), 2627 | 2601) => Ok(false),
+        Err(error) => Err(from_driver(error)),
+    }
+}
+
+/// Whether the split is recorded. Waits for a transaction that is about to record it: one that a lost connection left in
+/// the midst of its commit.
+pub(crate) async fn is_recorded(session: &mut Session, commits: &Commits, split: u32) -> Result<bool> {
+    let sql = format!(
+        "SELECT split FROM {} WITH (READCOMMITTEDLOCK) WHERE run_id = {} AND split = {split}",
+        commits.table.quoted(QUOTING),
+        literal(&commits.run_id)
+    );
+    Ok(session.row(&sql).await?.is_some())
+}
+
+/// Drops the run's records.
+pub(crate) async fn forget(session: &mut Session, commits: &Commits) -> Result<()> {
+    if !exists(session, &commits.table).await? {
+        return Ok(());
+    }
+    session.run(&commits.delete(QUOTING, literal)).await
+}
+
+/// What `finish` says to an attempt that came second. Worth another look: the record has the receipt.
+pub(crate) fn overtaken() -> Error {
+    Error::new(ErrorKind::Conflict, "another attempt has written this split already").retryable(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_created_in_words_that_the_server_knows() {
+        let commits = Commits::new("r", &TableName::parse("dbo.t", QUOTING).unwrap(), None);
+        let sql = plain_create(&commits.create(QUOTING, "varchar(120)", "nvarchar(max)", "datetime2(3)"));
+        assert!(sql.starts_with("CREATE TABLE [dbo].[weir_commits] (run_id varchar(120) NOT NULL"), "{sql}");
+    }
+}

@@ -1,0 +1,444 @@
+//! Deciding everything a run will do.
+
+use std::collections::BTreeSet;
+
+use weir_core::{
+    Error, ErrorKind, Form, MappedColumn, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest,
+};
+use weir_sql::statements::{NewColumn, create_table, with_table};
+use weir_sql::{TableName, WriterConfig, find_name, own_name};
+use weir_sqlserver::{Kind, QUOTING, Server, Table};
+
+use crate::carry::{direct, through};
+use crate::ledger::plain_create;
+use crate::rights::{self, OwnTables};
+use crate::state::{Publish, ROW, SPLIT, State, Written};
+use crate::types::{KEY_COLLATION, for_existing, for_new, settled};
+
+/// What the server says about the target.
+pub(crate) struct Facts {
+    pub(crate) name: TableName,
+    pub(crate) table: Option<Table>,
+    pub(crate) server: Server,
+    /// Collations of the source that the server has too, for a table to be created.
+    pub(crate) collations: Vec<String>,
+    pub(crate) nearest: Option<String>,
+    pub(crate) form: Form,
+    pub(crate) url_warnings: BTreeSet<String>,
+    pub(crate) own: OwnTables,
+    /// The schema to make, where it is missing and the job says so.
+    pub(crate) create_schema: Option<String>,
+    /// What the user lacks to create the target.
+    pub(crate) create_missing: Vec<String>,
+}
+
+/// The columns of the target as the run will find them.
+struct Layout {
+    columns: Vec<PlannedColumn>,
+    written: Vec<Written>,
+    /// The primary key.
+    primary: Vec<String>,
+    create: Option<String>,
+}
+
+pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) -> Result<WritePlan> {
+    let mode = common.mode();
+    let mut warnings: Vec<String> = facts.url_warnings.iter().cloned().collect();
+    refuse(&facts, mode)?;
+    let layout = match &facts.table {
+        Some(table) => existing(table, request)?,
+        None if common.creates(facts.form) => fresh(common.key.as_slice(), request, &facts)?,
+        None => {
+            let near = facts.nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default();
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("no such table: `{}`{near}; create it, or set `createTable` to true", facts.name),
+            ));
+        }
+    };
+    if layout.create.is_some() {
+        let near = facts.nearest.as_ref().map(|n| format!("; the nearest existing table is `{n}`")).unwrap_or_default();
+        warnings.push(format!("table `{}` does not exist and is created{near}", facts.name));
+        can_create(&facts)?;
+    }
+    let keys = if mode == WriteMode::Upsert { upsert_keys(common.key.as_slice(), &layout, &facts)? } else { vec![] };
+    let commits = rights::commits(common, request, &facts.name, &facts.own, &mut warnings)?;
+    let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
+    if staged {
+        facts.own.stage(mode)?;
+    }
+    let publish = if staged { publish(mode, &keys, &layout, &facts, &mut warnings)? } else { Publish::None };
+    let staging = staged.then(|| TableName {
+        schema: Some(facts.own.schema.clone()),
+        name: own_name(&request.run_id, &facts.name, "_s"),
+    });
+    let stage = staging.as_ref().map(|s| stage_sql(mode, s, &layout, facts.table.as_ref()));
+    let pre = with_table(common.pre_sql.as_slice(), &facts.name, QUOTING);
+    let make = facts.create_schema.as_deref().map(schema_creation);
+    let statements = make.into_iter().chain(layout.create.iter().cloned()).chain(pre).chain(stage.iter().cloned());
+    let statements = statements.collect();
+    // After a bulk load that some row made fail, Babelfish's transaction is gone: only what refuses no row takes one.
+    let exact = |w: &Written| direct(&w.kind(), w.collation.as_deref(), facts.server.babelfish).is_some();
+    let straight = layout.written.iter().all(exact) && (!facts.server.babelfish || mode == WriteMode::Upsert);
+    let state = State {
+        table: facts.name.clone(),
+        create_schema: facts.create_schema.clone(),
+        create: layout.create.clone(),
+        staging,
+        stage,
+        commits,
+        publish,
+        identity: layout.written.iter().any(|w| w.identity),
+        columns: layout.written,
+        babelfish: facts.server.babelfish,
+        straight,
+        cast: request.on_type_loss == OnTypeLoss::Cast,
+    };
+    Ok(WritePlan {
+        run_id: request.run_id.clone(),
+        table: facts.name.to_string(),
+        mode,
+        columns: layout.columns,
+        creates: layout.create.is_some(),
+        statements,
+        method: method(&state),
+        commits_per_split: !staged,
+        records_splits: state.commits.is_some(),
+        keys,
+        warnings,
+        state: serde_json::to_value(&state).map_err(|e| Error::internal("a plan cannot be written down").because(e))?,
+    })
+}
+
+/// The statement that makes a schema.
+pub(crate) fn schema_creation(name: &str) -> String {
+    format!("CREATE SCHEMA {}", QUOTING.quote(name))
+}
+
+fn method(state: &State) -> String {
+    let how = if state.straight { "INSERT BULK" } else { "INSERT BULK by way of a table of the session's own" };
+    let with = if state.commits.is_some() { " with its record in weir_commits" } else { "" };
+    let published = format!("in one transaction{with}");
+    match &state.publish {
+        Publish::None => format!("{how}; each split is one transaction{with} and commits by itself"),
+        Publish::Replace => format!("{how} into a staging table, then DELETE and INSERT … SELECT {published}"),
+        Publish::Diff(key) => format!(
+            "{how} into a staging table, then by ({}) missing rows deleted, the others updated, new ones inserted \
+             {published}",
+            key.join(", ")
+        ),
+        Publish::Upsert { .. } => {
+            format!("{how} into a staging table, then UPDATE … FROM and INSERT … WHERE NOT EXISTS {published}")
+        }
+    }
+}
+
+/// What this system, or a view, cannot do.
+fn refuse(facts: &Facts, mode: WriteMode) -> Result<()> {
+    let why = match mode {
+        WriteMode::Replace => {
+            "replace is MySQL's: use upsert, which updates the columns that are written, or overwrite"
+        }
+        WriteMode::Ignore => {
+            "ignore is not there for SQL Server: use upsert, or create the key WITH (IGNORE_DUP_KEY = ON) and append"
+        }
+        _ if facts.table.as_ref().is_some_and(|t| t.view) && mode != WriteMode::Append => {
+            return Err(Error::new(ErrorKind::Unsupported, format!("a view takes append only, not {}", mode.name())));
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Unsupported, why))
+}
+
+fn can_create(facts: &Facts) -> Result<()> {
+    if facts.create_missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Denied,
+        format!("the table does not exist, and the user lacks {} to create it", facts.create_missing.join(", ")),
+    ))
+}
+
+/// How staged rows get into the target.
+fn publish(
+    mode: WriteMode,
+    keys: &[String],
+    layout: &Layout,
+    facts: &Facts,
+    warnings: &mut Vec<String>,
+) -> Result<Publish> {
+    let table = facts.table.as_ref();
+    if mode == WriteMode::Upsert {
+        let nullable = |k: &&String| table.is_some_and(|t| t.column(k).is_none_or(|c| c.nullable));
+        return Ok(Publish::Upsert { nullable: keys.iter().filter(nullable).cloned().collect() });
+    }
+    let Some(table) = table.filter(|t| !t.referenced_by.is_empty()) else { return Ok(Publish::Replace) };
+    let written = |name: &String| layout.columns.iter().any(|c| c.name == *name);
+    let certain = |name: &String| written(name) && table.column(name).is_some_and(|c| !c.nullable);
+    let Some(key) = table.unique.iter().find(|u| u.columns.iter().all(certain)) else {
+        let others: Vec<&str> = table.referenced_by.iter().map(|r| r.table.as_str()).collect();
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "foreign keys of {} refer to this table, so its rows are compared by a key and not all deleted, and no \
+                 primary or unique key without NULLs is among the written columns: write such a key too, use upsert, or \
+                 drop the foreign keys",
+                others.join(", ")
+            ),
+        ));
+    };
+    let cascading: Vec<&str> = table.referenced_by.iter().filter(|r| r.cascades).map(|r| r.table.as_str()).collect();
+    if !cascading.is_empty() {
+        warnings.push(format!(
+            "rows that are missing in the source are deleted, and by their foreign keys rows of {} go or change with them",
+            cascading.join(", ")
+        ));
+    }
+    let kept: Vec<&str> =
+        (table.columns.iter()).filter(|c| !c.generated && !written(&c.name)).map(|c| c.name.as_str()).collect();
+    if !kept.is_empty() {
+        warnings.push(format!("rows that stay keep their values of the columns not written: {}", kept.join(", ")));
+    }
+    Ok(Publish::Diff(key.columns.clone()))
+}
+
+fn existing(table: &Table, request: &WriteRequest) -> Result<Layout> {
+    let mut faults = Vec::new();
+    let (mut columns, mut written) = (Vec::new(), Vec::new());
+    for mapped in &request.columns {
+        let Some(column) = table.column(&mapped.name) else {
+            faults.push(format!("`{}` does not exist", mapped.name));
+            continue;
+        };
+        if column.generated {
+            faults.push(format!("`{}` is computed by the server: leave it out", column.name));
+            continue;
+        }
+        if through(&column.kind, &column.type_text, column.collation.as_deref(), false).is_none() {
+            faults.push(format!("`{}` is a {}, which is not written: leave it out", column.name, column.type_text));
+            continue;
+        }
+        let unsaid = u64::from(column.kind.decimals().unwrap_or(6));
+        columns.push(PlannedColumn {
+            name: column.name.clone(),
+            native_type: column.type_text.clone(),
+            input: for_existing(mapped, &column.type_text),
+            warning: weir_sql::narrow::warning(mapped, &column.type_text, unsaid),
+        });
+        written.push(Written {
+            type_text: column.type_text.clone(),
+            collation: column.collation.clone(),
+            nullable: column.nullable,
+            identity: column.identity,
+        });
+    }
+    for column in &table.columns {
+        let written = request.columns.iter().any(|m| m.name == column.name);
+        if !written && !column.nullable && !column.has_default {
+            faults.push(format!("`{}` gets no value, and can be neither NULL nor left to a default", column.name));
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Error::new(ErrorKind::Schema, format!("columns cannot be written: {}", faults.join("; "))));
+    }
+    Ok(Layout { columns, written, primary: table.primary_key().to_vec(), create: None })
+}
+
+fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Layout> {
+    let names: Vec<&str> = request.columns.iter().map(|c| c.name.as_str()).collect();
+    let key: Vec<String> = if wanted.is_empty() {
+        let mut key: Vec<&MappedColumn> = request.columns.iter().filter(|c| c.key.is_some()).collect();
+        key.sort_by_key(|c| c.key);
+        // A part of the source's key is no key.
+        let whole = key.iter().enumerate().all(|(i, c)| c.key == Some(i as u32 + 1));
+        if whole { key.iter().map(|c| c.name.clone()).collect() } else { Vec::new() }
+    } else {
+        resolve_keys(wanted, &names)?
+    };
+    let (mut columns, mut written, mut ddl) = (Vec::new(), Vec::new(), Vec::new());
+    for mapped in &request.columns {
+        let is_key = key.contains(&mapped.name);
+        let new = for_new(mapped, is_key, &facts.collations);
+        let collation = new.collation.filter(|c| facts.collations.contains(c) || c == KEY_COLLATION);
+        let own = Written {
+            type_text: new.type_text.clone(),
+            // Whether texts lie in a code page, the database's own collation says where the column has none.
+            collation: collation.clone().or_else(|| facts.server.collation.clone()),
+            nullable: mapped.nullable && !is_key,
+            identity: false,
+        };
+        let text = Kind::parse(&new.type_text).is_text();
+        let collate = collation.filter(|_| text).map(|c| format!(" COLLATE {c}")).unwrap_or_default();
+        ddl.push(format!("{}{collate}{}", new.type_text, if own.nullable { " NULL" } else { "" }));
+        columns.push(PlannedColumn {
+            name: mapped.name.clone(),
+            input: settled(new.input, &new.type_text).with_name(&mapped.name).with_nullable(true),
+            native_type: new.type_text,
+            warning: new.warning,
+        });
+        written.push(own);
+    }
+    let new: Vec<NewColumn<'_>> = (columns.iter().zip(&ddl).zip(&written))
+        .map(|((column, ddl), own)| NewColumn { name: &column.name, native_type: ddl, nullable: own.nullable })
+        .collect();
+    let create = Some(plain_create(&create_table(&facts.name, &new, &key, QUOTING, "")));
+    Ok(Layout { columns, written, primary: key, create })
+}
+
+fn resolve_keys(wanted: &[String], names: &[&str]) -> Result<Vec<String>> {
+    wanted
+        .iter()
+        .map(|key| {
+            find_name("column", &QUOTING.unquote(key), names.iter().copied())
+                .map(|i| names[i].to_owned())
+                .map_err(|e| e.with("parameter", "key"))
+        })
+        .collect()
+}
+
+fn upsert_keys(wanted: &[String], layout: &Layout, facts: &Facts) -> Result<Vec<String>> {
+    let names: Vec<&str> = layout.columns.iter().map(|c| c.name.as_str()).collect();
+    let keys = if wanted.is_empty() { layout.primary.clone() } else { resolve_keys(wanted, &names)? };
+    let same = |a: &[String], b: &[String]| a.len() == b.len() && a.iter().all(|n| b.contains(n));
+    if keys.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "`{}` has no primary key, so an upsert cannot tell which rows are equal: add one, or name the columns of \
+                 a unique key in `key`",
+                facts.name
+            ),
+        ));
+    }
+    if let Some(table) = &facts.table
+        && !table.unique.iter().any(|u| same(&u.columns, &keys))
+    {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("({}) is no unique key of `{}`: an upsert needs one", keys.join(", "), facts.name),
+        ));
+    }
+    let missing: Vec<&str> = keys.iter().map(String::as_str).filter(|k| !names.contains(k)).collect();
+    if !missing.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Schema,
+            format!("an upsert needs its key columns, and gets no {}", missing.join(", ")),
+        ));
+    }
+    Ok(keys)
+}
+
+fn stage_sql(mode: WriteMode, staging: &TableName, layout: &Layout, table: Option<&Table>) -> String {
+    let quoted = staging.quoted(QUOTING);
+    let columns = layout.columns.iter().zip(&layout.written);
+    let mut lines: Vec<String> = columns.map(|(c, w)| format!("{} {}", QUOTING.quote(&c.name), w.ddl())).collect();
+    lines.push(format!("{SPLIT} int NOT NULL"));
+    if mode == WriteMode::Upsert {
+        // Without keys of the target's, for several rows may have an equal one: the last of them wins.
+        lines.push(format!("{ROW} bigint NOT NULL, PRIMARY KEY ({SPLIT}, {ROW})"));
+        return format!("CREATE TABLE {quoted} ({})", lines.join(", "));
+    }
+    // With the target's own keys and checks, rows that it would refuse are found while they are written.
+    let is_written = |name: &String| layout.columns.iter().any(|c| c.name == *name);
+    match table {
+        Some(table) => {
+            for unique in table.unique.iter().filter(|u| u.columns.iter().all(is_written)) {
+                let what = if unique.primary { "PRIMARY KEY" } else { "UNIQUE" };
+                lines.push(format!("{what} ({})", QUOTING.quote_all(&unique.columns)));
+            }
+            let others: Vec<String> = (table.columns.iter().filter(|c| !is_written(&c.name)))
+                .map(|c| QUOTING.quote(&c.name).to_lowercase())
+                .collect();
+            let checks = table.checks.iter().filter(|check| {
+                let lower = check.to_lowercase();
+                others.iter().all(|name| !lower.contains(name.as_str()))
+            });
+            lines.extend(checks.map(|check| format!("CHECK ({check})")));
+        }
+        None if !layout.primary.is_empty() => {
+            lines.push(format!("PRIMARY KEY ({})", QUOTING.quote_all(&layout.primary)));
+        }
+        None => {}
+    }
+    format!("CREATE TABLE {quoted} ({})", lines.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::{DataType, Field};
+    use weir_sqlserver::{Column, Unique};
+
+    fn column(name: &str, type_text: &str, nullable: bool, key: Option<u32>) -> Column {
+        Column {
+            name: name.into(),
+            type_text: type_text.into(),
+            kind: Kind::parse(type_text),
+            nullable,
+            has_default: false,
+            identity: key.is_some(),
+            generated: false,
+            key,
+            collation: type_text.contains("char").then(|| "Latin1_General_CI_AS".into()),
+            comment: None,
+        }
+    }
+
+    fn table() -> Table {
+        Table {
+            name: TableName::parse("dbo.t", QUOTING).unwrap(),
+            view: false,
+            rows: None,
+            bytes: None,
+            columns: vec![
+                column("id", "int", false, Some(1)),
+                column("a", "varchar(5)", true, None),
+                column("b", "int", true, None),
+            ],
+            unique: vec![Unique { primary: true, columns: vec!["id".into()] }],
+            checks: vec!["([a]<>'x')".into(), "([b]>(0))".into()],
+            referenced_by: Vec::new(),
+        }
+    }
+
+    fn request(names: &[&str]) -> WriteRequest {
+        let columns = names.iter().map(|name| MappedColumn {
+            name: (*name).into(),
+            offers: vec![Field::new(*name, if *name == "a" { DataType::Utf8 } else { DataType::Int32 }, true)],
+            source_type: "?".into(),
+            nullable: true,
+            key: None,
+            comment: None,
+        });
+        let (run_id, source, on_type_loss) = ("r1".into(), "s".into(), OnTypeLoss::Error);
+        WriteRequest { run_id, columns: columns.collect(), source, on_type_loss, described: None }
+    }
+
+    #[test]
+    fn staging_refuses_what_the_target_would() {
+        let table = table();
+        let layout = existing(&table, &request(&["id", "a"])).unwrap();
+        assert!(layout.written[0].identity && !layout.written[1].identity);
+        let staging = TableName::parse("dbo.s", QUOTING).unwrap();
+        assert_eq!(
+            stage_sql(WriteMode::Overwrite, &staging, &layout, Some(&table)),
+            "CREATE TABLE [dbo].[s] ([id] int NOT NULL, [a] varchar(5) COLLATE Latin1_General_CI_AS NULL, weir_split int \
+             NOT NULL, PRIMARY KEY ([id]), CHECK (([a]<>'x')))"
+        );
+        let upsert = stage_sql(WriteMode::Upsert, &staging, &layout, Some(&table));
+        assert!(upsert.ends_with("weir_row bigint NOT NULL, PRIMARY KEY (weir_split, weir_row))"), "{upsert}");
+    }
+
+    #[test]
+    fn columns_that_cannot_be_written_are_all_named() {
+        let mut table = table();
+        table.columns[1] = column("a", "sql_variant", true, None);
+        table.columns[2].generated = true;
+        let Err(error) = existing(&table, &request(&["b", "a", "z"])) else { panic!("these can be written") };
+        let message = error.to_string();
+        for part in ["`b` is computed", "`a` is a sql_variant", "`z` does not exist", "`id` gets no value"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}

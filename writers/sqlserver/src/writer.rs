@@ -1,0 +1,312 @@
+//! The writer: what is there, what a run will do, and its life from prepare to commit.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use weir_core::{
+    Check, Committed, ConnectorContext, ErrorKind, Fault, Faults, Receipt, Recorded, Result, ResultExt, TargetColumn,
+    TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+};
+use weir_sql::commits::TABLE;
+use weir_sql::config::Destination;
+use weir_sql::{TableName, resolve_target_columns};
+use weir_sqlserver::{
+    COLLATION, Options, QUOTING, Rights, Server, Session, Setup, Table, cell_number, cell_text, connect_first,
+    describe, find_schema, find_table, literal, server,
+};
+
+use crate::config::SqlServerWriterConfig;
+use crate::plan::{Facts, plan};
+use crate::rights::OwnTables;
+use crate::state::State;
+use crate::{commit, task};
+
+/// Writes one table.
+pub struct SqlServerWriter {
+    config: SqlServerWriterConfig,
+    destination: Destination,
+    options: Vec<Options>,
+    setup: Setup,
+    context: ConnectorContext,
+}
+
+impl SqlServerWriter {
+    /// A writer of what `config` names; connects to nothing.
+    ///
+    /// # Errors
+    /// Every rule across parameters that is broken.
+    pub fn new(config: SqlServerWriterConfig, context: &ConnectorContext) -> Result<Self, Faults> {
+        let destination = config.common.destination()?;
+        let mut faults = Faults::default();
+        let login = (destination.username.as_deref(), destination.password.as_ref());
+        let options = config.tls.options(&destination.urls, login.0, login.1, "/url").unwrap_or_else(|more| {
+            faults.0.extend(more.0);
+            Vec::new()
+        });
+        if let Err(error) = TableName::parse(&destination.table, QUOTING) {
+            faults.0.push(Fault { pointer: "/table".into(), message: error.message().into() });
+        }
+        let mode = config.common.mode();
+        if !config.common.key.is_empty() && mode != WriteMode::Upsert {
+            faults.add("/key", format!("`key` belongs to upsert, and the mode is {}", mode.name()));
+        }
+        faults.or(())?;
+        let setup = Setup { session: config.common.session.as_slice().to_vec() };
+        Ok(Self { config, destination, options, setup, context: context.clone() })
+    }
+
+    async fn connect(&self) -> Result<Session> {
+        connect_first(&self.options, &self.setup, &self.context).await
+    }
+
+    /// Whether the table's schema is made when it is missing; Weir's own tables lie in it then too.
+    fn creates_schema(&self) -> bool {
+        self.config.common.create_schema == Some(true) && self.config.common.ledger.schema.is_none()
+    }
+
+    /// The target's full name, and the table if it exists.
+    async fn find(&self, session: &mut Session, server: &Server) -> Result<(TableName, Option<Table>)> {
+        let wanted = TableName::parse(&self.destination.table, QUOTING)?;
+        let schema = match (find_schema(session, &wanted, server).await, &wanted.schema) {
+            (Err(error), Some(schema)) if error.kind() == ErrorKind::NotFound && self.creates_schema() => {
+                return Ok((TableName { schema: Some(schema.clone()), name: wanted.name }, None));
+            }
+            (found, _) => found?,
+        };
+        let full = TableName { schema: Some(schema), name: wanted.name };
+        match find_table(session, &full, server).await {
+            Ok(found) => {
+                let table = describe(session, &found).await?;
+                Ok((found, Some(table)))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok((full, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn facts(&self, session: &mut Session, request: Option<&WriteRequest>) -> Result<Facts> {
+        let server = server(session).await?;
+        let (name, table) = self.find(session, &server).await?;
+        let schema = name.schema.clone().unwrap_or_default();
+        let (mut collations, mut nearest, mut create_missing) = (Vec::new(), None, Vec::new());
+        let mut create_schema = None;
+        if table.is_none() {
+            if self.creates_schema() {
+                let sql = format!("SELECT CAST(SCHEMA_ID({}) AS bigint)", literal(&schema));
+                let there = session.row(&sql).await?.as_ref().and_then(|row| cell_number(row, 0)).is_some();
+                create_schema = (!there).then(|| schema.clone());
+            }
+            create_missing = match create_schema {
+                // Who makes a schema owns it.
+                Some(_) => Vec::new(),
+                None => Rights::to_create(session, &schema).await?.missing,
+            };
+            collations = self.collations(session, request).await?;
+            let sql = format!(
+                "SELECT CAST(o.name AS nvarchar(128)) FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id \
+                 WHERE o.type = 'U' AND s.name = {} AND o.name NOT LIKE 'weir[_]%'",
+                literal(&schema)
+            );
+            let names: Vec<String> = session.rows(&sql).await?.iter().filter_map(|row| cell_text(row, 0)).collect();
+            nearest = weir_core::config::nearest(&name.name, names.iter().map(String::as_str)).map(str::to_owned);
+        }
+        let own = match &self.config.common.ledger.schema {
+            Some(schema) => {
+                let wanted = TableName { schema: Some(QUOTING.unquote(schema)), name: TABLE.into() };
+                find_schema(session, &wanted, &server).await.context("parameter", "ledger.schema")?
+            }
+            None => schema,
+        };
+        Ok(Facts {
+            own: OwnTables::look(session, own, create_schema.is_some()).await?,
+            create_schema,
+            name,
+            table,
+            server,
+            collations,
+            nearest,
+            form: self.context.form,
+            url_warnings: self.options.iter().flat_map(|o| o.warnings.iter().cloned()).collect::<BTreeSet<_>>(),
+            create_missing,
+        })
+    }
+
+    /// Those of the source's collations that this server has too.
+    async fn collations(&self, session: &mut Session, request: Option<&WriteRequest>) -> Result<Vec<String>> {
+        let columns = request.map(|r| r.columns.as_slice()).unwrap_or_default();
+        let wanted: BTreeSet<&String> =
+            columns.iter().flat_map(|c| &c.offers).filter_map(|f| f.metadata().get(COLLATION)).collect();
+        let mut found = Vec::new();
+        for collation in wanted {
+            // A name that is no plain word is nobody's collation.
+            if !collation.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                continue;
+            }
+            let sql = format!("SELECT CAST(COLLATIONPROPERTY({}, 'CodePage') AS bigint)", literal(collation));
+            if session.row(&sql).await?.as_ref().and_then(|row| cell_number(row, 0)).is_some() {
+                found.push(collation.clone());
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl Writer for SqlServerWriter {
+    async fn target(&self) -> Result<TargetSchema> {
+        let mut session = self.connect().await?;
+        let server = server(&mut session).await?;
+        let (name, table) = self.find(&mut session, &server).await?;
+        session.close().await;
+        let entries = self.config.common.column.as_slice();
+        let Some(table) = table else {
+            let listed =
+                (!weir_sql::columns::is_all(entries)).then(|| entries.iter().map(|e| QUOTING.unquote(e)).collect());
+            return Ok(TargetSchema { table: name.to_string(), exists: false, columns: Vec::new(), listed });
+        };
+        let names: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
+        let listed = resolve_target_columns(entries, &names, QUOTING).context("table", &name)?;
+        let columns = table
+            .columns
+            .iter()
+            .map(|c| TargetColumn {
+                name: c.name.clone(),
+                native_type: c.type_text.clone(),
+                nullable: c.nullable,
+                has_default: c.has_default,
+                generated: c.generated,
+                key: c.key,
+            })
+            .collect();
+        Ok(TargetSchema { table: name.to_string(), exists: true, columns, listed })
+    }
+
+    async fn plan(&self, request: &WriteRequest) -> Result<WritePlan> {
+        let mut session = self.connect().await?;
+        let facts = self.facts(&mut session, Some(request)).await?;
+        session.close().await;
+        let name = facts.name.to_string();
+        plan(&self.config.common, request, facts).context("table", name)
+    }
+
+    async fn prepare(&self, plan: &WritePlan) -> Result<()> {
+        let state = State::of(plan)?;
+        let mut session = self.connect().await?;
+        commit::prepare(&mut session, &self.config.common, plan, &state).await.context("table", &plan.table)?;
+        session.close().await;
+        Ok(())
+    }
+
+    async fn recorded(&self, plan: &WritePlan) -> Result<Recorded> {
+        let state = State::of(plan)?;
+        let mut session = self.connect().await?;
+        let recorded = commit::recorded(&mut session, &state).await;
+        session.close().await;
+        recorded.context("table", &plan.table)
+    }
+
+    async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
+        let state = State::of(plan)?;
+        let session = self.connect().await.context("table", &plan.table)?;
+        Ok(Box::new(task::SqlServerTask::new(session, &self.context, plan, state, task)?))
+    }
+
+    async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
+        let state = State::of(plan)?;
+        let mut session = self.connect().await?;
+        let done = commit::commit(&mut session, &self.config.common, plan, &state, receipts).await;
+        session.close().await;
+        done.context("table", &plan.table)
+    }
+
+    async fn abort(&self, plan: &WritePlan, _receipts: &[Receipt]) -> Result<()> {
+        let state = State::of(plan)?;
+        let mut session = self.connect().await?;
+        let done = commit::abort(&mut session, plan, &state).await;
+        session.close().await;
+        done.context("table", &plan.table)
+    }
+
+    async fn forget(&self, plan: &WritePlan) -> Result<()> {
+        let state = State::of(plan)?;
+        let mut session = self.connect().await?;
+        let done = commit::forget(&mut session, &state).await;
+        session.close().await;
+        done.context("table", &plan.table)
+    }
+
+    async fn check(&self) -> Vec<Check> {
+        let place = self.options.first().map(Options::place).unwrap_or_default();
+        let mut session = match self.connect().await {
+            Ok(session) => session,
+            Err(error) => {
+                let what = if error.kind() == ErrorKind::Unreachable { "connect" } else { "login" };
+                return vec![Check::fault(format!("{what} {place}"), error.full())];
+            }
+        };
+        let mut checks = Vec::new();
+        match self.privileges(&mut session, &place).await {
+            Ok(more) => checks.extend(more),
+            Err(error) => checks.push(Check::fault(format!("table {}", self.destination.table), error.full())),
+        }
+        session.close().await;
+        checks
+    }
+}
+
+impl SqlServerWriter {
+    async fn privileges(&self, session: &mut Session, place: &str) -> Result<Vec<Check>> {
+        let facts = self.facts(session, None).await?;
+        let mut checks = vec![Check::ok(format!("login {place}"), format!("server {}", facts.server.version))];
+        let mode = self.config.common.mode();
+        checks.extend(self.own_tables(&facts, mode));
+        let Some(table) = &facts.table else {
+            let what = format!("CREATE {}", facts.name);
+            if !self.config.common.creates(self.context.form) {
+                checks.push(Check::fault(what, "the table does not exist, and `createTable` is off"));
+                return Ok(checks);
+            }
+            checks.push(match facts.create_missing.as_slice() {
+                [] => Check::ok(what, "the table does not exist and will be created"),
+                missing => Check::fault(what, format!("grant {}", missing.join(", "))),
+            });
+            return Ok(checks);
+        };
+        let writable: Vec<&str> = table.columns.iter().filter(|c| !c.generated).map(|c| c.name.as_str()).collect();
+        resolve_target_columns(self.config.common.column.as_slice(), &writable, QUOTING)?;
+        let needed: &[&str] = match mode {
+            WriteMode::Overwrite => &["SELECT", "INSERT", "UPDATE", "DELETE"],
+            WriteMode::Upsert => &["SELECT", "INSERT", "UPDATE"],
+            _ => &["SELECT", "INSERT"],
+        };
+        for permission in needed {
+            let rights = Rights::on_table(session, &facts.name, &[permission]).await?;
+            let what = format!("{permission} on {}", facts.name);
+            checks.push(match rights.complete() {
+                true => Check::ok(what, "granted"),
+                false => Check::fault(what, "grant the permission to the user"),
+            });
+        }
+        Ok(checks)
+    }
+
+    /// Whether the user may make what Weir keeps at the target.
+    fn own_tables(&self, facts: &Facts, mode: WriteMode) -> Vec<Check> {
+        let (own, mut checks) = (&facts.own, Vec::new());
+        let what = format!("records in {}.{TABLE}", own.schema);
+        let recorded = own.record();
+        checks.push(match (&recorded, self.config.common.exactly_once) {
+            (_, Some(false)) => Check::ok(what, "not wanted: `exactlyOnce` is false"),
+            (Ok(()), _) => Check::ok(what, if own.has_commits { "granted" } else { "granted; the table is created" }),
+            (Err(error), _) => Check::fault(what, error.full()),
+        });
+        if matches!(mode, WriteMode::Overwrite | WriteMode::Upsert) {
+            let what = format!("staging tables in {}", own.schema);
+            checks.push(match own.stage(mode) {
+                Ok(()) => Check::ok(what, "granted"),
+                Err(error) => Check::fault(what, error.full()),
+            });
+        }
+        checks
+    }
+}

@@ -1,0 +1,88 @@
+//! What every writer must do, done by this one on the server that `WEIR_TEST_SQLSERVER` names.
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use weir_core::WriteMode;
+use weir_plugins_test::conformance::{self, Cells, Dialect, Refused, Sample, Table, Target, WriteCase, samples};
+use weir_plugins_test::servers::{self, Database};
+use weir_writer_sqlserver as _;
+
+struct Shop(Database);
+
+#[async_trait]
+impl Target for Shop {
+    fn plugin(&self) -> &'static str {
+        "sqlserver"
+    }
+
+    async fn parameters(&self, table: &str, mode: WriteMode) -> Option<Value> {
+        Some(json!({ "url": self.0.url(), "table": self.0.quote(table), "writeMode": mode.name() }))
+    }
+
+    async fn lay(&self, table: &Table) -> Result<(), &'static str> {
+        self.0.execute(&table.sql(&Dialect::SQLSERVER)).await;
+        Ok(())
+    }
+
+    async fn contents(&self, table: &str) -> Option<Cells> {
+        let there = format!("SELECT COUNT(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = N'{table}'");
+        if self.0.value(&there).await == "0" {
+            return None;
+        }
+        // Times have no text form of their own.
+        let value = match table.strip_prefix("weir_w_type_") {
+            Some("date") => "CONVERT(varchar(10), value, 23)",
+            Some("time") => "CONVERT(varchar(30), CAST(value AS time(6)), 121)",
+            Some("timestamp") => "CONVERT(varchar(30), CAST(value AS datetime2(6)), 121)",
+            Some("instant") => "CONVERT(varchar(40), CAST(value AS datetimeoffset(6)), 121)",
+            _ => "*",
+        };
+        Some(self.0.query(&format!("SELECT {value} FROM {}", self.0.quote(table))).await)
+    }
+
+    async fn inventory(&self) -> Vec<String> {
+        let sql = "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES";
+        self.0.query(sql).await.into_iter().flatten().flatten().collect()
+    }
+
+    async fn types(&self) -> Vec<WriteCase> {
+        let case = |sample: Sample| match sample.name {
+            "bool" => sample.case(["1", "0"]),
+            "bytes" => sample.case(["00ff5c0a27", "61"]),
+            "time" => sample.case(["23:59:59.999999", "00:00:00.000000"]),
+            "timestamp" => sample.case(["1969-12-31 23:59:59.999999", "9999-12-31 23:59:59.999999"]),
+            "instant" => sample.case(["2024-02-29 06:30:00.500000 +00:00", "1970-01-01 00:00:01.000001 +00:00"]),
+            "uuid" => sample.case(["a0a0a0a0-a0a0-a0a0-a0a0-a0a0a0a0a0a0", "00000000-0000-0000-0000-000000000000"]),
+            "list" => sample.case(["[1,null,-3]", "[]"]),
+            _ => sample.case(sample.texts()),
+        };
+        samples().into_iter().map(case).collect()
+    }
+
+    async fn refused(&self) -> Option<Refused> {
+        let (rows, refused) = conformance::rows_with_null_keys();
+        self.0.execute("CREATE TABLE refused ([key] nvarchar(100) NOT NULL PRIMARY KEY, value nvarchar(max))").await;
+        let parameters = json!({ "url": self.0.url(), "table": "refused" });
+        Some(Refused { parameters, table: "refused".into(), rows, refused })
+    }
+
+    async fn missing(&self) -> Option<Value> {
+        Some(json!({ "url": self.0.url(), "table": "no_such_table", "createTable": false }))
+    }
+
+    async fn wrong_password(&self) -> Option<Value> {
+        Some(json!({ "url": self.0.url_with(self.0.user(), "wrong"), "table": "t" }))
+    }
+
+    fn at(&self, address: SocketAddr) -> Option<Value> {
+        Some(json!({ "url": format!("sqlserver://u:p@{address}/d?loginTimeout=2"), "table": "t" }))
+    }
+}
+
+#[tokio::test]
+async fn the_writer_conforms() {
+    let Some(server) = servers::sqlserver() else { return };
+    conformance::check_target(&Shop(server.fresh_database("conformance").await)).await;
+}

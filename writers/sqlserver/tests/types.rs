@@ -1,0 +1,107 @@
+//! Values at the edges of their types; what does not fit is dirty, never bent.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, Decimal128Array, Float64Array, RecordBatch, StringArray, Time64MicrosecondArray,
+    TimestampMicrosecondArray,
+};
+use serde_json::{Value, json};
+use weir_core::SourceColumn;
+use weir_plugins_test::harness::{ReadOptions, WriteOptions, open_reader, open_writer, read_with, write_all};
+use weir_plugins_test::servers::Database;
+use weir_reader_sqlserver as _;
+use weir_writer_sqlserver as _;
+
+/// Each test in a database of its own, or counted as not run.
+macro_rules! on_the_server {
+    ($($test:ident),* $(,)?) => {
+        mod sqlserver {
+            $(#[tokio::test]
+            async fn $test() {
+                let Some(server) = weir_plugins_test::servers::sqlserver() else { return };
+                super::$test(server.fresh_database(stringify!($test)).await).await;
+            })*
+        }
+    };
+}
+
+on_the_server!(bent_values_are_dirty, offsets_go_through_in_their_text_form);
+
+fn with(database: &Database, more: Value) -> Value {
+    let mut parameters = json!({ "url": database.url() });
+    if let (Some(all), Some(more)) = (parameters.as_object_mut(), more.as_object()) {
+        all.extend(more.clone());
+    }
+    parameters
+}
+
+fn batch(array: ArrayRef) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable([("v", array, true)]).unwrap()
+}
+
+async fn bent_values_are_dirty(database: Database) {
+    let text = |values: &[&str]| -> ArrayRef { Arc::new(StringArray::from_iter_values(values)) };
+    let decimal = |values: &[i128], precision: u8, scale: i8| -> ArrayRef {
+        let all = Decimal128Array::from_iter_values(values.iter().copied());
+        Arc::new(all.with_precision_and_scale(precision, scale).unwrap())
+    };
+    let moment =
+        |values: &[i64]| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from_iter_values(values.iter().copied())) };
+    let clock =
+        |values: &[i64]| -> ArrayRef { Arc::new(Time64MicrosecondArray::from_iter_values(values.iter().copied())) };
+    // What another type's value would be is the runtime's matter, see the tests of narrower columns.
+    // Midnight of 1752-12-31, before which a datetime cannot be.
+    let before_1753 = -6_847_891_200_000_000;
+    let cases: Vec<(&str, ArrayRef, usize)> = vec![
+        ("nvarchar(3)", text(&["abc", "abcd", "ab  ", "🚀a", "🚀🚀"]), 3),
+        ("varchar(3) COLLATE Latin1_General_CI_AS", text(&["äbc", "abcd", "łx", "漢"]), 3),
+        ("char(3) COLLATE Latin1_General_CI_AS", text(&["ä", "łx"]), 1),
+        ("decimal(38,0)", decimal(&[10_i128.pow(38) - 1, 1 - 10_i128.pow(38)], 38, 0), 0),
+        ("smallmoney", decimal(&[2_147_483_647, -2_147_483_648, 2_147_483_648], 19, 4), 1),
+        ("float", Arc::new(Float64Array::from(vec![0.1, -0.0, 1.79e308, f64::NAN, f64::INFINITY])), 2),
+        ("varbinary(2)", Arc::new(BinaryArray::from(vec![&b"ab"[..], b"abc", b""])), 1),
+        ("binary(2)", Arc::new(BinaryArray::from(vec![&b"ab"[..], b"abc"])), 1),
+        ("datetime2(3)", moment(&[1_000, 1, 0]), 1),
+        ("datetime2(0)", moment(&[1_000_000, 500_000]), 1),
+        ("datetime", moment(&[0, 10_000, 1, before_1753]), 2),
+        ("smalldatetime", moment(&[60_000_000, 1_000_000, before_1753]), 2),
+        ("time(3)", clock(&[1_000, 1]), 1),
+    ];
+    let mut faults = Vec::new();
+    for (i, (name, values, refused)) in cases.iter().enumerate() {
+        let table = format!("t{i}");
+        database.execute(&format!("CREATE TABLE {table} (v {name})")).await;
+        let writer = open_writer("sqlserver", with(&database, json!({ "table": table }))).unwrap();
+        match write_all(&writer, vec![batch(values.clone())], WriteOptions::default()).await {
+            Ok(written) => {
+                let count = database.value(&format!("SELECT COUNT(*) FROM {table}")).await;
+                if written.refused.len() != *refused || count != (values.len() - refused).to_string() {
+                    faults.push(format!("{name}: {count} rows are there, refused: {:?}", written.refused));
+                }
+            }
+            Err(error) => faults.push(format!("{name}: {error:?}")),
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// A datetimeoffset is more than an instant: the text form keeps the offset of its clock.
+async fn offsets_go_through_in_their_text_form(database: Database) {
+    database
+        .execute(
+            "CREATE TABLE o (id int PRIMARY KEY, v datetimeoffset(6)); INSERT INTO o VALUES \
+             (1, '2024-02-29T12:34:56.789012+05:45'), (2, '0001-01-01T14:00:00-14:00'), (3, NULL)",
+        )
+        .await;
+    database.execute("CREATE TABLE p (id int PRIMARY KEY, v datetimeoffset(6))").await;
+    let reader = open_reader("sqlserver", with(&database, json!({ "table": "o" }))).unwrap();
+    let last: fn(&SourceColumn) -> &arrow::datatypes::Field =
+        |c| c.representations.last().unwrap_or_else(|| c.canonical());
+    let read = read_with(&reader, ReadOptions { choose: last, ..ReadOptions::default() }).await.unwrap();
+    let writer = open_writer("sqlserver", with(&database, json!({ "table": "p" }))).unwrap();
+    let written = write_all(&writer, read.batches(), WriteOptions::default()).await.unwrap();
+    assert!(written.refused.is_empty(), "{:?}", written.refused);
+    let all = |t: &str| format!("SELECT id, CONVERT(varchar(40), v, 121) FROM {t} ORDER BY id");
+    assert_eq!(database.query(&all("o")).await, database.query(&all("p")).await);
+}
