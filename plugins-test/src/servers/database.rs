@@ -25,13 +25,7 @@ impl Database {
         let short: String =
             name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(24).collect();
         let name = format!("weir_{short}_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        // PostgreSQL connects to some database always, MySQL to none.
-        let home = match &server.place {
-            Place::Own(_) if server.family() == Family::PostgreSql => "postgres",
-            Place::Own(_) => "",
-            Place::Given(given) => &given.database,
-        };
-        let home = Self { name: home.into(), server: server.clone(), _litter: None };
+        let home = Self::home(&server);
         let _alone = if home.given().is_some() { Some(sqlserver::ALONE.lock().await) } else { None };
         // A process id may come again while an old server lives on.
         let quoted = home.quote(&name);
@@ -39,6 +33,17 @@ impl Database {
         home.try_execute(&format!("CREATE DATABASE {quoted}")).await?;
         let litter = home.given().map(|given| Arc::new(Litter::new(given.clone(), quoted)));
         Ok(Self { server, name, _litter: litter })
+    }
+
+    /// The database that one is in while others are made and dropped.
+    fn home(server: &Arc<Server>) -> Self {
+        // PostgreSQL connects to some database always, MySQL to none.
+        let name = match &server.place {
+            Place::Own(_) if server.family() == Family::PostgreSql => "postgres",
+            Place::Own(_) => "",
+            Place::Given(given) => &given.database,
+        };
+        Self { name: name.into(), server: server.clone(), _litter: None }
     }
 
     fn given(&self) -> Option<&Given> {
@@ -116,10 +121,8 @@ impl Database {
     /// # Errors
     /// The server's.
     pub async fn remove(&self) -> Result<(), sqlx::Error> {
-        let family = self.server.family();
-        let home = if family == Family::PostgreSql { "postgres" } else { "" };
-        let home = Self { server: self.server.clone(), name: home.into() };
-        let force = if family == Family::PostgreSql { " WITH (FORCE)" } else { "" };
+        let home = Self::home(&self.server);
+        let force = if self.server.family() == Family::PostgreSql { " WITH (FORCE)" } else { "" };
         home.try_execute(&format!("DROP DATABASE IF EXISTS {}{force}", home.quote(&self.name))).await
     }
 
