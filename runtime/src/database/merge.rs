@@ -23,7 +23,7 @@ pub fn difference(tables: &[(String, &TableDescription)]) -> Option<String> {
         for column in &model.columns {
             match table.column(&column.name) {
                 None => here.push(format!("has no column `{}`", column.name)),
-                Some(own) if own.native_type != column.native_type => {
+                Some(own) if plain(&own.native_type) != plain(&column.native_type) => {
                     here.push(format!(
                         "has `{}` as {} instead of {}",
                         column.name, own.native_type, column.native_type
@@ -53,6 +53,17 @@ pub fn difference(tables: &[(String, &TableDescription)]) -> Option<String> {
         found.push(format!("and {more} more differences"));
     }
     Some(format!("the tables to merge are not alike; other than {first}, {}", found.join("; ")))
+}
+
+/// A type without the width at which some servers show whole numbers: `int(11)` and `int` have the same values. Only
+/// `tinyint(1)` is told apart, as a truth value.
+fn plain(native_type: &str) -> String {
+    let lower = native_type.to_lowercase();
+    let Some((name, rest)) = lower.split_once('(') else { return lower };
+    match rest.split_once(')') {
+        Some((width, rest)) if name.ends_with("int") && (name, width) != ("tinyint", "1") => format!("{name}{rest}"),
+        _ => lower,
+    }
 }
 
 /// The columns that say where rows come from, one value for each of the tables.
@@ -123,6 +134,15 @@ mod tests {
         for part in ["d.c has `id` as bigint instead of int", "no column `x`", "column `y` more", "primary key none"] {
             assert!(text.contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn the_width_at_which_numbers_are_shown_is_no_difference() {
+        let same = |a: &str, b: &str| plain(a) == plain(b);
+        assert!(same("int(11)", "int") && same("bigint(20) unsigned", "BIGINT unsigned"));
+        assert!(
+            !same("tinyint(1)", "tinyint(4)") && !same("varchar(10)", "varchar(20)") && !same("int(11)", "bigint(11)")
+        );
     }
 
     #[test]

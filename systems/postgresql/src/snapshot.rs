@@ -130,7 +130,8 @@ async fn lock(session: &mut Session, tables: &[TableName]) -> Result<Result<()>>
         }
         Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Unreachable) => Err(error),
         Err(error) => {
-            session.execute("ROLLBACK TO SAVEPOINT weir").await?;
+            // Still inside of it nothing could be exported.
+            session.execute("ROLLBACK TO SAVEPOINT weir; RELEASE SAVEPOINT weir").await?;
             Ok(Err(error))
         }
     }

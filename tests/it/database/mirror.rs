@@ -106,6 +106,8 @@ async fn a_partition_of_a_lakehouse_is_replaced_by_itself() {
         let report = weir::run(&job, RunOptions::default()).await;
         assert_eq!(report.exit_code(), 0, "{:#?}", report.error);
     }
+    // The key is one of each partition.
+    source.execute("CREATE TABLE back (id int, v text, pt text)").await;
     let back = json!({"url": source.url(), "table": "back"});
     crate::support::run_ok(&job_of("lakehouse", json!({"path": lake.join("t")}), "postgresql", back)).await;
     let found = source.query("SELECT id::text, pt FROM back ORDER BY pt, id").await;
