@@ -15,8 +15,12 @@ static LINES: OnceLock<MultiProgress> = OnceLock::new();
 
 /// Starts logging. Called once, by the commands that log.
 pub(crate) fn start(arguments: &LoggingArguments) {
-    // deltalake warns of every binary column that it keeps no statistics of.
-    let default = if arguments.quiet { "warn,deltalake_core=error" } else { "warn,weir=info,deltalake_core=error" };
+    // deltalake warns of every binary column that it keeps no statistics of, and the driver of SQL Server of every
+    // certificate that it was told to take; its errors are told as ours.
+    let default = match arguments.quiet {
+        true => "warn,deltalake_core=error,tiberius=off",
+        false => "warn,weir=info,deltalake_core=error,tiberius=off",
+    };
     let filter = match std::env::var("WEIR_LOG") {
         Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(&text).unwrap_or_else(|_| EnvFilter::new(default)),
         _ => EnvFilter::new(default),
