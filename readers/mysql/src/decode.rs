@@ -5,15 +5,39 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
     DurationMicrosecondBuilder, FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int8Builder, Int16Builder,
-    Int32Builder, Int64Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder,
-    UInt32Builder, UInt64Builder,
+    Int32Builder, Int64Builder, ListBuilder, TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder,
+    UInt64Builder,
 };
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use weir_core::field::{NATIVE, TEXT, extension};
 use weir_core::{Error, ErrorKind, Result};
+use weir_mysql::wire::Span;
 use weir_mysql::{Kind, ZeroDate};
 
 use crate::numbers::{self, Bad};
+use crate::var::Var;
+
+/// A column's cells in some rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Cells<'a> {
+    /// What the spans point into.
+    pub(crate) bytes: &'a [u8],
+    /// The cells of all columns, row by row.
+    pub(crate) spans: &'a [Span],
+    /// How many cells a row has.
+    pub(crate) width: usize,
+    /// The column's place in a row.
+    pub(crate) place: usize,
+}
+
+impl<'a> Cells<'a> {
+    /// Each row's cell; `None` for NULL.
+    #[inline]
+    pub(crate) fn iter(self) -> impl Iterator<Item = Option<&'a [u8]>> {
+        let spans = self.spans.get(self.place..).unwrap_or_default();
+        spans.iter().step_by(self.width.max(1)).map(move |span| span.of(self.bytes))
+    }
+}
 
 /// A column being built.
 pub(crate) struct Decoder {
@@ -41,8 +65,8 @@ enum Builder {
     YearDate(Date32Builder),
     Timestamp(TimestampMicrosecondBuilder),
     Duration(DurationMicrosecondBuilder),
-    Utf8(StringBuilder),
-    Binary(BinaryBuilder),
+    Utf8(Var),
+    Binary(Var),
     Wkb(BinaryBuilder),
     Uuid(FixedSizeBinaryBuilder),
     Vector(ListBuilder<Float32Builder>),
@@ -52,8 +76,8 @@ impl Decoder {
     /// For values of `kind` that are to be delivered as `field`.
     pub(crate) fn new(kind: &Kind, field: &Field, zero_date: ZeroDate) -> Result<Self> {
         let builder = match (extension(field), field.data_type()) {
-            (Some(NATIVE), _) => Builder::Binary(BinaryBuilder::new()),
-            (Some(TEXT), _) | (_, DataType::Utf8) => Builder::Utf8(StringBuilder::new()),
+            (Some(NATIVE), _) => Builder::Binary(Var::new()),
+            (Some(TEXT), _) | (_, DataType::Utf8) => Builder::Utf8(Var::new()),
             (_, DataType::Int8) => Builder::Int8(Int8Builder::new()),
             (_, DataType::Int16) => Builder::Int16(Int16Builder::new()),
             (_, DataType::Int32) => Builder::Int32(Int32Builder::new()),
@@ -80,7 +104,7 @@ impl Decoder {
             }
             (_, DataType::Duration(TimeUnit::Microsecond)) => Builder::Duration(DurationMicrosecondBuilder::new()),
             (_, DataType::Binary) if *kind == Kind::Geometry => Builder::Wkb(BinaryBuilder::new()),
-            (_, DataType::Binary) => Builder::Binary(BinaryBuilder::new()),
+            (_, DataType::Binary) => Builder::Binary(Var::new()),
             (_, DataType::FixedSizeBinary(16)) => Builder::Uuid(FixedSizeBinaryBuilder::new(16)),
             (_, DataType::List(_)) => Builder::Vector(ListBuilder::new(Float32Builder::new())),
             (_, other) => {
@@ -111,110 +135,112 @@ impl Decoder {
         matches!(self.builder, Builder::Utf8(_) | Builder::Binary(_) | Builder::Wkb(_) | Builder::Vector(_))
     }
 
-    /// Appends a cell. After an error a NULL stands in its place, so that all columns stay equally long.
-    pub(crate) fn append(&mut self, cell: Option<&[u8]>) -> Result<(), Bad> {
-        let Some(cell) = cell else {
-            self.append_null();
-            return Ok(());
-        };
-        match self.value(cell) {
-            Ok(()) => Ok(()),
-            Err(Bad::ZeroDate) if self.zero_date == ZeroDate::Null => {
-                self.append_null();
-                Ok(())
-            }
-            Err(bad) => {
-                self.append_null();
-                Err(bad)
-            }
-        }
-    }
-
-    fn value(&mut self, cell: &[u8]) -> Result<(), Bad> {
+    /// Appends the cells of some rows. For each that cannot be decoded a NULL stands in its place, so that all columns stay
+    /// equally long, and `fail` is told.
+    pub(crate) fn append(&mut self, cells: Cells<'_>, fail: &mut dyn FnMut(usize, Bad)) {
         const NUMBER: Bad = Bad::Value("it is no number of the column's type");
-        macro_rules! int {
-            ($builder:expr, $parse:path) => {
-                $builder.append_value($parse(cell).and_then(|n| n.try_into().ok()).ok_or(NUMBER)?)
+        let zero = self.zero_date;
+        /// One loop a type: values, NULLs, and what becomes of the rest.
+        macro_rules! fill {
+            ($builder:expr, $value:expr) => {
+                for (row, cell) in cells.iter().enumerate() {
+                    match cell.map($value) {
+                        Some(Ok(value)) => $builder.append_value(value),
+                        None => $builder.append_null(),
+                        Some(Err(bad)) => {
+                            $builder.append_null();
+                            if !(bad == Bad::ZeroDate && zero == ZeroDate::Null) {
+                                fail(row, bad);
+                            }
+                        }
+                    }
+                }
             };
         }
-        let text = || std::str::from_utf8(cell).map_err(|_| Bad::Value("it is no valid UTF-8"));
+        macro_rules! int {
+            ($builder:expr, $parse:path) => {
+                fill!($builder, |cell| $parse(cell).and_then(|n| n.try_into().ok()).ok_or(NUMBER))
+            };
+        }
+        let text = |cell| std::str::from_utf8(cell).map_err(|_| Bad::Value("it is no valid UTF-8"));
         match &mut self.builder {
             Builder::Int8(b) => int!(b, numbers::int),
             Builder::Int16(b) => int!(b, numbers::int),
             Builder::Int32(b) => int!(b, numbers::int),
-            Builder::Int64(b) => b.append_value(numbers::int(cell).ok_or(NUMBER)?),
+            Builder::Int64(b) => fill!(b, |cell| numbers::int(cell).ok_or(NUMBER)),
             Builder::UInt8(b) => int!(b, numbers::unsigned),
             Builder::UInt16(b) => int!(b, numbers::unsigned),
             Builder::UInt32(b) => int!(b, numbers::unsigned),
-            Builder::UInt64(b) => b.append_value(numbers::unsigned(cell).ok_or(NUMBER)?),
-            Builder::Bits(b) if cell.len() <= 8 => {
-                b.append_value(cell.iter().fold(0u64, |n, byte| n << 8 | u64::from(*byte)));
+            Builder::UInt64(b) => fill!(b, |cell| numbers::unsigned(cell).ok_or(NUMBER)),
+            Builder::Bits(b) => fill!(b, |cell: &[u8]| match cell.len() {
+                0..=8 => Ok(cell.iter().fold(0u64, |n, byte| n << 8 | u64::from(*byte))),
+                _ => Err(NUMBER),
+            }),
+            Builder::BoolOfText(b) => fill!(b, |cell| numbers::int(cell).map(|n| n != 0).ok_or(NUMBER)),
+            Builder::BoolOfBit(b) => {
+                fill!(b, |cell: &[u8]| Ok::<_, Bad>(cell.last().is_some_and(|byte| byte & 1 == 1)))
             }
-            Builder::Bits(_) => return Err(NUMBER),
-            Builder::BoolOfText(b) => b.append_value(numbers::int(cell).ok_or(NUMBER)? != 0),
-            Builder::BoolOfBit(b) => b.append_value(cell.last().is_some_and(|byte| byte & 1 == 1)),
             // The server sends doubles, see `Kind::select`; a double made from a float narrows to the same float.
-            Builder::Float32(b) => b.append_value(text()?.parse::<f64>().map_err(|_| NUMBER)? as f32),
-            Builder::Float64(b) => b.append_value(text()?.parse().map_err(|_| NUMBER)?),
-            Builder::Decimal128(b, scale) => b.append_value(numbers::decimal128(cell, *scale).ok_or(NUMBER)?),
-            Builder::Decimal256(b, scale) => b.append_value(numbers::decimal256(cell, *scale).ok_or(NUMBER)?),
-            Builder::Date(b) => b.append_value(numbers::date(cell)?),
-            Builder::YearDate(b) => b.append_value(numbers::new_year(cell)?),
-            Builder::Timestamp(b) => b.append_value(numbers::timestamp(cell)?),
-            Builder::Duration(b) => {
-                b.append_value(numbers::duration(cell).ok_or(Bad::Value("it is no time"))?);
+            Builder::Float32(b) => fill!(b, |cell| text(cell)?.parse::<f64>().map(|n| n as f32).map_err(|_| NUMBER)),
+            Builder::Float64(b) => fill!(b, |cell| text(cell)?.parse::<f64>().map_err(|_| NUMBER)),
+            Builder::Decimal128(b, scale) => {
+                let scale = *scale;
+                fill!(b, |cell| numbers::decimal128(cell, scale).ok_or(NUMBER));
             }
-            Builder::Utf8(b) => b.append_value(text()?),
-            Builder::Binary(b) => b.append_value(cell),
+            Builder::Decimal256(b, scale) => {
+                let scale = *scale;
+                fill!(b, |cell| numbers::decimal256(cell, scale).ok_or(NUMBER));
+            }
+            Builder::Date(b) => fill!(b, numbers::date),
+            Builder::YearDate(b) => fill!(b, numbers::new_year),
+            Builder::Timestamp(b) => fill!(b, numbers::timestamp),
+            Builder::Duration(b) => {
+                fill!(b, |cell| numbers::duration(cell).ok_or(Bad::Value("it is no time")));
+            }
+            Builder::Utf8(var) => var.texts(cells, fail),
+            Builder::Binary(var) => var.bytes(cells),
             // Four bytes of SRID, then WKB.
-            Builder::Wkb(b) => match cell.split_at_checked(4) {
-                Some(([0, 0, 0, 0], wkb)) => b.append_value(wkb),
-                Some(_) => return Err(Bad::Value("a geometry's SRID is kept from MySQL to MySQL only")),
-                None => return Err(Bad::Value("it is no geometry")),
-            },
+            Builder::Wkb(b) => fill!(b, |cell: &[u8]| match cell.split_at_checked(4) {
+                Some(([0, 0, 0, 0], wkb)) => Ok(wkb.to_vec()),
+                Some(_) => Err(Bad::Value("a geometry's SRID is kept from MySQL to MySQL only")),
+                None => Err(Bad::Value("it is no geometry")),
+            }),
             Builder::Uuid(b) => {
-                let bytes = numbers::uuid(cell).ok_or(Bad::Value("it is no UUID"))?;
-                b.append_value(bytes).map_err(|_| Bad::Value("it is no UUID"))?;
+                for (row, cell) in cells.iter().enumerate() {
+                    let bytes = cell.map(|cell| numbers::uuid(cell));
+                    if !matches!(bytes, Some(Some(bytes)) if b.append_value(bytes).is_ok()) {
+                        b.append_null();
+                        if cell.is_some() {
+                            fail(row, Bad::Value("it is no UUID"));
+                        }
+                    }
+                }
             }
             Builder::Vector(b) => {
-                let (floats, []) = cell.as_chunks::<4>() else { return Err(Bad::Value("it is no vector")) };
-                for float in floats {
-                    b.values().append_value(f32::from_le_bytes(*float));
+                for (row, cell) in cells.iter().enumerate() {
+                    match cell.map(<[u8]>::as_chunks::<4>) {
+                        Some((floats, [])) => {
+                            floats.iter().for_each(|float| b.values().append_value(f32::from_le_bytes(*float)));
+                            b.append(true);
+                        }
+                        wrong => {
+                            b.append_null();
+                            if wrong.is_some() {
+                                fail(row, Bad::Value("it is no vector"));
+                            }
+                        }
+                    }
                 }
-                b.append(true);
             }
-        }
-        Ok(())
-    }
-
-    fn append_null(&mut self) {
-        match &mut self.builder {
-            Builder::Int8(b) => b.append_null(),
-            Builder::Int16(b) => b.append_null(),
-            Builder::Int32(b) => b.append_null(),
-            Builder::Int64(b) => b.append_null(),
-            Builder::UInt8(b) => b.append_null(),
-            Builder::UInt16(b) => b.append_null(),
-            Builder::UInt32(b) => b.append_null(),
-            Builder::UInt64(b) | Builder::Bits(b) => b.append_null(),
-            Builder::BoolOfText(b) | Builder::BoolOfBit(b) => b.append_null(),
-            Builder::Float32(b) => b.append_null(),
-            Builder::Float64(b) => b.append_null(),
-            Builder::Decimal128(b, _) => b.append_null(),
-            Builder::Decimal256(b, _) => b.append_null(),
-            Builder::Date(b) | Builder::YearDate(b) => b.append_null(),
-            Builder::Timestamp(b) => b.append_null(),
-            Builder::Duration(b) => b.append_null(),
-            Builder::Utf8(b) => b.append_null(),
-            Builder::Binary(b) | Builder::Wkb(b) => b.append_null(),
-            Builder::Uuid(b) => b.append_null(),
-            Builder::Vector(b) => b.append_null(),
         }
     }
 
     /// The column so far; the decoder starts again.
-    pub(crate) fn finish(&mut self) -> ArrayRef {
-        match &mut self.builder {
+    ///
+    /// # Errors
+    /// Never, unless more text than an array may hold came into one batch.
+    pub(crate) fn finish(&mut self) -> Result<ArrayRef> {
+        Ok(match &mut self.builder {
             Builder::Int8(b) => Arc::new(b.finish()),
             Builder::Int16(b) => Arc::new(b.finish()),
             Builder::Int32(b) => Arc::new(b.finish()),
@@ -231,11 +257,12 @@ impl Decoder {
             Builder::Date(b) | Builder::YearDate(b) => Arc::new(b.finish()),
             Builder::Timestamp(b) => Arc::new(b.finish()),
             Builder::Duration(b) => Arc::new(b.finish()),
-            Builder::Utf8(b) => Arc::new(b.finish()),
-            Builder::Binary(b) | Builder::Wkb(b) => Arc::new(b.finish()),
+            Builder::Utf8(var) => var.finish_texts()?,
+            Builder::Binary(var) => var.finish_bytes()?,
+            Builder::Wkb(b) => Arc::new(b.finish()),
             Builder::Uuid(b) => Arc::new(b.finish()),
             Builder::Vector(b) => Arc::new(b.finish()),
-        }
+        })
     }
 }
 
@@ -245,23 +272,41 @@ mod tests {
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::Date32Type;
     use weir_mysql::Shape;
+    use weir_mysql::wire::NULL;
 
     fn decoder(type_text: &str, zero_date: ZeroDate) -> Decoder {
         let kind = Kind::parse(type_text);
         Decoder::new(&kind, &kind.canonical("c", Shape::default()).unwrap(), zero_date).unwrap()
     }
 
+    /// The cells as if they were rows of one column; the rows that failed.
+    fn append(decoder: &mut Decoder, cells: &[Option<&[u8]>]) -> Vec<(usize, Bad)> {
+        let (mut bytes, mut spans) = (Vec::new(), Vec::new());
+        for cell in cells {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(cell.unwrap_or_default());
+            spans.push(cell.map_or(NULL, |c| Span { start, length: c.len() as u32 }));
+        }
+        let mut failed = Vec::new();
+        let cells = Cells { bytes: &bytes, spans: &spans, width: 1, place: 0 };
+        decoder.append(cells, &mut |row, bad| failed.push((row, bad)));
+        failed
+    }
+
     #[test]
     fn a_bad_cell_leaves_a_null_and_says_why() {
         let mut d = decoder("date", ZeroDate::Error);
-        assert_eq!(d.append(Some(b"0000-00-00")), Err(Bad::ZeroDate));
-        assert_eq!(d.append(Some(b"1970-01-02")), Ok(()));
-        assert_eq!(d.finish().as_primitive::<Date32Type>().iter().collect::<Vec<_>>(), [None, Some(1)]);
+        assert_eq!(append(&mut d, &[Some(b"0000-00-00"), Some(b"1970-01-02")]), [(0, Bad::ZeroDate)]);
+        assert_eq!(d.finish().unwrap().as_primitive::<Date32Type>().iter().collect::<Vec<_>>(), [None, Some(1)]);
         let mut d = decoder("datetime(6)", ZeroDate::Null);
-        assert_eq!(d.append(Some(b"0000-00-00 00:00:00.000000")), Ok(()));
-        assert_eq!(d.finish().null_count(), 1);
-        assert!(decoder("tinyint", ZeroDate::Error).append(Some(b"128")).is_err());
-        assert!(decoder("varchar(9)", ZeroDate::Error).append(Some(b"\xff")).is_err());
+        assert_eq!(append(&mut d, &[Some(b"0000-00-00 00:00:00.000000")]), []);
+        assert_eq!(d.finish().unwrap().null_count(), 1);
+        assert_eq!(append(&mut decoder("tinyint", ZeroDate::Error), &[Some(b"127"), Some(b"128")])[0].0, 1);
+        let mut d = decoder("varchar(9)", ZeroDate::Error);
+        assert_eq!(append(&mut d, &[Some(b"a"), None]), []);
+        assert_eq!(append(&mut d, &[Some("é".as_bytes()), Some(b"\xff"), None])[0].0, 1);
+        let texts = d.finish().unwrap();
+        assert_eq!(texts.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("a"), None, Some("é"), None, None]);
     }
 
     /// A small generator (SplitMix64: Steele, Lea and Flood, 2014).
@@ -362,8 +407,9 @@ mod tests {
                 })
                 .collect();
             let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let kept = cells.iter().filter(|cell| decoder.append(cell.as_deref()).is_ok()).count();
-                let array = decoder.finish();
+                let cells: Vec<Option<&[u8]>> = cells.iter().map(Option::as_deref).collect();
+                let kept = cells.len() - append(&mut decoder, &cells).len();
+                let array = decoder.finish().unwrap();
                 assert_eq!(array.len(), cells.len());
                 assert!(array.get_array_memory_size() < 1 << 20);
                 kept

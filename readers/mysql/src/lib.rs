@@ -33,6 +33,7 @@ mod reader;
 mod snapshot;
 mod source;
 mod split;
+mod var;
 
 use std::sync::Arc;
 

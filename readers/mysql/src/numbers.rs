@@ -45,16 +45,47 @@ pub(crate) fn unsigned(digits: &[u8]) -> Option<u64> {
 }
 
 /// A decimal of up to 38 digits, as an integer of `scale` decimals.
+#[inline]
 pub(crate) fn decimal128(cell: &[u8], scale: usize) -> Option<i128> {
-    if cell.len() + scale <= 18 {
-        // So few digits fit 64 bits however they stand, and arithmetic of 128 bits is slow.
-        let mut value = 0i64;
-        let negative = decimal_digits(cell, scale, |d| {
-            value = value * 10 + i64::from(d);
-            Some(())
-        })?;
-        return Some(i128::from(if negative { -value } else { value }));
+    if cell.len() + scale <= 18
+        && let Some(value) = short_decimal(cell, scale)
+    {
+        return Some(value.into());
     }
+    long_decimal(cell, scale)
+}
+
+/// A decimal so short that its digits fit 64 bits however they stand; `None` also for those that have more decimals than
+/// `scale`.
+#[inline]
+fn short_decimal(cell: &[u8], scale: usize) -> Option<i64> {
+    const TENS: [i64; 19] = {
+        let mut tens = [1; 19];
+        let mut i = 1;
+        while i < 19 {
+            tens[i] = tens[i - 1] * 10;
+            i += 1;
+        }
+        tens
+    };
+    let (negative, digits) = match cell {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, cell),
+    };
+    let (mut value, mut point) = (0i64, None);
+    for (i, byte) in digits.iter().enumerate() {
+        match byte.wrapping_sub(b'0') {
+            digit @ 0..=9 => value = value * 10 + i64::from(digit),
+            _ if *byte == b'.' && point.is_none() => point = Some(i),
+            _ => return None,
+        }
+    }
+    let decimals = point.map_or(0, |at| digits.len() - at - 1);
+    let value = value * TENS.get(scale.checked_sub(decimals)?)?;
+    (!digits.is_empty()).then_some(if negative { -value } else { value })
+}
+
+fn long_decimal(cell: &[u8], scale: usize) -> Option<i128> {
     let mut value = 0i128;
     let negative = decimal_digits(cell, scale, |d| {
         value = value.checked_mul(10)?.checked_add(i128::from(d))?;

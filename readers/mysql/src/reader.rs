@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use serde::Deserialize;
-use sqlx::AssertSqlSafe;
-use sqlx::mysql::MySqlRow;
 use tokio::sync::OnceCell;
 use weir_core::{
     BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, Incremental, ReadRequest, Reader, Result,
     ResultExt, Snapshot, SourceSchema, SourceTable, Split, SplitRequest, Window,
 };
-use weir_mysql::{Options, RowSession, Session, Setup, Shape, Watch, ZeroDate, connect_first, connect_rows, from_sqlx};
+use weir_mysql::wire::{Next, Wire};
+use weir_mysql::{Options, RowSession, Session, Setup, Shape, Watch, ZeroDate, connect_first, connect_rows};
 use weir_sql::{IncrementalConfig, Object, Sources, columns::is_all, labels, statements::select};
 
 use crate::batch::Building;
@@ -280,7 +278,7 @@ impl MySqlReader {
         }
         let (sql, places) = self.statement(part, request);
         let limit = request.limit.unwrap_or(u64::MAX);
-        let mut wanted = Wanted { sql, places, batch: Building::new(schema, decoders), left: limit };
+        let mut wanted = Wanted { sql, batch: Building::new(schema, decoders, places), left: limit };
         let Some(token) = &request.snapshot else {
             let mut session = connect_rows(&location.options, &self.setup, &self.context).await?;
             session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
@@ -310,8 +308,7 @@ impl MySqlReader {
         keep: bool,
     ) -> End {
         let (watch, timeout) = (session.watch(), session.socket_timeout());
-        let mut stream = sqlx::raw_sql(AssertSqlSafe(wanted.sql.clone())).fetch(&mut session.conn);
-        let ended = self.pump(&mut stream, &watch, timeout, wanted, output).await;
+        let ended = self.pump(session, &watch, timeout, wanted, output).await;
         if let Ok(true) = ended {
             return End { result: Ok(()), clean: true };
         }
@@ -325,65 +322,90 @@ impl MySqlReader {
         if broken {
             return End { result: ended.map(drop), clean: false };
         }
+        // The server's own fault was its last word; otherwise rows follow, up to that fault or their end.
+        let of_server = |e: &Error| e.context().iter().any(|(key, _)| *key == "code");
+        let over = matches!(&ended, Err(e) if of_server(e));
         let drained = async {
-            let rest = async { while let Some(Ok(_)) = stream.next().await {} };
-            tokio::join!(watch.kill(), rest).0
+            let rest = async { if over { Ok(()) } else { session.wire.drain_rows().await } };
+            tokio::join!(watch.kill(), rest)
         };
         let drained = tokio::time::timeout(DRAIN, drained).await;
-        drop(stream);
-        let mut clean = matches!(drained, Ok(Ok(())));
+        let mut clean = match drained {
+            Ok((Ok(()), Ok(()))) => true,
+            Ok((Ok(()), Err(error))) => of_server(&error),
+            _ => false,
+        };
         if clean {
             // A kill that came after the end may meet the next statement instead: let it be this one.
-            let absorb = sqlx::raw_sql("DO 0").execute(&mut session.conn);
-            let absorbed = tokio::time::timeout(DRAIN, absorb).await;
-            clean = matches!(absorbed, Ok(Ok(_) | Err(sqlx::Error::Database(_))));
+            let absorbed = tokio::time::timeout(DRAIN, session.wire.run("DO 0")).await;
+            clean = match absorbed {
+                Ok(Ok(())) => true,
+                Ok(Err(error)) => of_server(&error),
+                Err(_) => false,
+            };
         }
         End { result: ended.map(drop), clean }
     }
 
     /// `true`: the server has sent everything.
-    async fn pump<S>(
+    async fn pump(
         &self,
-        stream: &mut S,
+        session: &mut RowSession,
         watch: &Watch,
         timeout: Option<std::time::Duration>,
         wanted: &mut Wanted,
         output: &mut dyn BatchSender,
-    ) -> Result<bool>
-    where
-        S: futures::Stream<Item = sqlx::Result<MySqlRow>> + Unpin + Send,
-    {
+    ) -> Result<bool> {
         let mut stopped = std::pin::pin!(self.context.cancel.cancelled());
         let mut silence = std::pin::pin!(watch.silence());
-        let Wanted { batch, places, left, .. } = wanted;
+        /// Waits for the server's next word.
+        macro_rules! heard {
+            ($work:expr) => {{
+                let heard = tokio::select! {
+                    biased;
+                    heard = within(timeout, $work) => heard.inspect_err(|e| {
+                        if e.kind() == ErrorKind::Timeout { watch.kill_later() }
+                    })?,
+                    () = &mut stopped => return Err(Error::cancelled()),
+                    error = &mut silence => return Err(error),
+                };
+                watch.heard();
+                heard
+            }};
+        }
+        let Wanted { batch, sql, left } = wanted;
+        let has_rows = heard!(session.begin(sql));
+        let wire = &mut session.wire;
+        if !has_rows || !batch.columns(wire.columns()) {
+            let message = "the statement gives other columns than when it was described: run the job again";
+            return Err(Error::new(ErrorKind::Schema, message));
+        }
         let mut whole = false;
         while *left > 0 {
-            let row = tokio::select! {
-                biased;
-                row = next(stream, timeout) => row.inspect_err(|e| {
-                    if e.kind() == ErrorKind::Timeout { watch.kill_later() }
-                })?,
-                () = &mut stopped => return Err(Error::cancelled()),
-                error = &mut silence => return Err(error),
-            };
-            watch.heard();
-            let Some(row) = row else {
-                whole = true;
-                break;
-            };
-            *left -= 1;
-            let bytes = batch.bytes_of(&row, places);
-            if batch.is_full(bytes)
-                && let Some(full) = batch.finish()?
-            {
-                output.send(full).await?;
-            }
-            if let Some(dirty) = batch.append(&row, places, bytes)? {
-                output.reject(dirty).await?;
+            match wire.next_row(&mut batch.cells)? {
+                Next::Row => {
+                    *left -= 1;
+                    let bytes = batch.bytes_of_last();
+                    if batch.is_full(bytes) {
+                        flush(batch, wire, output).await?;
+                    }
+                    if batch.take_last(bytes) {
+                        decode(batch, wire, output).await?;
+                    }
+                }
+                Next::Wait => {
+                    decode(batch, wire, output).await?;
+                    heard!(wire.fill());
+                }
+                Next::End => {
+                    whole = true;
+                    break;
+                }
             }
         }
-        if let Some(rest) = batch.finish()? {
-            output.send(rest).await?;
+        flush(batch, wire, output).await?;
+        if whole {
+            heard!(wire.drain_results());
         }
         Ok(whole)
     }
@@ -430,7 +452,6 @@ const DRAIN: std::time::Duration = std::time::Duration::from_millis(600);
 /// What is to be read.
 struct Wanted {
     sql: String,
-    places: Vec<usize>,
     batch: Building,
     left: u64,
 }
@@ -442,15 +463,28 @@ struct End {
     clean: bool,
 }
 
-async fn next<S>(stream: &mut S, timeout: Option<std::time::Duration>) -> Result<Option<MySqlRow>>
-where
-    S: futures::Stream<Item = sqlx::Result<MySqlRow>> + Unpin,
-{
-    let row = match timeout {
-        None => stream.next().await,
-        Some(limit) => tokio::time::timeout(limit, stream.next())
+/// Decodes the rows that are gathered, before what they lie in moves.
+async fn decode(batch: &mut Building, wire: &Wire, output: &mut dyn BatchSender) -> Result<()> {
+    for dirty in batch.decode(wire.bytes()) {
+        output.reject(dirty).await?;
+    }
+    Ok(())
+}
+
+/// Sends what is decoded or gathered.
+async fn flush(batch: &mut Building, wire: &Wire, output: &mut dyn BatchSender) -> Result<()> {
+    decode(batch, wire, output).await?;
+    match batch.finish()? {
+        Some(full) => output.send(full).await,
+        None => Ok(()),
+    }
+}
+
+async fn within<T>(timeout: Option<std::time::Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match timeout {
+        None => work.await,
+        Some(limit) => tokio::time::timeout(limit, work)
             .await
-            .map_err(|_| Error::new(ErrorKind::Timeout, "the server did not answer within socketTimeout"))?,
-    };
-    row.transpose().map_err(from_sqlx)
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the server did not answer within socketTimeout"))),
+    }
 }

@@ -1,4 +1,4 @@
-//! Connections of both drivers, and statements that end when the run is stopped.
+//! Connections for statements and for rows, and statements that end when the run is stopped.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, OptsBuilder, SslOpts};
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use weir_core::{ConnectorContext, Error, ErrorKind, Result};
 
-use crate::error::{from_async, from_sqlx, nameless};
+use crate::error::{from_async, nameless};
 use crate::session::Setup;
 use crate::url::{Options, Tls};
+use crate::wire::{Answer, Next, Wire};
 
 /// A connection for the catalogue and for writing.
 pub struct Session {
@@ -24,8 +23,8 @@ pub struct Session {
 
 /// A connection for reading rows.
 pub struct RowSession {
-    /// The driver's connection.
-    pub conn: MySqlConnection,
+    /// The connection.
+    pub wire: Wire,
     id: u64,
     options: Options,
     context: ConnectorContext,
@@ -87,28 +86,45 @@ pub async fn connect_rows(all: &[Options], setup: &Setup, context: &ConnectorCon
 
 async fn rows(options: &Options, setup: &Setup, context: &ConnectorContext) -> Result<RowSession> {
     let work = async {
-        let run = async |conn: &mut MySqlConnection, sql: &str| {
-            sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await.map(drop).map_err(from_sqlx)
-        };
-        let mut conn = within(options, async {
-            let mut conn = open_rows(options).await?;
-            run(&mut conn, Setup::essential()).await?;
+        let mut wire = within(options, async {
+            let mut wire = open_rows(options).await?;
+            wire.run(Setup::essential()).await?;
             for statement in Setup::optional() {
-                tolerate(run(&mut conn, statement).await)?;
+                tolerate(wire.run(statement).await)?;
             }
-            Ok(conn)
+            Ok(wire)
         })
         .await?;
         for statement in options.session.iter().chain(&setup.session) {
-            run(&mut conn, statement).await.map_err(|e| e.with("statement", "session"))?;
+            wire.run(statement).await.map_err(|e| e.with("statement", "session"))?;
         }
-        run(&mut conn, Setup::essential_again()).await?;
-        let row = sqlx::raw_sql("SELECT CONNECTION_ID()").fetch_one(&mut conn).await.map_err(from_sqlx)?;
-        let id: &[u8] = row.try_get_unchecked(0).map_err(from_sqlx)?;
-        let id = std::str::from_utf8(id).ok().and_then(|t| t.parse().ok()).unwrap_or(0);
-        Ok(RowSession { conn, id, options: options.clone(), context: context.alone() })
+        wire.run(Setup::essential_again()).await?;
+        let row = cells(&mut wire, "SELECT CONNECTION_ID()").await?;
+        let id = row.first().and_then(|row| row.first()).and_then(|text| text.parse().ok()).unwrap_or(0);
+        Ok(RowSession { wire, id, options: options.clone(), context: context.alone() })
     };
     context.until_cancelled(work).await.map_err(|e| e.with("server", options.place()))
+}
+
+/// All rows of a query for a few of them, as text.
+async fn cells(wire: &mut Wire, sql: &str) -> Result<Vec<Vec<String>>> {
+    let (mut rows, mut cells) = (Vec::new(), Vec::new());
+    if let Answer::Done = wire.query(sql).await? {
+        return Ok(rows);
+    }
+    loop {
+        cells.clear();
+        match wire.next_row(&mut cells)? {
+            Next::Row => {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                rows.push(cells.iter().map(|c| c.of(wire.bytes()).map(text).unwrap_or_default()).collect());
+            }
+            Next::End => break,
+            Next::Wait => wire.fill().await?,
+        }
+    }
+    wire.drain_results().await?;
+    Ok(rows)
 }
 
 /// A variable that a relative does not have, or does not let us set, is no reason to give up.
@@ -200,48 +216,20 @@ fn is_tls(error: &mysql_async::Error) -> bool {
 }
 
 /// The driver asks for the process's cryptography, and a process that has not chosen one would panic.
-fn provide_crypto() {
+pub(crate) fn provide_crypto() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Lost only when another thread was faster, and then there is one.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 
-async fn open_rows(options: &Options) -> Result<MySqlConnection> {
-    let mut all = MySqlConnectOptions::new()
-        .host(&options.host)
-        .port(options.port)
-        .username(&options.user)
-        .pipes_as_concat(false)
-        .no_engine_substitution(false)
-        .timezone(None)
-        .statement_cache_capacity(1)
-        .disable_statement_logging()
-        .ssl_mode(match options.tls {
-            Tls::Disabled => MySqlSslMode::Disabled,
-            Tls::Preferred => MySqlSslMode::Preferred,
-            Tls::Required => MySqlSslMode::Required,
-            Tls::VerifyCa => MySqlSslMode::VerifyCa,
-            Tls::VerifyIdentity => MySqlSslMode::VerifyIdentity,
-        });
-    // The driver answers the server's challenge even with an empty password, which is not what the server expects.
-    if !options.password.reveal().is_empty() {
-        all = all.password(options.password.reveal());
-    }
-    if let Some(database) = &options.database {
-        all = all.database(database);
-    }
-    if let Some(ca) = &options.ca {
-        all = all.ssl_ca(ca);
-    }
-    if let Some(socket) = &options.socket {
-        all = all.socket(socket).ssl_mode(MySqlSslMode::Disabled);
-    }
-    match all.connect().await {
-        Err(sqlx::Error::Tls(_) | sqlx::Error::Configuration(_)) if options.tls == Tls::Preferred => {
-            all.ssl_mode(MySqlSslMode::Disabled).connect().await.map_err(from_sqlx)
+async fn open_rows(options: &Options) -> Result<Wire> {
+    match Wire::connect(options).await {
+        // As the other driver has it: what is only preferred may fail.
+        Err(error) if options.tls == Tls::Preferred && crate::error::is_of_tls(&error) => {
+            Wire::connect(&Options { tls: Tls::Disabled, ..options.clone() }).await
         }
-        other => other.map_err(from_sqlx),
+        other => other,
     }
 }
 
@@ -316,10 +304,15 @@ impl RowSession {
     /// As [`Session::run`].
     pub async fn run(&mut self, sql: &str) -> Result<()> {
         let (id, options, context) = (self.id, self.options.clone(), self.context.clone());
-        let work = async {
-            sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.conn).await.map(drop).map_err(from_sqlx)
-        };
-        guarded(&options, &context, id, work).await
+        guarded(&options, &context, id, self.wire.run(sql)).await
+    }
+
+    /// Sends a statement and waits until its rows begin; of a statement without rows nothing follows.
+    ///
+    /// # Errors
+    /// The server's or the connection's. Whoever stops to wait has to kill the statement.
+    pub async fn begin(&mut self, sql: &str) -> Result<bool> {
+        Ok(matches!(self.wire.query(sql).await?, Answer::Rows))
     }
 
     /// All rows of a query for a few of them, as text.
@@ -328,15 +321,7 @@ impl RowSession {
     /// As [`Session::run`].
     pub async fn cells(&mut self, sql: &str) -> Result<Vec<Vec<String>>> {
         let (id, options, context) = (self.id, self.options.clone(), self.context.clone());
-        let work = async {
-            let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.conn).await;
-            let cell = |row: &sqlx::mysql::MySqlRow, i: usize| {
-                let bytes = row.try_get_unchecked::<Option<&[u8]>, _>(i).ok().flatten();
-                bytes.map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default()
-            };
-            Ok(rows.map_err(from_sqlx)?.iter().map(|row| (0..row.len()).map(|i| cell(row, i)).collect()).collect())
-        };
-        guarded(&options, &context, id, work).await
+        guarded(&options, &context, id, cells(&mut self.wire, sql)).await
     }
 
     /// What a wait for rows needs besides the connection: server, context and the connection's id there.

@@ -1,4 +1,4 @@
-//! The server's and the drivers' errors, as kinds with remedies.
+//! The server's and the driver's errors, as kinds with remedies.
 
 use weir_core::{Error, ErrorKind};
 
@@ -21,20 +21,7 @@ pub fn from_async(error: mysql_async::Error) -> Error {
     }
 }
 
-/// A fault reported by sqlx.
-pub fn from_sqlx(error: sqlx::Error) -> Error {
-    match error {
-        sqlx::Error::Database(e) => match e.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
-            Some(e) => of_server(e.number(), e.message()),
-            None => Error::new(ErrorKind::Remote, e.message().to_owned()),
-        },
-        sqlx::Error::Io(e) => of_io(e),
-        sqlx::Error::Tls(e) => of_tls(e.to_string()),
-        other => Error::new(ErrorKind::Remote, "the MySQL protocol failed").because(other),
-    }
-}
-
-fn of_io(error: std::io::Error) -> Error {
+pub(crate) fn of_io(error: std::io::Error) -> Error {
     use std::io::ErrorKind as Io;
     // So the TLS library says what is wrong with a certificate: trying again does not mend it.
     if error.kind() == Io::InvalidData {
@@ -53,12 +40,12 @@ fn of_io(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Unreachable, message).because(error)
 }
 
-fn of_tls(reason: String) -> Error {
+const NO_TLS: &str = "no TLS session with the server";
+
+pub(crate) fn of_tls(reason: String) -> Error {
     Error::new(
         ErrorKind::Unreachable,
-        format!(
-            "no TLS session with the server ({reason}): check sslMode, and sslCa for verify-ca and verify-identity"
-        ),
+        format!("{NO_TLS} ({reason}): check sslMode, and sslCa for verify-ca and verify-identity"),
     )
     .retryable(false)
 }
@@ -68,7 +55,12 @@ pub fn nameless() -> Error {
     of_tls("its certificate is from the trusted authority, and names no host at all: it needs a subjectAltName".into())
 }
 
-fn of_server(code: u16, message: &str) -> Error {
+/// Whether no TLS session could be had.
+pub(crate) fn is_of_tls(error: &Error) -> bool {
+    error.message().starts_with(NO_TLS)
+}
+
+pub(crate) fn of_server(code: u16, message: &str) -> Error {
     let (kind, remedy) = match code {
         // The server does not tell a login that must use TLS from a wrong password.
         1045 => (ErrorKind::Denied, "check username and password, and whether the login needs TLS (sslMode)"),

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   url + parameters ──▶ Options ──▶ Session (mysql_async): catalogue, DDL, LOAD DATA, writes
-//!                           └──────▶ RowSession (sqlx): rows, as the bytes of the text protocol
+//!                           └──────▶ RowSession (wire): rows, as the bytes of the text protocol
 //! ```
 //!
 //! **Sessions** are set explicitly, never inherited from the server: strict SQL mode that still takes zero dates and a
@@ -30,11 +30,12 @@ mod show;
 mod structure;
 mod types;
 mod url;
+pub mod wire;
 pub mod written;
 
 pub use catalog::{Column, MySqlCatalog, Reference, Server, Table, describe, find_database, find_table, server};
 pub use connection::{RowSession, Session, Watch, connect, connect_first, connect_rows, escape};
-pub use error::{from_async, from_sqlx, is_row_fault};
+pub use error::{from_async, is_row_fault};
 pub use expressions::{Output, describe_query};
 pub use grants::{Grants, grants};
 pub use position::position;
