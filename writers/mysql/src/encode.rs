@@ -15,7 +15,7 @@ use weir_core::{Error, ErrorKind, Result};
 use weir_mysql::Kind;
 
 use crate::json::altered_number;
-use crate::spell::{LOWER, clock, date, decimal, float, hex, hex_digits, quoted, signed, text, unsigned};
+use crate::spell::{LOWER, clock, date, decimal, decimal128, float, hex, hex_digits, quoted, signed, text, unsigned};
 
 /// Where values go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -312,7 +312,7 @@ impl<'a> Values<'a> {
             // As text each gives the shortest digits that lead back to it.
             Self::F32(a) => float(f64::from(a.value(row)), out),
             Self::F64(a) => float(a.value(row), out),
-            Self::D128(a, scale) => decimal(a.value(row), *scale, out),
+            Self::D128(a, scale) => decimal128(a.value(row), *scale, out),
             Self::D256(a, scale) => decimal(a.value(row), *scale, out),
             Self::Date(a) => quoted(style, out, |out| date(a.value(row).into(), out)),
             Self::Seconds(_) | Self::Millis(_) | Self::Micros(_) => {
