@@ -322,13 +322,8 @@ impl MySqlReader {
         if broken {
             return End { result: ended.map(drop), clean: false };
         }
-        // The server's own fault was its last word; otherwise rows follow, up to that fault or their end.
         let of_server = |e: &Error| e.context().iter().any(|(key, _)| *key == "code");
-        let over = matches!(&ended, Err(e) if of_server(e));
-        let drained = async {
-            let rest = async { if over { Ok(()) } else { session.wire.drain_rows().await } };
-            tokio::join!(watch.kill(), rest)
-        };
+        let drained = async { tokio::join!(watch.kill(), session.wire.drain()) };
         let drained = tokio::time::timeout(DRAIN, drained).await;
         let mut clean = match drained {
             Ok((Ok(()), Ok(()))) => true,
@@ -405,7 +400,7 @@ impl MySqlReader {
         }
         flush(batch, wire, output).await?;
         if whole {
-            heard!(wire.drain_results());
+            heard!(wire.drain());
         }
         Ok(whole)
     }

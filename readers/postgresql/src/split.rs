@@ -69,6 +69,11 @@ impl PartColumn {
 }
 
 impl Part {
+    /// Whether a statement of the job's is read, and no table.
+    pub fn is_query(&self) -> bool {
+        self.from.starts_with('(')
+    }
+
     /// The column that the schema had at `index`: by its name, if the schema in hand is a younger one.
     pub fn column(&self, index: usize, name: &str) -> Option<&PartColumn> {
         let named = |c: &&PartColumn| c.name == name;

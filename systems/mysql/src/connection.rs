@@ -123,7 +123,7 @@ async fn cells(wire: &mut Wire, sql: &str) -> Result<Vec<Vec<String>>> {
             Next::Wait => wire.fill().await?,
         }
     }
-    wire.drain_results().await?;
+    wire.drain().await?;
     Ok(rows)
 }
 

@@ -4,10 +4,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
-use parquet::arrow::ArrowWriter;
 use weir_core::{DirtyRow, Error, ErrorKind, Result, WritePlan};
 use weir_files::Format;
 
+use crate::groups::Groups;
 use crate::parquet::properties;
 use crate::plan::Rules;
 use crate::row_groups::Share;
@@ -16,7 +16,7 @@ use crate::text::TextEncoder;
 /// Makes one file of a format.
 pub(crate) enum Encoder {
     Text(Box<TextEncoder>),
-    Parquet(Box<ArrowWriter<Vec<u8>>>, Share),
+    Parquet(Box<Groups>, Share),
     Arrow(Box<FileWriter<Vec<u8>>>),
 }
 
@@ -42,8 +42,8 @@ impl Encoder {
     /// Begins a Parquet or Arrow file of any schema.
     pub(crate) fn columnar(rules: &Rules, schema: SchemaRef, first: Option<&RecordBatch>) -> Result<Self> {
         if rules.format == Format::Parquet {
-            let properties = properties(rules.parquet_compression, &schema, first);
-            let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(misfit)?;
+            let (properties, repeating) = properties(rules.parquet_compression, &schema, first);
+            let writer = Groups::new(schema, properties, repeating, rules.parquet_compression).map_err(misfit)?;
             return Ok(Self::Parquet(Box::new(writer), Share::new(&rules.row_groups)));
         }
         let kind = match rules.arrow_compression.as_deref() {

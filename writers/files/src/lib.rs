@@ -19,15 +19,25 @@
 //! timestamps `2024-02-29 10:00:00.5`, instants with `Z`. JSON lines: decimals and 64-bit integers as numbers with all
 //! their digits, JSON columns as they are, bytes as in CSV, times as strings.
 //!
+//! # Parquet
+//!
+//! Row groups are made column by column (`groups.rs`): `dictionary.rs` writes those whose values repeat, the library all
+//! others; `parquet.rs` looks at the first rows to tell which is which, and joins finished files.
+//!
 //! # Extending
 //!
 //! A format is an `encode::Encoder`: batches in, bytes out.
 
+mod codec;
 mod commit;
 mod config;
 mod database;
+mod dictionary;
 mod encode;
+mod groups;
 mod header;
+mod hybrid;
+mod interned;
 mod lease;
 mod many;
 mod parquet;

@@ -9,8 +9,8 @@
 //! | whole numbers, dates, times, decimals up to 18 digits that hardly repeat | delta, bit-packed | needs no more bits than the values differ by, so that little is left to compress |
 //! | anything else | plain | |
 //!
-//! A wrong guess costs some bytes or cycles and nothing else: a dictionary that grows too large is given up for the
-//! rest of its row group by the library itself.
+//! Columns that repeat are written by [`crate::dictionary`] where that knows their type. A wrong guess costs some bytes or cycles and nothing else: a dictionary that grows too large is given up for the
+//! rest of its row group.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -34,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 use weir_core::{Error, Result, ResultExt};
 use weir_files::parquet_error;
 
+use crate::dictionary;
+
 /// How many values of a column are looked at.
 const SAMPLE: usize = 8192;
 /// Rows a page: fewer pages than the library's 20,000 rows make, and still a megabyte of most columns.
@@ -41,25 +43,28 @@ const PAGE_ROWS: usize = 65_536;
 /// What a writer of pages gathers between two looks at their size.
 const WRITE_BATCH: usize = 8192;
 
-/// The properties of a file of `schema` that starts with the rows `first`.
+/// The properties of a file of `schema` that starts with the rows `first`, and which of its columns repeat.
 pub(crate) fn properties(
     compression: Compression,
     schema: &SchemaRef,
     first: Option<&RecordBatch>,
-) -> WriterProperties {
+) -> (WriterProperties, Vec<bool>) {
     let mut builder = WriterProperties::builder()
         .set_compression(compression)
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(WRITE_BATCH);
+    let mut repeating = Vec::with_capacity(schema.fields().len());
     if let Some(first) = first {
         for (field, column) in schema.fields().iter().zip(first.columns()) {
-            builder = of_column(builder, field.name(), column);
+            let repeats;
+            (builder, repeats) = of_column(builder, field.name(), column);
+            repeating.push(repeats && dictionary::takes(column.data_type()));
         }
     }
-    builder.build()
+    (builder.build(), repeating)
 }
 
-fn of_column(builder: WriterPropertiesBuilder, name: &str, column: &ArrayRef) -> WriterPropertiesBuilder {
+fn of_column(builder: WriterPropertiesBuilder, name: &str, column: &ArrayRef) -> (WriterPropertiesBuilder, bool) {
     let repeats = match column.data_type() {
         DataType::Int32 => repeat_numbers::<Int32Type>(column),
         DataType::Int64 => repeat_numbers::<Int64Type>(column),
@@ -82,10 +87,10 @@ fn of_column(builder: WriterPropertiesBuilder, name: &str, column: &ArrayRef) ->
             repeat(column, |row| bytes.value(row))
         }
         // Rare, nested or small: the library's own way.
-        _ => return builder,
+        _ => return (builder, false),
     };
     if repeats {
-        return builder;
+        return (builder, true);
     }
     let path = ColumnPath::from(name);
     let whole_numbers = match column.data_type() {
@@ -95,7 +100,9 @@ fn of_column(builder: WriterPropertiesBuilder, name: &str, column: &ArrayRef) ->
         _ => true,
     };
     let builder = builder.set_column_dictionary_enabled(path.clone(), false);
-    if whole_numbers { builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED) } else { builder }
+    let builder =
+        if whole_numbers { builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED) } else { builder };
+    (builder, false)
 }
 
 fn repeat_numbers<T: ArrowPrimitiveType>(column: &ArrayRef) -> bool
@@ -174,8 +181,8 @@ pub(crate) fn splice(inputs: &[String], whole: &Path, cancel: &CancellationToken
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::groups::Groups;
     use arrow::array::{Decimal128Array, Int64Array, StringArray};
-    use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
     fn rows(start: i64) -> RecordBatch {
@@ -197,10 +204,10 @@ mod tests {
 
     fn write(path: &Path, batch: &RecordBatch) -> String {
         let compression = Compression::ZSTD(Default::default());
-        let properties = properties(compression, batch.schema_ref(), Some(batch));
-        let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+        let (properties, repeating) = properties(compression, batch.schema_ref(), Some(batch));
+        let mut writer = Groups::new(batch.schema(), properties, repeating, compression).unwrap();
         writer.write(batch).unwrap();
-        writer.close().unwrap();
+        std::fs::write(path, writer.into_inner().unwrap()).unwrap();
         path.display().to_string()
     }
 

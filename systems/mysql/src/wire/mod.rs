@@ -46,6 +46,22 @@ pub struct Wire {
     columns: usize,
     /// Whether another result follows the one that is being read.
     more: bool,
+    awaits: Awaits,
+}
+
+/// What the server says next. Kept, so that whoever stops to wait can go on, or throw the rest away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaits {
+    /// Nothing: it waits for us.
+    Nothing,
+    /// A statement is on its way.
+    Sending,
+    /// Its first word on a statement.
+    Answer,
+    /// So many packets more that describe columns.
+    Columns(usize),
+    /// Rows and their end.
+    Rows,
 }
 
 /// The first word of the server on a statement.
@@ -66,6 +82,7 @@ impl Wire {
             marks_ends: false,
             columns: 0,
             more: false,
+            awaits: Awaits::Nothing,
         }
     }
 
@@ -74,49 +91,69 @@ impl Wire {
     /// # Errors
     /// The server's; the connection's.
     pub async fn run(&mut self, sql: &str) -> Result<()> {
-        let mut answer = self.query(sql).await?;
+        self.query(sql).await?;
+        self.drain().await
+    }
+
+    /// Receives the rest of what the server has to say on a statement, and throws it away.
+    ///
+    /// # Errors
+    /// The server's or the connection's.
+    pub async fn drain(&mut self) -> Result<()> {
+        let mut cells = Vec::new();
         loop {
-            if let Answer::Rows = answer {
-                self.drain_rows().await?;
+            match self.awaits {
+                Awaits::Nothing if self.more => self.awaits = Awaits::Answer,
+                Awaits::Nothing => return Ok(()),
+                Awaits::Sending => return Err(out_of_step()),
+                Awaits::Answer | Awaits::Columns(_) => self.answer().await.map(drop)?,
+                Awaits::Rows => {
+                    cells.clear();
+                    if self.next_row(&mut cells)? == Next::Wait {
+                        self.fill().await?;
+                    }
+                }
             }
-            if !self.more {
-                return Ok(());
-            }
-            answer = self.answer().await?;
         }
     }
 
     /// Sends a statement and waits for the first word on it.
     pub(crate) async fn query(&mut self, sql: &str) -> Result<Answer> {
         const COM_QUERY: u8 = 3;
-        self.sequence = 0xff;
+        (self.sequence, self.more, self.awaits) = (0xff, false, Awaits::Sending);
         let mut payload = Vec::with_capacity(sql.len() + 1);
         payload.push(COM_QUERY);
         payload.extend_from_slice(sql.as_bytes());
         self.send(&payload).await?;
+        self.awaits = Awaits::Answer;
         self.answer().await
     }
 
     async fn answer(&mut self) -> Result<Answer> {
-        let packet = self.packet().await?;
-        let mut body = Body(&self.buffer[packet]);
-        match body.0.first() {
-            Some(0x00) => {
-                self.more = ok_status(&mut body)? & SERVER_MORE_RESULTS != 0;
-                return Ok(Answer::Done);
+        loop {
+            if self.awaits == Awaits::Columns(0) {
+                self.awaits = Awaits::Rows;
+                return Ok(Answer::Rows);
             }
-            // Asks for a file of ours, which nobody offered.
-            Some(0xfb) | None => return Err(out_of_step()),
-            Some(_) => {}
+            let packet = self.packet().await?;
+            if let Awaits::Columns(left) = self.awaits {
+                self.awaits = Awaits::Columns(left - 1);
+                continue;
+            }
+            let mut body = Body(&self.buffer[packet]);
+            match body.0.first() {
+                Some(0x00) => {
+                    self.more = ok_status(&mut body)? & SERVER_MORE_RESULTS != 0;
+                    self.awaits = Awaits::Nothing;
+                    return Ok(Answer::Done);
+                }
+                // Asks for a file of ours, which nobody offered.
+                Some(0xfb) | None => return Err(out_of_step()),
+                Some(_) => {}
+            }
+            self.columns = usize::try_from(body.length()?).map_err(|_| out_of_step())?;
+            self.awaits = Awaits::Columns(self.columns.saturating_add(usize::from(self.marks_ends)));
         }
-        self.columns = usize::try_from(body.length()?).map_err(|_| out_of_step())?;
-        for _ in 0..self.columns {
-            self.packet().await?;
-        }
-        if self.marks_ends {
-            self.packet().await?;
-        }
-        Ok(Answer::Rows)
     }
 
     /// Sends a packet as the next in order.
@@ -157,6 +194,8 @@ impl Wire {
         }
         (self.at, self.sequence) = (packet.end, sequence);
         if self.buffer.get(packet.start) == Some(&0xff) && length > 0 {
+            // Its last word on a statement.
+            (self.more, self.awaits) = (false, Awaits::Nothing);
             return Err(server_error(&self.buffer[packet]));
         }
         Ok(Some(packet))

@@ -2,7 +2,7 @@
 
 use weir_core::Result;
 
-use super::{Body, MAX_PACKET, SERVER_MORE_RESULTS, Wire, ok_status, out_of_step};
+use super::{Awaits, Body, MAX_PACKET, SERVER_MORE_RESULTS, Wire, ok_status, out_of_step};
 
 /// Where a cell lies in [`Wire::bytes`]: its first byte and its length, or [`NULL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,36 +102,7 @@ impl Wire {
             ok_status(&mut body)?
         };
         self.more = status & SERVER_MORE_RESULTS != 0;
-        self.columns = 0;
+        (self.columns, self.awaits) = (0, Awaits::Nothing);
         Ok(Next::End)
-    }
-
-    /// Receives the rest of a result and throws it away.
-    ///
-    /// # Errors
-    /// The server's or the connection's.
-    pub async fn drain_rows(&mut self) -> Result<()> {
-        let mut cells = Vec::new();
-        loop {
-            cells.clear();
-            match self.next_row(&mut cells)? {
-                Next::Row => {}
-                Next::End => return Ok(()),
-                Next::Wait => self.fill().await?,
-            }
-        }
-    }
-
-    /// Receives what follows the result that was read, if anything does.
-    ///
-    /// # Errors
-    /// The server's or the connection's.
-    pub async fn drain_results(&mut self) -> Result<()> {
-        while self.more {
-            if let super::Answer::Rows = self.answer().await? {
-                self.drain_rows().await?;
-            }
-        }
-        Ok(())
     }
 }

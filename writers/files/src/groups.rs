@@ -1,0 +1,351 @@
+//! A Parquet file, row group by row group: columns whose values repeat by our own writer, all others by the library's.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
+use parquet::basic::Compression;
+use parquet::errors::Result;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+
+use crate::codec::Codec;
+use crate::dictionary::Dictionary;
+
+/// The most rows of a row group, but for those of its last batch.
+const GROUP_ROWS: usize = 1 << 20;
+
+/// Writes a file into memory, from where [`Groups::inner_mut`] takes what is complete.
+pub(crate) struct Groups {
+    file: SerializedFileWriter<Vec<u8>>,
+    factory: ArrowRowGroupWriterFactory,
+    schema: SchemaRef,
+    /// Which columns we write ourselves.
+    repeating: Vec<bool>,
+    codec: Option<Codec>,
+    group: Option<Vec<Column>>,
+    rows: usize,
+    finished: usize,
+}
+
+/// A column of the schema in the row group that is being written.
+enum Column {
+    Repeating(Box<Dictionary>),
+    /// One for each leaf.
+    Other(Vec<ArrowColumnWriter>),
+}
+
+impl Groups {
+    /// Begins a file. `repeating`: which columns to write by [`Dictionary`], where `compression` allows it.
+    ///
+    /// # Errors
+    /// Columns that Parquet does not have.
+    pub(crate) fn new(
+        schema: SchemaRef,
+        mut properties: WriterProperties,
+        repeating: Vec<bool>,
+        compression: Compression,
+    ) -> Result<Self> {
+        add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
+        let parquet = ArrowSchemaConverter::new().convert(&schema)?;
+        let file = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), Arc::new(properties))?;
+        let factory = ArrowRowGroupWriterFactory::new(&file, schema.clone());
+        Ok(Self {
+            file,
+            factory,
+            schema,
+            repeating,
+            codec: Codec::new(compression)?,
+            group: None,
+            rows: 0,
+            finished: 0,
+        })
+    }
+
+    fn begin(&self) -> Result<Vec<Column>> {
+        let mut writers = self.factory.create_column_writers(self.finished)?.into_iter();
+        let mut leaf = 0;
+        let mut columns = Vec::with_capacity(self.schema.fields().len());
+        for (i, field) in self.schema.fields().iter().enumerate() {
+            let empty = arrow::array::new_empty_array(field.data_type());
+            let leaves = compute_leaves(field, &empty)?.len();
+            let library: Vec<ArrowColumnWriter> = writers.by_ref().take(leaves).collect();
+            columns.push(if self.codec.is_some() && self.repeating.get(i) == Some(&true) && leaves == 1 {
+                Column::Repeating(Box::new(Dictionary::new(self.file.schema_descr().column(leaf))))
+            } else {
+                Column::Other(library)
+            });
+            leaf += leaves;
+        }
+        Ok(columns)
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// Values that Parquet does not have.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let mut columns = match self.group.take() {
+            Some(columns) => columns,
+            None => self.begin()?,
+        };
+        for ((column, array), field) in columns.iter_mut().zip(batch.columns()).zip(self.schema.fields()) {
+            match (column, &mut self.codec) {
+                (Column::Repeating(dictionary), Some(codec)) => dictionary.write(array, codec)?,
+                (Column::Repeating(_), None) => {}
+                (Column::Other(writers), _) => {
+                    for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, array)?) {
+                        writer.write(&leaf)?;
+                    }
+                }
+            }
+        }
+        self.rows += batch.num_rows();
+        self.group = Some(columns);
+        if self.rows >= GROUP_ROWS {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Bytes in memory that wait for their row group to be complete.
+    pub(crate) fn memory_size(&self) -> usize {
+        let size = |column: &Column| match column {
+            Column::Repeating(dictionary) => dictionary.memory_size(),
+            Column::Other(writers) => writers.iter().map(ArrowColumnWriter::memory_size).sum(),
+        };
+        self.group.iter().flatten().map(size).sum()
+    }
+
+    /// About how many bytes the row group will have.
+    pub(crate) fn in_progress_size(&self) -> usize {
+        let size = |column: &Column| match column {
+            Column::Repeating(dictionary) => dictionary.size(),
+            Column::Other(writers) => writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
+        };
+        self.group.iter().flatten().map(size).sum()
+    }
+
+    /// Ends the row group, if there is one.
+    ///
+    /// # Errors
+    /// As `write`.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        let Some(columns) = self.group.take() else { return Ok(()) };
+        let mut group = self.file.next_row_group()?;
+        for column in columns {
+            match (column, &mut self.codec) {
+                (Column::Repeating(dictionary), Some(codec)) => {
+                    let (bytes, close) = dictionary.close(codec)?;
+                    group.append_column(&bytes, close)?;
+                }
+                (Column::Repeating(_), None) => {}
+                (Column::Other(writers), _) => {
+                    for writer in writers {
+                        writer.close()?.append_to_row_group(&mut group)?;
+                    }
+                }
+            }
+        }
+        group.close()?;
+        self.finished += 1;
+        self.rows = 0;
+        Ok(())
+    }
+
+    /// What is complete; whoever takes it keeps it.
+    pub(crate) fn inner_mut(&mut self) -> &mut Vec<u8> {
+        self.file.inner_mut()
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// As `write`.
+    pub(crate) fn into_inner(mut self) -> Result<Vec<u8>> {
+        self.flush()?;
+        self.file.into_inner()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{
+        Array, ArrayRef, BinaryArray, Date32Array, Decimal128Array, Int32Array, Int64Array, ListArray, StringArray,
+        TimestampMicrosecondArray,
+    };
+    use arrow::datatypes::Int32Type;
+    use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+    use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+
+    use crate::parquet::properties;
+
+    /// Columns that repeat, with and without NULLs, one that outgrows its dictionary, and some of the library's.
+    fn batch(start: i64, rows: i64) -> RecordBatch {
+        let all = || start..start + rows;
+        let words = ["", "a", "ab", "abc", "MAIL      ", "TAKE BACK RETURN         ", "none at all, a long one", "é"];
+        let column = |array: Arc<dyn Array>| array;
+        let few = |n: i64| (n / 3) % 50 - 20;
+        let columns: Vec<(&str, ArrayRef, bool)> = vec![
+            ("id", column(Arc::new(Int64Array::from_iter_values(all()))), false),
+            ("few", column(Arc::new(Int32Array::from_iter_values(all().map(|n| few(n) as i32)))), false),
+            ("long", column(Arc::new(all().map(|n| (n % 7 > 0).then(|| few(n) << 40)).collect::<Int64Array>())), true),
+            (
+                "day",
+                column(Arc::new(Date32Array::from_iter_values(all().map(|n| (n * 31 % 2500) as i32 - 900)))),
+                false,
+            ),
+            (
+                "at",
+                column(Arc::new(TimestampMicrosecondArray::from_iter_values(all().map(few)).with_timezone("UTC"))),
+                false,
+            ),
+            (
+                "price",
+                column(Arc::new(
+                    all()
+                        .map(|n| Some(few(n).into()))
+                        .collect::<Decimal128Array>()
+                        .with_precision_and_scale(15, 2)
+                        .unwrap(),
+                )),
+                false,
+            ),
+            (
+                "small",
+                column(Arc::new(
+                    all()
+                        .map(|n| Some(few(n).into()))
+                        .collect::<Decimal128Array>()
+                        .with_precision_and_scale(4, 2)
+                        .unwrap(),
+                )),
+                false,
+            ),
+            (
+                "wide",
+                column(Arc::new(
+                    all()
+                        .map(|n| Some(few(n).into()))
+                        .collect::<Decimal128Array>()
+                        .with_precision_and_scale(30, 2)
+                        .unwrap(),
+                )),
+                false,
+            ),
+            (
+                "word",
+                column(Arc::new(StringArray::from_iter_values(all().map(|n| words[(n * n % 11 % 8) as usize])))),
+                false,
+            ),
+            // No value at all on the second page.
+            (
+                "seldom",
+                column(Arc::new(
+                    all()
+                        .map(|n| (n / 65_536 != 1 && n % 5 == 0).then(|| words[n as usize % 8]))
+                        .collect::<StringArray>(),
+                )),
+                true,
+            ),
+            (
+                "bytes",
+                column(Arc::new(all().map(|n| (n % 3 > 0).then(|| [n as u8 % 5, 0xff])).collect::<BinaryArray>())),
+                true,
+            ),
+            ("nothing", column(Arc::new(StringArray::new_null(rows as usize))), true),
+            // Repeats at first, and then never.
+            (
+                "growing",
+                column(Arc::new(StringArray::from_iter_values(all().map(|n| match n {
+                    0..10_000 => format!("{}", n % 100),
+                    n => format!("a value of its own: {n:030}"),
+                })))),
+                false,
+            ),
+            (
+                "list",
+                column(Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(
+                    all().map(|n| (n % 4 > 0).then(|| vec![Some(n as i32 % 3); n as usize % 3])),
+                ))),
+                true,
+            ),
+        ];
+        RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+    }
+
+    fn file(batches: &[RecordBatch], compression: Compression, ours: bool) -> bytes::Bytes {
+        let (properties, mut repeating) = properties(compression, batches[0].schema_ref(), Some(&batches[0]));
+        repeating.iter_mut().for_each(|repeats| *repeats &= ours);
+        let mut groups = Groups::new(batches[0].schema(), properties, repeating, compression).unwrap();
+        let mut out = Vec::new();
+        for batch in batches {
+            groups.write(batch).unwrap();
+            out.append(groups.inner_mut());
+        }
+        out.append(&mut groups.into_inner().unwrap());
+        out.into()
+    }
+
+    fn read(file: &bytes::Bytes) -> (Vec<RecordBatch>, Arc<ParquetMetaData>) {
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options).unwrap();
+        let metadata = builder.metadata().clone();
+        (builder.with_batch_size(50_000).build().unwrap().map(std::result::Result::unwrap).collect(), metadata)
+    }
+
+    #[test]
+    fn our_columns_are_what_the_librarys_are() {
+        let batches: Vec<RecordBatch> =
+            (0..5i64).map(|i| batch(i * 50_000, if i == 4 { 13 } else { 50_000 })).collect();
+        for compression in [Compression::ZSTD(Default::default()), Compression::SNAPPY, Compression::UNCOMPRESSED] {
+            let (ours, library) = (file(&batches, compression, true), file(&batches, compression, false));
+            let ((rows, ours), (_, library)) = (read(&ours), read(&library));
+            let schema = batches[0].schema();
+            assert_eq!(rows[0].schema(), schema);
+            let one = |batches: &[RecordBatch]| arrow::compute::concat_batches(&schema, batches).unwrap();
+            assert!(one(&rows) == one(&batches));
+            let (group, other) = (ours.row_group(0), library.row_group(0));
+            let (ours_pages, other_pages) = (ours.offset_index().unwrap(), library.offset_index().unwrap());
+            for (i, (column, other)) in group.columns().iter().zip(other.columns()).enumerate() {
+                let name = column.column_path().string();
+                assert_eq!(
+                    (column.num_values(), column.compression_codec()),
+                    (other.num_values(), other.compression_codec())
+                );
+                let (mine, theirs) = (column.statistics().unwrap(), other.statistics().unwrap());
+                assert_eq!(mine.null_count_opt(), theirs.null_count_opt(), "{name}");
+                assert_eq!(mine.min_bytes_opt(), theirs.min_bytes_opt(), "{name}");
+                assert_eq!(mine.max_bytes_opt(), theirs.max_bytes_opt(), "{name}");
+                let first = |pages: &parquet::file::page_index::offset_index::OffsetIndexMetaData| {
+                    pages.page_locations().iter().map(|p| p.first_row_index).collect::<Vec<_>>()
+                };
+                // The library fills a page to the next of its own steps.
+                let starts = first(&ours_pages[0][i]);
+                assert_eq!((starts[0], starts.is_sorted()), (0, true), "{name}");
+                assert!(
+                    ["growing", "nothing"].contains(&name.as_str()) || starts.len() == first(&other_pages[0][i]).len(),
+                    "{name}"
+                );
+            }
+            let index = &ours.column_index().unwrap()[0][9];
+            assert!(index.is_null_page(1) && !index.is_null_page(0) && index.null_count(1) == Some(65_536));
+        }
+    }
+
+    #[test]
+    fn a_full_row_group_is_written_before_the_file_ends() {
+        let rows = 300_000;
+        let batches: Vec<RecordBatch> = (0..5).map(|i| batch(i * rows, rows)).collect();
+        let (read, metadata) = read(&file(&batches, Compression::SNAPPY, true));
+        assert_eq!(metadata.row_groups().iter().map(|g| g.num_rows()).sum::<i64>(), 5 * rows);
+        assert!(metadata.num_row_groups() > 1);
+        assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 5 * rows as usize);
+    }
+}
