@@ -25,6 +25,8 @@
 //! From MySQL to MySQL every type passes as the bytes of the text protocol, undecoded.
 
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod config;
 mod decode;
 mod incremental;

@@ -28,6 +28,8 @@
 //!
 //! A format is an `encode::Encoder`: batches in, bytes out.
 
+#[doc(hidden)]
+pub mod bench;
 mod codec;
 mod commit;
 mod config;

@@ -19,6 +19,8 @@
 //! take append, replace and ignore only, row by row, and only with `exactlyOnce: false`: nothing could be taken back.
 
 mod apply;
+#[doc(hidden)]
+pub mod bench;
 mod commit;
 mod config;
 mod details;
