@@ -49,10 +49,7 @@ async fn one(seed: u64, case: &Case, pool: &Mutex<Vec<Places>>) -> Ended {
     println!("seed {seed}: {case}");
     let begun = Instant::now();
     let places = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let mut places = match places {
-        Some(places) => places,
-        None => Places::start().await,
-    };
+    let Some(mut places) = places else { return Ended::Broken(format!("seed {seed}: no servers are free")) };
     // What panics is a case that failed, not the end of the others.
     let ended = AssertUnwindSafe(case.run(&mut places)).catch_unwind().await;
     pool.lock().unwrap_or_else(PoisonError::into_inner).push(places);
@@ -76,7 +73,12 @@ async fn one(seed: u64, case: &Case, pool: &Mutex<Vec<Places>>) -> Ended {
 async fn every_row_arrives_once_whatever_breaks() {
     let (faults, first) = (number("WEIR_FAULTS", FEW), number("WEIR_SEED", 1));
     let at_once = number("WEIR_AT_ONCE", AT_ONCE).clamp(1, faults.max(1));
-    let (begun, pool) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+    let mut all = Vec::new();
+    // One after the other: servers that are set up at once get into each other's way.
+    for _ in 0..at_once {
+        all.push(Places::start().await);
+    }
+    let (begun, pool) = (Instant::now(), Arc::new(Mutex::new(all)));
     let cases = futures::stream::iter(first..first + faults).map(|seed| {
         let pool = pool.clone();
         async move {
