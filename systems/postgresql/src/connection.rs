@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use weir_core::{ConnectorContext, Error, ErrorKind, Faults, Result, ResultExt, Secret};
 
 use crate::error::map;
+use crate::nodelay::without_delay;
 use crate::url::PgUrl;
 
 /// TLS parameters beside the URL.
@@ -153,6 +154,7 @@ impl Endpoint {
             }
         });
         let connection = opened.await.context("server", &place)?;
+        without_delay(*port);
         let stopper = Stopper {
             options: Arc::new(options),
             pid: 0,

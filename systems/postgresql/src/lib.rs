@@ -9,6 +9,7 @@ pub mod copy;
 pub mod definitions;
 pub mod error;
 mod family;
+mod nodelay;
 mod objects;
 pub mod snapshot;
 pub mod structure;
