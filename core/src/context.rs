@@ -8,6 +8,8 @@ use chrono_tz::Tz;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::Kept;
+
 /// In whose words a connector was named. It decides defaults, never abilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,18 +38,31 @@ pub struct ConnectorContext {
 /// What the connectors of one run leave for each other within a process: connections that were opened together to see one
 /// snapshot, say, which a serialised token can only name. On another machine it is empty.
 #[derive(Clone, Default)]
-pub struct Shared(Arc<Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>>);
+pub struct Shared {
+    values: Arc<Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>>,
+    kept: Option<Kept>,
+}
 
 impl Shared {
+    /// The same values for work on another runtime, whose sessions are kept in `kept`, or not kept at all.
+    pub fn on(&self, kept: Option<Kept>) -> Self {
+        Self { values: self.values.clone(), kept }
+    }
+
+    /// Where sessions are kept on this runtime, if they are.
+    pub fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref()
+    }
+
     /// Leaves `value` under a name, which should say whose it is and be new.
     pub fn leave(&self, name: impl Into<String>, value: Arc<dyn Any + Send + Sync>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), value);
+        self.values.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), value);
     }
 
     /// What was left under a name; when that is no `T`, what `make` gives is left there. Of several who ask at once all
     /// get the same.
     pub fn find_or_leave<T: Send + Sync + 'static>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
-        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Ok(found)) = values.get(name).cloned().map(|value| value.downcast()) {
             return found;
         }
@@ -58,13 +73,13 @@ impl Shared {
 
     /// What was left under a name, if it is a `T`.
     pub fn find<T: Send + Sync + 'static>(&self, name: &str) -> Option<Arc<T>> {
-        let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         values.get(name).cloned().and_then(|value| value.downcast().ok())
     }
 
     /// Takes away what was left under a name.
     pub fn remove(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.values.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }
 

@@ -45,6 +45,7 @@ mod family;
 pub mod field;
 mod glob;
 pub mod incremental;
+mod kept;
 pub mod lease;
 mod reader;
 mod registry;
@@ -71,6 +72,7 @@ pub use evolve::{Completion, Evolve, Fit, PresentColumn, Reference, TableChange}
 pub use family::{Family, Relation};
 pub use glob::{LetterCase, glob};
 pub use incremental::{Incremental, Watermark, Window, WindowRequest};
+pub use kept::{Keep, Kept};
 pub use lease::{Lease, Leases, Standing};
 pub use reader::{Check, CheckOutcome, ReadColumn, ReadRequest, Reader, Snapshot, SnapshotGuard, SplitRequest};
 pub use registry::{LinesReader, NativeText, Parameters, ReaderPlugin, WriterPlugin, lines_reader, readers, writers};

@@ -16,7 +16,8 @@ use crate::{BatchSender, Error, Incremental, Result, SourceSchema, Split};
 ///
 /// **Threads.** `schema`, `splits`, `snapshot` and `check` are called on the job's control runtime, `read` on the
 /// current-thread runtime of a task, many tasks at once. A connection belongs to the runtime that opened it, so
-/// `read` opens its own and keeps none across calls.
+/// `read` opens its own. What it leaves behind in [`Shared::kept`](crate::Shared::kept), as good as new, the next call on
+/// the same runtime finds there, be it of another table: so a run of many tables opens few connections.
 ///
 /// **Cancellation.** Every wait ends within a second of [`ConnectorContext::cancel`](crate::ConnectorContext), with
 /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled); a statement still running on the server is cancelled there.

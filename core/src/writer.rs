@@ -19,7 +19,7 @@ use crate::{Account, Check, DirtyRow, Evolve, Leases, Parameters, Receipt, Resul
 /// receipts, or `abort`. Nothing is visible before `commit`, except in the append modes whose plan says so.
 ///
 /// **Threads.** As for [`Reader`](crate::Reader): tasks run on runtimes of their own, everything else on the control
-/// runtime. A connection belongs to the runtime that opened it.
+/// runtime. A connection belongs to the runtime that opened it, and may be kept there for the next call.
 ///
 /// **Crashes.** `prepare`, `commit` and `abort` may be called again, from another process, with the same plan; each
 /// must notice what has happened already. `prepare` then keeps what finished splits have staged, and runs preSql again

@@ -42,6 +42,7 @@ mod report;
 mod run;
 mod sender;
 mod task;
+mod threads;
 pub mod transform;
 mod verify;
 

@@ -150,8 +150,9 @@ impl Progress {
     /// The counts of one entry.
     pub fn of_entry(&self, entry: usize) -> Counts {
         let mut total = Counts::default();
-        for (_, table, _) in self.snapshot().1.into_iter().filter(|(e, ..)| *e == entry) {
-            total += table.counts;
+        for table in self.tables().iter().filter(|table| table.entry == entry) {
+            total += table.shown.counts;
+            table.running.values().for_each(|counters| total += counters.counts());
         }
         total
     }

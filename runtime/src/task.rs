@@ -1,7 +1,6 @@
 //! One task: a split read, converted, written and finished, on two threads.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use weir_core::channel::{BatchReceiver, ChannelReceiver, bounded_channel};
 use weir_core::{
-    Account, ConnectorContext, Counts, Error, ErrorKind, Receipt, Result, Split, TaskId, WritePlan, batch_bytes,
+    Account, ConnectorContext, Counts, Error, ErrorKind, Kept, Receipt, Result, Split, TaskId, WritePlan, batch_bytes,
 };
 
 use crate::dirty::{DirtyPart, DirtyRows, Origin, Side};
@@ -21,6 +20,7 @@ use crate::limit::Limiter;
 use crate::pipeline::{Pipeline, PipelineSpec};
 use crate::progress::Counters;
 use crate::sender::TaskSender;
+use crate::threads::Threads;
 
 /// Batches that wait between reader and writer. With the one being built and the one being written a channel holds
 /// four, which keeps it within 32 MiB.
@@ -62,9 +62,18 @@ pub struct TaskContext {
     pub io: Handle,
     /// What the connectors of the run share in this process.
     pub shared: weir_core::Shared,
+    /// The threads of the run's channels.
+    pub threads: Threads,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) dirty: Arc<DirtyRows>,
     pub(crate) left: Option<Arc<AtomicI64>>,
+}
+
+impl TaskContext {
+    /// The same on a thread that keeps its sessions there.
+    fn on(&self, kept: Kept) -> Self {
+        Self { shared: self.shared.on(Some(kept)), ..self.clone() }
+    }
 }
 
 /// What a finished task leaves.
@@ -88,7 +97,8 @@ pub struct TaskError {
 
 /// Runs one attempt at one split.
 ///
-/// The reader's side and the writer's side each have an OS thread that drives a current-thread runtime. Whichever side
+/// The reader's side and the writer's side each have one of the run's threads, which drives a current-thread runtime.
+/// Whichever side
 /// fails first stops the other; its error is the task's.
 pub async fn run_task(
     spec: &Arc<TaskSpec>,
@@ -112,8 +122,9 @@ pub async fn run_task(
 
     let job = (spec.clone(), split.clone(), context.clone(), cancel.clone());
     let (read_counters, read_dirty) = (counters.clone(), dirty.clone());
-    let reader = on_thread(format!("read-{}", split.id), move || async move {
+    let reader = context.threads.run(move |kept| async move {
         let (spec, split, context, cancel) = job;
+        let context = context.on(kept);
         let work = async {
             let pipeline = Pipeline::new(&spec.pipeline, &spec.plan, Some(&split.table))?;
             let mut sender = TaskSender {
@@ -143,8 +154,9 @@ pub async fn run_task(
     });
 
     let job = (spec.clone(), split.clone(), context.clone(), cancel.clone());
-    let writer = on_thread(format!("write-{}", split.id), move || async move {
+    let writer = context.threads.run(move |kept| async move {
         let (spec, split, context, cancel) = job;
+        let context = context.on(kept);
         let mut reading = Some(reading);
         let mut in_doubt = false;
         let work = write(&spec, &split, attempt, &context, &cancel, receiver, &mut reading, &counters, &dirty);
@@ -265,35 +277,4 @@ pub(crate) async fn within_grace<T>(cancel: &CancellationToken, work: impl Futur
         result = work => result,
         () = async { cancel.cancelled().await; tokio::time::sleep(GRACE).await } => Err(Error::cancelled()),
     }
-}
-
-/// Runs a future on an OS thread of its own; a panic there becomes an internal error here.
-pub(crate) async fn on_thread<T, F, W>(name: String, work: F) -> Result<T>
-where
-    T: Send + 'static,
-    F: FnOnce() -> W + Send + 'static,
-    W: Future<Output = T>,
-{
-    let (done, result) = oneshot::channel();
-    let body = move || {
-        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok::<T, std::io::Error>(runtime.block_on(work()))
-        }));
-        let _ = done.send(match outcome {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Error::new(ErrorKind::Io, "a thread's runtime cannot be started").because(error)),
-            Err(panic) => Err(Error::internal(format!("a connector panicked: {}", panic_text(&*panic)))),
-        });
-    };
-    std::thread::Builder::new()
-        .name(name)
-        .spawn(body)
-        .map_err(|error| Error::new(ErrorKind::Io, "a thread cannot be started").because(error))?;
-    result.await.unwrap_or_else(|_| Err(Error::internal("a thread ended without a word")))
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|t| (*t).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }

@@ -26,7 +26,7 @@ impl Incremental for MySqlReader {
             windows.push(found.context("table", &described.label)?);
         }
         if let Some(held) = held {
-            held.session.close().await;
+            held.session.rest().await;
         }
         Ok(windows)
     }

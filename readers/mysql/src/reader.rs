@@ -87,7 +87,7 @@ impl MySqlReader {
             all.push(described);
         }
         if let Some(held) = held {
-            held.session.close().await;
+            held.session.rest().await;
         }
         // Shards may have their tables' names in common.
         let places: Vec<String> = self.locations.iter().map(Location::place).collect();
@@ -104,7 +104,7 @@ impl MySqlReader {
             location.options.first().map(|o| (o.place(), o.user.clone(), o.database.clone())).unwrap_or_default();
         if held.as_ref().is_none_or(|h| h.place != place) {
             if let Some(old) = held.take() {
-                old.session.close().await;
+                old.session.rest().await;
             }
             let session = connect_first(&location.options, &self.setup, &self.context).await?;
             *held = Some(Held { place, session });
@@ -137,7 +137,7 @@ impl MySqlReader {
             splits.extend(planned.context("table", &described.label)?);
         }
         if let Some(held) = held {
-            held.session.close().await;
+            held.session.rest().await;
         }
         Ok(splits)
     }
@@ -282,7 +282,11 @@ impl MySqlReader {
         let Some(token) = &request.snapshot else {
             let mut session = connect_rows(&location.options, &self.setup, &self.context).await?;
             session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
-            return self.rows(&mut session, &mut wanted, output, false).await.result;
+            let end = self.rows(&mut session, &mut wanted, output, false).await;
+            if end.clean && session.run("COMMIT").await.is_ok() {
+                session.rest().await;
+            }
+            return end.result;
         };
         let mut loan = snapshot::borrow(&self.context, token, part.source).await?;
         let end = self.rows(loan.session()?, &mut wanted, output, true).await;

@@ -29,7 +29,7 @@ impl Incremental for PostgresqlReader {
             windows.push(window(open, described, &place, config, request).await.context("table", &described.name)?);
         }
         if let Some((_, session)) = session {
-            session.close().await;
+            session.rest().await;
         }
         Ok(windows)
     }

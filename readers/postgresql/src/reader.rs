@@ -107,11 +107,13 @@ impl PostgresqlReader {
                     None => slot.insert(self.endpoints[located.endpoint].connect(&self.context).await?),
                 };
                 let entries = self.config.common.column.as_slice();
-                all.push(describe(session, &located.source, index, entries).await?);
+                let known =
+                    |table: &TableName| Locked::table(&self.context.shared, &self.endpoints[located.endpoint], table);
+                all.push(describe(session, &located.source, index, entries, known).await?);
             }
             unify(&mut all)?;
             for session in sessions.into_iter().flatten() {
-                session.close().await;
+                session.rest().await;
             }
             // Shards may have their tables' names in common.
             let places: Vec<String> = self.sources.iter().map(|s| self.endpoints[s.endpoint].place()).collect();
@@ -156,7 +158,7 @@ impl PostgresqlReader {
             all.extend(found.context("table", &described.name)?);
         }
         if let Some((_, session)) = session {
-            session.close().await;
+            session.rest().await;
         }
         Ok(all)
     }
@@ -237,7 +239,10 @@ impl Reader for PostgresqlReader {
         }
         decoder.finish()?;
         deliver(&mut decoder, output).await?;
-        session.close().await;
+        // All rows are here: whatever becomes of the session now is no fault of the split.
+        if session.execute("COMMIT").await.is_ok() {
+            session.rest().await;
+        }
         Ok(())
     }
 
@@ -261,24 +266,22 @@ async fn begin(session: &mut Session, request: &ReadRequest, endpoint: usize) ->
     };
     let token = tokens.get(endpoint).and_then(|t| t.as_str());
     let token = token.ok_or_else(|| Error::internal("the snapshot is none of this database"))?;
-    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let joined = session.execute(&format!("SET TRANSACTION SNAPSHOT {}", weir_postgresql::literal(token))).await;
-    joined.map_err(|error| match error.kind() {
+    // Our snapshot's own session locks the tables. Whoever wants to alter one waits for that, and we would wait for
+    // them in turn, for ever: the server sees no deadlock, for we wait for ourselves outside of it.
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; \
+         SELECT set_config('lock_timeout', CASE WHEN setting = '0' THEN '{LOCK_WAIT}' ELSE setting || unit END, true) \
+         FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'",
+        weir_postgresql::literal(token)
+    );
+    session.execute(&begin).await.map(drop).map_err(|error| match error.kind() {
         ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout => error,
         _ => Error::new(
             ErrorKind::SnapshotLost,
             "the source's snapshot is gone (its connection broke, or the server was restarted): run the job again",
         )
         .because(error),
-    })?;
-    // Our snapshot's own session locks the tables. Whoever wants to alter one waits for that, and we would wait for
-    // them in turn, for ever: the server sees no deadlock, for we wait for ourselves outside of it.
-    let wait = format!(
-        "SELECT set_config('lock_timeout', CASE WHEN setting = '0' THEN '{LOCK_WAIT}' ELSE setting || unit END, true) \
-         FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'"
-    );
-    session.execute(&wait).await?;
-    Ok(())
+    })
 }
 
 async fn deliver(decoder: &mut Decoder, output: &mut dyn BatchSender) -> Result<()> {

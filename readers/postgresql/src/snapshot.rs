@@ -8,12 +8,32 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::json;
-use weir_core::{Error, ErrorKind, Result, ResultExt, Snapshot, SnapshotGuard};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use weir_core::{ConnectorContext, Error, ErrorKind, Result, ResultExt, Snapshot, SnapshotGuard};
+use weir_postgresql::error::map;
 use weir_postgresql::snapshot::{Exported, Locked, exported};
 use weir_postgresql::{Session, literal, written};
 
 use crate::PostgresqlReader;
 use crate::source::Described;
+
+/// The locks of a table, until its splits are read.
+struct Locks {
+    session: Option<Session>,
+    context: ConnectorContext,
+}
+
+impl Drop for Locks {
+    fn drop(&mut self) {
+        let Some(mut session) = self.session.take() else { return };
+        self.context.io.spawn(async move {
+            if session.execute("COMMIT").await.is_ok() {
+                session.rest().await;
+            }
+        });
+    }
+}
 
 #[async_trait]
 impl Snapshot for PostgresqlReader {
@@ -41,25 +61,18 @@ impl Snapshot for PostgresqlReader {
                 continue;
             }
             let mut locks = endpoint.connect(&self.context).await?;
-            let mut lockable = Vec::new();
-            for described in &here {
-                // LOCK TABLE asks for SELECT on the whole table, which a reader of some columns may not have. Asked
-                // before the transaction: a query in it would take the snapshot.
-                lockable.push(match &described.table {
-                    Some(table) if matches!(table.kind, 'r' | 'p') => {
-                        let oid = table.oid;
-                        locks.value::<bool>(&format!("SELECT has_table_privilege({oid}::oid, 'SELECT')")).await?
-                    }
-                    _ => false,
-                });
-            }
+            let lockable = lockable(&mut locks, &here).await?;
             locks.keep_open().await?;
-            locks.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
             // The locks come first: a rewrite (TRUNCATE, ALTER TABLE) between snapshot and lock would show the snapshot
             // another heap, with rows missing. LOCK TABLE itself takes no snapshot.
+            let mut begin = Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ");
             for (described, _) in here.iter().zip(&lockable).filter(|(_, lockable)| **lockable) {
-                let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", described.from);
+                let begin = begin.take().unwrap_or_default();
+                let lock = format!("{begin}LOCK TABLE {} IN ACCESS SHARE MODE", described.from);
                 locks.execute(&lock).await.context("table", &described.name)?;
+            }
+            if let Some(begin) = begin {
+                locks.execute(begin).await?;
             }
             // What an earlier part of the run has written needs a snapshot from after that; of queries and views nobody
             // knows what they read.
@@ -89,12 +102,14 @@ impl Snapshot for PostgresqlReader {
                 }
             };
             drop(exported);
-            locks.execute(&format!("SET TRANSACTION SNAPSHOT {}", literal(&token))).await?;
+            let mut join = Some(format!("SET TRANSACTION SNAPSHOT {}; ", literal(&token)));
+            for (described, _) in here.iter().filter_map(|d| Some((d, d.table.as_ref()?))).filter(|_| joined) {
+                unchanged(&mut locks, join.take().unwrap_or_default(), described).await?;
+            }
+            if let Some(join) = join {
+                locks.execute(&join).await?;
+            }
             for (described, lockable) in here.iter().zip(lockable) {
-                match &described.table {
-                    Some(table) if joined => unchanged(&mut locks, described, table.oid).await?,
-                    _ => {}
-                }
                 // Views, queries and foreign tables cannot be locked by name; a SELECT locks what they read.
                 if !lockable {
                     let select = format!("SELECT FROM {} LIMIT 0", described.from);
@@ -102,7 +117,7 @@ impl Snapshot for PostgresqlReader {
                 }
             }
             tokens.push(token);
-            holders.push(Box::new(locks));
+            holders.push(Box::new(Locks { session: Some(locks), context: self.context.clone() }));
         }
         if tokens.is_empty() {
             return Err(Error::internal("there is nothing to take a snapshot of"));
@@ -115,12 +130,30 @@ impl Snapshot for PostgresqlReader {
     }
 }
 
+/// Which of the tables LOCK TABLE may lock: it asks for SELECT on the whole table, which a reader of some columns may not
+/// have. Asked before the transaction: a query in it would take the snapshot.
+async fn lockable(session: &mut Session, here: &[&Described]) -> Result<Vec<bool>> {
+    let ask = |described: &&Described| match &described.table {
+        Some(table) if matches!(table.kind, 'r' | 'p') => {
+            format!("(has_table_privilege({}::oid, 'SELECT'))", table.oid)
+        }
+        _ => "(false)".to_owned(),
+    };
+    let asks: Vec<_> = here.iter().map(ask).collect();
+    let rows = session.answers(&format!("VALUES {}", asks.join(", "))).await?;
+    // A table that is gone has no privileges.
+    let may = |row: &PgRow| Ok(row.try_get::<Option<bool>, _>(0).map_err(map)?.unwrap_or(false));
+    rows.iter().map(may).collect()
+}
+
 /// Checks that a table, its partitions and its children lie in the files that they lay in when the snapshot was taken.
-async fn unchanged(session: &mut Session, described: &Described, oid: i64) -> Result<()> {
+/// `before` is run first.
+async fn unchanged(session: &mut Session, before: String, described: &Described) -> Result<()> {
+    let oid = described.table.as_ref().map_or(0, |table| table.oid);
     // The catalogue's rows are those of the snapshot, the functions tell what is now.
     let same: bool = session
-        .value(&format!(
-            "WITH RECURSIVE r(oid) AS (SELECT {oid}::oid UNION \
+        .answer(&format!(
+            "{before}WITH RECURSIVE r(oid) AS (SELECT {oid}::oid UNION \
                SELECT i.inhrelid FROM r JOIN pg_catalog.pg_inherits i ON i.inhparent = r.oid) \
              SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = {oid}) AND coalesce(bool_and( \
                pg_relation_filenode(c.oid) IS NOT DISTINCT FROM nullif(c.relfilenode, 0)), true) \

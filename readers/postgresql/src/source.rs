@@ -56,10 +56,23 @@ impl Column {
     }
 }
 
-/// Asks the server about a table or query.
-pub async fn describe(session: &mut Session, source: &Source, index: usize, entries: &[String]) -> Result<Described> {
+/// Asks the server about a table or query; `known` are tables that nobody needs to ask about.
+pub async fn describe(
+    session: &mut Session,
+    source: &Source,
+    index: usize,
+    entries: &[String],
+    known: impl Fn(&TableName) -> Option<Table> + Send,
+) -> Result<Described> {
     let mut described = match &source.object {
-        Object::Table(text) => of_table(session, text, entries).await.context("table", text)?,
+        Object::Table(text) => {
+            let wanted = TableName::parse(text, Quoting::DOUBLE).context("table", text)?;
+            let table = match known(&wanted) {
+                Some(table) => table,
+                None => require_table(session, &wanted).await.context("table", text)?,
+            };
+            of_table(session, table, entries).await.context("table", text)?
+        }
         Object::Query(sql) => of_query(session, sql, index).await.context("querySql", index + 1)?,
     };
     let types: Vec<_> = described.columns.iter().map(|c| &c.pg).collect();
@@ -70,8 +83,7 @@ pub async fn describe(session: &mut Session, source: &Source, index: usize, entr
     Ok(described)
 }
 
-async fn of_table(session: &mut Session, text: &str, entries: &[String]) -> Result<Described> {
-    let table = require_table(session, &TableName::parse(text, Quoting::DOUBLE)?).await?;
+async fn of_table(session: &mut Session, table: Table, entries: &[String]) -> Result<Described> {
     let from = table.name.quoted(Quoting::DOUBLE);
     let selected = resolve_source_columns(entries, &table.names(), Quoting::DOUBLE)?;
     let expressions: Vec<&str> = selected.iter().filter(|s| s.column.is_none()).map(|s| s.sql.as_str()).collect();

@@ -10,6 +10,7 @@ mod records;
 mod watermarks;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
@@ -55,11 +56,15 @@ CREATE TABLE IF NOT EXISTS watermarks (
     job TEXT NOT NULL, source TEXT NOT NULL, place TEXT NOT NULL, ordinal INTEGER NOT NULL, target TEXT NOT NULL,
     change_column TEXT NOT NULL, value TEXT NOT NULL, run_id TEXT NOT NULL, moved_at TEXT NOT NULL,
     PRIMARY KEY (job, source, place, ordinal)
-) WITHOUT ROWID;";
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS syncs (id INTEGER PRIMARY KEY, written INTEGER NOT NULL);";
 
 /// An open ledger.
 pub struct Ledger {
     connection: Mutex<SqliteConnection>,
+    /// Changes that were written, and how many of them are known to be on the disk.
+    written: AtomicU64,
+    synced: AtomicU64,
 }
 
 impl Ledger {
@@ -92,7 +97,7 @@ impl Ledger {
             let raised = sqlx::raw_sql(AssertSqlSafe(layout)).execute(&mut connection).await;
             raised.map_err(|error| at(unusable(error)))?;
         }
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { connection: Mutex::new(connection), written: AtomicU64::new(0), synced: AtomicU64::new(0) })
     }
 
     /// Opens the ledger of a state folder to look into it; `None` when there is none.
@@ -177,7 +182,7 @@ impl Ledger {
     /// forgotten. Windows outlive [`forget_entry`](Self::forget_entry): whoever plans the entry again reads the same.
     pub async fn plan_entry(&self, run_id: &str, entry: &EntryRecord, splits: &[weir_core::Split]) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        durable(&mut connection).await?;
+        relaxed(&mut connection).await?;
         let mut change = connection.begin().await.map_err(failed)?;
         sqlx::query("DELETE FROM splits WHERE run_id = ?1 AND entry = ?2")
             .bind(run_id)
@@ -204,7 +209,26 @@ impl Ledger {
                 .await
                 .map_err(failed)?;
         }
-        change.commit().await.map_err(failed)
+        change.commit().await.map_err(failed)?;
+        let mine = self.written.fetch_add(1, Relaxed) + 1;
+        drop(connection);
+        self.sync(mine).await
+    }
+
+    /// Returns when the first `mine` changes are on the disk. Of many tables that are planned at once, whose changes wait
+    /// for the connection one behind the other, the first to come here syncs all that were written before.
+    async fn sync(&self, mine: u64) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        if self.synced.load(Relaxed) >= mine {
+            return Ok(());
+        }
+        let written = self.written.load(Relaxed);
+        durable(&mut connection).await?;
+        // Whatever is written takes along what was written before it.
+        let mark = sqlx::query("INSERT OR REPLACE INTO syncs (id, written) VALUES (1, ?1)").bind(written as i64);
+        mark.execute(&mut *connection).await.map_err(failed)?;
+        self.synced.store(written, Relaxed);
+        Ok(())
     }
 
     /// What was decided about the entries of a run, in order.
@@ -279,10 +303,14 @@ impl Ledger {
         query.execute(&mut *connection).await.map_err(failed).map(drop)
     }
 
-    /// An entry is published.
-    pub async fn publish(&self, run_id: &str, entry: u32, committed: &Committed) -> Result<()> {
+    /// An entry is published. Synced only where the target itself keeps no record of it.
+    pub async fn publish(&self, run_id: &str, entry: u32, committed: &Committed, recorded: bool) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        durable(&mut connection).await?;
+        if recorded {
+            relaxed(&mut connection).await?
+        } else {
+            durable(&mut connection).await?
+        }
         let query = sqlx::query("UPDATE entries SET committed = ?3 WHERE run_id = ?1 AND entry = ?2");
         let query = query.bind(run_id).bind(entry).bind(json(committed)?);
         query.execute(&mut *connection).await.map_err(failed).map(drop)

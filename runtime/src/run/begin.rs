@@ -212,7 +212,7 @@ async fn abandon(
         let landed = landed(ledger, run, &entry, writer.as_ref(), &context).await?;
         if landed.2 && !entry.windows.is_empty() {
             // Its window was read and is to be seen, although its process could not write that down.
-            ledger.publish(&run.run_id, entry.entry, &Committed::default()).await?;
+            ledger.publish(&run.run_id, entry.entry, &Committed::default(), true).await?;
         }
         if entry.spec.plan.commits_per_split && landed.0 > 0 && options.start != Start::Fresh {
             let (finished, splits, _) = landed;

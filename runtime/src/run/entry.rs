@@ -192,7 +192,8 @@ impl Run {
         let task_context = TaskContext {
             cancel: self.stop(spec.entry).child_token(),
             io: context.io.clone(),
-            shared: context.shared.clone(),
+            shared: context.shared.on(None),
+            threads: self.threads.clone(),
             limiter: self.limiter.clone(),
             dirty: self.dirty.clone(),
             left: self.options.limit.map(|rows| Arc::new(AtomicI64::new(i64::try_from(rows).unwrap_or(i64::MAX)))),

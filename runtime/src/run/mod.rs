@@ -24,7 +24,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectorContext, Error, ErrorKind, Result, WriteMode};
+use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result, WriteMode};
 
 use self::begin::{Beginning, begin};
 use self::lease::LeaseBook;
@@ -42,6 +42,7 @@ use crate::options::{Quarantine, RunOptions};
 use crate::plan::{channels_of, context};
 use crate::progress::Progress;
 use crate::report::{Report, Status};
+use crate::threads::Threads;
 
 /// How often the observer hears of progress.
 const TICK: Duration = Duration::from_millis(100);
@@ -116,6 +117,8 @@ async fn whole(
     };
     let mut all = context(&job, &options, io);
     all.cancel = cancel.clone();
+    let kept = Kept::default();
+    all.shared = all.shared.on(Some(kept.clone()));
     let mut fault = None;
     let (mut job, mut expansion, mut publishing) = (job, Expansion::default(), false);
     if let Some(database) = &job.database {
@@ -151,6 +154,8 @@ async fn whole(
         continued: beginning.continued,
         timed_out: AtomicBool::new(false),
         leases: LeaseBook::default(),
+        threads: Threads::default(),
+        kept,
         job,
         run_id,
         cancel,
@@ -170,6 +175,7 @@ async fn whole(
         timeout.abort();
     }
     let report = run.end(ended, started).await;
+    let _ = tokio::time::timeout(CLEAN_UP, async { tokio::join!(run.kept.close(), run.threads.close()) }).await;
     drop(beginning.lock);
     report
 }
@@ -207,6 +213,10 @@ struct Run {
     timed_out: AtomicBool,
     /// What keeps other machines from running the job.
     leases: LeaseBook,
+    /// The threads of its channels.
+    threads: Threads,
+    /// The sessions that rest on the control runtime.
+    kept: Kept,
 }
 
 impl Run {
@@ -261,13 +271,17 @@ impl Run {
     /// The entries of an ordinary job: all are planned before the first begins.
     async fn execute_entries(&self, context: &ConnectorContext) -> Result<Vec<EntryEnd>> {
         let mut starts = Vec::with_capacity(self.job.entries.len());
-        for index in 0..self.job.entries.len() {
-            let start = self.start_entry(index, context).await;
+        // Boxed, here and below: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
+        let planning = (0..self.job.entries.len()).map(|index| self.start_entry(index, context).boxed());
+        let mut planning = futures::stream::iter(planning.collect::<Vec<_>>()).buffered(channels_of(&self.job));
+        while let Some(start) = planning.next().await {
+            let index = starts.len();
             starts.push(start.map_err(|error| match self.job.entries.len() {
                 1 => error,
                 _ => error.with("entry", index),
             })?);
         }
+        drop(planning);
         let planned: Vec<_> = starts.iter().map(|start| &start.planned).collect();
         distinct_targets(&self.job, &planned)?;
         for warning in planned.iter().flat_map(|entry| &entry.warnings) {
@@ -279,7 +293,6 @@ impl Run {
         // A target that takes one task at a time (one SQLite file, one output file) is often the same for all entries.
         let alone = planned.iter().any(|entry| entry.writer.max_channels() == Some(1));
         let at_once = if alone { 1 } else { channels_of(&self.job) };
-        // Boxed, here and below: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
         let entries =
             starts.into_iter().enumerate().map(|(index, start)| self.run_entry(index, start, context).boxed());
         let entries: Vec<_> = entries.collect();

@@ -48,7 +48,7 @@ impl Run {
         }
         // While postSql has failed, a resume has something left to do.
         if let Some(ledger) = self.ledger.as_ref().filter(|_| committed.failures.is_empty()) {
-            ledger.publish(&self.run_id, index as u32, &committed).await?;
+            ledger.publish(&self.run_id, index as u32, &committed, entry.plan.records_splits).await?;
             self.remember(index, entry).await?;
         }
         Ok(committed)
@@ -132,6 +132,7 @@ impl Run {
         let stop = CancellationToken::new();
         let mut context = crate::plan::context(&self.job, &self.options, tokio::runtime::Handle::current());
         context.cancel = stop.clone();
+        context.shared = context.shared.on(Some(self.kept.clone()));
         let forgetting = plans.iter().filter(|(_, plan)| plan.records_splits).map(|(index, plan)| {
             let endpoint = &self.job.entries[*index].writer;
             let context = ConnectorContext { form: endpoint.form, ..context.clone() };

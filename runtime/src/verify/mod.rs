@@ -37,6 +37,7 @@ use crate::entry::open_all;
 use crate::incremental::{known, of_entry, ordinal};
 use crate::job::{Entry, Job};
 use crate::limit::Limiter;
+use crate::threads::Threads;
 
 /// About the most rows that are compared one by one at once, 32 bytes each.
 const ROWS_AT_ONCE: u64 = 2 << 20;
@@ -207,7 +208,8 @@ async fn verify_entry(
 ) -> Result<EntryVerification> {
     let comparison = sides::prepare(job, entry, context, moved).await?;
     let Comparison { common, sides, .. } = &comparison;
-    let drive = Drive { common, context, limiter: limiter.clone(), retry: job.setting.retry };
+    let drive =
+        Drive { common, context, limiter: limiter.clone(), retry: job.setting.retry, threads: Threads::default() };
     let source = Held::begin(&sides.0, &drive).await.map_err(|error| error.with("side", "source"))?;
     let target = Held::begin(&sides.1, &drive).await.map_err(|error| error.with("side", "target"))?;
     let mut seen = match options.sample {
@@ -220,6 +222,7 @@ async fn verify_entry(
         // Of a sample it is known only what the source has.
         seen.differences.extra = Found::default();
     }
+    drive.threads.close().await;
     let Seen { flows, differences, sampled } = seen;
     let numbers = match common.rule {
         Rule::Exact => flows.0.rows == flows.1.rows,

@@ -19,7 +19,8 @@ use super::sides::{Common, Side, to_common};
 use crate::job::Retry;
 use crate::limit::Limiter;
 use crate::pipeline::Pipeline;
-use crate::task::{on_thread, within_grace};
+use crate::task::within_grace;
+use crate::threads::Threads;
 
 /// About the most bytes of a split, as in a run.
 const MAX_SPLIT_BYTES: u64 = 1 << 30;
@@ -43,6 +44,8 @@ pub struct Drive<'a> {
     pub limiter: Arc<Limiter>,
     /// How faults that may pass are met.
     pub retry: Retry,
+    /// The threads of its channels.
+    pub threads: Threads,
 }
 
 /// What flowed in a pass.
@@ -168,7 +171,8 @@ impl<'a> Held<'a> {
             cancel: cancel.clone(),
             done: false,
         };
-        on_thread(format!("verify-{}", split.id), move || async move {
+        let work = move |kept| async move {
+            let context = ConnectorContext { shared: context.shared.on(Some(kept)), ..context };
             let cancel = context.cancel.clone();
             let work = async {
                 let mut hasher = hasher;
@@ -183,8 +187,8 @@ impl<'a> Held<'a> {
                 Ok((hasher.gather, hasher.flow))
             };
             within_grace(&cancel, work).await
-        })
-        .await?
+        };
+        drive.threads.run(work).await?
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, OptsBuilder, SslOpts};
-use weir_core::{ConnectorContext, Error, ErrorKind, Result};
+use weir_core::{ConnectorContext, Error, ErrorKind, Keep, Kept, Result};
 
 use crate::error::{from_async, nameless};
 use crate::session::Setup;
@@ -19,6 +20,8 @@ pub struct Session {
     pub conn: Conn,
     options: Options,
     context: ConnectorContext,
+    /// What it was opened for, and where it rests between calls.
+    home: Option<Home>,
 }
 
 /// A connection for reading rows.
@@ -28,14 +31,81 @@ pub struct RowSession {
     id: u64,
     options: Options,
     context: ConnectorContext,
+    home: Option<Home>,
 }
 
-/// Connects to the first of `all` that answers; a server that answers with a refusal ends the search.
+/// Where a session belongs.
+struct Home {
+    /// The servers, of which it is one's.
+    all: Vec<Options>,
+    setup: Setup,
+    kept: Kept,
+}
+
+impl Home {
+    fn of(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Option<Self> {
+        let kept = context.shared.kept()?.clone();
+        Some(Self { all: all.to_vec(), setup: setup.clone(), kept })
+    }
+}
+
+/// A session that rests until the next call on its runtime.
+struct Rested<T> {
+    session: T,
+    home: (Vec<Options>, Setup),
+    since: Instant,
+}
+
+/// A session that rested for less is taken to live; of others the server is asked.
+const FRESH: Duration = Duration::from_millis(500);
+
+impl<T: Send + 'static> Rested<T>
+where
+    Self: Keep,
+{
+    /// Takes a session out of its rest.
+    fn take(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Option<Self> {
+        context.shared.kept()?.take(|rested: &Self| rested.home.0 == all && rested.home.1 == *setup)
+    }
+
+    async fn put(session: T, home: Home) {
+        let rested = Self { session, home: (home.all, home.setup), since: Instant::now() };
+        if let Some(other) = home.kept.put(rested) {
+            other.close().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Keep for Rested<Session> {
+    async fn close(self: Box<Self>) {
+        self.session.close().await;
+    }
+}
+
+#[async_trait]
+impl Keep for Rested<RowSession> {
+    async fn close(self: Box<Self>) {
+        self.session.close().await;
+    }
+}
+
+/// A session of this runtime that rests, else a new one with the first of `all` that answers; a server that answers with
+/// a refusal ends the search.
 ///
 /// # Errors
 /// The refusal, or why the last one cannot be reached.
 pub async fn connect_first(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Result<Session> {
-    first(all, |options| connect(options, setup, context)).await
+    while let Some(Rested { mut session, since, .. }) = Rested::<Session>::take(all, setup, context) {
+        session.context = context.alone();
+        if since.elapsed() < FRESH || session.run("DO 0").await.is_ok() {
+            session.home = Home::of(all, setup, context);
+            return Ok(session);
+        }
+    }
+    let mut session = first(all, |options| connect(options, setup, context)).await?;
+    session.home = Home::of(all, setup, context);
+    Ok(session)
 }
 
 async fn first<'a, T, F: Future<Output = Result<T>>>(
@@ -71,7 +141,7 @@ pub async fn connect(options: &Options, setup: &Setup, context: &ConnectorContex
             conn.query_drop(statement).await.map_err(|e| from_async(e).with("statement", "session"))?;
         }
         conn.query_drop(Setup::essential_again()).await.map_err(from_async)?;
-        Ok(Session { conn, options: options.clone(), context: context.alone() })
+        Ok(Session { conn, options: options.clone(), context: context.alone(), home: None })
     };
     context.until_cancelled(work).await.map_err(|e| e.with("server", options.place()))
 }
@@ -81,7 +151,16 @@ pub async fn connect(options: &Options, setup: &Setup, context: &ConnectorContex
 /// # Errors
 /// As [`connect_first`].
 pub async fn connect_rows(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Result<RowSession> {
-    first(all, |options| rows(options, setup, context)).await
+    while let Some(Rested { mut session, since, .. }) = Rested::<RowSession>::take(all, setup, context) {
+        session.context = context.alone();
+        if since.elapsed() < FRESH || session.run("DO 0").await.is_ok() {
+            session.home = Home::of(all, setup, context);
+            return Ok(session);
+        }
+    }
+    let mut session = first(all, |options| rows(options, setup, context)).await?;
+    session.home = Home::of(all, setup, context);
+    Ok(session)
 }
 
 async fn rows(options: &Options, setup: &Setup, context: &ConnectorContext) -> Result<RowSession> {
@@ -101,7 +180,7 @@ async fn rows(options: &Options, setup: &Setup, context: &ConnectorContext) -> R
         wire.run(Setup::essential_again()).await?;
         let row = cells(&mut wire, "SELECT CONNECTION_ID()").await?;
         let id = row.first().and_then(|row| row.first()).and_then(|text| text.parse().ok()).unwrap_or(0);
-        Ok(RowSession { wire, id, options: options.clone(), context: context.alone() })
+        Ok(RowSession { wire, id, options: options.clone(), context: context.alone(), home: None })
     };
     context.until_cancelled(work).await.map_err(|e| e.with("server", options.place()))
 }
@@ -291,6 +370,15 @@ impl Session {
         self.conn.affected_rows()
     }
 
+    /// Ends the use of a session whose last statement has succeeded, which is in no transaction, and whose settings are as
+    /// they were when it was opened: where the runtime keeps sessions, the next call gets it, else it says goodbye.
+    pub async fn rest(mut self) {
+        match self.home.take().filter(|_| !self.context.cancel.is_cancelled()) {
+            Some(home) => Rested::put(self, home).await,
+            None => self.close().await,
+        }
+    }
+
     /// Says goodbye; an error no longer matters.
     pub async fn close(self) {
         let _ = tokio::time::timeout(Duration::from_millis(500), self.conn.disconnect()).await;
@@ -298,6 +386,19 @@ impl Session {
 }
 
 impl RowSession {
+    /// As [`Session::rest`].
+    pub async fn rest(mut self) {
+        match self.home.take().filter(|_| !self.context.cancel.is_cancelled()) {
+            Some(home) => Rested::put(self, home).await,
+            None => self.close().await,
+        }
+    }
+
+    /// Says goodbye; an error no longer matters.
+    pub async fn close(self) {
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.wire.quit()).await;
+    }
+
     /// Runs a statement without rows.
     ///
     /// # Errors

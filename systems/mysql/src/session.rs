@@ -1,7 +1,7 @@
 //! What every session says to the server before anything else.
 
 /// The statements that set up a session.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Setup {
     /// The job's own statements, run last.
     pub session: Vec<String>,

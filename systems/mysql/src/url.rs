@@ -48,7 +48,7 @@ pub enum ZeroDate {
 }
 
 /// One server and the ways to log in to it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// The host.
     pub host: String,

@@ -97,7 +97,7 @@ pub async fn find_table(session: &mut Session, wanted: &TableName) -> Result<Opt
         None => "n.nspname = ANY (current_schemas(true))".into(),
     };
     let rows = session
-        .rows(&format!(
+        .answers(&format!(
             "SELECT c.oid::int8, n.nspname::text, c.relname::text FROM pg_catalog.pg_class c \
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.relkind IN ('r','p','v','m','f') AND lower(c.relname) = lower({}) AND {place} \
@@ -165,6 +165,20 @@ async fn names(session: &mut Session, schema: Option<&str>) -> Result<Vec<String
 
 /// Everything about one table.
 async fn describe(session: &mut Session, oid: i64) -> Result<Table> {
+    let gone = || Error::new(ErrorKind::NotFound, "the table was dropped just now: run again");
+    describe_all(session, &[oid]).await?.pop().ok_or_else(gone)
+}
+
+/// Everything about some tables, in a few queries for all of them; those that are gone are left out.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn describe_all(session: &mut Session, oids: &[i64]) -> Result<Vec<Table>> {
+    if oids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list: Vec<_> = oids.iter().map(i64::to_string).collect();
+    let among = format!("= ANY (ARRAY[{}]::oid[])", list.join(","));
     // Relatives without table access methods keep everything in heaps.
     let method = if session.version >= 120_000 {
         "coalesce((SELECT a.amname = 'heap' FROM pg_catalog.pg_am a WHERE a.oid = c.relam), false)"
@@ -180,45 +194,25 @@ async fn describe(session: &mut Session, oid: i64) -> Result<Table> {
         "CASE WHEN c.relkind IN ('v','f') THEN NULL ELSE pg_table_size(c.oid) END, c.reltuples::float8"
     };
     let rows = session
-        .rows(&format!(
+        .answers(&format!(
             "SELECT n.nspname::text, c.relname::text, c.relkind::text, \
              c.relkind IN ('r','m') AND NOT c.relhassubclass AND {method}, \
              CASE WHEN c.relkind IN ('r','m') THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 ELSE 0 END, \
-             c.relpages::int8, {size} \
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = {oid}"
+             c.relpages::int8, {size}, c.oid::int8 \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid {among} ORDER BY c.oid"
         ))
         .await?;
-    let row =
-        rows.first().ok_or_else(|| Error::new(ErrorKind::NotFound, "the table was dropped just now: run again"))?;
-    let pages: i64 = get::<Option<i64>>(row, 4)?.unwrap_or(0);
-    let then: i64 = get(row, 5)?;
-    let kind = letter(&get::<String>(row, 2)?);
-    let tuples = get::<Option<f64>>(row, 7)?.filter(|t| *t >= 0.0);
-    let rows = match tuples {
-        // The planner's own way: the density of the last ANALYZE times the pages of now.
-        Some(tuples) if matches!(kind, 'r' | 'm') && then > 0 => Some(tuples / then as f64 * pages as f64),
-        Some(0.0) => (pages == 0 && matches!(kind, 'r' | 'm')).then_some(0.0),
-        other => other,
-    };
-    let mut table = Table {
-        oid,
-        name: TableName { schema: Some(get(row, 0)?), name: get(row, 1)? },
-        kind,
-        heap: get(row, 3)?,
-        pages: pages.max(0) as u64,
-        rows: rows.map(|r| r.round() as u64),
-        bytes: get::<Option<i64>>(row, 6)?.map(|b| b.max(0) as u64),
-        columns: Vec::new(),
-    };
+    let mut tables = rows.iter().map(table_of).collect::<Result<Vec<Table>>>()?;
     let generated = if session.version >= 120_000 { "a.attgenerated::text" } else { "''::text" };
     let identity = if session.version >= 100_000 { "a.attidentity::text" } else { "''::text" };
     let columns = session
-        .rows(&format!(
+        .answers(&format!(
             "SELECT a.attname::text, a.atttypid::int8, a.atttypmod, a.attnotnull, a.atthasdef, {generated}, {identity}, \
              (SELECT k.position::int4 FROM pg_catalog.pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, position) \
               WHERE i.indrelid = a.attrelid AND i.indisprimary AND k.attnum = a.attnum LIMIT 1), \
-             col_description(a.attrelid, a.attnum::int4) \
-             FROM pg_catalog.pg_attribute a WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+             col_description(a.attrelid, a.attnum::int4), a.attrelid::int8 \
+             FROM pg_catalog.pg_attribute a WHERE a.attrelid {among} AND a.attnum > 0 AND NOT a.attisdropped \
+             ORDER BY a.attrelid, a.attnum"
         ))
         .await?;
     let mut wanted = Vec::with_capacity(columns.len());
@@ -228,7 +222,9 @@ async fn describe(session: &mut Session, oid: i64) -> Result<Table> {
     for (row, pg) in columns.iter().zip(resolve_types(session, &wanted).await?) {
         let generated: String = get(row, 5)?;
         let identity: String = get(row, 6)?;
-        table.columns.push(TableColumn {
+        let oid: i64 = get(row, 9)?;
+        let Ok(at) = tables.binary_search_by_key(&oid, |table| table.oid) else { continue };
+        tables[at].columns.push(TableColumn {
             name: get(row, 0)?,
             pg,
             nullable: !get::<bool>(row, 3)?,
@@ -239,18 +235,62 @@ async fn describe(session: &mut Session, oid: i64) -> Result<Table> {
             comment: get(row, 8)?,
         });
     }
-    Ok(table)
+    Ok(tables)
+}
+
+/// A table without its columns.
+fn table_of(row: &PgRow) -> Result<Table> {
+    let pages: i64 = get::<Option<i64>>(row, 4)?.unwrap_or(0);
+    let then: i64 = get(row, 5)?;
+    let kind = letter(&get::<String>(row, 2)?);
+    let tuples = get::<Option<f64>>(row, 7)?.filter(|t| *t >= 0.0);
+    let rows = match tuples {
+        // The planner's own way: the density of the last ANALYZE times the pages of now.
+        Some(tuples) if matches!(kind, 'r' | 'm') && then > 0 => Some(tuples / then as f64 * pages as f64),
+        Some(0.0) => (pages == 0 && matches!(kind, 'r' | 'm')).then_some(0.0),
+        other => other,
+    };
+    Ok(Table {
+        oid: get(row, 8)?,
+        name: TableName { schema: Some(get(row, 0)?), name: get(row, 1)? },
+        kind,
+        heap: get(row, 3)?,
+        pages: pages.max(0) as u64,
+        rows: rows.map(|r| r.round() as u64),
+        bytes: get::<Option<i64>>(row, 6)?.map(|b| b.max(0) as u64),
+        columns: Vec::new(),
+    })
+}
+
+/// The oids of tables, by their exact names; those that are not there are left out.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn oids(session: &mut Session, tables: &[TableName]) -> Result<Vec<i64>> {
+    let pair = |table: &TableName| {
+        let schema = table.schema.as_deref().map_or_else(|| "current_schema()".to_owned(), literal);
+        format!("({schema}, {})", literal(&table.name))
+    };
+    let pairs: Vec<_> = tables.iter().map(pair).collect();
+    let rows = session
+        .answers(&format!(
+            "SELECT c.oid::int8 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relkind IN ('r','p','v','m','f') AND (n.nspname, c.relname) IN ({})",
+            pairs.join(", ")
+        ))
+        .await?;
+    rows.iter().map(|row| get(row, 0)).collect()
 }
 
 /// Looks types up by oid and modifier, through domains to their base types.
 pub async fn resolve_types(session: &mut Session, wanted: &[(u32, i32)]) -> Result<Vec<PgType>> {
-    if wanted.is_empty() {
-        return Ok(Vec::new());
+    if let Some(known) = wanted.iter().map(|(oid, typmod)| PgType::built_in(*oid, *typmod)).collect() {
+        return Ok(known);
     }
     let values: Vec<_> =
         wanted.iter().enumerate().map(|(i, (oid, typmod))| format!("({i}, {oid}::oid, {typmod})")).collect();
     let rows = session
-        .rows(&format!(
+        .answers(&format!(
             "WITH RECURSIVE w(i, oid, typmod) AS (VALUES {}), d(i, oid, typmod, depth) AS ( \
                SELECT i, oid, typmod, 0 FROM w UNION ALL \
                SELECT d.i, t.typbasetype, t.typtypmod, d.depth + 1 FROM d JOIN pg_catalog.pg_type t ON t.oid = d.oid \
@@ -322,7 +362,7 @@ pub async fn describe_query(session: &mut Session, sql: &str) -> Result<Vec<(Str
 /// The columns of every unique index without expressions or conditions, the primary key first.
 pub async fn unique_keys(session: &mut Session, table: &Table) -> Result<Vec<Vec<String>>> {
     let rows = session
-        .rows(&format!(
+        .answers(&format!(
             "SELECT (SELECT array_agg(a.attname::text ORDER BY k.position) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, position) \
                JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
                WHERE k.position <= i.indnkeyatts) \

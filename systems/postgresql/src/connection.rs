@@ -6,13 +6,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
-use weir_core::{ConnectorContext, Error, ErrorKind, Faults, Result, ResultExt, Secret};
+use weir_core::{ConnectorContext, Error, ErrorKind, Faults, Keep, Kept, Result, ResultExt, Secret};
 
 use crate::error::map;
 use crate::nodelay::without_delay;
@@ -34,7 +35,7 @@ pub struct TlsConfig {
 }
 
 /// One database: the ways to it, tried in order, and what to set in each session.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
     urls: Vec<PgUrl>,
     session: Vec<String>,
@@ -108,11 +109,27 @@ impl Endpoint {
         self.urls.iter().map(one).collect::<Vec<_>>().join(" ")
     }
 
-    /// Opens a session on the first host that answers.
+    /// A session of this runtime that was closed before, else a new one on the first host that answers.
     ///
     /// # Errors
     /// The last host's error; a refused login at once.
     pub async fn connect(&self, context: &ConnectorContext) -> Result<Session> {
+        if let Some(kept) = context.shared.kept() {
+            while let Some(Rested { mut session, since }) = kept.take(|rested: &Rested| rested.session.is_of(self)) {
+                session.stopper.context = context.alone();
+                session.kept = Some(kept.clone());
+                if since.elapsed() < FRESH || session.execute("SELECT").await.is_ok() {
+                    return Ok(session);
+                }
+            }
+        }
+        let mut session = self.connect_anew(context).await?;
+        session.kept = context.shared.kept().cloned();
+        session.home = session.kept.is_some().then(|| Arc::new(self.clone()));
+        Ok(session)
+    }
+
+    async fn connect_anew(&self, context: &ConnectorContext) -> Result<Session> {
         let mut last = None;
         for url in &self.urls {
             for host in &url.hosts {
@@ -162,7 +179,7 @@ impl Endpoint {
             answer_within: url.socket_timeout,
             connect_within: wait,
         };
-        let mut session = Session { connection, stopper, version: 0 };
+        let mut session = Session { connection, stopper, version: 0, altered: false, home: None, kept: None };
         match tokio::time::timeout_at(deadline, session.set_up(url)).await {
             Ok(done) => done.context("server", &place)?,
             Err(_) => return Err(silent()).context("server", &place),
@@ -275,7 +292,29 @@ pub struct Session {
     stopper: Stopper,
     /// The server's version, 150004 for 15.4.
     pub version: u32,
+    /// Whether the job's own statements may have changed what we set.
+    altered: bool,
+    /// What it was opened for, while it is as it was then.
+    home: Option<Arc<Endpoint>>,
+    /// Where it rests when it is closed.
+    kept: Option<Kept>,
 }
+
+/// A session that rests until the next call on its runtime.
+struct Rested {
+    session: Session,
+    since: Instant,
+}
+
+#[async_trait]
+impl Keep for Rested {
+    async fn close(self: Box<Self>) {
+        self.session.close().await;
+    }
+}
+
+/// A session that rested for less is taken to live; of others the server is asked.
+const FRESH: Duration = Duration::from_millis(500);
 
 impl Session {
     async fn set_up(&mut self, url: &PgUrl) -> Result<()> {
@@ -311,6 +350,7 @@ impl Session {
         }
         // The job's statements may set what they like, but not how values look on the wire.
         if !statements.is_empty() {
+            self.altered = true;
             self.configure(FORMS).await?;
         }
         Ok(())
@@ -333,6 +373,10 @@ impl Session {
     /// # Errors
     /// Those of the connection.
     pub async fn keep_open(&mut self) -> Result<()> {
+        if !self.altered {
+            return Ok(());
+        }
+        self.spoil();
         self.configure(TIMEOUTS).await
     }
 
@@ -347,10 +391,28 @@ impl Session {
         Ok(self.stopper.watch(running).await?.map(|done| done.rows_affected()))
     }
 
-    /// Runs a query.
+    /// Runs a query: one statement, whatever stands in it.
     pub async fn rows(&mut self, sql: &str) -> Result<Vec<PgRow>> {
         let running = sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false).fetch_all(&mut self.connection);
         self.stopper.watch(running).await?.map_err(map)
+    }
+
+    /// Runs one or several statements of our own in one exchange of messages, where [`rows`](Self::rows) takes two for
+    /// each; gives the rows of them all. Nothing that comes from elsewhere may stand in them but as a literal or a quoted
+    /// name.
+    pub async fn answers(&mut self, sql: &str) -> Result<Vec<PgRow>> {
+        let running = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.connection);
+        self.stopper.watch(running).await?.map_err(map)
+    }
+
+    /// As [`answers`](Self::answers), for one value.
+    pub async fn answer<T>(&mut self, sql: &str) -> Result<T>
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let rows = self.answers(sql).await?;
+        let row = rows.first().ok_or_else(|| Error::internal("a catalogue query gave no row"))?;
+        row.try_get(0).map_err(map)
     }
 
     /// Runs a query that gives a row.
@@ -370,6 +432,26 @@ impl Session {
     /// The driver's connection, for COPY, and what to wrap each wait on it in.
     pub fn parts(&mut self) -> (&mut PgConnection, &Stopper) {
         (&mut self.connection, &self.stopper)
+    }
+
+    /// Says that the session is not what it was when it was opened: settings or objects of its own were changed, so nobody
+    /// may use it again.
+    pub fn spoil(&mut self) {
+        self.home = None;
+    }
+
+    fn is_of(&self, endpoint: &Endpoint) -> bool {
+        self.home.as_deref() == Some(endpoint)
+    }
+
+    /// Ends the use of a session that is in no transaction: where the runtime keeps sessions, the next call gets it, else
+    /// it says goodbye. Errors do not matter any more.
+    pub async fn rest(mut self) {
+        let kept = self.kept.take().filter(|_| self.home.is_some() && !self.stopper.context.cancel.is_cancelled());
+        let Some(kept) = kept else { return self.close().await };
+        if let Some(other) = kept.put(Rested { session: self, since: Instant::now() }) {
+            other.close().await;
+        }
     }
 
     /// Says goodbye; errors do not matter any more.

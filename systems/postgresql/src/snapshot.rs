@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Result, Shared, SourceSnapshot};
 use weir_sql::{Quoting, TableName};
 
+use crate::catalog::{Table, describe_all, oids};
 use crate::connection::{Endpoint, Session};
 
 /// How many tables one statement locks.
@@ -27,6 +28,8 @@ pub fn exported(shared: &Shared, endpoint: &Endpoint) -> Arc<Exported> {
 /// Which tables the exporting session has locked.
 pub struct Locked {
     tables: HashSet<TableName>,
+    /// What they are: while they are locked, that does not change.
+    described: HashMap<TableName, Table>,
     /// Those that it could not lock in time.
     refused: HashMap<TableName, String>,
 }
@@ -41,6 +44,11 @@ impl Locked {
         let locked = shared.find::<Self>(&name(endpoint))?;
         let reason = locked.refused.get(table)?.clone();
         Some(Error::new(ErrorKind::Conflict, reason).with("table", table))
+    }
+
+    /// A table of a whole-database job, as it was when it was locked.
+    pub fn table(shared: &Shared, endpoint: &Endpoint, table: &TableName) -> Option<Table> {
+        shared.find::<Self>(&name(endpoint))?.described.get(table).cloned()
     }
 
     /// The snapshot of a whole-database job, where it holds all of these tables; then nobody needs locks of his own.
@@ -94,7 +102,7 @@ pub async fn of_database(
     session.execute(&format!("SET LOCAL lock_timeout = '{LOCK_WAIT}'")).await?;
     let tables: Vec<TableName> =
         tables.iter().map(|table| TableName { schema: table.schema.clone(), name: table.table.clone() }).collect();
-    let mut locked = Locked { tables: HashSet::new(), refused: HashMap::new() };
+    let mut locked = Locked { tables: HashSet::new(), described: HashMap::new(), refused: HashMap::new() };
     for chunk in tables.chunks(AT_ONCE) {
         if lock(&mut session, chunk).await?.is_ok() {
             locked.tables.extend(chunk.iter().cloned());
@@ -110,6 +118,12 @@ pub async fn of_database(
                 Err(_) => {}
             }
         }
+    }
+    let names: Vec<TableName> = locked.tables.iter().cloned().collect();
+    for chunk in names.chunks(AT_ONCE) {
+        let oids = oids(&mut session, chunk).await?;
+        let described = describe_all(&mut session, &oids).await?;
+        locked.described.extend(described.into_iter().map(|table| (table.name.clone(), table)));
     }
     let token: String = session.value("SELECT pg_export_snapshot()").await?;
     let description = format!("exported snapshot {token} of {} locked tables", locked.tables.len());

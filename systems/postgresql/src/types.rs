@@ -174,6 +174,24 @@ impl PgType {
         Some(Self { text: text.into(), base: text.into(), oid, typmod, kind: 'b', labels: Vec::new() })
     }
 
+    /// What `format_type` says of the built-in types that most columns have.
+    pub fn built_in(oid: u32, typmod: i32) -> Option<Self> {
+        let (_, name, _) = *BUILT_IN.iter().find(|(known, ..)| *known == oid)?;
+        let text = match (oid, typmod) {
+            // Without a length these have names of their own.
+            (1042 | 1560, -1) => return None,
+            (_, -1) => name.to_owned(),
+            (1043, 5..) => format!("{name}({})", typmod - 4),
+            (1700, 4..) => {
+                let (precision, scale) = numeric_typmod(typmod).filter(|(_, scale)| *scale >= 0)?;
+                format!("{name}({precision},{scale})")
+            }
+            (1114 | 1184, 0..=6) => format!("timestamp({typmod}){}", name.strip_prefix("timestamp")?),
+            _ => return None,
+        };
+        Some(Self { text: text.clone(), base: text, oid, typmod, kind: 'b', labels: Vec::new() })
+    }
+
     /// The type's oid below an array, if it is an array of a built-in type.
     pub fn element(&self) -> Option<u32> {
         BUILT_IN.iter().find(|(_, _, array)| *array == self.oid).map(|(oid, _, _)| *oid)

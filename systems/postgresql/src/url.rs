@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use weir_core::{Error, Result, Secret};
 
 /// What a URL says.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub struct PgUrl {
     /// Hosts with ports, in the order to try them.
     pub hosts: Vec<(String, u16)>,

@@ -27,7 +27,7 @@ impl Evolve for MySqlWriter {
     async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>> {
         let mut session = self.connect().await?;
         let (server, table) = self.evolving(&mut session).await?;
-        session.close().await;
+        session.rest().await;
         Ok(request.columns.iter().map(|column| fit(&server, &table, column)).collect())
     }
 

@@ -188,7 +188,7 @@ impl TaskWriter for MySqlTask {
         if self.begun {
             self.end(&mut session, &receipt).await.context("table", &self.state.table)?;
         }
-        session.close().await;
+        session.rest().await;
         Ok(receipt)
     }
 }

@@ -154,13 +154,18 @@ impl MySqlWriter {
     }
 }
 
+/// Lets a session rest whose work has succeeded, and in which nothing but our own statements was run; else closes it.
+async fn ended<T>(session: Session, done: &Result<T>, own: bool) {
+    if done.is_ok() && own { session.rest().await } else { session.close().await }
+}
+
 #[async_trait]
 impl Writer for MySqlWriter {
     async fn target(&self) -> Result<TargetSchema> {
         let mut session = self.connect().await?;
         let server = server(&mut session).await?;
         let (name, table) = self.find(&mut session, &server).await?;
-        session.close().await;
+        session.rest().await;
         let entries = self.config.common.column.as_slice();
         let Some(table) = table else {
             let listed =
@@ -187,7 +192,7 @@ impl Writer for MySqlWriter {
     async fn plan(&self, request: &WriteRequest) -> Result<WritePlan> {
         let mut session = self.connect().await?;
         let facts = self.facts(&mut session).await?;
-        session.close().await;
+        session.rest().await;
         let name = facts.name.to_string();
         plan(&self.config, request, facts).context("table", name)
     }
@@ -198,16 +203,16 @@ impl Writer for MySqlWriter {
         for options in &self.options {
             written::note(&self.context.shared, options, state.table.quoted(QUOTING));
         }
-        commit::prepare(&mut session, &self.config.common, plan, &state).await.context("table", &plan.table)?;
-        session.close().await;
-        Ok(())
+        let done = commit::prepare(&mut session, &self.config.common, plan, &state).await;
+        ended(session, &done, self.config.common.pre_sql.is_empty()).await;
+        done.context("table", &plan.table)
     }
 
     async fn recorded(&self, plan: &WritePlan) -> Result<Recorded> {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
         let recorded = commit::recorded(&mut session, &state).await;
-        session.close().await;
+        ended(session, &recorded, true).await;
         recorded.context("table", &plan.table)
     }
 
@@ -221,7 +226,7 @@ impl Writer for MySqlWriter {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
         let done = commit::commit(&mut session, &self.config.common, plan, &state, receipts).await;
-        session.close().await;
+        ended(session, &done, self.config.common.post_sql.is_empty()).await;
         done.context("table", &plan.table)
     }
 
@@ -229,7 +234,7 @@ impl Writer for MySqlWriter {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
         let done = commit::abort(&mut session, plan, &state).await;
-        session.close().await;
+        ended(session, &done, true).await;
         done.context("table", &plan.table)
     }
 
@@ -237,7 +242,7 @@ impl Writer for MySqlWriter {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
         let done = commit::forget(&mut session, &state).await;
-        session.close().await;
+        ended(session, &done, true).await;
         done.context("table", &plan.table)
     }
 

@@ -50,7 +50,7 @@ impl Evolve for PostgresqlWriter {
         for column in &request.columns {
             fits.push(fit(&mut session, &table, column, &mut Vec::new()).await?.1);
         }
-        session.close().await;
+        session.rest().await;
         Ok(fits)
     }
 
@@ -63,6 +63,8 @@ impl Evolve for PostgresqlWriter {
     }
 
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
+        // What `target` saw is not so any more.
+        self.take_found();
         let mut session = self.connect().await?;
         let table = catalog::require_table(&mut session, &self.table).await?;
         let alteration = alteration(&mut session, &table, changes).await?;

@@ -43,6 +43,9 @@ pub(crate) struct State {
     /// The statements that give a new table its comments.
     #[serde(default)]
     pub comments: Vec<String>,
+    /// The primary key of a target that is created.
+    #[serde(default)]
+    pub created_key: Vec<String>,
     /// Key columns of an upsert that may be NULL: such rows conflict with none.
     pub nullable_keys: Vec<String>,
     /// What an upsert does with rows of equal keys.
@@ -71,7 +74,10 @@ pub(crate) async fn plan(
         ));
     }
     let wanted = &writer.table;
-    let found = catalog::find_table(session, wanted).await?;
+    let found = match writer.take_found() {
+        Some(found) => found,
+        None => catalog::find_table(session, wanted).await?,
+    };
     let mut warnings = writer.endpoint.warnings();
     if request.run_id.len() > MAX_RUN_ID {
         return Err(Error::config(format!("the run id is longer than {MAX_RUN_ID} bytes: choose a shorter one")));
@@ -80,6 +86,7 @@ pub(crate) async fn plan(
         warnings.push("`onEmpty` has a meaning for overwrite only".into());
     }
     let mut create = None;
+    let mut created_key = Vec::new();
     let mut new_types = Vec::new();
     let mut texts = Vec::new();
     let mut identities = Vec::new();
@@ -115,7 +122,8 @@ pub(crate) async fn plan(
                 let near = near.map_or_else(String::new, |n| format!("; the nearest existing table is `{n}`"));
                 warnings.push(format!("table `{wanted}` does not exist and will be created{near}"));
             }
-            create = Some(creation(&table, request, &types, config.key.as_slice(), mode)?);
+            let created = creation(&table, request, &types, config.key.as_slice(), mode)?;
+            (create, created_key) = (Some(created.0), created.1);
             texts = comments(&table, &request.columns, request.described.as_ref());
             identities = always_numbered(request, &types, config.key.as_slice(), mode);
             (table, types)
@@ -189,6 +197,7 @@ pub(crate) async fn plan(
         create_schema,
         create,
         comments: texts,
+        created_key,
         duplicate_keys: config.duplicate_keys,
         on_empty: config.on_empty,
         table,
@@ -341,7 +350,7 @@ fn creation(
     types: &[PgType],
     key: &[String],
     mode: WriteMode,
-) -> Result<String> {
+) -> Result<(String, Vec<String>)> {
     let columns = &request.columns;
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
     // The job's own key says by what rows are told apart; without one the source's key goes along.
@@ -370,7 +379,7 @@ fn creation(
         .zip(&texts)
         .map(|(c, text)| NewColumn { name: &c.name, native_type: text, nullable: c.nullable && !key.contains(&c.name) })
         .collect();
-    Ok(create_table(table, &columns, &key, Q, ""))
+    Ok((create_table(table, &columns, &key, Q, ""), key))
 }
 
 /// Whether a column may be an identity that is generated always: an upsert can insert its numbers but never update them.

@@ -24,15 +24,15 @@ pub async fn publish(
     let already = || Committed { description: "published already".into(), ..Committed::default() };
     match &state.records {
         Some(commits) => {
-            record::begin(session, commits, &plan.table, PUBLISHER).await?;
-            let new = !record::has(session, commits, PUBLISHED).await?;
-            if !new || !record::write(session, commits, PUBLISHED, &plan.table, None, false).await? {
+            let done = record::begin(session, commits, &plan.table, PUBLISHER, PUBLISHED, "").await?;
+            if done || !record::write(session, commits, PUBLISHED, &plan.table, None, ("", false)).await? {
                 session.execute("ROLLBACK").await?;
                 return Ok(already());
             }
         }
         None => session.execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map(drop)?,
     }
+    let mut drop_stage = String::new();
     let committed = match &state.stage {
         None => Committed { description: "each split committed by itself".into(), ..Committed::default() },
         Some(stage) if !exists(session, stage).await? => {
@@ -49,11 +49,11 @@ pub async fn publish(
         }
         Some(stage) => {
             let committed = from_stage(session, plan, state, stage, receipts).await.context("table", &plan.table)?;
-            session.execute(&format!("DROP TABLE {}", stage.quoted(Q))).await?;
+            drop_stage = format!("DROP TABLE {}; ", stage.quoted(Q));
             committed
         }
     };
-    session.execute("COMMIT").await.context("table", &plan.table)?;
+    session.execute(&format!("{drop_stage}COMMIT")).await.context("table", &plan.table)?;
     Ok(committed)
 }
 
@@ -84,6 +84,12 @@ async fn from_stage(
                 ));
             }
         }
+    }
+    if state.create.is_some() && plan.mode == WriteMode::Overwrite {
+        // Made by this run: its key is known, and no other table refers to it, or has rows to refer to.
+        let rows = replace(session, plan, state, stage, receipts).await?;
+        let description = format!("published {rows} rows in one transaction");
+        return Ok(Committed { rows: Some(rows), description, warnings, failures: Vec::new() });
     }
     let found = find_table(session, &state.table).await?.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "the target table is gone: somebody dropped it during the run")
@@ -116,27 +122,45 @@ async fn overwrite(
     let key: Vec<String> = found.key().iter().map(|c| c.name.clone()).collect();
     let written = |name: &String| plan.columns.iter().any(|c| c.name == *name);
     let by_key = !key.is_empty() && key.iter().all(written) && is_referenced(session, found).await?;
-    // Writers wait, readers see the old rows until the commit.
-    session.execute(&format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")).await?;
-    let insert = format!("INSERT INTO {table} ({list}){} SELECT {list} FROM {from} s", overriding(state));
-    if by_key {
-        // Rows that others refer to must not vanish for a moment: keys that stay are updated in place.
-        session.execute(&format!("ANALYZE {from}")).await?;
-        let same: Vec<_> = key.iter().map(|k| format!("t.{0} = s.{0}", Q.quote(k))).collect();
-        let same = same.join(" AND ");
-        session
-            .execute(&format!(
-                "DELETE FROM {table} t WHERE NOT EXISTS (SELECT FROM {from} s WHERE s.{rows} AND {same})"
-            ))
-            .await?;
-        update_matched(session, plan, found, &key, (&table, &from), &format!("s.{rows} AND {same}")).await?;
-        session
-            .execute(&format!("{insert} WHERE s.{rows} AND NOT EXISTS (SELECT FROM {table} t WHERE {same})"))
-            .await?;
-    } else {
-        session.execute(&format!("DELETE FROM {table}")).await?;
-        session.execute(&format!("{insert} WHERE s.{rows} ORDER BY {SPLIT}, {ROW}")).await?;
+    if !by_key {
+        return replace(session, plan, state, stage, receipts).await;
     }
+    session.execute(&lock(&table)).await?;
+    let insert = format!("INSERT INTO {table} ({list}){} SELECT {list} FROM {from} s", overriding(state));
+    // Rows that others refer to must not vanish for a moment: keys that stay are updated in place.
+    session.execute(&format!("ANALYZE {from}")).await?;
+    let same: Vec<_> = key.iter().map(|k| format!("t.{0} = s.{0}", Q.quote(k))).collect();
+    let same = same.join(" AND ");
+    session
+        .execute(&format!("DELETE FROM {table} t WHERE NOT EXISTS (SELECT FROM {from} s WHERE s.{rows} AND {same})"))
+        .await?;
+    update_matched(session, plan, found, &key, (&table, &from), &format!("s.{rows} AND {same}")).await?;
+    session.execute(&format!("{insert} WHERE s.{rows} AND NOT EXISTS (SELECT FROM {table} t WHERE {same})")).await?;
+    Ok(receipts.iter().map(|r| r.rows).sum())
+}
+
+/// Writers wait, readers see the old rows until the commit.
+fn lock(table: &str) -> String {
+    format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+}
+
+/// Deletes all rows and inserts the staged ones.
+async fn replace(
+    session: &mut Session,
+    plan: &WritePlan,
+    state: &State,
+    stage: &TableName,
+    receipts: &[Receipt],
+) -> Result<u64> {
+    let (table, from) = (state.table.quoted(Q), stage.quoted(Q));
+    let list = Q.quote_all(plan.columns.iter().map(|c| &c.name));
+    let sql = format!(
+        "{}; DELETE FROM {table}; INSERT INTO {table} ({list}){} SELECT {list} FROM {from} s WHERE s.{} ORDER BY {SPLIT}, {ROW}",
+        lock(&table),
+        overriding(state),
+        of_receipts(receipts)
+    );
+    session.execute(&sql).await?;
     Ok(receipts.iter().map(|r| r.rows).sum())
 }
 

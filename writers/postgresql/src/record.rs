@@ -91,7 +91,7 @@ pub async fn create(session: &mut Session, commits: &Commits) -> Result<()> {
 
 /// Whether a table is there.
 pub async fn exists(session: &mut Session, table: &TableName) -> Result<bool> {
-    session.value(&format!("SELECT to_regclass({}) IS NOT NULL", literal(&table.quoted(Q)))).await
+    session.answer(&format!("SELECT to_regclass({}) IS NOT NULL", literal(&table.quoted(Q)))).await
 }
 
 /// Everything recorded of the run.
@@ -99,7 +99,7 @@ pub async fn read(session: &mut Session, commits: &Commits) -> Result<Records> {
     if !exists(session, &commits.table).await? {
         return Ok(Records::default());
     }
-    let rows = session.rows(&commits.select(Q, literal)).await.context("table", &commits.table)?;
+    let rows = session.answers(&commits.select(Q, literal)).await.context("table", &commits.table)?;
     let mut records = Vec::with_capacity(rows.len());
     for row in &rows {
         records.push((row.try_get(0).map_err(map)?, row.try_get(1).map_err(map)?));
@@ -107,17 +107,14 @@ pub async fn read(session: &mut Session, commits: &Commits) -> Result<Records> {
     Records::of(records)
 }
 
-/// Whether one split, or one of the marks, is recorded.
-pub async fn has(session: &mut Session, commits: &Commits, split: i64) -> Result<bool> {
+/// The question whether one split, or one of the marks, is recorded.
+fn has(commits: &Commits, split: i64) -> String {
     let table = commits.table.quoted(Q);
     let run = literal(&commits.run_id);
-    session
-        .value(&format!("SELECT EXISTS (SELECT FROM {table} WHERE run_id = {run} AND split = {split})"))
-        .await
-        .context("table", &commits.table)
+    format!("SELECT EXISTS (SELECT FROM {table} WHERE run_id = {run} AND split = {split})")
 }
 
-/// Writes a record, and with `commit` ends the transaction in the same message: a connection that breaks in between
+/// Writes a record, after the statements in `before`, and with `commit` ends the transaction in the same message: a connection that breaks in between
 /// would leave a transaction that waits, with the record's lock, for a COMMIT that never comes. `false`: it is there
 /// already, and the transaction is broken.
 pub async fn write(
@@ -126,9 +123,9 @@ pub async fn write(
     split: i64,
     target: &str,
     receipt: Option<&Receipt>,
-    commit: bool,
+    (before, commit): (&str, bool),
 ) -> Result<bool> {
-    let mut sql = commits.insert(Q, split, target, receipt, literal)?;
+    let mut sql = format!("{before}{}", commits.insert(Q, split, target, receipt, literal)?);
     if commit {
         sql.push_str("; COMMIT");
     }
@@ -139,6 +136,13 @@ pub async fn write(
     }
 }
 
+/// Drops the run's records. Nobody waits for the disk: what a crash brings back is litter.
+pub async fn forget(session: &mut Session, commits: &Commits) -> Result<()> {
+    let delete = commits.delete(Q, literal);
+    let sql = format!("BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL synchronous_commit = off; {delete}; COMMIT");
+    session.execute(&sql).await.map(drop).context("table", &commits.table)
+}
+
 /// Drops the run's records, if there are any.
 pub async fn delete(session: &mut Session, commits: &Commits) -> Result<()> {
     if exists(session, &commits.table).await? {
@@ -147,15 +151,30 @@ pub async fn delete(session: &mut Session, commits: &Commits) -> Result<()> {
     Ok(())
 }
 
-/// Begins a transaction that has the run's lock number `of` to itself.
-pub async fn begin(session: &mut Session, commits: &Commits, target: &str, of: i32) -> Result<()> {
+/// Begins a transaction that has the run's lock number `of` to itself, and asks whether `split` is recorded; in one
+/// exchange of messages, as a rule. `then` is run at its end.
+pub async fn begin(
+    session: &mut Session,
+    commits: &Commits,
+    target: &str,
+    of: i32,
+    split: i64,
+    then: &str,
+) -> Result<bool> {
     // A commit that the server has only in memory must not be told as done.
     const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE; \
                          SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
     let run = class(commits, target);
-    session.execute(BEGIN).await?;
-    if session.value::<bool>(&format!("SELECT pg_try_advisory_xact_lock({run}, {of})")).await? {
-        return Ok(());
+    let has = has(commits, split);
+    let rows = session.answers(&format!("{BEGIN}; SELECT pg_try_advisory_xact_lock({run}, {of}); {has}; {then}")).await;
+    let rows = rows.context("table", &commits.table)?;
+    // The setting's own row may come before.
+    let answers: Vec<bool> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
+    let [.., locked, recorded] = answers.as_slice() else {
+        return Err(Error::internal("the record of finished splits gave no answer"));
+    };
+    if *locked {
+        return Ok(*recorded);
     }
     session.execute("ROLLBACK").await?;
     evict(session, commits, target, Some(of)).await?;
@@ -171,7 +190,7 @@ pub async fn begin(session: &mut Session, commits: &Commits, target: &str, of: i
             _ => error,
         }
     })?;
-    session.execute("SET LOCAL lock_timeout = 0").await.map(drop)
+    session.answer(&format!("SET LOCAL lock_timeout = 0; {has}; {then}")).await.context("table", &commits.table)
 }
 
 /// Ends the sessions that still work for the run, or for one split of it, as far as this login may.

@@ -29,6 +29,19 @@ pub async fn create_schema(session: &mut Session, schema: &str) -> Result<()> {
     Err(Error::new(ErrorKind::Conflict, "the schema cannot be made: others keep making it").with("schema", schema))
 }
 
+/// The statements that make the staging table of a target that the run itself creates, before them.
+pub fn creation(plan: &WritePlan, state: &State, stage: &TableName, key: &[String]) -> String {
+    let (table, into) = (state.table.quoted(Q), stage.quoted(Q));
+    let index = match plan.mode {
+        WriteMode::Overwrite if key.is_empty() => String::new(),
+        WriteMode::Overwrite => format!("CREATE UNIQUE INDEX ON {into} ({})", Q.quote_all(key)),
+        _ => format!("CREATE INDEX ON {into} ({SPLIT})"),
+    };
+    format!(
+        "CREATE TABLE {into} (LIKE {table} INCLUDING CONSTRAINTS, {SPLIT} int4 NOT NULL, {ROW} int8 NOT NULL); {index}"
+    )
+}
+
 /// Makes the staging table, if it is not there, within the caller's transaction. The target exists by now. The table is
 /// logged even if the target is not: the record of its splits is.
 pub async fn create(session: &mut Session, plan: &WritePlan, state: &State, stage: &TableName) -> Result<()> {

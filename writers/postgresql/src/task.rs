@@ -37,7 +37,14 @@ pub(crate) struct Task {
     split: u32,
     rows: u64,
     skipped: u64,
+    /// Whether the next batch has its savepoint already.
+    saved: bool,
+    /// Whether the savepoint of the last batch is still to be given up.
+    held: bool,
 }
+
+/// What comes before each batch.
+const SAVEPOINT: &str = "SAVEPOINT weir";
 
 /// The session's own table of `ignore`.
 const OWN: &str = "weir_batch";
@@ -53,11 +60,14 @@ impl Task {
         let split = i32::try_from(task.split).map_err(|_| Error::internal("too many splits"))?;
         let names = Q.quote_all(plan.columns.iter().map(|c| &c.name));
         let table = state.table.quoted(Q);
+        let own_table = state.stage.is_none() && plan.mode == WriteMode::Ignore;
+        // The first batch's savepoint comes along; not where something else is made before it.
+        let saved = state.records.is_some() && !own_table;
+        let then = if saved { SAVEPOINT } else { "" };
         match &state.records {
             Some(commits) => {
-                record::begin(&mut session, commits, &plan.table, split).await?;
                 // A former attempt may have finished without anybody hearing of it. None can from here on.
-                if record::has(&mut session, commits, split.into()).await? {
+                if record::begin(&mut session, commits, &plan.table, split, split.into(), then).await? {
                     return Err(overtaken(task.split));
                 }
             }
@@ -71,7 +81,7 @@ impl Task {
                 }
                 (stage.quoted(Q), stage.name.clone(), comma(&names, &format!("{SPLIT}, {ROW}")))
             }
-            None if plan.mode == WriteMode::Ignore => {
+            None if own_table => {
                 session
                     .execute(&format!(
                         "CREATE TEMPORARY TABLE {OWN} ON COMMIT DROP AS SELECT {names} FROM {table} WITH NO DATA"
@@ -106,12 +116,22 @@ impl Task {
             split: task.split,
             rows: 0,
             skipped: 0,
+            saved,
+            held: false,
         })
+    }
+
+    /// What gives up the savepoint of the batch before: said together with whatever comes next.
+    fn release(&mut self) -> &'static str {
+        if std::mem::take(&mut self.held) { "RELEASE SAVEPOINT weir; " } else { "" }
     }
 
     /// Sends the buffer as one COPY under a savepoint.
     async fn copy(&mut self) -> Result<Option<Refusal>> {
-        self.session.execute("SAVEPOINT weir").await?;
+        if !std::mem::take(&mut self.saved) {
+            let release = self.release();
+            self.session.execute(&format!("{release}{SAVEPOINT}")).await?;
+        }
         let sent = {
             let (connection, stopper) = self.session.parts();
             let (copy, buffer) = (&self.copy, &self.buffer);
@@ -136,7 +156,7 @@ impl Task {
             }
             self.session.execute(&format!("TRUNCATE {OWN}")).await?;
         }
-        self.session.execute("RELEASE SAVEPOINT weir").await?;
+        self.held = true;
         self.rows += applied;
         self.skipped += copied - applied.min(copied);
         Ok(None)
@@ -215,16 +235,18 @@ impl TaskWriter for Task {
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
         let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, account, data: json!({}) };
+        let release = self.release();
         match &self.records {
             Some(commits) => {
                 let split = i64::from(self.split);
-                if !record::write(&mut self.session, commits, split, &self.table, Some(&receipt), true).await? {
+                let ends = (release, true);
+                if !record::write(&mut self.session, commits, split, &self.table, Some(&receipt), ends).await? {
                     return Err(overtaken(self.split));
                 }
             }
-            None => self.session.execute("COMMIT").await.map(drop).context("table", &self.table)?,
+            None => self.session.execute(&format!("{release}COMMIT")).await.map(drop).context("table", &self.table)?,
         }
-        self.session.close().await;
+        self.session.rest().await;
         Ok(receipt)
     }
 }

@@ -1,15 +1,19 @@
 //! The writer.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 use weir_core::{
     Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Leases, Receipt, Recorded, Result, ResultExt,
     TargetColumn, TargetSchema, TaskId, TaskWriter, WritePlan, WriteRequest, Writer,
 };
+use weir_postgresql::catalog::Table;
 use weir_postgresql::{Endpoint, Session, catalog, written};
-use weir_sql::TableName;
 use weir_sql::columns::{is_all, resolve_target_columns};
 use weir_sql::commits::PREPARED;
 use weir_sql::statements::with_table;
+use weir_sql::{Commits, TableName};
 
 use crate::config::PostgresqlWriterConfig;
 use crate::plan::{Q, State, plan};
@@ -22,7 +26,12 @@ pub struct PostgresqlWriter {
     pub(crate) endpoint: Endpoint,
     pub(crate) table: TableName,
     pub(crate) context: ConnectorContext,
+    /// What `target` has just seen, for `plan`.
+    seen: Mutex<Option<(Option<Table>, Instant)>>,
 }
+
+/// How long what `target` saw holds for the plan that follows it.
+const SEEN: Duration = Duration::from_secs(1);
 
 impl PostgresqlWriter {
     /// Checks the parameters; connects to nothing.
@@ -34,7 +43,13 @@ impl PostgresqlWriter {
         let session = config.common.session.as_slice();
         let endpoint = Endpoint::new(&to.urls, to.username.as_deref(), to.password.as_ref(), &config.tls, session)?;
         let table = TableName::parse(&to.table, Q).map_err(|e| Faults::one("/table", e.message()))?;
-        Ok(Self { config, endpoint, table, context })
+        Ok(Self { config, endpoint, table, context, seen: Mutex::default() })
+    }
+
+    /// What `target` has seen a moment ago, once.
+    pub(crate) fn take_found(&self) -> Option<Option<Table>> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(found, _)| found)
     }
 
     pub(crate) async fn connect(&self) -> Result<Session> {
@@ -46,9 +61,43 @@ impl PostgresqlWriter {
     pub(crate) async fn connect_to_clean(&self) -> Result<Session> {
         let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
         let mut session = self.endpoint.connect(&context).await?;
+        session.spoil();
         session.execute("SET lock_timeout = '5s'").await?;
         Ok(session)
     }
+}
+
+impl PostgresqlWriter {
+    /// Makes `weir_commits` if it is not there; a run looks once for all its tables.
+    async fn make_record(&self, session: &mut Session, commits: &Commits) -> Result<()> {
+        let name = format!("postgresql record {} {}", self.endpoint.identity(), commits.table);
+        let shared = &self.context.shared;
+        if shared.find::<()>(&name).is_none() {
+            record::create(session, commits).await?;
+            shared.leave(name, Arc::new(()));
+        }
+        Ok(())
+    }
+}
+
+/// Creates target, staging and the record of both, in one transaction and one exchange of messages. Nobody waits for the
+/// disk: what follows it does, and a crash before that leaves nothing of all this.
+async fn create_all(
+    session: &mut Session,
+    plan: &WritePlan,
+    state: &State,
+    commits: &Commits,
+    create: &str,
+) -> Result<()> {
+    let stage = state.stage.as_ref().map(|stage| stage::creation(plan, state, stage, &state.created_key));
+    let all: Vec<&str> = std::iter::once(create).chain(state.comments.iter().map(String::as_str)).collect();
+    let (all, stage) = (all.join("; "), stage.unwrap_or_default());
+    let before = format!("BEGIN; SET LOCAL synchronous_commit = off; {all}; {stage}; ");
+    if !record::write(session, commits, PREPARED, &plan.table, None, (&before, true)).await? {
+        // The same run has been prepared from elsewhere meanwhile.
+        session.execute("ROLLBACK").await?;
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -56,7 +105,8 @@ impl Writer for PostgresqlWriter {
     async fn target(&self) -> Result<TargetSchema> {
         let mut session = self.connect().await?;
         let found = catalog::find_table(&mut session, &self.table).await?;
-        session.close().await;
+        session.rest().await;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((found.clone(), Instant::now()));
         let entries = self.config.common.column.as_slice();
         let Some(table) = found else {
             let listed = (!is_all(entries)).then(|| entries.iter().map(|e| Q.unquote(e)).collect());
@@ -77,7 +127,7 @@ impl Writer for PostgresqlWriter {
     async fn plan(&self, request: &WriteRequest) -> Result<WritePlan> {
         let mut session = self.connect().await?;
         let plan = plan(self, &mut session, request).await?;
-        session.close().await;
+        session.rest().await;
         Ok(plan)
     }
 
@@ -89,7 +139,7 @@ impl Writer for PostgresqlWriter {
             stage::create_schema(&mut session, schema).await?;
         }
         if let Some(commits) = &state.records {
-            record::create(&mut session, commits).await?;
+            self.make_record(&mut session, commits).await?;
             let records = record::read(&mut session, commits).await?;
             if records.prepared || records.recorded.published {
                 if let (Some(stage), false) = (&state.stage, records.recorded.published)
@@ -101,9 +151,18 @@ impl Writer for PostgresqlWriter {
                     )
                     .with("table", stage));
                 }
-                session.close().await;
+                session.rest().await;
                 return Ok(());
             }
+        }
+        let pre_sql = with_table(self.config.common.pre_sql.as_slice(), &state.table, Q);
+        if let (Some(commits), Some(create)) = (&state.records, &state.create)
+            && state.new_types.is_empty()
+            && pre_sql.is_empty()
+        {
+            create_all(&mut session, plan, &state, commits, create).await?;
+            session.rest().await;
+            return Ok(());
         }
         for new in &state.new_types {
             new.create(&mut session).await?;
@@ -114,7 +173,8 @@ impl Writer for PostgresqlWriter {
         for comment in &state.comments {
             session.execute(comment).await.context("statement", comment)?;
         }
-        for statement in with_table(self.config.common.pre_sql.as_slice(), &state.table, Q) {
+        for statement in pre_sql {
+            session.spoil();
             session.execute(&statement).await.context("preSql", &statement)?;
         }
         session.execute("BEGIN").await?;
@@ -122,14 +182,14 @@ impl Writer for PostgresqlWriter {
             stage::create(&mut session, plan, &state, into).await?;
         }
         let done = match &state.records {
-            Some(commits) => record::write(&mut session, commits, PREPARED, &plan.table, None, true).await?,
+            Some(commits) => record::write(&mut session, commits, PREPARED, &plan.table, None, ("", true)).await?,
             None => session.execute("COMMIT").await.map(|_| true)?,
         };
         if !done {
             // The same run has been prepared from elsewhere meanwhile.
             session.execute("ROLLBACK").await?;
         }
-        session.close().await;
+        session.rest().await;
         Ok(())
     }
 
@@ -137,7 +197,7 @@ impl Writer for PostgresqlWriter {
         let Some(commits) = State::of(plan)?.records else { return Ok(Recorded::default()) };
         let mut session = self.connect().await?;
         let records = record::read(&mut session, &commits).await?;
-        session.close().await;
+        session.rest().await;
         Ok(records.recorded)
     }
 
@@ -154,6 +214,7 @@ impl Writer for PostgresqlWriter {
         let mut session = self.connect().await?;
         let mut committed = publish::publish(&mut session, plan, &state, receipts).await?;
         for statement in with_table(self.config.common.post_sql.as_slice(), &state.table, Q) {
+            session.spoil();
             if let Err(error) = session.execute(&statement).await {
                 if error.kind() == ErrorKind::Cancelled {
                     return Err(error);
@@ -162,7 +223,7 @@ impl Writer for PostgresqlWriter {
                 break;
             }
         }
-        session.close().await;
+        session.rest().await;
         Ok(committed)
     }
 
@@ -196,15 +257,17 @@ impl Writer for PostgresqlWriter {
                 session.execute(&format!("DROP TABLE {table}")).await?;
             }
         }
-        session.close().await;
+        session.rest().await;
         Ok(())
     }
 
     async fn forget(&self, plan: &WritePlan) -> Result<()> {
         let Some(commits) = State::of(plan)?.records else { return Ok(()) };
-        let mut session = self.connect_to_clean().await?;
-        record::delete(&mut session, &commits).await?;
-        session.close().await;
+        // The run may have been stopped.
+        let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
+        let mut session = self.endpoint.connect(&context).await?;
+        record::forget(&mut session, &commits).await?;
+        session.rest().await;
         Ok(())
     }
 

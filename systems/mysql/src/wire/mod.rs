@@ -129,6 +129,15 @@ impl Wire {
         self.answer().await
     }
 
+    /// Says goodbye, to which there is no answer; an error no longer matters.
+    pub(crate) async fn quit(mut self) {
+        const COM_QUIT: u8 = 1;
+        self.sequence = 0xff;
+        if self.send(&[COM_QUIT]).await.is_ok() {
+            let _ = self.stream.shutdown().await;
+        }
+    }
+
     async fn answer(&mut self) -> Result<Answer> {
         loop {
             if self.awaits == Awaits::Columns(0) {
