@@ -207,22 +207,32 @@ async fn newest(publication: &Publication, staged: &[Add], join: Join) -> Result
     context.register_table("staged", rows.into_view()).map_err(unreadable)?;
     let columns: Vec<String> = state.fields.iter().map(|f| Quoting::DOUBLE.quote(&f.name)).collect();
     let keys = Quoting::DOUBLE.quote_all(&plan.keys);
-    if publication.config.duplicate_keys == DuplicateKeys::Error {
-        let sql = format!("SELECT {keys} FROM staged GROUP BY {keys} HAVING count(*) > 1 LIMIT 1");
-        let twice = context.sql(&sql).await.map_err(unreadable)?.collect().await.map_err(unreadable)?;
-        if let Some(batch) = twice.iter().find(|batch| batch.num_rows() > 0) {
-            let key = weir_core::row_values(batch, 0);
-            let message = "the input holds a key more than once, and `duplicateKeys` is error: nothing was published";
-            return Err(Error::new(ErrorKind::Data, message).with("key", serde_json::Value::from(key)));
-        }
-    }
     let columns = columns.join(", ");
-    let sql = format!(
+    let latest = format!(
         "SELECT {columns} FROM (SELECT {columns}, row_number() OVER (PARTITION BY {keys} \
          ORDER BY {SPLIT_COLUMN} DESC, {ROW_COLUMN} DESC) AS __weir_nth FROM staged) WHERE __weir_nth = 1",
     );
+    // To look at the keys alone is cheap; to sort whole rows for the few jobs that bring a key twice is not.
+    let sql = match twice(&context, &keys).await {
+        Ok(None) => format!("SELECT {columns} FROM staged"),
+        Ok(Some(key)) if publication.config.duplicate_keys == DuplicateKeys::Error => {
+            let message = "the input holds a key more than once, and `duplicateKeys` is error: nothing was published";
+            return Err(Error::new(ErrorKind::Data, message).with("key", key));
+        }
+        Err(error) if publication.config.duplicate_keys == DuplicateKeys::Error => return Err(error),
+        // With too little memory for that the sort, which goes on on disk, is the way.
+        Ok(Some(_)) | Err(_) => latest,
+    };
     let rows = context.sql(&sql).await.map_err(unreadable)?;
     Ok((context, rows))
+}
+
+/// A key that more than one of the staged rows has.
+async fn twice(context: &SessionContext, keys: &str) -> Result<Option<serde_json::Value>> {
+    let sql = format!("SELECT {keys} FROM staged GROUP BY {keys} HAVING count(*) > 1 LIMIT 1");
+    let found = context.sql(&sql).await.map_err(unreadable)?.collect().await.map_err(unreadable)?;
+    let batch = found.iter().find(|batch| batch.num_rows() > 0);
+    Ok(batch.map(|batch| serde_json::Value::from(weir_core::row_values(batch, 0))))
 }
 
 /// The library passes the fault on as text only.
