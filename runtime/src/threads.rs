@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(name().await.unwrap(), first, "it was idle");
         let both = tokio::join!(name(), name());
         assert_ne!(both.0.unwrap(), both.1.unwrap());
-        let error = threads.run(|_| async { panic!("no {}", "way") }).await.map(|()| ()).unwrap_err();
+        let error = threads.run(|_| async { panic!("no {}", "way") }).await.unwrap_err();
         assert!(error.message().contains("no way"), "{error}");
         assert!(name().await.is_ok());
         threads.close().await;

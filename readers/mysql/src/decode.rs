@@ -207,7 +207,7 @@ impl Decoder {
             }),
             Builder::Uuid(b) => {
                 for (row, cell) in cells.iter().enumerate() {
-                    let bytes = cell.map(|cell| numbers::uuid(cell));
+                    let bytes = cell.map(numbers::uuid);
                     if !matches!(bytes, Some(Some(bytes)) if b.append_value(bytes).is_ok()) {
                         b.append_null();
                         if cell.is_some() {

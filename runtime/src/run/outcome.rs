@@ -160,7 +160,7 @@ impl Run {
                 });
             }
         }
-        reports.extend(ended.failed.iter().map(|table| TableReport::unmapped(table)));
+        reports.extend(ended.failed.iter().map(TableReport::unmapped));
         let quarantine = self.dirty.close(keep_parts);
         let unmapped =
             ended.failed.first().map(|table| Error::new(table.kind, table.reason.clone()).with("table", &table.source));

@@ -25,7 +25,7 @@ use crate::report::Status;
 /// What became of a table that had its turn.
 enum Turn {
     /// It is over, well or not.
-    Ended(EntryEnd),
+    Ended(Box<EntryEnd>),
     /// It waits for the others.
     Waits(Box<Moved>),
 }
@@ -176,7 +176,7 @@ impl Run {
         let (mut ends, mut waiting) = (Vec::new(), Vec::new());
         for turn in turns.into_iter().flatten() {
             match turn {
-                Turn::Ended(end) => ends.push(end),
+                Turn::Ended(end) => ends.push(*end),
                 Turn::Waits(moved) => waiting.push(*moved),
             }
         }
@@ -227,7 +227,7 @@ impl Run {
                 self.options.tables.remove(&name);
                 let source = self.job.entries[index].table.as_ref().map(|table| table.source()).unwrap_or_default();
                 let error = error.with("target", &name);
-                return Turn::Ended(EntryEnd::unplanned(index, source, name, error));
+                return Turn::Ended(Box::new(EntryEnd::unplanned(index, source, name, error)));
             }
         };
         for warning in &start.planned.warnings {
@@ -239,7 +239,7 @@ impl Run {
         if wait && well {
             return Turn::Waits(Box::new(moved));
         }
-        Turn::Ended(self.publish_one(moved, &context).await)
+        Turn::Ended(Box::new(self.publish_one(moved, &context).await))
     }
 
     async fn publish_one(&self, moved: Moved, context: &ConnectorContext) -> EntryEnd {

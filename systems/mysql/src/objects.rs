@@ -10,14 +10,15 @@ pub(crate) async fn objects(session: &mut Session) -> Result<Objects> {
     let _ = session.raw("SET SESSION information_schema_stats_expiry = 0").await?;
     let database: Option<String> = session.row::<Option<String>>("SELECT DATABASE()").await?.flatten();
     let folded: Option<u64> = session.row("SELECT @@lower_case_table_names").await?;
-    let rows: Vec<(String, String, String, Option<u64>, Option<u64>)> = session
+    type Listed = (String, String, String, Option<u64>, Option<u64>);
+    let rows: Vec<Listed> = session
         .rows(
             "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, TABLE_ROWS, DATA_LENGTH FROM information_schema.TABLES \
              WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
                AND TABLE_NAME NOT LIKE 'weir\\_%' ORDER BY 1, 2",
         )
         .await?;
-    let of = |(database, table, kind, rows, bytes): (String, String, String, Option<u64>, Option<u64>)| Object {
+    let of = |(database, table, kind, rows, bytes): Listed| Object {
         name: ObjectName { database, schema: None, table },
         kind: match kind.to_ascii_uppercase().as_str() {
             "BASE TABLE" | "SYSTEM VERSIONED" => ObjectKind::Table,

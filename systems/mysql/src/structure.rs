@@ -50,14 +50,15 @@ fn name(database: String, table: String) -> ObjectName {
 }
 
 async fn heads(session: &mut Session, names: &[ObjectName]) -> Result<Tables> {
-    let rows: Vec<(String, String, String, Option<u64>, Option<String>)> = session
+    type Head = (String, String, String, Option<u64>, Option<String>);
+    let rows: Vec<Head> = session
         .rows(&format!(
             "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, AUTO_INCREMENT, TABLE_COMMENT FROM information_schema.TABLES \
              WHERE {}",
             among(names, "TABLE_SCHEMA", "TABLE_NAME")
         ))
         .await?;
-    let of = |(database, table, kind, next, comment): (String, String, String, Option<u64>, Option<String>)| {
+    let of = |(database, table, kind, next, comment): Head| {
         let name = name(database, table);
         let view = kind.to_ascii_uppercase().contains("VIEW");
         let description = TableDescription {

@@ -357,7 +357,6 @@ impl Dictionary {
             widen(&mut range, done.range, physical);
             sums.pages += 1;
         }
-        drop(writer);
         let stats = |page_type, encoding, count| PageEncodingStats { page_type, encoding, count };
         let mut pages = vec![
             stats(PageType::DICTIONARY_PAGE, Encoding::PLAIN, 1),

@@ -256,7 +256,7 @@ mod tests {
             ),
             (
                 "bytes",
-                column(Arc::new(all().map(|n| (n % 3 > 0).then(|| [n as u8 % 5, 0xff])).collect::<BinaryArray>())),
+                column(Arc::new(all().map(|n| (n % 3 > 0).then_some([n as u8 % 5, 0xff])).collect::<BinaryArray>())),
                 true,
             ),
             ("nothing", column(Arc::new(StringArray::new_null(rows as usize))), true),

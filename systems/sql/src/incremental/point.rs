@@ -185,7 +185,7 @@ fn instant(text: &str) -> Option<DateTime<Utc>> {
 /// Whether nothing is finer than a microsecond, and the year has four digits.
 fn whole_microseconds(time: &NaiveDateTime) -> bool {
     use chrono::{Datelike, Timelike};
-    time.nanosecond() % 1000 == 0 && (1..=9999).contains(&time.year())
+    time.nanosecond().is_multiple_of(1000) && (1..=9999).contains(&time.year())
 }
 
 #[cfg(test)]
