@@ -30,7 +30,15 @@ impl Database {
         // A process id may come again while an old server lives on.
         let quoted = home.quote(&name);
         home.try_execute(&format!("DROP DATABASE IF EXISTS {quoted}")).await?;
-        home.try_execute(&format!("CREATE DATABASE {quoted}")).await?;
+        let mut tries = 0;
+        while let Err(error) = home.try_execute(&format!("CREATE DATABASE {quoted}")).await {
+            // Other programs' tests make theirs at the same time, at which some servers fail.
+            tries += 1;
+            if home.given().is_none() || tries == 30 {
+                return Err(error);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
         let litter = home.given().map(|given| Arc::new(Litter::new(given.clone(), quoted)));
         Ok(Self { server, name, _litter: litter })
     }

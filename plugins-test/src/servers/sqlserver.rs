@@ -70,6 +70,8 @@ impl Given {
         config.authentication(AuthMethod::sql_server(&self.user, &self.password));
         // What a test lays is no secret; whom the connector trusts is its own tests' matter.
         config.trust_cert();
+        // A server that works hard is no server that is gone.
+        config.command_timeout(None);
         let plain = self.options.split('&').any(|option| option.eq_ignore_ascii_case("encrypt=false"));
         config.encryption(if plain { EncryptionLevel::NotSupported } else { EncryptionLevel::Required });
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
