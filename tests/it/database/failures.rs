@@ -26,7 +26,7 @@ fn ends(source: &Database, target: &Database) -> serde_json::Value {
 async fn a_table_that_is_denied_or_dirty_stays_alone_and_runs_again_alone() {
     let source = source("ill").await;
     let target = servers::postgresql().await.fresh_database("illtoo").await;
-    let user = format!("reader_{}", std::process::id());
+    let user = format!("ill_{}", std::process::id());
     source
         .execute(&format!(
             "DROP ROLE IF EXISTS {user}; CREATE ROLE {user} LOGIN PASSWORD 'x'; GRANT CONNECT ON DATABASE \"{0}\" TO {user}; \
