@@ -392,7 +392,7 @@ mod tests {
             "by_n,t_name_key"
         );
         assert_eq!(of("SELECT \"table\" || on_delete FROM pragma_foreign_key_list('t')").await, "customerCASCADE");
-        assert_eq!(of("SELECT count(*) FROM v, child").await, "1");
+        assert_eq!(of("SELECT count(*) || '' FROM v, child").await, "1");
         // The trigger, the check and the numbering are still there.
         let insert = "INSERT INTO t(n, name) VALUES (5000000000, 'new')";
         file.with(Access::Write, &context, move |db| Ok(db.execute(insert)?)).await.unwrap();
