@@ -5,7 +5,7 @@
 //! [`Wire::next_row`] notes where its cells are, and whoever wants columns takes them from there.
 //!
 //! Constraints: what has been received is never lost by a future that is dropped, for every wait stands in a `select!`;
-//! memory is the buffer, as large as the largest row and [`BLOCK`]; nothing a server says makes a panic.
+//! memory is the buffer, as large as the largest row and `BLOCK`; nothing a server says makes a panic.
 //!
 //! The source of the format is the protocol's description by MySQL ("Client/Server Protocol") and by MariaDB.
 
