@@ -150,7 +150,7 @@ impl Run {
             }
         });
         // Who stops a run does not wait for a courtesy.
-        let patience = if self.options.cancel.is_cancelled() { CLEAN_UP / 4 } else { CLEAN_UP };
+        let patience = if self.options.cancel.is_cancelled() { CLEAN_UP / 10 } else { CLEAN_UP };
         match tokio::time::timeout(patience, futures::future::join_all(giving)).await {
             Ok(given) => {
                 for error in given.into_iter().filter_map(Result::err) {

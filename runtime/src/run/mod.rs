@@ -175,7 +175,10 @@ async fn whole(
         timeout.abort();
     }
     let report = run.end(ended, started).await;
-    let _ = tokio::time::timeout(CLEAN_UP, async { tokio::join!(run.kept.close(), run.threads.close()) }).await;
+    // A run that was stopped waits for nobody's goodbye.
+    if !run.cancel.is_cancelled() {
+        let _ = tokio::time::timeout(CLEAN_UP, async { tokio::join!(run.kept.close(), run.threads.close()) }).await;
+    }
     drop(beginning.lock);
     report
 }
