@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use weir_core::{
@@ -11,9 +10,8 @@ use weir_core::{
     ResultExt, Snapshot, SourceColumn, SourceSchema, SourceTable, Split, SplitRequest, Window,
 };
 use weir_postgresql::copy::Decoder;
-use weir_postgresql::error::map;
 use weir_postgresql::snapshot::Locked;
-use weir_postgresql::{Endpoint, Session};
+use weir_postgresql::{Endpoint, Next, RowSession, Session};
 use weir_sql::{Object, Quoting, Source, Sources, TableName, columns::is_all, labels, statements};
 
 use crate::config::PostgresqlReaderConfig;
@@ -21,10 +19,6 @@ use crate::incremental::narrowed;
 use crate::shards::unify;
 use crate::source::{Described, describe, select_entry};
 use crate::split::{Part, splits};
-
-/// Messages to take from the socket before looking around. COPY sends one a row, and rows may be a megabyte each, so this
-/// also bounds what lies in memory undecoded.
-const ROWS_AT_ONCE: usize = 64;
 
 /// How long a split waits for a lock on a table, unless the job's session says otherwise.
 const LOCK_WAIT: &str = "5s";
@@ -220,21 +214,21 @@ impl Reader for PostgresqlReader {
             select.push_str(&format!("\nLIMIT {limit}"));
         }
         let mut decoder = Decoder::new(request.arrow_schema(), &types)?;
-        let mut session = endpoint.connect(&self.context).await?;
+        let mut session = endpoint.connect_rows(&self.context).await?;
         begin(&mut session, request, part.endpoint).await?;
         if !part.is_query() {
             session.execute(NO_COMPILER).await?;
         }
         let copy = format!("COPY ({select}\n) TO STDOUT (FORMAT binary)");
-        {
-            let (connection, stopper) = session.parts();
-            let stream = stopper.watch(connection.copy_out_raw(&copy)).await?.map_err(map);
-            let mut stream = stream.context("table", &split.table)?.ready_chunks(ROWS_AT_ONCE);
-            while let Some(messages) = stopper.watch(stream.next()).await? {
-                for message in messages {
-                    decoder.push(&message.map_err(map).context("table", &split.table)?)?;
+        session.copy(&copy).await.context("table", &split.table)?;
+        loop {
+            match session.next_piece().context("table", &split.table)? {
+                Next::Piece(piece) => {
+                    decoder.push(piece)?;
                     deliver(&mut decoder, output).await?;
                 }
+                Next::Wait => session.fill().await.context("table", &split.table)?,
+                Next::End => break,
             }
         }
         decoder.finish()?;
@@ -259,7 +253,7 @@ impl Reader for PostgresqlReader {
     }
 }
 
-async fn begin(session: &mut Session, request: &ReadRequest, endpoint: usize) -> Result<()> {
+async fn begin(session: &mut RowSession, request: &ReadRequest, endpoint: usize) -> Result<()> {
     let Some(tokens) = &request.snapshot else {
         session.execute("BEGIN READ ONLY").await?;
         return Ok(());
@@ -274,7 +268,7 @@ async fn begin(session: &mut Session, request: &ReadRequest, endpoint: usize) ->
          FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'",
         weir_postgresql::literal(token)
     );
-    session.execute(&begin).await.map(drop).map_err(|error| match error.kind() {
+    session.execute(&begin).await.map_err(|error| match error.kind() {
         ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout => error,
         _ => Error::new(
             ErrorKind::SnapshotLost,

@@ -237,7 +237,7 @@ async fn open(options: &Options) -> Result<Conn> {
         .tcp_keepalive(Some(Duration::from_secs(60)))
         .prefer_socket(false);
     let tls = (options.socket.is_none() && options.tls != Tls::Disabled).then(|| {
-        provide_crypto();
+        weir_sql::stream::provide_crypto();
         let mut ssl = SslOpts::default();
         if matches!(options.tls, Tls::Preferred | Tls::Required) {
             ssl = ssl.with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true);
@@ -291,14 +291,6 @@ fn is_tls(error: &mysql_async::Error) -> bool {
         // A failed handshake arrives as an I/O error around rustls' own.
         Error::Io(IoError::Io(e)) => e.kind() == std::io::ErrorKind::InvalidData,
         _ => false,
-    }
-}
-
-/// The driver asks for the process's cryptography, and a process that has not chosen one would panic.
-pub(crate) fn provide_crypto() {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Lost only when another thread was faster, and then there is one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 

@@ -1,49 +1,29 @@
-//! Sessions: how they are opened, what is set in them, and how a running statement is stopped.
-//!
-//! Everything that could make a server answer differently from another one (time zone, date and interval style, float
-//! digits, encoding) is set in each session. A statement that is still running when the run is stopped is cancelled on
-//! the server over a second connection; the first one is then dropped, never reused.
+//! Sessions of the driver: how they are opened, what is set in them, and what can be asked of them.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_trait::async_trait;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
-use weir_core::{ConnectorContext, Error, ErrorKind, Faults, Keep, Kept, Result, ResultExt, Secret};
+use sqlx::{AssertSqlSafe, Connection, Row};
+use weir_core::{ConnectorContext, Error, ErrorKind, Faults, Result, ResultExt, Secret};
 
 use crate::error::map;
 use crate::nodelay::without_delay;
+use crate::options::{TlsConfig, options};
+use crate::rested::{Home, Rested};
+use crate::settings;
+use crate::stopper::Stopper;
 use crate::url::PgUrl;
-
-/// TLS parameters beside the URL.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-#[schemars(inline)]
-pub struct TlsConfig {
-    /// disable, allow, prefer (default), require, verify-ca or verify-full; as the URL's `sslmode`.
-    #[serde(alias = "sslMode")]
-    #[schemars(extend("x-aliases" = ["sslMode"]))]
-    pub sslmode: Option<String>,
-    /// The file with the certificates of the authorities to trust; as the URL's `sslrootcert`.
-    #[serde(alias = "sslRootCert")]
-    #[schemars(extend("x-aliases" = ["sslRootCert"]))]
-    pub sslrootcert: Option<String>,
-}
 
 /// One database: the ways to it, tried in order, and what to set in each session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
     urls: Vec<PgUrl>,
-    session: Vec<String>,
+    pub(crate) session: Vec<String>,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer than this a stopped run does not wait for the server to take the cancellation.
-const CANCEL_TIMEOUT: Duration = Duration::from_millis(700);
 
 impl Endpoint {
     /// Reads the URLs. A login and TLS options beside the URL win over those in it.
@@ -114,177 +94,97 @@ impl Endpoint {
     /// # Errors
     /// The last host's error; a refused login at once.
     pub async fn connect(&self, context: &ConnectorContext) -> Result<Session> {
-        if let Some(kept) = context.shared.kept() {
-            while let Some(Rested { mut session, since }) = kept.take(|rested: &Rested| rested.session.is_of(self)) {
-                session.stopper.context = context.alone();
-                session.kept = Some(kept.clone());
-                if since.elapsed() < FRESH || session.execute("SELECT").await.is_ok() {
-                    return Ok(session);
-                }
+        while let Some(mut rested) = Rested::<Session>::take(self, context) {
+            rested.session.stopper.context = context.alone();
+            if rested.is_fresh() || rested.session.execute("SELECT").await.is_ok() {
+                rested.session.home = Some(rested.home);
+                return Ok(rested.session);
             }
         }
-        let mut session = self.connect_anew(context).await?;
-        session.kept = context.shared.kept().cloned();
-        session.home = session.kept.is_some().then(|| Arc::new(self.clone()));
+        let mut session = self.first(|place| open(self, place, context)).await?;
+        session.home = Home::of(self, context);
         Ok(session)
     }
 
-    async fn connect_anew(&self, context: &ConnectorContext) -> Result<Session> {
+    /// What `attempt` makes of the first host that answers.
+    pub(crate) async fn first<'a, T, F: Future<Output = Result<T>>>(
+        &'a self,
+        attempt: impl Fn(Place<'a>) -> F,
+    ) -> Result<T> {
         let mut last = None;
         for url in &self.urls {
-            for host in &url.hosts {
-                match self.connect_to(url, host, context).await {
-                    Ok(session) => return Ok(session),
+            for (host, port) in &url.hosts {
+                match attempt(Place::new(url, host, *port)).await.context("server", format!("{host}:{port}")) {
                     Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => {
                         last = Some(error);
                     }
-                    Err(error) => return Err(error),
+                    other => return other,
                 }
             }
         }
         Err(last.unwrap_or_else(|| Error::config("no `url`: say where the database is")))
     }
+}
 
-    async fn connect_to(
-        &self,
-        url: &PgUrl,
-        (host, port): &(String, u16),
-        context: &ConnectorContext,
-    ) -> Result<Session> {
-        let options = options(url, host, *port)?;
+/// One host of a URL, and how long it may take until a session with it is ready.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) url: &'a PgUrl,
+    host: &'a str,
+    port: u16,
+    /// The URL's connectTimeout.
+    pub(crate) wait: Duration,
+    deadline: tokio::time::Instant,
+}
+
+impl<'a> Place<'a> {
+    fn new(url: &'a PgUrl, host: &'a str, port: u16) -> Self {
         let wait = url.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
-        let place = format!("{host}:{port}");
-        let deadline = tokio::time::Instant::now() + wait;
-        let silent = || {
-            Error::new(
-                ErrorKind::Timeout,
-                format!(
-                    "the PostgreSQL server does not answer within {} s: check host, port and firewall, or raise connectTimeout",
-                    wait.as_secs_f64()
-                ),
-            )
-        };
-        let opened = context.until_cancelled(async {
-            match tokio::time::timeout_at(deadline, PgConnection::connect_with(&options)).await {
-                Ok(opened) => opened.map_err(map),
-                Err(_) => Err(silent()),
-            }
-        });
-        let connection = opened.await.context("server", &place)?;
-        without_delay(*port);
-        let stopper = Stopper {
-            options: Arc::new(options),
-            pid: 0,
-            context: context.alone(),
-            answer_within: url.socket_timeout,
-            connect_within: wait,
-        };
-        let mut session = Session { connection, stopper, version: 0, altered: false, home: None, kept: None };
-        match tokio::time::timeout_at(deadline, session.set_up(url)).await {
-            Ok(done) => done.context("server", &place)?,
-            Err(_) => return Err(silent()).context("server", &place),
-        }
-        session.run_statements(&self.session).await.context("server", &place)?;
-        Ok(session)
+        Self { url, host, port, wait, deadline: tokio::time::Instant::now() + wait }
+    }
+
+    pub(crate) fn options(&self) -> Result<PgConnectOptions> {
+        options(self.url, self.host, self.port)
+    }
+
+    /// Waits for a step of the way to a session.
+    pub(crate) async fn within<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::time::timeout_at(self.deadline, step).await.unwrap_or_else(|_| {
+            let message = format!(
+                "the PostgreSQL server does not answer within {} s: check host, port and firewall, or raise connectTimeout",
+                self.wait.as_secs_f64()
+            );
+            Err(Error::new(ErrorKind::Timeout, message))
+        })
     }
 }
 
-fn options(url: &PgUrl, host: &str, port: u16) -> Result<PgConnectOptions> {
-    let mut options = PgConnectOptions::new_without_pgpass()
-        .host(host)
-        .port(port)
-        .application_name(url.application_name.as_deref().unwrap_or("weir"))
-        .disable_statement_logging();
-    if let Some(user) = &url.username {
-        options = options.username(user);
-    }
-    if let Some(password) = &url.password {
-        options = options.password(password.reveal());
-    }
-    let database = url.database.clone().unwrap_or_else(|| options.get_username().to_owned());
-    options = options.database(&database);
-    if let Some(mode) = &url.ssl_mode {
-        options = options.ssl_mode(mode.parse().map_err(map)?);
-    }
-    if let Some(file) = &url.ssl_root_cert {
-        std::fs::File::open(file)
-            .map_err(|error| Error::config(format!("sslrootcert {file} cannot be read")).because(error))?;
-        options = options.ssl_root_cert(file);
-    }
-    if let Some(file) = &url.ssl_cert {
-        options = options.ssl_client_cert(file);
-    }
-    if let Some(file) = &url.ssl_key {
-        options = options.ssl_client_key(file);
-    }
-    if let Some(text) = &url.options {
-        options = options.options(settings(text)?);
-    }
-    Ok(options)
+async fn open(endpoint: &Endpoint, place: Place<'_>, context: &ConnectorContext) -> Result<Session> {
+    let options = place.options()?;
+    let connecting = async { PgConnection::connect_with(&options).await.map_err(map) };
+    let connection = context.until_cancelled(place.within(connecting)).await?;
+    without_delay(place.port);
+    let stopper = Stopper {
+        options: Arc::new(options),
+        pid: 0,
+        context: context.alone(),
+        answer_within: place.url.socket_timeout,
+        connect_within: place.wait,
+    };
+    let mut session = Session { connection, stopper, version: 0, altered: false, home: None };
+    place.within(session.set_up(place.url)).await?;
+    session.run_statements(&endpoint.session).await?;
+    Ok(session)
 }
 
-/// Reads the URL's `options` as the server does: `-c name=value` and `--name=value`, divided by spaces, where a backslash
-/// keeps the next character.
-fn settings(text: &str) -> Result<Vec<(String, String)>> {
-    let mut words: Vec<String> = Vec::new();
-    let (mut word, mut chars) = (String::new(), text.chars());
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => word.extend(chars.next()),
-            c if c.is_whitespace() => words.extend(Some(std::mem::take(&mut word)).filter(|w| !w.is_empty())),
-            c => word.push(c),
-        }
+/// Refuses a server that is not what the URL asks for.
+pub(crate) fn check_role(url: &PgUrl, standby: bool) -> Result<()> {
+    if url.primary != Some(standby) {
+        return Ok(());
     }
-    words.extend(Some(word).filter(|w| !w.is_empty()));
-    let mut settings = Vec::new();
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        let setting = match word.strip_prefix("-c").or_else(|| word.strip_prefix("--")) {
-            Some("") => words.next().unwrap_or_default(),
-            Some(rest) => rest.to_owned(),
-            None => word.clone(),
-        };
-        match setting.split_once('=') {
-            Some((name, value)) if word.starts_with('-') && !name.is_empty() => {
-                settings.push((name.replace('-', "_"), value.to_owned()));
-            }
-            _ => {
-                return Err(Error::config(format!("`{word}` in the url's options is no setting: write -c name=value")));
-            }
-        }
-    }
-    Ok(settings)
+    let role = if standby { "a standby" } else { "the primary" };
+    Err(Error::new(ErrorKind::Unreachable, format!("the server is {role}, and the url asks for another")))
 }
-
-/// Settings that answers depend on.
-const FORMS: &[(&str, &str)] = &[
-    ("TimeZone", "UTC"),
-    ("DateStyle", "ISO, MDY"),
-    ("IntervalStyle", "iso_8601"),
-    ("extra_float_digits", "3"),
-    ("client_encoding", "UTF8"),
-    ("bytea_output", "hex"),
-    ("standard_conforming_strings", "on"),
-    ("xmlbinary", "base64"),
-];
-
-/// Timeouts that would break a long transfer.
-const TIMEOUTS: &[(&str, &str)] = &[
-    ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "0"),
-    ("idle_session_timeout", "0"),
-    ("transaction_timeout", "0"),
-];
-
-/// By these the server notices a client that vanished, drops its transaction and with it the locks; and no firewall on the
-/// way forgets a connection that is only held.
-const WATCHFULNESS: &[(&str, &str)] = &[
-    ("tcp_keepalives_idle", "30"),
-    ("tcp_keepalives_interval", "10"),
-    ("tcp_keepalives_count", "6"),
-    ("client_connection_check_interval", "10s"),
-];
 
 /// An open session. A call that fails because the run was stopped leaves it unusable: drop it.
 pub struct Session {
@@ -295,34 +195,12 @@ pub struct Session {
     /// Whether the job's own statements may have changed what we set.
     altered: bool,
     /// What it was opened for, while it is as it was then.
-    home: Option<Arc<Endpoint>>,
-    /// Where it rests when it is closed.
-    kept: Option<Kept>,
+    home: Option<Home>,
 }
-
-/// A session that rests until the next call on its runtime.
-struct Rested {
-    session: Session,
-    since: Instant,
-}
-
-#[async_trait]
-impl Keep for Rested {
-    async fn close(self: Box<Self>) {
-        self.session.close().await;
-    }
-}
-
-/// A session that rested for less is taken to live; of others the server is asked.
-const FRESH: Duration = Duration::from_millis(500);
 
 impl Session {
     async fn set_up(&mut self, url: &PgUrl) -> Result<()> {
-        let mut settings: Vec<(&str, &str)> = [FORMS, TIMEOUTS, WATCHFULNESS].concat();
-        if let Some(schema) = &url.current_schema {
-            settings.push(("search_path", schema));
-        }
-        self.configure(&settings).await?;
+        self.execute(&settings::all(url)).await?;
         let row = self
             .one(
                 "SELECT pg_backend_pid(), current_setting('server_version_num')::int4, pg_is_in_recovery(), \
@@ -332,16 +210,7 @@ impl Session {
         self.stopper.pid = row.try_get(0).map_err(map)?;
         self.version = row.try_get::<i32, _>(1).map_err(map)?.max(0) as u32;
         let standby: bool = row.try_get(2).map_err(map)?;
-        if let Some(primary) = url.primary
-            && primary == standby
-        {
-            let role = if standby { "a standby" } else { "the primary" };
-            return Err(Error::new(
-                ErrorKind::Unreachable,
-                format!("the server is {role}, and the url asks for another"),
-            ));
-        }
-        Ok(())
+        check_role(url, standby)
     }
 
     async fn run_statements(&mut self, statements: &[String]) -> Result<()> {
@@ -351,21 +220,9 @@ impl Session {
         // The job's statements may set what they like, but not how values look on the wire.
         if !statements.is_empty() {
             self.altered = true;
-            self.configure(FORMS).await?;
+            self.execute(&settings::forms()).await?;
         }
         Ok(())
-    }
-
-    /// Sets what of these settings the server knows: older servers and relatives miss some.
-    async fn configure(&mut self, settings: &[(&str, &str)]) -> Result<()> {
-        let values: Vec<_> = settings.iter().map(|(n, v)| format!("({}, {})", literal(n), literal(v))).collect();
-        let sql = format!(
-            "SELECT set_config(s.name, v.value, false) FROM (VALUES {}) v(name, value) \
-             JOIN pg_catalog.pg_settings s ON lower(s.name) = lower(v.name) \
-             WHERE v.name <> 'client_connection_check_interval' OR version() !~* 'mingw|visual c'",
-            values.join(", ")
-        );
-        self.execute(&sql).await.map(drop)
     }
 
     /// Lets no timeout of the server end this session, whatever the job's own statements have set.
@@ -377,7 +234,7 @@ impl Session {
             return Ok(());
         }
         self.spoil();
-        self.configure(TIMEOUTS).await
+        self.execute(&settings::timeouts()).await.map(drop)
     }
 
     /// Runs one or several statements without reading rows; gives the rows affected.
@@ -440,110 +297,18 @@ impl Session {
         self.home = None;
     }
 
-    fn is_of(&self, endpoint: &Endpoint) -> bool {
-        self.home.as_deref() == Some(endpoint)
-    }
-
     /// Ends the use of a session that is in no transaction: where the runtime keeps sessions, the next call gets it, else
     /// it says goodbye. Errors do not matter any more.
     pub async fn rest(mut self) {
-        let kept = self.kept.take().filter(|_| self.home.is_some() && !self.stopper.context.cancel.is_cancelled());
-        let Some(kept) = kept else { return self.close().await };
-        if let Some(other) = kept.put(Rested { session: self, since: Instant::now() }) {
-            other.close().await;
+        match self.home.take().filter(|_| !self.stopper.context.cancel.is_cancelled()) {
+            Some(home) => Rested::put(self, home).await,
+            None => self.close().await,
         }
     }
 
     /// Says goodbye; errors do not matter any more.
     pub async fn close(self) {
         let _ = tokio::time::timeout(Duration::from_millis(300), self.connection.close()).await;
-    }
-}
-
-/// Ends waits when the run is stopped, and the statement on the server with them.
-#[derive(Clone)]
-pub struct Stopper {
-    options: Arc<PgConnectOptions>,
-    pid: i32,
-    context: ConnectorContext,
-    answer_within: Option<Duration>,
-    connect_within: Duration,
-}
-
-impl Stopper {
-    /// Waits for `future`, an answer of the server.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Cancelled`] when the run is stopped first, [`ErrorKind::Timeout`] after the URL's socketTimeout,
-    /// [`ErrorKind::Unreachable`] when the server has gone without a word.
-    pub async fn watch<T>(&self, future: impl Future<Output = T>) -> Result<T> {
-        let timeout = async {
-            match self.answer_within {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
-        let stopped = tokio::select! {
-            biased;
-            () = self.context.cancel.cancelled() => Error::cancelled(),
-            done = future => return Ok(done),
-            () = timeout => Error::new(
-                ErrorKind::Timeout,
-                "the server did not answer within socketTimeout: raise it in the url, or leave it out",
-            ),
-            error = self.lost() => error,
-        };
-        self.cancel_on_server().await;
-        Err(stopped)
-    }
-
-    /// Ends when the server does not work on our statement any more. A statement may take hours and say nothing, and a
-    /// network may drop a connection and say nothing: only the server itself can tell them apart. It is asked over a
-    /// second connection, each time after half as long again as a connection may take.
-    async fn lost(&self) -> Error {
-        let mut misses = 0;
-        while misses < 2 {
-            tokio::time::sleep(self.connect_within * 3 / 2).await;
-            let works = self.pid == 0 || self.server_works().await;
-            misses = if works { 0 } else { misses + 1 };
-        }
-        Error::new(
-            ErrorKind::Unreachable,
-            "the PostgreSQL server has lost our connection, or cannot be reached any more: check the network and the server",
-        )
-    }
-
-    /// Whether the server answers on a second connection and knows the first.
-    async fn server_works(&self) -> bool {
-        let (options, pid) = (self.options.clone(), self.pid);
-        let asking = self.context.io.spawn(async move {
-            let mut second = PgConnection::connect_with(&options).await?;
-            let query = "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE pid = $1";
-            let known: i64 = sqlx::query_scalar(query).bind(pid).fetch_one(&mut second).await?;
-            let _ = second.close().await;
-            Ok::<_, sqlx::Error>(known > 0)
-        });
-        match tokio::time::timeout(self.connect_within, asking).await {
-            Ok(Ok(Ok(known))) => known,
-            // It answers, be it that it has no room for another connection.
-            Ok(Ok(Err(sqlx::Error::Database(_)))) => true,
-            _ => false,
-        }
-    }
-
-    async fn cancel_on_server(&self) {
-        if self.pid == 0 {
-            return;
-        }
-        let (options, pid) = (self.options.clone(), self.pid);
-        let cancelling = self.context.io.spawn(async move {
-            let mut second = PgConnection::connect_with(&options).await?;
-            sqlx::query("SELECT pg_cancel_backend($1)").bind(pid).execute(&mut second).await?;
-            second.close().await
-        });
-        if !matches!(tokio::time::timeout(CANCEL_TIMEOUT, cancelling).await, Ok(Ok(Ok(())))) {
-            tracing::debug!(pid, "the running statement could not be cancelled on the server");
-        }
     }
 }
 
@@ -572,20 +337,6 @@ mod tests {
     fn literals_hold_any_text() {
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal(r"a\b"), r" E'a\\b'");
-    }
-
-    #[test]
-    fn options_are_read_word_by_word() {
-        let read = |text: &str| settings(text).ok().map(|s| s.into_iter().map(|(n, v)| format!("{n}:{v}")).collect());
-        let read = |text: &str| -> Option<Vec<String>> { read(text) };
-        assert_eq!(
-            read("-c search_path=my-custom  -cwork_mem=8MB --lock-timeout=5s").unwrap(),
-            ["search_path:my-custom", "work_mem:8MB", "lock_timeout:5s"]
-        );
-        assert_eq!(read(r"-c search_path=a\ b,\\c").unwrap(), [r"search_path:a b,\c"]);
-        assert_eq!(read("").unwrap().len(), 0);
-        assert_eq!(read("-c"), None);
-        assert_eq!(read("work_mem=1"), None);
     }
 
     #[test]

@@ -19,28 +19,17 @@ pub fn is_duplicate(error: &sqlx::Error, table: &str) -> bool {
 /// Turns a driver error into ours. SQLSTATE decides the kind; the message says what to do where we know it.
 pub fn map(error: sqlx::Error) -> Error {
     if let Some(db) = database_error(&error) {
-        return of_server(db);
+        return of_server(&Said {
+            code: db.code(),
+            message: db.message(),
+            detail: db.detail(),
+            hint: db.hint(),
+            table: db.table(),
+        });
     }
     match error {
         // So the TLS library says what is wrong with a certificate.
-        sqlx::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => of_tls(&e.to_string()),
-        sqlx::Error::Io(e) => {
-            let message = match e.kind() {
-                std::io::ErrorKind::ConnectionRefused => {
-                    "the PostgreSQL server refuses connections: check host and port, and whether it is running".into()
-                }
-                std::io::ErrorKind::NotFound => "the host or socket does not exist: check the host in the url".into(),
-                std::io::ErrorKind::TimedOut => {
-                    "the PostgreSQL server does not answer: check host, port and firewall".into()
-                }
-                _ if e.to_string().contains("lookup") || e.to_string().contains("resolve") => {
-                    "the host name is unknown: check the host in the url".to_owned()
-                }
-                _ => "the connection to the PostgreSQL server broke or could not be made: check host, port and network"
-                    .into(),
-            };
-            Error::new(ErrorKind::Unreachable, message).because(e)
-        }
+        sqlx::Error::Io(e) => of_io(e),
         sqlx::Error::Tls(e) => of_tls(&e.to_string()),
         sqlx::Error::Configuration(e) => Error::config(format!("the connection options are wrong: {e}")),
         sqlx::Error::Protocol(text) => {
@@ -53,8 +42,25 @@ pub fn map(error: sqlx::Error) -> Error {
     }
 }
 
+pub(crate) fn of_io(error: std::io::Error) -> Error {
+    let message = match error.kind() {
+        // So the TLS library says what is wrong with a certificate.
+        std::io::ErrorKind::InvalidData => return of_tls(&error.to_string()),
+        std::io::ErrorKind::ConnectionRefused => {
+            "the PostgreSQL server refuses connections: check host and port, and whether it is running"
+        }
+        std::io::ErrorKind::NotFound => "the host or socket does not exist: check the host in the url",
+        std::io::ErrorKind::TimedOut => "the PostgreSQL server does not answer: check host, port and firewall",
+        _ if error.to_string().contains("lookup") || error.to_string().contains("resolve") => {
+            "the host name is unknown: check the host in the url"
+        }
+        _ => "the connection to the PostgreSQL server broke or could not be made: check host, port and network",
+    };
+    Error::new(ErrorKind::Unreachable, message).because(error)
+}
+
 /// Trying again mends no certificate.
-fn of_tls(reason: &str) -> Error {
+pub(crate) fn of_tls(reason: &str) -> Error {
     Error::new(
         ErrorKind::Unreachable,
         format!(
@@ -64,9 +70,19 @@ fn of_tls(reason: &str) -> Error {
     .retryable(false)
 }
 
-fn of_server(db: &PgDatabaseError) -> Error {
-    let code = db.code();
-    let said = db.message();
+/// What the server says of an error.
+pub(crate) struct Said<'a> {
+    /// SQLSTATE.
+    pub(crate) code: &'a str,
+    pub(crate) message: &'a str,
+    pub(crate) detail: Option<&'a str>,
+    pub(crate) hint: Option<&'a str>,
+    /// The table that it is about.
+    pub(crate) table: Option<&'a str>,
+}
+
+pub(crate) fn of_server(said: &Said<'_>) -> Error {
+    let code = said.code;
     let (kind, remedy): (ErrorKind, &str) = match code {
         "28P01" | "28000" => (ErrorKind::Denied, "check username and password, and pg_hba.conf on the server"),
         "3D000" => (ErrorKind::NotFound, "check the database name in the url"),
@@ -87,15 +103,15 @@ fn of_server(db: &PgDatabaseError) -> Error {
         "57P05" | "25P03" | "25P04" => (ErrorKind::Unreachable, "the server's own timeout ended the session"),
         "53200" => (ErrorKind::Remote, "the server is out of memory: use fewer channels or try again later"),
         "40001" | "40P01" => (ErrorKind::Conflict, "another transaction got in the way: run again"),
-        _ => match &code[..code.len().min(2)] {
+        _ => match code.get(..2).unwrap_or(code) {
             "08" => (ErrorKind::Unreachable, "check the network and the server"),
             "28" => (ErrorKind::Denied, "check username and password"),
             "0A" => (ErrorKind::Unsupported, ""),
             _ => (ErrorKind::Remote, ""),
         },
     };
-    let mut message = format!("PostgreSQL says: {said}");
-    for part in [db.detail(), db.hint()].into_iter().flatten() {
+    let mut message = format!("PostgreSQL says: {}", said.message);
+    for part in [said.detail, said.hint].into_iter().flatten() {
         message.push_str("; ");
         message.push_str(part);
     }
@@ -107,7 +123,7 @@ fn of_server(db: &PgDatabaseError) -> Error {
     if matches!(code, "40001" | "40P01" | "55P03" | "53200") {
         error = error.retryable(true);
     }
-    if let Some(table) = db.table() {
+    if let Some(table) = said.table {
         error = error.with("table", table);
     }
     error
@@ -118,7 +134,7 @@ fn of_server(db: &PgDatabaseError) -> Error {
 pub fn refusal(error: &sqlx::Error, table: &str) -> Option<Refusal> {
     let db = database_error(error)?;
     let code = db.code();
-    let of_data = match &code[..code.len().min(2)] {
+    let of_data = match code.get(..2).unwrap_or(code) {
         // 22P04: the COPY stream itself is malformed, which no row is to blame for.
         "22" => code != "22P04",
         "23" | "44" => true,

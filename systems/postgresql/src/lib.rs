@@ -11,14 +11,24 @@ pub mod error;
 mod family;
 mod nodelay;
 mod objects;
+mod options;
+mod rested;
+mod rows;
+mod settings;
 pub mod snapshot;
+mod stopper;
 pub mod structure;
 pub mod types;
 pub mod url;
+mod wire;
 pub mod written;
 
-pub use connection::{Endpoint, Session, Stopper, TlsConfig, literal};
+pub use connection::{Endpoint, Session, literal};
+pub use options::TlsConfig;
+pub use rows::RowSession;
+pub use stopper::Stopper;
 pub use types::{PgType, SYSTEM, Wire};
+pub use wire::Next;
 
 /// The parameters for a bare location of `weir copy`, if it is a PostgreSQL URL.
 pub fn recognise(location: &str, table: Option<&str>) -> Option<serde_json::Value> {

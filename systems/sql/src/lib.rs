@@ -1,7 +1,8 @@
 //! # weir-sql: what the relational connectors share
 //!
 //! Parameters with DataX's names, names and their quoting, column lists, table lists, key ranges and statements that
-//! read the same in every dialect. It talks to no server: a system's crate brings connection, catalogue and types.
+//! read the same in every dialect; and the bytes below a protocol. It talks to no server: a system's crate brings connection,
+//! catalogue and types.
 
 pub mod columns;
 pub mod commits;
@@ -15,6 +16,8 @@ pub mod names;
 pub mod narrow;
 pub mod ranges;
 pub mod statements;
+#[cfg(feature = "stream")]
+pub mod stream;
 
 pub use weir_core::tables;
 

@@ -52,6 +52,7 @@ mod remote_faults;
 mod render;
 mod row_groups;
 mod single;
+mod splice;
 mod swap;
 mod task;
 mod text;

@@ -1,4 +1,4 @@
-//! How a Parquet file's columns are encoded, and how finished files are put together without decoding them.
+//! How a Parquet file's columns are encoded.
 //!
 //! The Parquet writer is what costs most between a database and a file, and most of that is dictionaries of columns
 //! whose values hardly repeat. So a file's first rows decide, column by column:
@@ -13,11 +13,7 @@
 //! rest of its row group.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::hash::Hash;
-use std::io::BufWriter;
-use std::path::Path;
-use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{
@@ -25,14 +21,8 @@ use arrow::datatypes::{
     Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type, UInt64Type,
 };
 use parquet::basic::{Compression, Encoding};
-use parquet::column::writer::ColumnCloseResult;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
-use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
-use tokio_util::sync::CancellationToken;
-use weir_core::{Error, Result, ResultExt};
-use weir_files::parquet_error;
 
 use crate::dictionary;
 
@@ -126,66 +116,19 @@ fn repeat<T: Hash + Eq>(column: &ArrayRef, value: impl Fn(usize) -> T) -> bool {
     seen.len() * 2 <= valid
 }
 
-/// Puts the row groups of `inputs` into the new file `whole`, their bytes as they are; `false`, and no file, when one of
-/// them is not made like the first.
-pub(crate) fn splice(inputs: &[String], whole: &Path, cancel: &CancellationToken) -> Result<bool> {
-    // A job may have more splits than a process may open files: one is open at a time.
-    let mut opened: Vec<(&String, ParquetMetaData)> = Vec::with_capacity(inputs.len());
-    for input in inputs {
-        let file = File::open(input).context("file", input)?;
-        let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let metadata = reader.parse_and_finish(&file).map_err(|e| parquet_error(e, input))?;
-        opened.push((input, metadata));
-    }
-    let Some((_, first)) = opened.first() else { return Ok(false) };
-    let (root, pairs) =
-        (first.file_metadata().schema_descr().root_schema_ptr(), first.file_metadata().key_value_metadata());
-    let alike = |m: &ParquetMetaData| {
-        m.file_metadata().schema_descr().root_schema() == &*root && m.file_metadata().key_value_metadata() == pairs
-    };
-    if !opened.iter().all(|(_, metadata)| alike(metadata)) {
-        return Ok(false);
-    }
-    let name = whole.display().to_string();
-    let wrong = |e| parquet_error(e, &name);
-    let properties = WriterProperties::builder().set_key_value_metadata(pairs.cloned()).build();
-    let file = BufWriter::with_capacity(1 << 20, File::create(whole).context("file", &name)?);
-    let mut writer = SerializedFileWriter::new(file, root.clone(), Arc::new(properties)).map_err(wrong)?;
-    for (input, metadata) in &opened {
-        let input = File::open(input).context("file", input)?;
-        for (number, group) in metadata.row_groups().iter().enumerate() {
-            if cancel.is_cancelled() {
-                return Err(Error::cancelled());
-            }
-            let mut out = writer.next_row_group().map_err(wrong)?;
-            for (index, column) in group.columns().iter().enumerate() {
-                let close = ColumnCloseResult {
-                    bytes_written: column.compressed_size().max(0) as u64,
-                    rows_written: group.num_rows().max(0) as u64,
-                    metadata: column.clone(),
-                    bloom_filter: None,
-                    column_index: metadata.column_index().and_then(|i| i.get(number)?.get(index)).cloned(),
-                    offset_index: metadata.offset_index().and_then(|i| i.get(number)?.get(index)).cloned(),
-                };
-                out.append_column(&input, close).map_err(wrong)?;
-            }
-            out.close().map_err(wrong)?;
-        }
-    }
-    let file = writer.into_inner().map_err(wrong)?;
-    let file = file.into_inner().map_err(std::io::IntoInnerError::into_error).context("file", &name)?;
-    file.sync_all().context("file", &name)?;
-    Ok(true)
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::fs::File;
+    use std::path::Path;
+    use std::sync::Arc;
+
     use crate::groups::Groups;
     use arrow::array::{Decimal128Array, Int64Array, StringArray};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+    use parquet::file::metadata::ParquetMetaDataReader;
 
-    fn rows(start: i64) -> RecordBatch {
+    pub(crate) fn rows(start: i64) -> RecordBatch {
         let numbers = start..start + 3000;
         let price = |n: i64| Some(i128::from(n * 7919 % 100_003)).filter(|_| n % 5 != 0);
         RecordBatch::try_from_iter([
@@ -202,7 +145,7 @@ mod tests {
         .unwrap()
     }
 
-    fn write(path: &Path, batch: &RecordBatch) -> String {
+    pub(crate) fn write(path: &Path, batch: &RecordBatch) -> String {
         let compression = Compression::ZSTD(Default::default());
         let (properties, repeating) = properties(compression, batch.schema_ref(), Some(batch));
         let mut writer = Groups::new(batch.schema(), properties, repeating, compression).unwrap();
@@ -221,26 +164,5 @@ mod tests {
         assert_eq!(dictionaries, [false, false, true, false]);
         let delta = |i: usize| columns[i].encodings().any(|e| e == Encoding::DELTA_BINARY_PACKED);
         assert_eq!([delta(0), delta(1), delta(3)], [true, true, false]);
-    }
-
-    #[test]
-    fn files_are_spliced_to_one_with_all_rows_in_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        let batches = [rows(0), rows(3000), rows(6000)];
-        let inputs: Vec<String> = batches.iter().enumerate().map(|(i, b)| write(&path(&i.to_string()), b)).collect();
-        let cancel = CancellationToken::new();
-        assert!(splice(&inputs, &path("whole"), &cancel).unwrap());
-        let read = ParquetRecordBatchReader::try_new(File::open(path("whole")).unwrap(), 10_000).unwrap();
-        let read: Vec<RecordBatch> = read.map(Result::unwrap).collect();
-        let schema = batches[0].schema();
-        let all = arrow::compute::concat_batches(&schema, &batches).unwrap();
-        assert_eq!(arrow::compute::concat_batches(&schema, &read).unwrap(), all);
-
-        let other = write(&path("other"), &batches[0].project(&[0, 2]).unwrap());
-        assert!(!splice(&[inputs[0].clone(), other], &path("none"), &cancel).unwrap());
-        assert!(!path("none").exists());
-        cancel.cancel();
-        assert!(splice(&inputs, &path("stopped"), &cancel).is_err());
     }
 }

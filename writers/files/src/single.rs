@@ -10,9 +10,9 @@ use weir_core::{Error, ErrorKind, Result, ResultExt, WritePlan};
 use weir_files::{BLOCK, ByteStream, ColumnarReader, Entry, Format, Sink};
 
 use crate::encode::Encoder;
-use crate::parquet::splice;
 use crate::plan::{Mode, Rules};
 use crate::record::{Journal, Records, Way};
+use crate::splice::splice;
 use crate::task::Part;
 
 /// Publishes the file; not to be called when it is published.

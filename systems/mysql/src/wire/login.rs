@@ -10,10 +10,10 @@
 use mysql_common::crypto::encrypt;
 use mysql_common::scramble::{scramble_native, scramble_sha256};
 use weir_core::{Error, ErrorKind, Result};
+use weir_sql::stream::{Stream, Trust, Verify};
 
-use super::tls::Stream;
 use super::{Body, Wire, ok_status, out_of_step};
-use crate::error::of_tls;
+use crate::error::{of_io, of_tls};
 use crate::url::{Options, Tls};
 
 const LONG_PASSWORD: u32 = 1;
@@ -59,7 +59,8 @@ impl Wire {
     /// # Errors
     /// The server cannot be reached, or does not let us in.
     pub(crate) async fn connect(options: &Options) -> Result<Self> {
-        let mut wire = Self::new(Stream::open(options).await?);
+        let opened = Stream::open(&options.host, options.port, options.socket.as_deref()).await;
+        let mut wire = Self::new(opened.map_err(of_io)?);
         let packet = wire.packet().await?;
         let greeting = greeting(&wire.buffer[packet])?;
         if greeting.capabilities & (PROTOCOL_41 | SECURE_CONNECTION) != PROTOCOL_41 | SECURE_CONNECTION {
@@ -106,7 +107,7 @@ impl Wire {
         }
         *capabilities |= SSL;
         self.send(&head(*capabilities)).await?;
-        self.stream.encrypt(options).await
+        self.stream.encrypt(&trust(options)).await.map_err(of_tls)
     }
 
     /// The answer to a challenge; `None` for a plugin that is not ours, in whose place the server will name another.
@@ -167,6 +168,16 @@ impl Wire {
         let encrypted = std::panic::catch_unwind(|| encrypt(&password, &key)).map_err(|_| out_of_step())?;
         self.send(&encrypted).await
     }
+}
+
+fn trust(options: &Options) -> Trust {
+    let verify = match options.tls {
+        Tls::VerifyIdentity => Verify::Name,
+        Tls::VerifyCa => Verify::Authority,
+        _ => Verify::Nothing,
+    };
+    // With an authority of one's own the public ones have no say.
+    Trust { host: options.host.clone(), verify, authorities: options.ca.clone(), public: false, client: None }
 }
 
 /// How the packets of a client's login begin.

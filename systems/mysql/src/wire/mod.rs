@@ -11,15 +11,14 @@
 
 mod login;
 mod rows;
-mod tls;
 
 use std::ops::Range;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_core::{Error, ErrorKind, Result};
+use weir_sql::stream::Stream;
 
 use crate::error::{of_io, of_server};
-use tls::Stream;
 
 pub use rows::{NULL, Next, Span};
 

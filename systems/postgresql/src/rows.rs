@@ -1,0 +1,134 @@
+//! Sessions that read: without the driver, so that a row costs what its bytes cost.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::poll;
+use weir_core::{ConnectorContext, Result};
+
+use crate::connection::{Endpoint, Place, check_role};
+use crate::rested::{Home, Rested};
+use crate::settings;
+use crate::stopper::Stopper;
+use crate::wire::{Login, Next, Wire};
+
+/// An open session. A call that fails because the run was stopped, or in the midst of a COPY, leaves it unusable: drop it.
+pub struct RowSession {
+    wire: Wire,
+    stopper: Stopper,
+    /// What it was opened for, while it is as it was then.
+    home: Option<Home>,
+}
+
+impl Endpoint {
+    /// A session of this runtime that was closed before, else a new one on the first host that answers.
+    ///
+    /// # Errors
+    /// The last host's error; a refused login at once.
+    pub async fn connect_rows(&self, context: &ConnectorContext) -> Result<RowSession> {
+        while let Some(mut rested) = Rested::<RowSession>::take(self, context) {
+            rested.session.stopper.context = context.alone();
+            if rested.is_fresh() || rested.session.execute("SELECT").await.is_ok() {
+                rested.session.home = Some(rested.home);
+                return Ok(rested.session);
+            }
+        }
+        let mut session = self.first(|place| open(self, place, context)).await?;
+        session.home = Home::of(self, context);
+        Ok(session)
+    }
+}
+
+async fn open(endpoint: &Endpoint, place: Place<'_>, context: &ConnectorContext) -> Result<RowSession> {
+    let options = place.options()?;
+    let login = Login::new(place.url, &options);
+    let wire = context.until_cancelled(place.within(Wire::connect(&login))).await?;
+    let stopper = Stopper {
+        options: Arc::new(options),
+        pid: wire.pid,
+        context: context.alone(),
+        answer_within: place.url.socket_timeout,
+        connect_within: place.wait,
+    };
+    let mut session = RowSession { wire, stopper, home: None };
+    place.within(session.execute(&settings::all(place.url))).await?;
+    if place.url.primary.is_some() {
+        let standby = place.within(session.value("SELECT pg_is_in_recovery()")).await?;
+        check_role(place.url, standby.as_deref() == Some("t"))?;
+    }
+    if !endpoint.session.is_empty() {
+        for statement in &endpoint.session {
+            session.execute(statement).await.map_err(|e| e.with("statement", "session"))?;
+        }
+        // The job's statements may set what they like, but not how values look on the wire.
+        session.execute(&settings::forms()).await?;
+    }
+    Ok(session)
+}
+
+impl RowSession {
+    /// Runs one or several statements and throws their rows away.
+    ///
+    /// # Errors
+    /// The server's, after which the session is as good as before; the connection's.
+    pub async fn execute(&mut self, sql: &str) -> Result<()> {
+        self.value(sql).await.map(drop)
+    }
+
+    /// Runs one or several statements; gives the first value of the last row as text, if there is one.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn value(&mut self, sql: &str) -> Result<Option<String>> {
+        self.stopper.watch(self.wire.run(sql)).await?
+    }
+
+    /// Begins a COPY … TO STDOUT.
+    ///
+    /// # Errors
+    /// The server's or the connection's.
+    pub async fn copy(&mut self, sql: &str) -> Result<()> {
+        self.stopper.watch(self.wire.copy(sql)).await?
+    }
+
+    /// The next piece of the COPY that was begun, if it is here: a row, or the header before the first.
+    ///
+    /// # Errors
+    /// The server's word that it goes no further; what is no message of a COPY.
+    #[inline]
+    pub fn next_piece(&mut self) -> Result<Next<'_>> {
+        self.wire.next_piece()
+    }
+
+    /// Waits until more of the COPY has been received.
+    ///
+    /// # Errors
+    /// The connection broke, or the run was stopped.
+    pub async fn fill(&mut self) -> Result<()> {
+        if self.stopper.context.cancel.is_cancelled() {
+            // As any wait that a stopped run ends: the statement on the server ends with it.
+            return self.stopper.watch(std::future::pending()).await?;
+        }
+        let mut filling = std::pin::pin!(self.wire.fill());
+        // What has arrived needs no watching.
+        match poll!(&mut filling) {
+            Poll::Ready(filled) => filled,
+            Poll::Pending => self.stopper.watch(filling).await?,
+        }
+    }
+
+    /// Ends the use of a session whose last statement has succeeded and which is in no transaction: where the runtime keeps
+    /// sessions, the next call gets it, else it says goodbye. Errors do not matter any more.
+    pub async fn rest(mut self) {
+        match self.home.take().filter(|_| !self.stopper.context.cancel.is_cancelled()) {
+            Some(home) => Rested::put(self, home).await,
+            None => self.close().await,
+        }
+    }
+
+    /// Says goodbye; errors do not matter any more.
+    pub async fn close(self) {
+        let _ = tokio::time::timeout(Duration::from_millis(300), self.wire.quit()).await;
+    }
+}

@@ -1,0 +1,64 @@
+//! What is set in every session, so that no server answers differently from another one.
+
+use crate::connection::literal;
+use crate::url::PgUrl;
+
+/// Settings that answers depend on.
+const FORMS: &[(&str, &str)] = &[
+    ("TimeZone", "UTC"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "iso_8601"),
+    ("extra_float_digits", "3"),
+    ("client_encoding", "UTF8"),
+    ("bytea_output", "hex"),
+    ("standard_conforming_strings", "on"),
+    ("xmlbinary", "base64"),
+];
+
+/// Timeouts that would break a long transfer.
+const TIMEOUTS: &[(&str, &str)] = &[
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+];
+
+/// By these the server notices a client that vanished, drops its transaction and with it the locks; and no firewall on the
+/// way forgets a connection that is only held.
+const WATCHFULNESS: &[(&str, &str)] = &[
+    ("tcp_keepalives_idle", "30"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "6"),
+    ("client_connection_check_interval", "10s"),
+];
+
+/// The statement that begins a session.
+pub(crate) fn all(url: &PgUrl) -> String {
+    let mut settings = [FORMS, TIMEOUTS, WATCHFULNESS].concat();
+    if let Some(schema) = &url.current_schema {
+        settings.push(("search_path", schema));
+    }
+    statement(&settings)
+}
+
+/// The one that says again how values look on the wire.
+pub(crate) fn forms() -> String {
+    statement(FORMS)
+}
+
+/// The one that says again that no timeout of the server ends the session.
+pub(crate) fn timeouts() -> String {
+    statement(TIMEOUTS)
+}
+
+/// Sets what of these settings the server knows: older servers and relatives miss some.
+fn statement(settings: &[(&str, &str)]) -> String {
+    let values: Vec<_> = settings.iter().map(|(n, v)| format!("({}, {})", literal(n), literal(v))).collect();
+    format!(
+        "SELECT set_config(s.name, v.value, false) FROM (VALUES {}) v(name, value) \
+         JOIN pg_catalog.pg_settings s ON lower(s.name) = lower(v.name) \
+         WHERE v.name <> 'client_connection_check_interval' OR version() !~* 'mingw|visual c'",
+        values.join(", ")
+    )
+}
