@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::fault::{Fault, SmallDisk};
+use crate::call::Caller;
+use crate::fault::{Fault, SmallDisk, faults};
 use crate::place::{Places, Row, Side, System, job};
 use crate::random::Random;
 use crate::watch::Onlooker;
@@ -18,17 +17,28 @@ use crate::watch::Onlooker;
 const ROWS: i64 = 12_000;
 const RATE: u64 = 9_000;
 
-/// How often the same call is made before the case is given up.
-const CALLS: usize = 6;
-
-/// How long a call may take, faults and waits included.
-const PATIENCE: Duration = Duration::from_secs(90);
-
+/// How rows meet what the target holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub enum Mode {
     Append,
     Overwrite,
     Upsert,
+}
+
+impl Mode {
+    /// The rows that the target holds in the end, in order.
+    pub fn expected(self, old: &[Row], new: &[Row]) -> Vec<Row> {
+        let mut rows: Vec<Row> = match self {
+            Self::Append => old.iter().chain(new).cloned().collect(),
+            Self::Overwrite => new.to_vec(),
+            Self::Upsert => {
+                let merged: BTreeMap<_, _> = old.iter().chain(new).cloned().collect();
+                merged.into_iter().collect()
+            }
+        };
+        rows.sort();
+        rows
+    }
 }
 
 pub struct Case {
@@ -64,13 +74,7 @@ impl Case {
             System::Parquet => random.pick(&[Mode::Append, Mode::Overwrite]),
             _ => random.pick(&[Mode::Append, Mode::Overwrite, Mode::Upsert]),
         };
-        let mut servers: Vec<_> = [from, to].into_iter().filter_map(System::family).collect();
-        servers.dedup();
-        // Now and then the second call is disturbed too.
-        let number = 1 + random.below(4) / 3;
-        let faults = (0..number)
-            .map(|_| (Fault::random(random, &servers), Duration::from_millis(random.below(2_600))))
-            .collect();
+        let faults = faults(random, &[from, to]);
         // Splits that were appended from an earlier moment stay, as the guide says; everything else is from one moment.
         let changes = mode != Mode::Append && from != System::Csv && random.below(3) == 0;
         Self { seed, from, to, mode, channels: 1 + random.below(3), changes, faults }
@@ -86,20 +90,17 @@ impl Case {
     /// What is wrong at the target, or why the run never ended well.
     pub async fn run(&self, places: &mut Places) -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();
-        let _small_disk = match self.faults.iter().any(|(fault, _)| *fault == Fault::FullDisk) {
-            true => Some(SmallDisk::mount(folder.path())?),
-            false => None,
-        };
+        let _small_disk = SmallDisk::for_faults(&self.faults, folder.path())?;
         let name = |side: &str| format!("f{}_{side}", self.seed);
         let from = Side::new(self.from, places, folder.path(), &name("from")).await;
-        let to = Arc::new(Side::new(self.to, places, folder.path(), &name("to")).await);
+        let to = Side::new(self.to, places, folder.path(), &name("to")).await;
         let ended = self.between(&from, &to, folder.path(), places).await;
         from.remove().await;
         to.remove().await;
         ended
     }
 
-    async fn between(&self, from: &Side, to: &Arc<Side>, folder: &Path, places: &mut Places) -> Result<(), String> {
+    async fn between(&self, from: &Side, to: &Side, folder: &Path, places: &mut Places) -> Result<(), String> {
         let source: Vec<Row> =
             (0..ROWS).map(|id| (id, format!("new {id} {}", "x".repeat((id % 40) as usize)))).collect();
         from.fill(&source).await;
@@ -110,9 +111,9 @@ impl Case {
             .map(|id| (id, format!("old {id}")))
             .collect();
         to.fill(&old).await;
-        let expected = self.expected(&old, &source);
+        let expected = self.mode.expected(&old, &source);
         let newer: Vec<Row> = source.iter().map(|(id, v)| (*id, v.replacen("new", "newer", 1))).collect();
-        let expected_newer = self.expected(&old, &newer);
+        let expected_newer = self.mode.expected(&old, &newer);
 
         let file = folder.join("job.json");
         let (writer, mut parameter) = to.endpoint();
@@ -128,26 +129,14 @@ impl Case {
         let setting = json!({"speed": {"channel": self.channels, "record": RATE}});
         std::fs::write(&file, job(&from.endpoint(), (writer, parameter), setting).to_string()).unwrap();
 
-        let onlooker = Onlooker::start(to.clone());
+        let onlooker = Onlooker::start(vec![to.clone()]);
         let before = to.glance().await;
-        let mut calls = String::new();
-        let mut faults = self.faults.iter();
-        let mut ended = false;
-        for call in 0..CALLS {
-            let (code, text) = self.call(&file, folder, faults.next(), places, call).await?;
-            calls.push_str(&format!("call {call}: exit {code:?}\n{text}"));
-            if code == Some(0) {
-                ended = true;
-                break;
-            }
-            if self.changes && call == 0 {
-                from.change().await;
-            }
-        }
+        let mut caller = Caller::new(&file, folder, &format!("case-{}", self.seed));
+        let changing = if self.changes { std::slice::from_ref(from) } else { &[] };
+        let ended = caller.until_well(&self.faults, places, changing).await;
         let seen = onlooker.seen().await;
-        if !ended {
-            return Err(format!("the run never ended well\n{calls}"));
-        }
+        ended?;
+        let calls = caller.said;
         let rows = to.rows().await;
         // Of one moment or of the other, never of both.
         if !(self.changes && rows == expected_newer) {
@@ -156,93 +145,16 @@ impl Case {
         if self.mode == Mode::Overwrite {
             let after = to.glance().await;
             let allowed = [before, after];
-            if let Some(partial) = seen.iter().find(|state| !allowed.contains(&Some((*state).clone()))) {
+            if let Some(partial) = seen[0].iter().find(|state| !allowed.contains(&Some((*state).clone()))) {
                 return Err(format!("an onlooker saw {partial}; only {allowed:?} were ever whole\n{calls}"));
             }
         }
-        self.litter(to).await.map_err(|text| format!("{text}\n{calls}"))
-    }
-
-    fn expected(&self, old: &[Row], new: &[Row]) -> Vec<Row> {
-        let mut rows: Vec<Row> = match self.mode {
-            Mode::Append => old.iter().chain(new).cloned().collect(),
-            Mode::Overwrite => new.to_vec(),
-            Mode::Upsert => {
-                let merged: BTreeMap<_, _> = old.iter().chain(new).cloned().collect();
-                merged.into_iter().collect()
-            }
-        };
-        rows.sort();
-        rows
-    }
-
-    /// Makes the same call again, with a fault in its course; its exit code and what it said.
-    async fn call(
-        &self,
-        job: &Path,
-        folder: &Path,
-        fault: Option<&(Fault, Duration)>,
-        places: &mut Places,
-        call: usize,
-    ) -> Result<(Option<i32>, String), String> {
-        let log = folder.join(format!("log{call}"));
-        let mut run = Command::new(env!("CARGO_BIN_EXE_weir"))
-            .args(["run", "--quiet", "--run-id", &format!("case-{}", self.seed), "--quarantine", "off"])
-            .arg("--state-dir")
-            .arg(folder.join("state"))
-            .arg(job)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let begun = Instant::now();
-        if let Some((fault, at)) = fault {
-            tokio::time::sleep(*at).await;
-            fault.strike(&mut run, places, folder).await;
-        }
-        let code = wait(&mut run, begun + PATIENCE).await;
-        let text = std::fs::read_to_string(&log).unwrap();
-        match code {
-            Some(code) if !text.contains("panicked") => Ok((code, text)),
-            Some(_) => Err(format!("call {call} panicked\n{text}")),
-            None => Err(format!("call {call} did not end within {} s\n{text}", PATIENCE.as_secs())),
-        }
-    }
-
-    /// Nothing of ours may stay at the target, but the empty table of records.
-    async fn litter(&self, to: &Side) -> Result<(), String> {
-        let names: Vec<String> = match &to.database {
-            Some(database) => {
-                let schema = if self.to == System::PostgreSql { "public" } else { database.name() };
-                let sql = format!(
-                    "SELECT table_name FROM information_schema.tables WHERE table_schema = '{schema}' ORDER BY 1"
-                );
-                database.query(&sql).await.into_iter().filter_map(|row| row[0].clone()).collect()
-            }
-            None => return Ok(()),
-        };
-        let litter: Vec<_> = names.iter().filter(|name| *name != "t" && *name != "weir_commits").collect();
-        if litter.is_empty() { Ok(()) } else { Err(format!("left behind: {litter:?}")) }
-    }
-}
-
-async fn wait(run: &mut Child, until: Instant) -> Option<Option<i32>> {
-    loop {
-        if let Some(status) = run.try_wait().unwrap() {
-            return Some(status.code());
-        }
-        if Instant::now() > until {
-            let _ = run.kill();
-            let _ = run.wait();
-            return None;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        to.litter(&["t"]).await.map_err(|text| format!("{text}\n{calls}"))
     }
 }
 
 /// What is missing, doubled or other, in a few words.
-fn differences(expected: &[Row], found: &[Row]) -> Result<(), String> {
+pub fn differences(expected: &[Row], found: &[Row]) -> Result<(), String> {
     if expected == found {
         return Ok(());
     }

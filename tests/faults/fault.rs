@@ -9,11 +9,20 @@ use std::time::Duration;
 use weir_plugins_test::proxy::Weather;
 use weir_plugins_test::servers::Family;
 
-use crate::place::Places;
+use crate::place::{Places, System};
 use crate::random::Random;
 
 /// Begins the reason of a case that this machine cannot run.
 pub const NOT_RUN: &str = "a small disk cannot be mounted: ";
+
+/// The faults of a case between these systems, each with the time that it waits for after the start of a call.
+pub fn faults(random: &mut Random, systems: &[System]) -> Vec<(Fault, Duration)> {
+    let mut servers: Vec<_> = systems.iter().copied().filter_map(System::family).collect();
+    servers.dedup();
+    // Now and then the second call is disturbed too.
+    let number = 1 + random.below(4) / 3;
+    (0..number).map(|_| (Fault::random(random, &servers), Duration::from_millis(random.below(2_600)))).collect()
+}
 
 /// A fault at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +46,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub fn random(random: &mut Random, servers: &[Family]) -> Self {
+    fn random(random: &mut Random, servers: &[Family]) -> Self {
         if servers.is_empty() {
             return random.pick(&[Self::KillUs, Self::KillUs, Self::StopUs, Self::FullDisk]);
         }
@@ -110,11 +119,18 @@ impl fmt::Display for Fault {
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Mounts it.
+    /// Mounts it, where one of the faults is about it.
     ///
     /// # Errors
     /// The reason why it may not be mounted, after [`NOT_RUN`].
-    pub fn mount(folder: &Path) -> Result<Self, String> {
+    pub fn for_faults(faults: &[(Fault, Duration)], folder: &Path) -> Result<Option<Self>, String> {
+        match faults.iter().any(|(fault, _)| *fault == Fault::FullDisk) {
+            true => Self::mount(folder).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn mount(folder: &Path) -> Result<Self, String> {
         let mounting = Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]).arg(folder).output();
         match mounting {
             Ok(output) if output.status.success() => Ok(Self(folder.to_owned())),

@@ -1,5 +1,5 @@
 //! Faults at random moments of real runs: whatever breaks, calling again with the same `--run-id` brings every row to the
-//! target once, and no reader is ever shown half of an overwrite.
+//! target once, and no reader is ever shown half of an overwrite. One case in four is a whole database of several tables.
 //!
 //! `WEIR_FAULTS` is how many (a few by default, for CI), `WEIR_SEED` where the random choices begin: a failure prints
 //! the seed of its own case, so that `WEIR_SEED=… WEIR_FAULTS=1` repeats it. `WEIR_AT_ONCE` is how many cases go on side by
@@ -11,7 +11,9 @@
 
 #![cfg(feature = "cli")]
 
+mod call;
 mod case;
+mod database;
 mod fault;
 mod place;
 mod random;
@@ -24,6 +26,7 @@ use std::time::Instant;
 use futures::{FutureExt, StreamExt};
 
 use case::Case;
+use database::DatabaseCase;
 use fault::NOT_RUN;
 use place::Places;
 use random::Random;
@@ -38,6 +41,47 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
+/// One case of so many is of a whole database.
+const DATABASES: u64 = 4;
+
+enum AnyCase {
+    Table(Case),
+    Database(DatabaseCase),
+}
+
+impl AnyCase {
+    fn random(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        match seed % DATABASES {
+            0 => Self::Database(DatabaseCase::random(&mut random, seed)),
+            _ => Self::Table(Case::random(&mut random, seed)),
+        }
+    }
+
+    fn route(&self) -> String {
+        match self {
+            Self::Table(case) => case.route(),
+            Self::Database(case) => case.route(),
+        }
+    }
+
+    async fn run(&self, places: &mut Places) -> Result<(), String> {
+        match self {
+            Self::Table(case) => case.run(places).await,
+            Self::Database(case) => case.run(places).await,
+        }
+    }
+}
+
+impl std::fmt::Display for AnyCase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Table(case) => case.fmt(f),
+            Self::Database(case) => case.fmt(f),
+        }
+    }
+}
+
 /// How one case ended.
 enum Ended {
     Well,
@@ -45,7 +89,7 @@ enum Ended {
     Broken(String),
 }
 
-async fn one(seed: u64, case: &Case, pool: &Mutex<Vec<Places>>) -> Ended {
+async fn one(seed: u64, case: &AnyCase, pool: &Mutex<Vec<Places>>) -> Ended {
     println!("seed {seed}: {case}");
     let begun = Instant::now();
     let places = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -82,7 +126,7 @@ async fn every_row_arrives_once_whatever_breaks() {
     let cases = futures::stream::iter(first..first + faults).map(|seed| {
         let pool = pool.clone();
         async move {
-            let case = Case::random(&mut Random::new(seed), seed);
+            let case = AnyCase::random(seed);
             let route = case.route();
             // A task of its own: a case that holds its thread up, for a server starts, holds up no other.
             let ended = tokio::spawn(async move { one(seed, &case, &pool).await }).await;

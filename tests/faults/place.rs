@@ -40,7 +40,7 @@ impl System {
     }
 }
 
-/// A row of every case: the key, and what makes it the old row or the new one.
+/// A row of every case: the key, and what makes it the old row or the new one; further columns after commas.
 pub type Row = (i64, String);
 
 /// A server of its own for each family, with a proxy in front.
@@ -76,11 +76,14 @@ async fn place(family: Family) -> Place {
 }
 
 /// One side of a case: a table, a file or a folder.
+#[derive(Clone)]
 pub struct Side {
     pub system: System,
     pub database: Option<Database>,
     proxy: Option<u16>,
     pub path: PathBuf,
+    /// The table, in systems that have such things.
+    table: String,
 }
 
 impl Side {
@@ -97,7 +100,16 @@ impl Side {
             System::Csv => folder.join(format!("{name}.csv")),
             _ => folder.join(name),
         };
-        Self { system, database, proxy, path }
+        Self { system, database, proxy, path, table: "t".into() }
+    }
+
+    /// One table of a whole database.
+    pub fn table(&self, name: &str) -> Self {
+        let path = match self.system {
+            System::Parquet | System::Delta => self.path.join(name),
+            _ => self.path.clone(),
+        };
+        Self { path, table: name.into(), ..self.clone() }
     }
 
     /// The URL through the proxy.
@@ -108,12 +120,12 @@ impl Side {
         format!("{scheme}://{USER}:{}@127.0.0.1:{}/{}", escape(PASSWORD), self.proxy.unwrap(), database.name())
     }
 
-    /// Plugin and parameters; the same for reader and writer.
-    pub fn endpoint(&self) -> (&'static str, Value) {
+    /// Plugin and parameters without a table, as whole databases take them.
+    pub fn whole(&self) -> (&'static str, Value) {
         match self.system {
-            System::PostgreSql => ("postgresql", json!({"url": self.url(), "table": "t"})),
-            System::MariaDb => ("mysql", json!({"url": self.url(), "table": "t"})),
-            System::Sqlite => ("sqlite", json!({"path": self.path, "table": "t"})),
+            System::PostgreSql => ("postgresql", json!({"url": self.url()})),
+            System::MariaDb => ("mysql", json!({"url": self.url()})),
+            System::Sqlite => ("sqlite", json!({"path": self.path})),
             System::Csv => (
                 "files",
                 json!({"path": self.path, "format": "csv", "header": true,
@@ -124,21 +136,58 @@ impl Side {
         }
     }
 
+    /// Plugin and parameters; the same for reader and writer.
+    pub fn endpoint(&self) -> (&'static str, Value) {
+        let (plugin, mut parameter) = self.whole();
+        if matches!(self.system, System::PostgreSql | System::MariaDb | System::Sqlite) {
+            parameter["table"] = json!(self.table);
+        }
+        (plugin, parameter)
+    }
+
+    /// Makes the table of a source, with a key or without one, and fills it.
+    pub async fn make(&self, keyed: bool, rows: &[Row]) {
+        let key = if keyed { " PRIMARY KEY" } else { "" };
+        let table = &self.table;
+        self.execute(&format!("CREATE TABLE {table} (id bigint NOT NULL{key}, v varchar(80))")).await;
+        self.insert(rows).await;
+    }
+
+    /// Gives the table of a source other rows, and one column more if asked.
+    pub async fn replace(&self, added: bool, rows: &[Row]) {
+        let table = &self.table;
+        self.execute(&format!("DELETE FROM {table}")).await;
+        if added {
+            self.execute(&format!("ALTER TABLE {table} ADD COLUMN w varchar(20)")).await;
+        }
+        self.insert(rows).await;
+    }
+
+    async fn insert(&self, rows: &[Row]) {
+        for rows in rows.chunks(2_000) {
+            self.execute(&insert(&self.table, rows)).await;
+        }
+    }
+
+    async fn execute(&self, sql: &str) {
+        match &self.database {
+            Some(database) => database.execute(sql).await,
+            None => sqlite(&self.path, sql).await,
+        }
+    }
+
     /// Puts rows into a table, file or folder that may not exist yet.
     pub async fn fill(&self, rows: &[Row]) {
         match self.system {
             System::PostgreSql | System::MariaDb => {
-                let database = self.database.as_ref().unwrap();
-                database.execute("CREATE TABLE IF NOT EXISTS t (id bigint NOT NULL PRIMARY KEY, v varchar(80))").await;
-                for rows in rows.chunks(2_000) {
-                    database.execute(&insert(rows)).await;
-                }
+                self.execute("CREATE TABLE IF NOT EXISTS t (id bigint NOT NULL PRIMARY KEY, v varchar(80))").await;
+                self.insert(rows).await;
             }
             System::Sqlite => {
                 let sql = format!(
                     "PRAGMA journal_mode = WAL; CREATE TABLE IF NOT EXISTS t (id INTEGER NOT NULL PRIMARY KEY, v TEXT);\n\
                      BEGIN;\n{}COMMIT;",
-                    rows.chunks(500).map(|rows| insert(rows) + ";\n").collect::<String>()
+                    rows.chunks(500).map(|rows| insert(&self.table, rows) + ";\n").collect::<String>()
                 );
                 sqlite(&self.path, &sql).await;
             }
@@ -151,7 +200,7 @@ impl Side {
                 let csv = self.path.with_extension("csv");
                 let lines: String = rows.iter().map(|(id, v)| format!("{id},{v}\n")).collect();
                 std::fs::write(&csv, format!("id,v\n{lines}")).unwrap();
-                let from = Self { system: System::Csv, database: None, proxy: None, path: csv.clone() };
+                let from = Self { system: System::Csv, database: None, path: csv.clone(), ..self.clone() };
                 let (writer, mut to) = self.endpoint();
                 to["writeMode"] = json!(if self.system == System::Delta { "overwrite" } else { "truncate" });
                 weir_once(&from.endpoint(), (writer, to), &self.path);
@@ -171,20 +220,21 @@ impl Side {
 
     /// Somebody makes every row of a source another one.
     pub async fn change(&self) {
-        match &self.database {
-            Some(database) => database.execute("UPDATE t SET v = replace(v, 'new ', 'newer ')").await,
-            None => sqlite(&self.path, "UPDATE t SET v = replace(v, 'new ', 'newer ')").await,
-        }
+        self.execute(&format!("UPDATE {} SET v = replace(v, 'new ', 'newer ')", self.table)).await;
     }
 
-    /// All rows, in key order.
+    /// All rows in order; no value is an empty one.
     pub async fn rows(&self) -> Vec<Row> {
         match self.system {
             System::PostgreSql | System::MariaDb => {
-                let rows = self.database.as_ref().unwrap().query("SELECT id, v FROM t ORDER BY id, v").await;
-                rows.into_iter()
-                    .map(|row| (row[0].as_ref().unwrap().parse().unwrap(), row[1].clone().unwrap()))
-                    .collect()
+                let rows = self.database.as_ref().unwrap().query(&format!("SELECT * FROM {}", self.table)).await;
+                let row = |row: Vec<Option<String>>| {
+                    let rest: Vec<_> = row[1..].iter().map(|value| value.clone().unwrap_or_default()).collect();
+                    (row[0].as_ref().unwrap().parse().unwrap(), rest.join(","))
+                };
+                let mut rows: Vec<Row> = rows.into_iter().map(row).collect();
+                rows.sort();
+                rows
             }
             _ => {
                 let csv = self.path.with_extension("out.csv");
@@ -206,12 +256,28 @@ impl Side {
         }
     }
 
+    /// Nothing may be left at a target but these tables and our own of records.
+    ///
+    /// # Errors
+    /// What is there besides.
+    pub async fn litter(&self, tables: &[&str]) -> Result<(), String> {
+        let Some(database) = &self.database else { return Ok(()) };
+        let schema = if self.system == System::PostgreSql { "public" } else { database.name() };
+        let sql =
+            format!("SELECT table_name FROM information_schema.tables WHERE table_schema = '{schema}' ORDER BY 1");
+        let names: Vec<String> = database.query(&sql).await.into_iter().filter_map(|row| row[0].clone()).collect();
+        let litter: Vec<_> =
+            names.iter().filter(|name| *name != "weir_commits" && !tables.contains(&name.as_str())).collect();
+        if litter.is_empty() { Ok(()) } else { Err(format!("left behind: {litter:?}")) }
+    }
+
     /// What an onlooker sees at one moment, small enough to compare: the number of rows of each generation.
     pub async fn glance(&self) -> Option<String> {
         match self.system {
             System::PostgreSql | System::MariaDb => {
-                let sql = "SELECT count(*), coalesce(sum(CASE WHEN v LIKE 'old%' THEN 1 ELSE 0 END), 0) FROM t";
-                let row = self.database.as_ref()?.try_query(sql).await.ok()?.into_iter().next()?;
+                let old = "coalesce(sum(CASE WHEN v LIKE 'old%' THEN 1 ELSE 0 END), 0)";
+                let sql = format!("SELECT count(*), {old} FROM {}", self.table);
+                let row = self.database.as_ref()?.try_query(&sql).await.ok()?.into_iter().next()?;
                 Some(format!("{} rows, {} old", row[0].clone()?, row[1].clone()?))
             }
             System::Parquet => {
@@ -229,9 +295,9 @@ impl Side {
     }
 }
 
-fn insert(rows: &[Row]) -> String {
-    let values: Vec<String> = rows.iter().map(|(id, v)| format!("({id}, '{v}')")).collect();
-    format!("INSERT INTO t (id, v) VALUES {}", values.join(", "))
+fn insert(table: &str, rows: &[Row]) -> String {
+    let values: Vec<String> = rows.iter().map(|(id, v)| format!("({id}, '{}')", v.replace(',', "', '"))).collect();
+    format!("INSERT INTO {table} VALUES {}", values.join(", "))
 }
 
 async fn sqlite(path: &Path, sql: &str) {
