@@ -60,8 +60,9 @@ async fn window(
     config: &IncrementalConfig,
     request: &WindowRequest,
 ) -> Result<Window> {
-    let (_, column) = column_of(described, config)?;
+    let (table, column) = column_of(described, config)?;
     let scale = scale_of(column)?;
+    let indexed = indexed(session, table, column).await?;
     let mut warning = None;
     let now = match scale {
         Scale::Number(_) => {
@@ -93,6 +94,7 @@ async fn window(
         column: &column.name,
         scale,
         nullable: column.nullable,
+        indexed,
         now,
         config,
         request,
@@ -100,6 +102,30 @@ async fn window(
     let mut window = asked.window()?;
     window.warnings.extend(warning);
     Ok(window)
+}
+
+/// Whether an index leads to the column's values in their order, in a table that can have one.
+async fn indexed(session: &mut Session, table: &Table, column: &Column) -> Result<bool> {
+    let Some(schema) = table.name.schema.as_ref().filter(|_| !table.view) else { return Ok(true) };
+    let sql = format!(
+        "SELECT COUNT(*) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
+         AND COLUMN_NAME = {} AND SEQ_IN_INDEX = 1 AND INDEX_TYPE NOT IN ('HASH', 'FULLTEXT', 'SPATIAL')",
+        escape(schema),
+        escape(&table.name.name),
+        escape(&column.name)
+    );
+    let found: Option<u64> = known(session.row(&sql).await, None)?;
+    Ok(found.is_none_or(|found| found > 0))
+}
+
+/// What a server answers, or `otherwise` of a relative that cannot tell.
+fn known<T>(answer: Result<T>, otherwise: T) -> Result<T> {
+    match answer {
+        Err(error) if !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout) => {
+            Ok(otherwise)
+        }
+        answer => answer,
+    }
 }
 
 /// The server's clock.
@@ -118,14 +144,8 @@ async fn servers_clock(session: &mut Session, now: DateTime<Utc>) -> Result<Opti
     };
     let moments: Vec<_> = clock_moments(now).iter().map(local).collect();
     let sql = format!("SELECT DATE_FORMAT(LEAST({}), '%Y-%m-%dT%H:%i:%s.%f')", moments.join(", "));
-    match session.row::<Option<String>>(&sql).await {
-        Ok(text) => Ok(text.flatten().and_then(|text| text.parse().ok())),
-        Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout) => {
-            Err(error)
-        }
-        // A relative that does not know its zone.
-        Err(_) => Ok(None),
-    }
+    let text = known(session.row::<Option<String>>(&sql).await, None)?;
+    Ok(text.flatten().and_then(|text| text.parse().ok()))
 }
 
 /// What cutting a table needs of its window: the condition, and the table as if it held the window's rows alone.
@@ -154,14 +174,8 @@ pub(crate) async fn narrowed(
     }
     let conditions: Vec<&str> = std::iter::once(condition.as_str()).chain(filter).collect();
     let explain = format!("EXPLAIN FORMAT=JSON {}", select(&["1"], &described.from, &conditions));
-    let rows = match session.row::<String>(&explain).await {
-        Ok(text) => text.and_then(|text| serde_json::from_str(&text).ok()).and_then(|plan| rows_of(&plan)),
-        Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout) => {
-            return Err(error);
-        }
-        // A relative whose plans have no such form.
-        Err(_) => None,
-    };
+    let text = known(session.row::<String>(&explain).await, None)?;
+    let rows = text.and_then(|text| serde_json::from_str(&text).ok()).and_then(|plan| rows_of(&plan));
     let mut narrow = table.clone();
     if let (Some(rows), Some(all), Some(bytes)) = (rows, table.rows, table.bytes) {
         narrow.bytes = Some((bytes / all.max(1)).saturating_mul(rows).min(bytes));

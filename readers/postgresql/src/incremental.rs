@@ -68,8 +68,9 @@ async fn window(
     config: &IncrementalConfig,
     request: &WindowRequest,
 ) -> Result<Window> {
-    let (_, column) = column_of(described, config)?;
+    let (table, column) = column_of(described, config)?;
     let scale = scale_of(column)?;
+    let indexed = indexed(session, table, column).await?;
     let mut warning = None;
     let now = match scale {
         Scale::Number(_) => {
@@ -102,6 +103,7 @@ async fn window(
         column: &column.name,
         scale,
         nullable: column.nullable,
+        indexed,
         now,
         config,
         request,
@@ -109,6 +111,33 @@ async fn window(
     let mut window = asked.window()?;
     window.warnings.extend(warning);
     Ok(window)
+}
+
+/// Whether an index leads to the column's values in their order, in a table that can have one.
+async fn indexed(session: &mut Session, table: &Table, column: &TableColumn) -> Result<bool> {
+    if !matches!(table.kind, 'r' | 'p' | 'm') {
+        return Ok(true);
+    }
+    let sql = format!(
+        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid \
+           JOIN pg_catalog.pg_am m ON m.oid = c.relam \
+           JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] \
+           WHERE i.indrelid = {} AND i.indisvalid AND i.indpred IS NULL AND m.amname IN ('btree', 'brin') \
+             AND a.attname = {})",
+        table.oid,
+        literal(&column.name)
+    );
+    known(session.value(&sql).await, true)
+}
+
+/// What a server answers, or `otherwise` of a relative that cannot tell.
+fn known<T>(answer: Result<T>, otherwise: T) -> Result<T> {
+    match answer {
+        Err(error) if !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout) => {
+            Ok(otherwise)
+        }
+        answer => answer,
+    }
 }
 
 /// The server's clock.
@@ -133,14 +162,8 @@ async fn servers_clock(session: &mut Session, now: DateTime<Utc>) -> Result<Opti
          ) z(name)",
         moments.join(", ")
     );
-    match session.value::<Option<String>>(&sql).await {
-        Ok(text) => Ok(text.and_then(|text| text.parse().ok())),
-        Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout) => {
-            Err(error)
-        }
-        // A relative that has no such settings.
-        Err(_) => Ok(None),
-    }
+    let text = known(session.value::<Option<String>>(&sql).await, None)?;
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 /// What cutting a table needs of its window: the condition, and the table as if it held the window's rows alone.

@@ -10,7 +10,7 @@ use weir_core::incremental::earliest_local;
 use weir_core::{Error, ErrorKind, Incremental, Result, ResultExt, Split, SplitRequest, Window, WindowRequest};
 use weir_sql::IncrementalConfig;
 use weir_sql::incremental::{Asked, Point, Scale, change_column, condition, of_table, unfit};
-use weir_sqlite::catalog::Column;
+use weir_sqlite::catalog::{Column, schema_of};
 use weir_sqlite::{Access, Database, QUOTING, Value};
 
 use crate::config::IntegerTimes;
@@ -176,6 +176,7 @@ impl<'a> Change<'a> {
             column: &self.column.name,
             scale: self.scale,
             nullable: self.column.nullable,
+            indexed: indexed(database, described, self.column)?,
             now,
             config,
             request,
@@ -204,6 +205,20 @@ impl<'a> Change<'a> {
             (_, Stored::Plain) => format!("'{text}'"),
         })
     }
+}
+
+/// Whether an index leads to the column's values in their order, in a table that can have one.
+fn indexed(database: &Database<'_>, described: &Described, column: &Column) -> Result<bool> {
+    let Some(table) = described.table.as_ref().filter(|table| table.kind == "table") else { return Ok(true) };
+    // Rows lie in the order of a whole number that is their key.
+    if column.declared.eq_ignore_ascii_case("INTEGER") && table.key() == [column.name.clone()] {
+        return Ok(true);
+    }
+    let sql = "SELECT count(*) FROM pragma_index_list(?1, ?2) l JOIN pragma_index_info(l.name, ?2) i \
+               WHERE l.partial = 0 AND i.seqno = 0 AND i.name = ?3";
+    let schema = schema_of(&table.name);
+    let values = [table.name.name.as_str(), schema, column.name.as_str()].map(|text| Value::Text(text.as_bytes()));
+    Ok(database.integer(sql, &values)? != Some(0))
 }
 
 /// The source as if it held the window's rows alone, with the window among its conditions.

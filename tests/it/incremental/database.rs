@@ -82,3 +82,37 @@ async fn tables_of_a_database_are_read_by_the_first_column_that_they_have() {
     let failed: Vec<_> = planned.database.unwrap().failed.into_iter().map(|table| table.source).collect();
     assert!(failed.len() == 1 && failed[0].ends_with("orders"), "{failed:?}");
 }
+
+#[tokio::test]
+async fn a_change_column_without_an_index_is_told_once_for_each_table() {
+    let root = tempfile::tempdir().unwrap();
+    for from in Place::all(root.path(), "bare").await {
+        let bench = Bench::new();
+        let (moment, now) = from.moment();
+        // Neither an index in which it comes second leads to it, nor one of its own name in another table.
+        from.execute(&format!(
+            "CREATE TABLE bare (id bigint PRIMARY KEY, v int, changed {moment} NOT NULL);
+             CREATE TABLE led (id bigint PRIMARY KEY, v int, changed {moment} NOT NULL);
+             CREATE TABLE numbered (id INTEGER PRIMARY KEY, v int);
+             CREATE INDEX second ON bare (v, changed);
+             CREATE INDEX first ON led (changed, v);
+             INSERT INTO bare VALUES (1, 1, {now}); INSERT INTO led VALUES (1, 1, {now}); INSERT INTO numbered VALUES (1, 1)"
+        ))
+        .await;
+        let to = Place::sqlite(root.path(), &format!("bare_{}", from.plugin()));
+        let job = mirror(&from, &to, json!({}));
+        let of = |warnings: &[String]| -> Vec<String> {
+            warnings.iter().filter(|warning| warning.contains("no index")).cloned().collect()
+        };
+        let planned = bench.plan(&job).await.unwrap();
+        let told: Vec<String> = planned.entries.iter().flat_map(|entry| of(&entry.warnings)).collect();
+        assert!(
+            told.len() == 1 && told[0].contains("bare") && told[0].contains("no index begins with changed"),
+            "{told:?}"
+        );
+        let report = bench.run_ok(&job).await;
+        assert_eq!(of(&report.warnings).len(), 1, "{:?}", report.warnings);
+        from.execute("CREATE INDEX third ON bare (changed)").await;
+        assert!(of(&bench.run_ok(&job).await.warnings).is_empty(), "{}", from.plugin());
+    }
+}

@@ -24,6 +24,8 @@ pub struct Asked<'a> {
     pub scale: Scale,
     /// Whether it takes NULL.
     pub nullable: bool,
+    /// Whether an index leads to its values in their order. `true` also where none could be made, and where nobody can tell.
+    pub indexed: bool,
     /// The present end: what the clock of the source shows, or the greatest number; `None` without any.
     pub now: Option<Point>,
     /// The job's wishes.
@@ -110,6 +112,12 @@ impl Asked<'_> {
         if self.nullable {
             let read = if nulls { "are read by this first run, and by no later one" } else { "are not read" };
             warnings.push(format!("{}: rows whose {} is NULL {read}", self.table, self.column));
+        }
+        if !self.indexed {
+            warnings.push(format!(
+                "{}: no index begins with {}, so every run looks at the whole table for the rows of its window: make one",
+                self.table, self.column
+            ));
         }
         Ok(Window {
             table: self.table.to_owned(),
@@ -199,6 +207,7 @@ mod tests {
         watermarks: Vec<Watermark>,
         scale: Scale,
         nullable: bool,
+        indexed: bool,
         now: Option<&'static str>,
     }
 
@@ -206,7 +215,14 @@ mod tests {
         let mark =
             |value: &str| Watermark { table: "t".into(), place: "h/d".into(), column: "c".into(), value: value.into() };
         let config = weir_core::config::parse(&config).unwrap();
-        Case { config, watermarks: watermark.into_iter().map(mark).collect(), scale, nullable: false, now }
+        Case {
+            config,
+            watermarks: watermark.into_iter().map(mark).collect(),
+            scale,
+            nullable: false,
+            indexed: true,
+            now,
+        }
     }
 
     impl Case {
@@ -222,6 +238,7 @@ mod tests {
                 column: "c",
                 scale: self.scale,
                 nullable: self.nullable,
+                indexed: self.indexed,
                 now: self.now.map(|now| self.scale.read(now).unwrap()),
                 config: &self.config,
                 request: &request,
@@ -278,6 +295,15 @@ mod tests {
         first.config.from = Some("3".into());
         assert!(!first.window().unwrap().nulls);
         assert!(first.window().unwrap().warnings[0].contains("are not read"));
+    }
+
+    #[test]
+    fn a_column_without_an_index_is_told() {
+        let mut bare = case(json!({"column": "c"}), None, NUMBER, Some("9"));
+        assert!(bare.window().unwrap().warnings.is_empty());
+        bare.indexed = false;
+        let warnings = bare.window().unwrap().warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains("no index begins with c"), "{warnings:?}");
     }
 
     #[test]
