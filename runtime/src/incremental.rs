@@ -96,12 +96,14 @@ pub fn of_entry(records: &[WatermarkRecord], ordinal: u32) -> Vec<Watermark> {
 /// Which of the job's entries that read the same source this one is, from 0. Nothing else of an entry tells two of them
 /// apart for good: targets may be named after the day, and conditions may change.
 pub fn ordinal(job: &Job, index: usize) -> u32 {
-    let source = |entry: &Entry| {
-        let of = |key: &str| entry.reader.parameter.get(key).cloned();
-        (entry.reader.plugin.clone(), ["url", "jdbcUrl", "path", "connection", "table"].map(of))
+    let Some(mine) = job.entries.get(index) else { return 0 };
+    // Most entries of a job differ in their tables.
+    let keys = ["table", "url", "jdbcUrl", "path", "connection"];
+    let same = |other: &&Entry| {
+        let (one, other) = (&mine.reader, &other.reader);
+        one.plugin == other.plugin && keys.iter().all(|key| one.parameter.get(key) == other.parameter.get(key))
     };
-    let Some(mine) = job.entries.get(index).map(source) else { return 0 };
-    job.entries[..index].iter().filter(|entry| source(entry) == mine).count() as u32
+    job.entries[..index].iter().filter(same).count() as u32
 }
 
 /// What the state folder knows of a job, if there is one.

@@ -2,6 +2,7 @@
 
 mod begin;
 mod changes;
+mod distinct;
 mod entry;
 mod lease;
 mod outcome;
@@ -24,16 +25,17 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result, WriteMode};
+use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result};
 
 use self::begin::{Beginning, begin};
+use self::distinct::distinct_targets;
 use self::lease::LeaseBook;
 use self::outcome::{Ended, EntryEnd, unstarted};
 use self::tables::{lanes, tables_of_run, with_entries};
 use crate::database::Expansion;
 use crate::database::config::PublishConfig;
 use crate::dirty::DirtyRows;
-use crate::entry::{PlannedEntry, open_all};
+use crate::entry::open_all;
 use crate::job::Job;
 use crate::ledger::{EntryRecord, Ledger, RunStatus};
 use crate::limit::Limiter;
@@ -344,28 +346,4 @@ impl Run {
 
 fn entry_id(run_id: &str, index: usize, entries: usize) -> String {
     if entries == 1 { run_id.to_owned() } else { format!("{run_id}-{index}") }
-}
-
-/// Refuses two entries that would replace or merge into the same target: each plans against what was there before.
-fn distinct_targets(job: &Job, planned: &[&PlannedEntry]) -> Result<()> {
-    let place = |index: usize| {
-        let writer = &job.entries[index].writer;
-        let of = |key: &str| writer.parameter.get(key).cloned();
-        (&writer.plugin, of("url"), of("path"), of("fileName"), of("connection"), &planned[index].plan.table)
-    };
-    for (later, entry) in planned.iter().enumerate() {
-        if let Some(earlier) = (0..later).find(|earlier| {
-            matches!(entry.plan.mode, WriteMode::Overwrite | WriteMode::Upsert) && place(*earlier) == place(later)
-        }) {
-            return Err(Error::new(
-                ErrorKind::Schema,
-                format!(
-                    "entries {earlier} and {later} of the job both write to {} as a whole: give them one reader with several \
-                 tables, or make two jobs",
-                    entry.plan.table
-                ),
-            ));
-        }
-    }
-    Ok(())
 }
