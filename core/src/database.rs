@@ -42,6 +42,8 @@ pub struct DatabaseWriter {
     pub parameters: fn(&TargetTable<'_>) -> Result<Parameters, Faults>,
     /// What names it takes.
     pub names: NameRules,
+    /// Whether the tables that it makes refuse a row whose key is there already.
+    pub keeps_keys: bool,
 }
 
 /// What one entry of a whole-database job writes.

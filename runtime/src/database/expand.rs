@@ -149,9 +149,29 @@ impl Draft<'_> {
             _ => format!("{} and {} more", label(&found[0]), found.len() - 1),
         };
         match self.decide(found, &target, own_words.map(|own| &own.config), with_origin) {
-            Ok(table) => self.expansion.tables.push(table),
+            Ok(table) => {
+                self.expansion.warnings.extend(self.doubled_keys(&table));
+                self.expansion.tables.push(table);
+            }
             Err((kind, reason)) => self.fail(source, target.to_string(), kind, reason),
         }
+    }
+
+    /// What to know of a merge whose keys nobody compares.
+    fn doubled_keys(&self, table: &TableJob) -> Option<String> {
+        let plugin = database_writer(&self.job.target.plugin)?;
+        // An upsert finds a key that comes twice among its rows.
+        let seen = table.sources.len() < 2 || plugin.keeps_keys || table.mode == WriteMode::Upsert;
+        let told_apart = table.key.is_empty() || !table.origin.is_empty();
+        (!seen && !told_apart).then(|| {
+            format!(
+                "{}: a key ({}) that two of the merged tables have will be there twice, for tables of {} refuse none: `origin` \
+                 tells such rows apart",
+                table.target,
+                table.key.join(", "),
+                plugin.name
+            )
+        })
     }
 
     fn decide(

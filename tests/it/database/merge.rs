@@ -5,6 +5,7 @@ use weir::{ErrorReport, RunOptions, Status};
 use weir_plugins_test::servers::{self, Database};
 
 use super::{database_job, run, run_ok, table};
+use crate::support::load;
 
 /// `shop_0..shop_3`, each with `orders_00..orders_15` of ten rows whose keys differ everywhere.
 async fn shards() -> (Vec<Database>, String) {
@@ -162,4 +163,44 @@ async fn tables_that_are_not_alike_are_not_merged_and_the_differences_are_listed
     for part in ["t_2 has `id` as bigint instead of integer", "no column `v`", "column `w` more"] {
         assert!(error.message.contains(part), "{}", error.message);
     }
+}
+
+#[tokio::test]
+async fn keys_that_a_target_does_not_compare_are_told_of() {
+    let source = servers::postgresql().await.fresh_database("doubled").await;
+    source
+        .execute(
+            "CREATE TABLE t_1 (id int PRIMARY KEY, v text); CREATE TABLE t_2 (id int PRIMARY KEY, v text); \
+             INSERT INTO t_1 VALUES (1, 'a'); INSERT INTO t_2 VALUES (1, 'b')",
+        )
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let job = |target: &str, origin: bool, keyed: &str| {
+        let path = folder.path().join(format!("{target} {origin} {keyed}"));
+        let more = json!({
+            "objects": {"merge": [{"into": "t", "from": ["/t_[0-9]/"], "origin": origin}]},
+            "write": {"keyed": keyed},
+        });
+        database_job(("postgresql", json!({"url": source.url()})), (target, json!({"path": path})), more)
+    };
+    let told = |warnings: &[String]| warnings.iter().filter(|w| w.contains("will be there twice")).count();
+    for target in ["lakehouse", "files"] {
+        for (origin, expected) in [(false, 1), (true, 0)] {
+            let job = job(target, origin, "overwrite");
+            let planned = weir::plan(&load(&job), &RunOptions::default()).await.unwrap();
+            assert_eq!(told(&planned.warnings), expected, "{target} {origin}: {:?}", planned.warnings);
+            let report = run_ok(&job).await;
+            assert_eq!(told(&report.warnings), expected, "{target} {origin}: {:?}", report.warnings);
+            assert_eq!(report.rows_written, 2, "no row takes another one's place");
+        }
+    }
+    // An upsert looks at its rows, and refuses them.
+    let report = run(&job("lakehouse", false, "upsert"), RunOptions::default()).await;
+    assert_eq!((report.status, told(&report.warnings)), (Status::Failed, 0), "{:#?}", report.tables);
+    // A table with a key refuses them by itself.
+    let file = folder.path().join("t.db");
+    let mut other = job("sqlite", false, "overwrite");
+    other["target"]["parameter"]["path"] = json!(file);
+    let report = run(&other, RunOptions::default()).await;
+    assert_eq!((report.status, told(&report.warnings)), (Status::Failed, 0), "{:#?}", report.tables);
 }

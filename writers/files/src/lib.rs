@@ -74,5 +74,10 @@ weir_core::inventory::submit! {
 }
 
 weir_core::inventory::submit! {
-    weir_core::DatabaseWriter { name: "files", parameters: database::parameters, names: database::NAMES }
+    weir_core::DatabaseWriter {
+        name: "files",
+        parameters: database::parameters,
+        names: database::NAMES,
+        keeps_keys: false,
+    }
 }

@@ -86,5 +86,10 @@ mod tests {
 }
 
 weir_core::inventory::submit! {
-    weir_core::DatabaseWriter { name: "lakehouse", parameters: database::parameters, names: database::NAMES }
+    weir_core::DatabaseWriter {
+        name: "lakehouse",
+        parameters: database::parameters,
+        names: database::NAMES,
+        keeps_keys: false,
+    }
 }
