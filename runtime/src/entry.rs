@@ -35,7 +35,7 @@ pub struct PlannedEntry {
     pub columns: Vec<PlannedSource>,
     /// What the user should know.
     pub warnings: Vec<String>,
-    /// In a whole-database job: how the target was brought to what the source is now.
+    /// In a whole-database job: how the target becomes what the source is now.
     pub evolution: Option<Evolution>,
     /// What is read of each table, where that is a window: see
     /// [`decide_windows`](PlannedEntry::decide_windows).
@@ -106,7 +106,7 @@ async fn plan_open(
     evolving: Evolving<'_>,
 ) -> Result<PlannedEntry> {
     let source = context.until_cancelled(reader.schema()).await?;
-    let mut target = context.until_cancelled(writer.target()).await?;
+    let target = context.until_cancelled(writer.target()).await?;
     let form = match (entry.reader.form, entry.writer.form) {
         (Form::Native, Form::Native) => Form::Native,
         _ => Form::DataX,
@@ -140,15 +140,17 @@ async fn plan_open(
     let mut evolution = None;
     let mut pairs = entry.mapping.clone();
     if let Some(table) = &entry.table {
-        // All columns, as they would be written to a table that is not there yet.
-        let nowhere = TargetSchema { table: target.table.clone(), ..TargetSchema::default() };
-        let whole = map(&source, &nowhere, form, &evolve::all_pairs(&entry.mapping, &source, &target))?;
-        let whole = request(&whole);
-        let evolved = evolve::evolve(writer.as_ref(), &whole, &target, table, evolving);
-        let evolved = context.until_cancelled(evolved).await?;
-        if evolving.apply && evolved.changes_target() {
-            target = context.until_cancelled(writer.target()).await?;
-        }
+        let evolved = match evolving.applied {
+            Some(applied) => Evolution { changes: Vec::new(), ..applied.clone() },
+            None => {
+                // All columns, as they would be written to a table that is not there yet.
+                let nowhere = TargetSchema { table: target.table.clone(), ..TargetSchema::default() };
+                let whole = map(&source, &nowhere, form, &evolve::all_pairs(&entry.mapping, &source, &target))?;
+                let whole = request(&whole);
+                let evolved = evolve::evolve(writer.as_ref(), &whole, &target, table, evolving);
+                context.until_cancelled(evolved).await?
+            }
+        };
         if target.exists && !target.columns.is_empty() {
             pairs = evolve::pairs(&entry.mapping, &source, &target, &evolved);
         }
@@ -158,7 +160,7 @@ async fn plan_open(
     let mut request = request(&mapping);
     let offers = request.columns.clone();
     // What a run would change first is not there yet: then types are looked at as if nothing could be lost.
-    let looked_at = evolution.as_ref().is_some_and(|evolution| !evolution.pending.is_empty());
+    let looked_at = evolution.as_ref().is_some_and(|evolution| !evolution.changes.is_empty());
     let convert = if looked_at { ConvertSpec { on_type_loss: OnTypeLoss::Cast, ..convert } } else { convert };
     request.on_type_loss = convert.on_type_loss;
     let plan = context.until_cancelled(writer.plan(&request)).await?;

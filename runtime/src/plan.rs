@@ -281,7 +281,7 @@ pub(crate) fn describe(
     let most = entry.writer.max_channels().unwrap_or(usize::MAX);
     EntryPlan {
         changes: entry.evolution.as_ref().map(|evolution| evolution.records.clone()).unwrap_or_default(),
-        alterations: entry.evolution.as_ref().map(|evolution| evolution.pending.clone()).unwrap_or_default(),
+        alterations: entry.evolution.as_ref().map(|evolution| evolution.statements.clone()).unwrap_or_default(),
         name: None,
         tables: Vec::new(),
         rows: None,

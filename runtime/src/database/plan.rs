@@ -1,18 +1,19 @@
 //! `weir plan` of a whole-database job.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use futures::{FutureExt, StreamExt};
 use serde::Serialize;
-use weir_core::{ConnectorContext, Result};
+use weir_core::{ConnectorContext, Error, Result};
 
 use super::config::{DatabaseConfig, PublishConfig};
 use super::entries::entries;
-use super::evolve::Evolving;
+use super::evolve::{ChangeKind, ChangeOutcome, ChangedTable, Evolving, selection};
 use super::expand::{Expansion, expand};
 use super::only::Only;
 use super::select::Counts;
-use super::table::FailedTable;
+use super::table::{FailedTable, TableJob};
 use crate::entry::plan_evolving;
 use crate::incremental::{of_entry, ordinal};
 use crate::job::Job;
@@ -31,6 +32,9 @@ pub struct DatabasePlan {
     pub failed: Vec<FailedTable>,
     /// Tables that the job names and the source does not have.
     pub gone: Vec<String>,
+    /// Tables that the source has more, or has no more, than when the job last ran.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangedTable>,
     /// The groups in which they run.
     pub groups: Vec<GroupPlan>,
     /// The most groups at once.
@@ -72,22 +76,26 @@ pub async fn plan_tables(
     (known, watermarks): (&[KnownRow], &[WatermarkRecord]),
     context: &ConnectorContext,
 ) -> Result<(DatabasePlan, Vec<EntryPlan>, Vec<String>)> {
-    let (job, mut expansion) = expanded(job, only, context).await?;
-    let config = job.database.as_ref().map(|database| database.config.clone()).unwrap_or_default();
+    let Some(database) = &job.database else { return Err(Error::internal("the job is none of a whole database")) };
+    let config = &database.config;
+    let mut expansion = expand(database, only, context).await?;
+    let settled = selection(known, &config.rules, &mut expansion, *only == Only::All);
+    let job = Job { entries: entries(database, &expansion)?, ..job.clone() };
+    let known: HashMap<&str, &KnownRow> = known.iter().map(|row| (row.target.as_str(), row)).collect();
     let planning: Vec<_> = job
         .entries
         .iter()
         .enumerate()
         .map(|(index, entry)| {
-            let job = &job;
+            let (job, known) = (&job, &known);
             async move {
                 let name = entry.table.as_ref().map(|table| table.target.to_string());
-                let known = known.iter().find(|row| Some(&row.target) == name.as_ref());
+                let known = name.and_then(|name| known.get(name.as_str()));
                 let evolving = Evolving { known: known.and_then(|row| row.table.as_ref()), ..Evolving::default() };
                 let mut planned = plan_evolving(job, entry, "plan", context, evolving).await?;
                 let watermarks = of_entry(watermarks, ordinal(job, index));
                 planned.decide_windows(job, entry, context, watermarks).await?;
-                Ok::<_, weir_core::Error>(describe(&planned, job, entry_places(entry), None, Vec::new()))
+                Ok::<_, Error>(describe(&planned, job, entry_places(entry), None, Vec::new()))
             }
             .boxed()
         })
@@ -104,6 +112,8 @@ pub async fn plan_tables(
                 group.rows += table.rows.unwrap_or(0);
                 group.bytes += table.bytes.unwrap_or(0);
                 let (rows, bytes, key) = (table.rows, table.bytes, table.key.clone());
+                let mut entry = entry;
+                entry.warnings.extend(computed(table, &entry));
                 mapped.push(EntryPlan {
                     name: Some(name),
                     tables: table.sources.iter().map(|source| source.name.to_string()).collect(),
@@ -126,12 +136,27 @@ pub async fn plan_tables(
         mapped: mapped.len(),
         failed: expansion.failed,
         gone: expansion.gone,
+        changes: settled.added.into_iter().chain(settled.others).collect(),
         groups,
         concurrent_groups: config.group.concurrent_groups,
         max_source_connections: config.group.max_source_connections,
         together: config.publish == PublishConfig::All,
     };
-    Ok((plan, mapped, notes(&config, expansion.warnings)))
+    Ok((plan, mapped, notes(config, expansion.warnings)))
+}
+
+/// What is computed at the source, and is written as any other value.
+fn computed(table: &TableJob, entry: &EntryPlan) -> Vec<String> {
+    let added = |name: &str| {
+        let mut records = entry.changes.iter().filter(|change| change.kind == ChangeKind::ColumnAdded);
+        records.any(|change| change.outcome == ChangeOutcome::Done && change.column.as_deref() == Some(name))
+    };
+    let written = |name: &str| entry.columns.iter().any(|column| column.target == name) || added(name);
+    let of = table.described.columns.iter().filter(|column| written(&column.name)).filter_map(|column| {
+        let expression = column.generated.as_ref()?;
+        Some(format!("column {}: computed at the source ({expression}), an ordinary column at the target", column.name))
+    });
+    of.collect()
 }
 
 /// What the user should know of the job as a whole.
@@ -197,6 +222,9 @@ impl DatabasePlan {
         }
         for name in &self.gone {
             writeln!(f, "\ngone       {name} is not at the source")?;
+        }
+        for changed in &self.changes {
+            writeln!(f, "\nchange     {} → {}: {}", changed.source, changed.target, changed.change.line())?;
         }
         Ok(())
     }

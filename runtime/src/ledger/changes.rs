@@ -2,10 +2,11 @@
 //! seen.
 
 use serde::{Deserialize, Serialize};
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 use weir_core::Result;
 
-use super::{Ledger, durable, failed, json, parsed, relaxed};
+use super::{EntryRecord, Ledger, durable, failed, json, parsed, relaxed};
 use crate::database::evolve::{ChangeKind, ChangeOutcome, KnownTable, TableChangeRecord};
 
 /// The tables of this part.
@@ -18,7 +19,10 @@ CREATE TABLE IF NOT EXISTS changes (
     id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, job TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
     at TEXT NOT NULL, kind TEXT NOT NULL, outcome TEXT NOT NULL, column_name TEXT, was TEXT, now TEXT, detail TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS changes_of_target ON changes (target, id);";
+CREATE INDEX IF NOT EXISTS changes_of_target ON changes (target, id);
+CREATE TABLE IF NOT EXISTS knowledge (
+    run_id TEXT NOT NULL, entry INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run_id, entry)
+) WITHOUT ROWID;";
 
 /// A table that a job has met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,21 +81,34 @@ impl Ledger {
         body.map(parsed).transpose()
     }
 
-    /// A table was published: this is what its source is like. Not synced: an older memory does no harm.
+    /// A table was published: this is what its source is like, and what had begun for it is done. Not synced: an older
+    /// memory does no harm.
     pub async fn know_table(&self, job: &str, target: &str, source: &str, table: &KnownTable) -> Result<()> {
         let mut connection = self.connection.lock().await;
         relaxed(&mut connection).await?;
+        let mut transaction = connection.begin().await.map_err(failed)?;
+        let query =
+            sqlx::query("UPDATE changes SET outcome = 'done' WHERE job = ?1 AND target = ?2 AND outcome = 'begun'");
+        query.bind(job).bind(target).execute(&mut *transaction).await.map_err(failed)?;
         let query = sqlx::query(
             "INSERT INTO known_tables (job, target, source, state, body) VALUES (?1, ?2, ?3, 'known', ?4) \
              ON CONFLICT (job, target) DO UPDATE SET source = excluded.source, state = 'known', body = excluded.body",
         );
         let query = query.bind(job).bind(target).bind(source).bind(json(table)?);
-        query.execute(&mut *connection).await.map_err(failed).map(drop)
+        query.execute(&mut *transaction).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)
     }
 
-    /// A job has met tables, as (target, source, left out by rule); those that are gone are forgotten.
-    pub async fn meet_tables(&self, job: &str, met: &[(String, String, bool)], gone: &[String]) -> Result<()> {
-        if met.is_empty() && gone.is_empty() {
+    /// A job has met tables, as (target, source, left out by rule); those that are gone are forgotten; and what there is to
+    /// say of both.
+    pub async fn meet_tables(
+        &self,
+        job: &str,
+        met: &[(String, String, bool)],
+        gone: &[String],
+        changes: &[RecordedChange],
+    ) -> Result<()> {
+        if met.is_empty() && gone.is_empty() && changes.is_empty() {
             return Ok(());
         }
         let mut connection = self.connection.lock().await;
@@ -110,11 +127,15 @@ impl Ledger {
             let query = sqlx::query("DELETE FROM known_tables WHERE job = ?1 AND target = ?2").bind(job).bind(target);
             query.execute(&mut *change).await.map_err(failed)?;
         }
+        for recorded in changes {
+            record(&mut change, recorded).await?;
+        }
         change.commit().await.map_err(failed)
     }
 
     /// Writes changes down; gives their numbers. `synced` says whether they are on the disk when this returns, and not only
-    /// with the next thing that is.
+    /// with the next thing that is. What the run has on record, and what an earlier one had begun and not done, is not
+    /// written a second time.
     pub async fn record_changes(&self, changes: &[RecordedChange], synced: bool) -> Result<Vec<i64>> {
         if changes.is_empty() {
             return Ok(Vec::new());
@@ -128,39 +149,30 @@ impl Ledger {
         let mut transaction = connection.begin().await.map_err(failed)?;
         let mut numbers = Vec::with_capacity(changes.len());
         for recorded in changes {
-            let change = &recorded.change;
-            let query = sqlx::query(
-                "INSERT INTO changes (run_id, job, source, target, at, kind, outcome, column_name, was, now, detail) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            );
-            let done = query
-                .bind(&recorded.run_id)
-                .bind(&recorded.job)
-                .bind(&recorded.source)
-                .bind(&recorded.target)
-                .bind(&recorded.at)
-                .bind(change.kind.name())
-                .bind(change.outcome.name())
-                .bind(&change.column)
-                .bind(&change.from)
-                .bind(&change.to)
-                .bind(&change.detail)
-                .execute(&mut *transaction)
-                .await
-                .map_err(failed)?;
-            numbers.push(done.last_insert_rowid());
+            numbers.push(record(&mut transaction, recorded).await?);
         }
         transaction.commit().await.map_err(failed)?;
         Ok(numbers)
     }
 
-    /// Changes that were written down as done could not be.
+    /// Changes that had begun are done. Not synced: the next run would see by the target that they are.
+    pub async fn changes_done(&self, numbers: &[i64]) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        relaxed(&mut connection).await?;
+        for number in numbers {
+            let query = sqlx::query("UPDATE changes SET outcome = 'done' WHERE id = ?1 AND outcome = 'begun'");
+            query.bind(number).execute(&mut *connection).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Changes that had begun could not be done.
     pub async fn changes_failed(&self, numbers: &[i64], why: &str) -> Result<()> {
         let mut connection = self.connection.lock().await;
         durable(&mut connection).await?;
         for number in numbers {
             let query =
-                sqlx::query("UPDATE changes SET outcome = 'failed', detail = ?2 WHERE id = ?1 AND outcome = 'done'");
+                sqlx::query("UPDATE changes SET outcome = 'failed', detail = ?2 WHERE id = ?1 AND outcome = 'begun'");
             query.bind(number).bind(why).execute(&mut *connection).await.map_err(failed)?;
         }
         Ok(())
@@ -194,6 +206,64 @@ impl Ledger {
     }
 }
 
+/// Keeps what is to be known of an entry's source once it is published, whichever process publishes it.
+pub(super) async fn keep(change: &mut SqliteConnection, run_id: &str, entry: &EntryRecord) -> Result<()> {
+    let Some(known) = &entry.known else { return Ok(()) };
+    let query = sqlx::query("INSERT OR REPLACE INTO knowledge (run_id, entry, body) VALUES (?1, ?2, ?3)");
+    query.bind(run_id).bind(entry.entry).bind(json(known)?).execute(change).await.map_err(failed).map(drop)
+}
+
+/// Writes one change down, unless it is there; its number.
+async fn record(transaction: &mut SqliteConnection, recorded: &RecordedChange) -> Result<i64> {
+    let change = &recorded.change;
+    // A run that died has begun it, perhaps under another id, or this one has failed to do it: it begins again.
+    let begun = sqlx::query(
+        "DELETE FROM changes WHERE job = ?1 AND target = ?2 AND kind = ?3 AND column_name IS ?4 \
+         AND (outcome = 'begun' OR outcome = 'failed' AND run_id = ?5)",
+    );
+    let begun = begun.bind(&recorded.job).bind(&recorded.target).bind(change.kind.name()).bind(&change.column);
+    let begun = begun.bind(&recorded.run_id);
+    begun.execute(&mut *transaction).await.map_err(failed)?;
+    let there = sqlx::query_scalar(
+        "SELECT id FROM changes WHERE run_id = ?1 AND target = ?2 AND kind = ?3 AND column_name IS ?4 \
+         AND outcome = ?5 AND was IS ?6 AND now IS ?7",
+    );
+    let there: Option<i64> = there
+        .bind(&recorded.run_id)
+        .bind(&recorded.target)
+        .bind(change.kind.name())
+        .bind(&change.column)
+        .bind(change.outcome.name())
+        .bind(&change.from)
+        .bind(&change.to)
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    if let Some(number) = there {
+        return Ok(number);
+    }
+    let query = sqlx::query(
+        "INSERT INTO changes (run_id, job, source, target, at, kind, outcome, column_name, was, now, detail) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    );
+    let done = query
+        .bind(&recorded.run_id)
+        .bind(&recorded.job)
+        .bind(&recorded.source)
+        .bind(&recorded.target)
+        .bind(&recorded.at)
+        .bind(change.kind.name())
+        .bind(change.outcome.name())
+        .bind(&change.column)
+        .bind(&change.from)
+        .bind(&change.to)
+        .bind(&change.detail)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    Ok(done.last_insert_rowid())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,12 +273,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).await.unwrap();
         let met = [("a".to_owned(), "s.a".to_owned(), false), ("b".to_owned(), "s.b".to_owned(), true)];
-        ledger.meet_tables("job", &met, &[]).await.unwrap();
+        ledger.meet_tables("job", &met, &[], &[]).await.unwrap();
         assert_eq!(ledger.known_table("job", "a").await.unwrap(), None);
         let table = KnownTable { key: vec!["id".into()], ..KnownTable::default() };
         ledger.know_table("job", "a", "s.a", &table).await.unwrap();
         // Meeting it again does not forget what is known.
-        ledger.meet_tables("job", &met[..1], &["b".into()]).await.unwrap();
+        ledger.meet_tables("job", &met[..1], &["b".into()], &[]).await.unwrap();
         let known = ledger.known_tables("job").await.unwrap();
         assert_eq!((known.len(), known[0].table.as_ref()), (1, Some(&table)));
         assert!(ledger.known_tables("other").await.unwrap().is_empty());
@@ -221,7 +291,7 @@ mod tests {
             at: "2026-01-01T00:00:00Z".into(),
             change: TableChangeRecord::of_column(ChangeKind::ColumnAdded, outcome, "c").between(None, Some("int")),
         };
-        let changes = [change("x.a", ChangeOutcome::Done), change("b", ChangeOutcome::Ignored)];
+        let changes = [change("x.a", ChangeOutcome::Begun), change("b", ChangeOutcome::Ignored)];
         let numbers = ledger.record_changes(&changes, true).await.unwrap();
         ledger.changes_failed(&numbers, "no").await.unwrap();
         let all = ledger.changes(None, None, 10).await.unwrap();
@@ -231,5 +301,40 @@ mod tests {
         );
         assert_eq!(ledger.changes(Some("a"), Some("r"), 10).await.unwrap().len(), 1);
         assert!(ledger.changes(None, Some("q"), 10).await.unwrap().is_empty());
+    }
+    #[tokio::test]
+    async fn what_a_run_that_died_has_begun_is_recorded_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).await.unwrap();
+        let change = |run_id: &str, kind, outcome| RecordedChange {
+            run_id: run_id.into(),
+            job: "job".into(),
+            source: "s".into(),
+            target: "t".into(),
+            at: "2026-01-01T00:00:00Z".into(),
+            change: TableChangeRecord::of_column(kind, outcome, "c").between(None, Some("int")),
+        };
+        let added = |run_id| [change(run_id, ChangeKind::ColumnAdded, ChangeOutcome::Begun)];
+        let all = async || -> Vec<_> {
+            let all = ledger.changes(None, None, 10).await.unwrap().into_iter().rev();
+            all.map(|c| format!("{} {} {}", c.run_id, c.change.kind.name(), c.change.outcome.name())).collect()
+        };
+        // The run is resumed, and given up for another one.
+        for run_id in ["r1", "r1", "r2"] {
+            ledger.record_changes(&added(run_id), true).await.unwrap();
+        }
+        assert_eq!(all().await, ["r2 column_added begun"]);
+        // It died after the target was changed: the table's publication tells.
+        ledger.know_table("job", "t", "s", &KnownTable::default()).await.unwrap();
+        assert_eq!(all().await, ["r2 column_added done"]);
+        // What was done once may have to be done again by a later run, which tries twice, and says what it sees once.
+        let numbers = ledger.record_changes(&added("r3"), true).await.unwrap();
+        ledger.changes_failed(&numbers, "no").await.unwrap();
+        let numbers = ledger.record_changes(&added("r3"), true).await.unwrap();
+        ledger.changes_done(&numbers).await.unwrap();
+        for _ in 0..2 {
+            ledger.record_changes(&[change("r3", ChangeKind::TypeNarrowed, ChangeOutcome::Kept)], false).await.unwrap();
+        }
+        assert_eq!(all().await, ["r2 column_added done", "r3 column_added done", "r3 type_narrowed kept"]);
     }
 }

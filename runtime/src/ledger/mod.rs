@@ -28,7 +28,7 @@ pub use watermarks::WatermarkRecord;
 const FILE: &str = "ledger.db";
 
 /// The number that a changed layout raises; a newer ledger is refused by an older program.
-const LAYOUT: i64 = 4;
+const LAYOUT: i64 = 5;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS runs (
@@ -199,6 +199,7 @@ impl Ledger {
             .await
             .map_err(failed)?;
         watermarks::freeze(&mut change, run_id, entry).await?;
+        changes::keep(&mut change, run_id, entry).await?;
         for split in splits {
             sqlx::query("INSERT INTO splits (run_id, entry, split, body) VALUES (?1, ?2, ?3, ?4)")
                 .bind(run_id)
@@ -235,7 +236,8 @@ impl Ledger {
     pub async fn entries(&self, run_id: &str) -> Result<Vec<EntryRecord>> {
         let mut connection = self.connection.lock().await;
         let query = sqlx::query(
-            "SELECT entries.*, windows.body, windows.ordinal FROM entries LEFT JOIN windows USING (run_id, entry) \
+            "SELECT entries.*, windows.body, windows.ordinal, knowledge.body AS known FROM entries \
+             LEFT JOIN windows USING (run_id, entry) LEFT JOIN knowledge USING (run_id, entry) \
              WHERE entries.run_id = ?1 ORDER BY entries.entry",
         );
         let query = query.bind(run_id);
@@ -248,6 +250,7 @@ impl Ledger {
                 committed: row.get::<Option<&str>, _>("committed").map(parsed).transpose()?,
                 windows: row.get::<Option<&str>, _>("body").map(parsed).transpose()?.unwrap_or_default(),
                 ordinal: row.get::<Option<u32>, _>("ordinal").unwrap_or_default(),
+                known: row.get::<Option<&str>, _>("known").map(parsed).transpose()?,
             })
         };
         rows.iter().map(of).collect()

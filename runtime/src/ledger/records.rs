@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use weir_core::{Committed, Receipt, Split, Window};
 
+use crate::database::evolve::KnownTable;
 use crate::report::{Report, Status};
 use crate::task::TaskSpec;
 
@@ -103,6 +104,8 @@ pub struct EntryRecord {
     pub windows: Vec<Window>,
     /// Which of the job's entries that read the same source it is, from 0.
     pub ordinal: u32,
+    /// In a whole-database job: what is to be known of the source once the table is published.
+    pub known: Option<KnownTable>,
 }
 
 /// A split and what became of it.

@@ -210,9 +210,14 @@ async fn abandon(
             _ => None,
         };
         let landed = landed(ledger, run, &entry, writer.as_ref(), &context).await?;
-        if landed.2 && !entry.windows.is_empty() {
-            // Its window was read and is to be seen, although its process could not write that down.
-            ledger.publish(&run.run_id, entry.entry, &Committed::default(), true).await?;
+        if landed.2 {
+            // It was read and is to be seen, although its process could not write that down.
+            if let Some((known, table)) = entry.known.as_ref().zip(tables.get(index).and_then(|e| e.table.as_ref())) {
+                ledger.know_table(&run.job, &table.target.to_string(), &table.source(), known).await?;
+            }
+            if !entry.windows.is_empty() {
+                ledger.publish(&run.run_id, entry.entry, &Committed::default(), true).await?;
+            }
         }
         if entry.spec.plan.commits_per_split && landed.0 > 0 && options.start != Start::Fresh {
             let (finished, splits, _) = landed;

@@ -3,7 +3,7 @@
 use weir_core::{ConnectorContext, Result};
 
 use super::Run;
-use crate::database::evolve::{Evolving, Journal};
+use crate::database::evolve::{Evolving, Journal, apply};
 use crate::entry::{PlannedEntry, plan_evolving};
 use crate::report::Report;
 
@@ -19,8 +19,18 @@ impl Run {
             (Some(journal), Some(table)) => journal.ledger.known_table(journal.job, &table.target.to_string()).await?,
             _ => None,
         };
-        let evolving = Evolving { known: known.as_ref(), apply: true, journal };
-        plan_evolving(&self.job, entry, &self.entry_id(index), context, evolving).await
+        let id = self.entry_id(index);
+        let evolving = Evolving { known: known.as_ref(), journal, applied: None };
+        let planned = plan_evolving(&self.job, entry, &id, context, evolving).await?;
+        let (Some(table), Some(evolution)) = (&entry.table, &planned.evolution) else { return Ok(planned) };
+        // A run that another one keeps out changes nothing at the target.
+        self.take_lease(index, &planned, context).await?;
+        let applying = apply(planned.writer.as_ref(), table, evolution, journal);
+        if !context.until_cancelled(applying).await? {
+            return Ok(planned);
+        }
+        let evolving = Evolving { applied: Some(evolution), ..evolving };
+        plan_evolving(&self.job, entry, &id, context, evolving).await
     }
 
     /// An entry is published: the next run compares its source with what it is now.

@@ -155,6 +155,7 @@ impl Run {
             committed: None,
             windows: entry.windows.clone(),
             ordinal: if entry.windows.is_empty() { 0 } else { ordinal(&self.job, index) },
+            known: entry.evolution.as_ref().map(|evolution| evolution.known.clone()),
         };
         if let Some(ledger) = self.ledger.as_ref().filter(|_| fresh) {
             // Stored before the first read, and before the first change at the target.

@@ -1,11 +1,11 @@
 //! The leases of a run: one at each place that it writes to, by which a run of the job on another machine is refused.
 //!
-//! They are taken after planning and before anything is changed, renewed while the run works, and given back at its end.
+//! They are taken after planning and before anything is changed at the target, renewed while the run works, and given back at its end.
 //! The state folder's lock keeps a second run of the job out on this machine, so whatever else holds a lease under the
 //! folder's name has died.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,6 +14,8 @@ use weir_core::{ConnectorContext, Error, ErrorKind, Lease, Result, ResultExt, St
 
 use super::resume::EntryStart;
 use super::{CLEAN_UP, Run};
+use crate::database::evolve::Evolving;
+use crate::entry::{PlannedEntry, plan_evolving};
 use crate::job::UNNAMED;
 
 /// How long a lease outlives its run.
@@ -25,11 +27,16 @@ const RENEWAL: Duration = Duration::from_secs(20);
 /// How many are renewed at once, where a job writes to many places.
 const AT_ONCE: usize = 8;
 
+/// How many tables are looked at for the first lease, and how long each.
+const GUARDS: usize = 3;
+const GUARD: Duration = Duration::from_secs(30);
+
 /// The leases that a run has asked for.
 #[derive(Default)]
 pub(super) struct LeaseBook {
-    /// Locked while one is asked for, so that entries of one place wait for each other.
-    places: tokio::sync::Mutex<Vec<Place>>,
+    /// Held while one is asked for, so that entries of one place wait for each other, and renewals for none of them.
+    asking: tokio::sync::Mutex<()>,
+    places: Mutex<Vec<Place>>,
     /// Why the run ended when one on another machine has taken the job over.
     overtaken: Mutex<Option<Error>>,
 }
@@ -52,41 +59,82 @@ impl LeaseBook {
         self.overtaken.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    async fn taken(&self) -> Vec<Place> {
-        self.places.lock().await.iter().filter(|place| place.refused.is_none()).cloned().collect()
+    fn places(&self) -> MutexGuard<'_, Vec<Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn taken(&self) -> Vec<Place> {
+        self.places().iter().filter(|place| place.refused.is_none()).cloned().collect()
     }
 }
 
 impl Run {
-    /// An entry that may start, with the lease where it writes.
+    /// A table of a whole-database job that may start, with the lease where it writes.
     pub(super) async fn start_leased(&self, index: usize, context: &ConnectorContext) -> Result<EntryStart> {
         let start = self.start_entry(index, context).await?;
-        self.take_lease(index, &start, context).await?;
-        Ok(start)
+        let taken = self.take_lease(index, &start.planned, context).await;
+        // Where nothing is left to do it is taken only to be given back: the process that died has left it.
+        if start.is_over() { Ok(start) } else { taken.map(|()| start) }
+    }
+
+    /// Takes the lease where the first table of a whole database goes, before anything is changed at the target. Where each
+    /// table has a lease of its own, two runs would else go on side by side, each with the tables that it came to first.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) when a run of the job is at work there.
+    pub(super) async fn take_first_lease(&self, context: &ConnectorContext) -> Result<()> {
+        if !self.keeps_leases() {
+            return Ok(());
+        }
+        let mut order: Vec<usize> = (0..self.job.entries.len()).collect();
+        order.sort_by_cached_key(|index| self.table_name(*index));
+        for index in order.into_iter().take(GUARDS) {
+            let (entry, id) = (&self.job.entries[index], self.entry_id(index));
+            let planning = plan_evolving(&self.job, entry, &id, context, Evolving::default());
+            // What is wrong with a table is said when it has its turn.
+            let Ok(Ok(planned)) = tokio::time::timeout(GUARD, planning).await else { continue };
+            match self.take_lease(index, &planned, context).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Conflict => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the run keeps others out. A job that nobody can tell from another, and a try of a few rows, keep nobody out,
+    /// as on this machine.
+    fn keeps_leases(&self) -> bool {
+        (self.job.path.is_some() || self.job.name != UNNAMED) && self.options.limit.is_none()
     }
 
     /// Takes the lease at the place that an entry writes to, unless the run has it.
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) when a run of the job is at work there.
-    pub(super) async fn take_lease(&self, index: usize, start: &EntryStart, context: &ConnectorContext) -> Result<()> {
-        // A job that nobody can tell from another, and a try of a few rows, keep nobody out, as on this machine.
-        let known = self.job.path.is_some() || self.job.name != UNNAMED;
-        let done = start.left.as_ref().is_some_and(|left| left.committed.is_some());
-        if !known || done || self.options.limit.is_some() {
+    pub(super) async fn take_lease(
+        &self,
+        index: usize,
+        planned: &PlannedEntry,
+        context: &ConnectorContext,
+    ) -> Result<()> {
+        if !self.keeps_leases() {
             return Ok(());
         }
-        let planned = &start.planned;
         let Some(leases) = planned.writer.leases() else { return Ok(()) };
         let Some(place) = leases.place(&planned.plan) else { return Ok(()) };
         let plugin = self.job.entries[index].writer.plugin.clone();
-        let mut places = self.leases.places.lock().await;
-        if let Some(known) = places.iter().find(|known| known.plugin == plugin && known.place == place) {
-            let refused = known.refused.as_ref().map(|standing| standing.refusal().with("target", &planned.plan.table));
-            return refused.map_or(Ok(()), Err);
+        let _asking = self.leases.asking.lock().await;
+        let refusal = |refused: &Option<Standing>| {
+            refused.as_ref().map_or(Ok(()), |standing| Err(standing.refusal().with("target", &planned.plan.table)))
+        };
+        let here = |known: &&Place| known.plugin == plugin && known.place == place;
+        if let Some(known) = self.leases.places().iter().find(here) {
+            return refusal(&known.refused);
         }
-        let lease = match places.first() {
-            Some(first) => first.lease.clone(),
+        let first = self.leases.places().first().map(|first| first.lease.clone());
+        let lease = match first {
+            Some(lease) => lease,
             None => Lease {
                 job: self.job.name.clone(),
                 run_id: self.run_id.clone(),
@@ -99,9 +147,9 @@ impl Run {
         let take = || context.until_cancelled(leases.take(&planned.plan, &lease));
         let refused = self.again(index, &planned.plan, take, "taking the lease on").await;
         let refused = refused.map_err(|error| error.with("target", &planned.plan.table))?;
-        let result = refused.as_ref().map(|standing| standing.refusal().with("target", &planned.plan.table));
-        places.push(Place { plugin, place, index, plan: planned.plan.clone(), lease, refused });
-        result.map_or(Ok(()), Err)
+        let taken = refusal(&refused);
+        self.leases.places().push(Place { plugin, place, index, plan: planned.plan.clone(), lease, refused });
+        taken
     }
 
     /// Renews the leases until it is stopped. A run that finds that another one has taken one over, while this one was frozen
@@ -109,7 +157,7 @@ impl Run {
     pub(super) async fn renew_leases(&self) {
         loop {
             tokio::time::sleep(RENEWAL).await;
-            let renewing = self.leases.taken().await.into_iter().map(|place| async move {
+            let renewing = self.leases.taken().into_iter().map(|place| async move {
                 let renewed = tokio::time::timeout(RENEWAL, self.renew_one(&place)).await;
                 (place.plan.table, renewed)
             });
@@ -141,7 +189,7 @@ impl Run {
 
     /// Gives the leases back. What fails leaves one that ends by itself.
     pub(super) async fn give_leases_back(&self) {
-        let taken = self.leases.taken().await;
+        let taken = self.leases.taken();
         let giving = taken.iter().map(|place| async move {
             let (writer, _stop) = self.apart(place.index)?;
             match writer.leases() {

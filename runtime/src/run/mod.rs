@@ -292,8 +292,8 @@ impl Run {
         for warning in planned.iter().flat_map(|entry| &entry.warnings) {
             self.warn(warning);
         }
-        for (index, start) in starts.iter().enumerate() {
-            self.take_lease(index, start, context).await?;
+        for (index, start) in starts.iter().enumerate().filter(|(_, start)| !start.is_over()) {
+            self.take_lease(index, &start.planned, context).await?;
         }
         // A target that takes one task at a time (one SQLite file, one output file) is often the same for all entries.
         let alone = planned.iter().any(|entry| entry.writer.max_channels() == Some(1));

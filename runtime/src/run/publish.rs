@@ -48,8 +48,9 @@ impl Run {
         }
         // While postSql has failed, a resume has something left to do.
         if let Some(ledger) = self.ledger.as_ref().filter(|_| committed.failures.is_empty()) {
-            ledger.publish(&self.run_id, index as u32, &committed, entry.plan.records_splits).await?;
+            // In this order: what is published by the ledger's word is not looked at again.
             self.remember(index, entry).await?;
+            ledger.publish(&self.run_id, index as u32, &committed, entry.plan.records_splits).await?;
         }
         Ok(committed)
     }

@@ -3,6 +3,7 @@
 use weir_core::{ConnectorContext, Error, ErrorKind, Receipt, Result, SourceSchema, SourceTable, Split, Writer};
 
 use super::Run;
+use crate::database::evolve::Evolution;
 use crate::entry::PlannedEntry;
 use crate::job::Endpoint;
 use crate::ledger::{EntryRecord, SplitRecord};
@@ -13,6 +14,13 @@ pub(super) struct EntryStart {
     pub planned: PlannedEntry,
     /// What an earlier process has left of it.
     pub left: Option<Left>,
+}
+
+impl EntryStart {
+    /// Whether nothing is left to do at the target.
+    pub fn is_over(&self) -> bool {
+        self.left.as_ref().is_some_and(|left| left.committed.is_some())
+    }
 }
 
 /// What an earlier process has left of an entry.
@@ -93,7 +101,7 @@ impl Run {
             plan: record.spec.plan.clone(),
             columns: Vec::new(),
             warnings: Vec::new(),
-            evolution: None,
+            evolution: record.known.clone().map(|known| Evolution { known, ..Evolution::default() }),
             windows: record.windows.clone(),
         };
         let left = |kept, published, committed| Left { splits: splits.clone(), kept, published, committed };

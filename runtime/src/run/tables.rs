@@ -75,12 +75,13 @@ async fn failed_of(ledger: &Ledger, job: &str, run_id: &str) -> Result<BTreeSet<
         return Err(Error::config(format!("run {run_id} is a run of job {}, not of this one", run.job)));
     }
     let failed: BTreeSet<String> = match run.report {
-        Some(report) => {
+        // One that was refused as a whole has none.
+        Some(report) if !report.tables.is_empty() => {
             let ill = report.tables.into_iter().filter(|table| table.status != Status::Succeeded);
             ill.filter_map(|table| table.name).collect()
         }
-        // Its process died: what it has not published has failed.
-        None => {
+        // As when its process died: what it has not published has failed.
+        _ => {
             let published: BTreeSet<u32> = ledger
                 .entries(run_id)
                 .await?
@@ -141,6 +142,7 @@ impl Run {
             let text = format!("nothing was moved: {failed} tables cannot be mapped, and publish is `all`");
             return Err(Error::new(ErrorKind::Conflict, text));
         }
+        self.take_first_lease(context).boxed().await?;
         evolve::release(&self.job, context).boxed().await?;
         let held = self.begin_snapshots(database, context).await?;
         let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];

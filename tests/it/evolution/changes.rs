@@ -114,8 +114,15 @@ async fn more_than_25_changes_end_as_the_rules_say() {
     // A look says what a run would do, and changes nothing.
     let look = weir::plan(&load(&mirror.job), &mirror.options()).await.unwrap();
     let text = look.to_string();
-    for part in ["column_added plain", "type_widened b: integer → bigint", "ALTER COLUMN \"b\" TYPE bigint", "failed: "]
-    {
+    for part in [
+        "column_added plain",
+        "type_widened b: integer → bigint",
+        "ALTER COLUMN \"b\" TYPE bigint",
+        "failed: ",
+        "public.added → public.added: table_added (done, no earlier run had it)",
+        "public.dropped → public.dropped: table_deleted (ignored, the source has the table no more",
+        "column twice: computed at the source",
+    ] {
         assert!(text.contains(part), "no `{part}` in\n{text}");
     }
     assert_eq!(target.value("SELECT count(*) FROM information_schema.columns WHERE table_name = 'more'").await, "2");
@@ -243,6 +250,13 @@ async fn strict_rules_refuse_and_ignoring_ones_leave_out() {
     let strict = mirror("strict", &source, &target, rules);
     assert_eq!(strict.run().await.status, Status::Succeeded);
     source.execute(CHANGES).await;
+    let look = weir::plan(&load(&strict.job), &strict.options()).await.unwrap();
+    let text = look.to_string();
+    for part in ["table_added (ignored, rules.tableAdded is ignore)", "table_deleted (refused, the source has"] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    assert!(look.entries.iter().all(|entry| entry.name.as_deref() != Some("public.added")));
+    assert!(look.database.unwrap().failed.iter().any(|table| table.target == "public.dropped"));
     let report = strict.run().await;
     let changes = strict.changes(&report).await;
     for (name, part) in [

@@ -3,6 +3,8 @@
 mod carried;
 mod catalogues;
 mod changes;
+#[cfg(feature = "cli")]
+mod crash;
 mod targets;
 
 use serde_json::{Value, json};

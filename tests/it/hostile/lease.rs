@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use weir_plugins_test::servers::{self, Database};
 
-use super::{PATIENCE, Place, sqlite};
+use super::{PATIENCE, Place, sqlite, sqlite_row};
 use crate::support::job_of;
 
 const TABLES: u64 = 6;
@@ -127,4 +127,161 @@ async fn one_run_of_a_job_at_a_time_whatever_the_machine_into_files() {
         std::fs::create_dir(&target).unwrap();
         one_at_a_time(place, async || assert_eq!(age_files(&target), 1)).await;
     }
+}
+
+/// A whole database, slowly enough to be met while it runs.
+fn whole(from: Value, to: (&str, Value), more: Value) -> Value {
+    let mut job = json!({
+        "type": "database",
+        "name": "nightly",
+        "source": from,
+        "target": {"name": to.0, "parameter": to.1},
+        "naming": {"schema": "{TARGET_SCHEMA}"},
+        "group": {"maxSourceConnections": 1, "concurrentGroups": 1},
+        "setting": {"speed": {"record": 300}},
+    });
+    for (key, value) in more.as_object().unwrap() {
+        job[key] = value.clone();
+    }
+    job
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_database_that_another_machine_moves_is_refused_before_anything_changes() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("lease_db").await, server.fresh_database("lease_db_to").await);
+    source
+        .execute(
+            "CREATE TABLE parents (id int PRIMARY KEY, v text);
+             CREATE TABLE children (id int PRIMARY KEY, parent int REFERENCES parents);
+             INSERT INTO parents VALUES (1, 'a'); INSERT INTO children VALUES (1, 1);
+             CREATE TABLE many (id int PRIMARY KEY); INSERT INTO many SELECT generate_series(1, 3000)",
+        )
+        .await;
+    let place = Place::new();
+    let from = json!({"name": "postgresql", "parameter": {"url": source.url()}});
+    let mut job = whole(from, ("postgresql", json!({"url": target.url()})), json!({}));
+    // The target has its foreign key from a run before.
+    job["setting"] = json!({});
+    place.job(&job);
+    place.ok(&["run", "job.json"]);
+    let keys = "SELECT count(*) FROM pg_constraint WHERE contype = 'f'";
+    assert_eq!(target.value(keys).await, "1");
+    // The first machine moves the largest table alone, and the second one all of them.
+    source.execute("ALTER TABLE parents ADD COLUMN later int").await;
+    job["setting"] = json!({"speed": {"record": 300}});
+    place.job(&job);
+    let first = place.start(&["run", "job.json", "--tables", "many"]);
+    let begun = Instant::now();
+    while target.value("SELECT count(*) FROM weir_commits WHERE split = -3").await == "0" {
+        assert!(begun.elapsed() < PATIENCE, "the lease is never taken");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let refused = place.fails(&ELSEWHERE, 1, &["at work at the target", "lease ends in", "nightly"]);
+    assert!(refused.err.contains(&first.child.id().to_string()), "{}", refused.err);
+    assert_eq!(target.value(keys).await, "1", "the refused run has dropped a foreign key");
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'parents'";
+    assert_eq!(target.value(columns).await, "2", "the refused run has altered a table");
+    first.kill();
+    place.fails(&ELSEWHERE, 1, &["at work at the target"]);
+    // Its own state folder need not wait.
+    job["setting"] = json!({});
+    place.job(&job);
+    place.ok(&["run", "job.json", "--fresh"]);
+    assert_eq!((target.value(keys).await.as_str(), target.value(columns).await.as_str()), ("1", "3"));
+    place.ok(&ELSEWHERE);
+    assert_eq!(target.value("SELECT count(*) FROM weir_commits WHERE split = -3").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_machines_do_not_share_out_the_tables_of_a_whole_database() {
+    // Each table of these targets has a lease of its own.
+    for plugin in ["files", "lakehouse"] {
+        println!("{plugin}");
+        let place = Place::new();
+        let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 800)";
+        let tables = ["a", "b", "c", "d"];
+        let sql =
+            tables.map(|table| format!("CREATE TABLE {table} AS {rows} SELECT i AS id, 'value ' || i AS v FROM n;\n"));
+        sqlite(&place.path("from.db"), &sql.concat()).await;
+        let target = place.path("target");
+        std::fs::create_dir(&target).unwrap();
+        let from = json!({"name": "sqlite", "parameter": {"path": "from.db"}});
+        place.job(&whole(from, (plugin, json!({"path": "target"})), json!({})));
+        let first = place.start(&["run", "job.json"]);
+        let begun = Instant::now();
+        while count_leases(&target) == 0 {
+            assert!(begun.elapsed() < PATIENCE, "the lease is never taken");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        place.fails(&ELSEWHERE, 1, &["at work at the target", "nightly"]);
+        first.kill();
+        place.fails(&ELSEWHERE, 1, &["at work at the target", "nightly"]);
+        let report = place.report(&["--resume"]);
+        assert_eq!(report["rows_written"], json!(3200), "{report:#}");
+        assert_eq!(count_leases(&target), 0);
+        place.ok(&ELSEWHERE);
+    }
+}
+
+fn count_leases(folder: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let of = |path: std::path::PathBuf| match path.is_dir() {
+        true => count_leases(&path),
+        false => usize::from(std::fs::read_to_string(path).is_ok_and(|text| text.contains("\"until\":"))),
+    };
+    entries.map(|entry| of(entry.path())).sum()
+}
+
+/// Gives the lease below a folder to somebody else; its file.
+fn hand_over(folder: &std::path::Path) -> Option<std::path::PathBuf> {
+    for entry in std::fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            if let Some(found) = hand_over(&path) {
+                return Some(found);
+            }
+        } else if let Some(text) = std::fs::read_to_string(&path).ok().filter(|text| text.contains("\"until\":")) {
+            let mut kept: Value = serde_json::from_str(&text).ok()?;
+            kept["lease"]["holder"] = json!("another state folder");
+            kept["lease"]["run_id"] = json!("another-run");
+            std::fs::write(&path, kept.to_string()).ok()?;
+            return Some(path);
+        }
+    }
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_has_lost_its_lease_stops() {
+    let place = Place::new();
+    let mut sql = String::new();
+    for table in ["early", "late", "later"] {
+        sql += &format!(
+            "CREATE TABLE {table} (id INTEGER PRIMARY KEY, v TEXT);\n\
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)\n\
+             INSERT INTO {table} SELECT i, 'value ' || i FROM n;\n"
+        );
+    }
+    sqlite(&place.path("from.db"), &sql).await;
+    std::fs::create_dir(place.path("target")).unwrap();
+    let from = json!({"name": "sqlite", "parameter": {"path": "from.db"}});
+    place.job(&whole(from, ("sqlite", json!({"path": "target/to.db"})), json!({})));
+    let run = place.start(&["run", "job.json"]);
+    let begun = Instant::now();
+    // At this rate it would go on for a minute.
+    let lease = loop {
+        if let Some(path) = hand_over(&place.path("target")) {
+            break path;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the lease is never taken");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    let ended = run.end_within(std::time::Duration::from_secs(45));
+    ended.says(1, &["another-run", "has taken the job over", "this one has stopped"]);
+    // The other one's lease is still its own, and nothing of the tables that were under way is there.
+    assert!(std::fs::read_to_string(&lease).unwrap().contains("another state folder"));
+    let count = "SELECT CAST(count(*) AS TEXT) FROM sqlite_master WHERE type = 'table' AND name = 'later'";
+    assert_eq!(sqlite_row(&place.path("target/to.db"), count).await, "0");
+    place.fails(&["run", "job.json", "--resume"], 1, &["another-run", "at work at the target"]);
 }

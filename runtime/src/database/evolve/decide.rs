@@ -146,7 +146,9 @@ fn present_column(seen: &Seen<'_>, column: &MappedColumn, fit: &Fit, present: &P
         return;
     }
     let before = seen.known.and_then(|known| known.column(name));
-    let returned = seen.known.is_some() && before.is_none();
+    // Another one that nobody knows was made by hand, or by a run that died before it published the table.
+    let returned = seen.known.is_some_and(|known| known.gone.contains(name));
+    let unknown = seen.known.is_some() && before.is_none();
     // Whether the source's type is another one than the last run saw, as far as anybody knows.
     let changed = before.map(|before| before.has_changed(column));
     let is_key = seen.key.contains(name);
@@ -191,7 +193,7 @@ fn present_column(seen: &Seen<'_>, column: &MappedColumn, fit: &Fit, present: &P
             }
         },
         Relation::Crosses | Relation::Apart => {
-            if changed == Some(true) || returned {
+            if changed == Some(true) || unknown {
                 let reason = format!(
                     "column `{name}` was {from} and is {}, which {} cannot become: types are widened within one family \
                      only",

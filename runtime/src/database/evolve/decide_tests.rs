@@ -200,4 +200,9 @@ fn a_column_that_comes_back_must_be_what_it_was() {
     assert_eq!(back.kinds(), [(ChangeKind::ColumnReturned, ChangeOutcome::Done)]);
     back.fit = fit(Some(("present", Relation::Apart)), "wanted");
     assert_eq!(back.kinds(), [(ChangeKind::TypeChanged, ChangeOutcome::Refused)]);
+    // One that a run has added which died before it published the table does not come back: it has never been away.
+    back.known = Some(known(&[("id", "int", false)], &["id"]));
+    assert_eq!(back.kinds(), [(ChangeKind::TypeChanged, ChangeOutcome::Refused)]);
+    back.fit = fit(Some(("present", Relation::Same)), "wanted");
+    assert!(back.kinds().is_empty());
 }

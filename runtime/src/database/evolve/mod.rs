@@ -6,8 +6,9 @@
 //!   the live target ────────┘      └────▶ records: ledger, report, `weir changes`
 //! ```
 //!
-//! It happens while an entry is planned, after both ends were looked at and before columns are mapped. Planning for a
-//! look only (`weir plan`) decides the same and changes nothing.
+//! It is decided while an entry is planned, after both ends were looked at and before columns are mapped; that changes
+//! nothing, and `weir plan` shows it. A run then [`apply`]s it, once it has the lease on the target, and plans the entry
+//! again where the target has become another one.
 
 mod decide;
 mod finish;
@@ -25,7 +26,7 @@ use weir_core::{
 pub use finish::{complete, release};
 pub use known::{KnownColumn, KnownTable};
 pub use record::{ChangeKind, ChangeOutcome, TableChangeRecord};
-pub use tables::settle;
+pub use tables::{ChangedTable, selection, settle};
 
 use self::decide::{Decision, Seen, decide};
 use super::table::TableJob;
@@ -38,10 +39,10 @@ use crate::mapping::{MappingPair, spelled};
 pub struct Evolving<'a> {
     /// What the last run that published the table knew.
     pub known: Option<&'a KnownTable>,
-    /// Whether changes are made, and not only shown.
-    pub apply: bool,
-    /// Where changes are written down.
+    /// Where refusals are written down.
     pub journal: Option<Journal<'a>>,
+    /// What was decided and is applied already.
+    pub applied: Option<&'a Evolution>,
 }
 
 /// Where changes are written down.
@@ -65,58 +66,51 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// The ledger's.
-    pub async fn write(
-        &self,
-        source: &str,
-        target: &str,
-        changes: &[TableChangeRecord],
-        synced: bool,
-    ) -> Result<Vec<i64>> {
-        let at = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-        let recorded: Vec<_> = changes
-            .iter()
-            .map(|change| RecordedChange {
-                run_id: self.run_id.to_owned(),
-                job: self.job.to_owned(),
-                source: source.to_owned(),
-                target: target.to_owned(),
-                at: at.clone(),
-                change: change.clone(),
-            })
-            .collect();
-        self.ledger.record_changes(&recorded, synced).await
+    async fn write(&self, source: &str, target: &str, changes: &[TableChangeRecord], synced: bool) -> Result<Vec<i64>> {
+        let records: Vec<_> = changes.iter().map(|change| self.record(source, target, change)).collect();
+        self.ledger.record_changes(&records, synced).await
+    }
+
+    /// A change as the ledger takes it. What is to be done has only begun: it is done once the target has changed, or the
+    /// table is published.
+    fn record(&self, source: &str, target: &str, change: &TableChangeRecord) -> RecordedChange {
+        let mut change = change.clone();
+        if change.outcome == ChangeOutcome::Done {
+            change.outcome = ChangeOutcome::Begun;
+        }
+        RecordedChange {
+            run_id: self.run_id.to_owned(),
+            job: self.job.to_owned(),
+            source: source.to_owned(),
+            target: target.to_owned(),
+            at: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+            change,
+        }
     }
 }
 
-/// What became of a table's evolution.
+/// What becomes of a table's target.
 #[derive(Debug, Clone, Default)]
 pub struct Evolution {
-    /// What was seen and done; of a look only, what would be.
+    /// What was seen and is done about it.
     pub records: Vec<TableChangeRecord>,
     /// What is known of the source now, to be remembered once the table is published.
     pub known: KnownTable,
-    /// Statements that a look found necessary and did not run.
-    pub pending: Vec<String>,
-    /// Columns of the source, by their names at the target, that are not written: left out by rule or, in a look, not there
-    /// yet.
+    /// What the target is to get before the rows.
+    pub changes: Vec<TableChange>,
+    /// The changes as statements, for a person to read.
+    pub statements: Vec<String>,
+    /// Columns of the source, by their names at the target, that the rules leave out.
     pub left_out: Vec<String>,
     /// Columns of the target that get NULL in every row.
     pub nulls: Vec<String>,
 }
 
-impl Evolution {
-    /// Whether the target has other columns than before.
-    pub fn changes_target(&self) -> bool {
-        let kinds = [ChangeKind::ColumnAdded, ChangeKind::TypeWidened, ChangeKind::NullAllowed];
-        self.records.iter().any(|record| record.outcome == ChangeOutcome::Done && kinds.contains(&record.kind))
-    }
-}
-
-/// Brings a table's target to what its source is now. `request` has all columns of the source as they would be written to a
-/// new table.
+/// Decides how a table's target becomes what its source is now. `request` has all columns of the source as they would be
+/// written to a new table. Nothing is changed.
 ///
 /// # Errors
-/// What the target does not follow; then nothing was changed.
+/// What the target does not follow.
 pub async fn evolve(
     writer: &dyn Writer,
     request: &WriteRequest,
@@ -124,7 +118,7 @@ pub async fn evolve(
     table: &TableJob,
     evolving: Evolving<'_>,
 ) -> Result<Evolution> {
-    let (source, place) = (table.source(), table.target.to_string());
+    let place = table.target.to_string();
     let key: Vec<String> = table.key.iter().map(|name| spelled(name, target)).collect();
     let known = KnownTable::after(&request.columns, &key, evolving.known);
     let mut evolution = Evolution { known, ..Evolution::default() };
@@ -133,10 +127,6 @@ pub async fn evolve(
         // A table that is made anew has none of the columns that are gone.
         evolution.known.gone.clear();
         evolution.records.push(record);
-        if let Some(journal) = evolving.journal.filter(|_| evolving.apply) {
-            // What the run decides about the table is synced before it is made, and this with it.
-            journal.write(&source, &place, &evolution.records, false).await?;
-        }
         return Ok(evolution);
     }
     if target.columns.is_empty() {
@@ -158,53 +148,57 @@ pub async fn evolve(
         rules: &table.rules,
         described: request.described.as_ref(),
     };
-    let Decision { changes, left_out, nulls, records } = refused(&seen, &source, &place, evolving).await?;
-    evolution.left_out = left_out;
-    evolution.nulls = nulls;
-    evolution.records = records;
-    let unable = || {
-        Error::new(ErrorKind::Unsupported, "this target's tables cannot be changed: change the table yourself")
-            .with("table", &place)
-    };
-    if !evolving.apply {
-        if !changes.is_empty() {
-            evolution.pending = able.ok_or_else(unable)?.alterations(&changes).await.context("table", &place)?;
-        }
-        let new = changes.iter().filter(|change| matches!(change, TableChange::AddColumn { .. }));
-        evolution.left_out.extend(new.map(|change| change.column().name.clone()));
-        return Ok(evolution);
+    let Decision { changes, left_out, nulls, records } = refused(&seen, &table.source(), &place, evolving).await?;
+    if !changes.is_empty() {
+        let able = able.ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "this target's tables cannot be changed: change the table yourself")
+                .with("table", &place)
+        })?;
+        evolution.statements = able.alterations(&changes).await.context("table", &place)?;
     }
-    // Written down before it is done: a crash between the two must not hide a change.
-    let numbers = match evolving.journal {
-        Some(journal) => journal.write(&source, &place, &evolution.records, !changes.is_empty()).await?,
+    Ok(Evolution { records, changes, left_out, nulls, ..evolution })
+}
+
+/// Does what was decided about a table, and writes it down; whether the target is another one now.
+///
+/// # Errors
+/// Those of the target; then none of the changes was made, where it can take them together.
+pub async fn apply(
+    writer: &dyn Writer,
+    table: &TableJob,
+    evolution: &Evolution,
+    journal: Option<Journal<'_>>,
+) -> Result<bool> {
+    let (place, changes) = (table.target.to_string(), &evolution.changes);
+    // Written down before it is done: a crash between the two must not hide a change. Whoever decides the same again after
+    // it takes the record up.
+    let numbers = match journal {
+        Some(journal) => journal.write(&table.source(), &place, &evolution.records, !changes.is_empty()).await?,
         None => Vec::new(),
     };
-    if changes.is_empty() {
-        return Ok(evolution);
-    }
-    let done = match able {
-        Some(able) => able.alter(&changes).await.context("table", &place),
-        None => Err(unable()),
-    };
-    match done {
-        Ok(statements) => {
-            tracing::info!(table = place, ?statements, "altered");
-            Ok(evolution)
-        }
-        Err(error) => {
-            if let Some(journal) = evolving.journal {
-                journal.ledger.changes_failed(&numbers, &error.full()).await?;
+    let Some(able) = writer.evolve().filter(|_| !changes.is_empty()) else { return Ok(false) };
+    let altered = able.alter(changes).await.context("table", &place);
+    if let Some(journal) = journal {
+        match &altered {
+            Ok(_) => {
+                let made = evolution.records.iter().zip(&numbers).filter(|(record, _)| record.changes_target());
+                journal.ledger.changes_done(&made.map(|(_, number)| *number).collect::<Vec<_>>()).await?;
             }
-            Err(error)
+            // Of one whose answer was lost nobody knows: it has begun.
+            Err(error) if error.is_retryable() => {}
+            Err(error) => journal.ledger.changes_failed(&numbers, &error.full()).await?,
         }
     }
+    let statements = altered?;
+    tracing::info!(table = place, ?statements, "altered");
+    Ok(true)
 }
 
 /// Decides; a refusal is written down and an error.
 async fn refused(seen: &Seen<'_>, source: &str, place: &str, evolving: Evolving<'_>) -> Result<Decision> {
     let decision = decide(seen);
     let Some(error) = decision.refusal() else { return Ok(decision) };
-    if let Some(journal) = evolving.journal.filter(|_| evolving.apply) {
+    if let Some(journal) = evolving.journal {
         journal.write(source, place, &decision.records, false).await?;
     }
     Err(error.with("table", place))
@@ -222,7 +216,7 @@ fn by_name(request: &WriteRequest, target: &TargetSchema) -> Vec<Fit> {
 }
 
 /// The pairs of a table's columns after its evolution: those of the job, or all columns under their own names; without what
-/// is left out and what the target computes itself, and with NULLs for what the source has no more.
+/// is left out or not there yet and what the target computes itself, and with NULLs for what the source has no more.
 pub fn pairs(
     pairs: &[MappingPair],
     source: &SourceSchema,
@@ -231,7 +225,12 @@ pub fn pairs(
 ) -> Vec<MappingPair> {
     let mut all = all_pairs(pairs, source, target);
     let generated = |name: &str| target.columns.iter().any(|column| column.name == name && column.generated);
-    all.retain(|pair| !evolution.left_out.contains(&pair.to) && !generated(&pair.to));
+    let is_new = |change: &TableChange, name: &str| match change {
+        TableChange::AddColumn { column, .. } => column.name == name,
+        _ => false,
+    };
+    let missing = |name: &str| evolution.changes.iter().any(|change| is_new(change, name));
+    all.retain(|pair| !evolution.left_out.contains(&pair.to) && !missing(&pair.to) && !generated(&pair.to));
     let null = |name: &String| MappingPair { from: None, value: Some(Value::Null), to: name.clone() };
     all.extend(evolution.nulls.iter().map(null));
     all

@@ -53,6 +53,8 @@ pub enum ChangeKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeOutcome {
+    /// The target is to follow it, and is about to: of a run that has died, the next one finds out.
+    Begun,
     /// The target follows it.
     Done,
     /// The target needs no change for it.
@@ -88,7 +90,7 @@ names! {
         TypeNarrowed = "type_narrowed", TypeChanged = "type_changed", NullAllowed = "null_allowed",
         KeyChanged = "key_changed";
     ChangeOutcome:
-        Done = "done", Kept = "kept", Ignored = "ignored", Refused = "refused", Failed = "failed";
+        Begun = "begun", Done = "done", Kept = "kept", Ignored = "ignored", Refused = "refused", Failed = "failed";
 }
 
 impl TableChangeRecord {
@@ -112,6 +114,12 @@ impl TableChangeRecord {
     pub fn because(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
+    }
+
+    /// Whether the target's structure is altered for it.
+    pub fn changes_target(&self) -> bool {
+        let kinds = [ChangeKind::ColumnAdded, ChangeKind::TypeWidened, ChangeKind::NullAllowed];
+        self.outcome == ChangeOutcome::Done && kinds.contains(&self.kind)
     }
 
     /// The change in one line: `column_added note: text (done)`.
