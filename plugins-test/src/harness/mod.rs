@@ -32,7 +32,7 @@ use tokio::runtime::Runtime;
 use weir_core::{Error, Result};
 
 pub use open::{context, open_catalog, open_reader, open_reader_in, open_writer, open_writer_in, split_request};
-pub use read::{Read, ReadOptions, SplitRows, read_all, read_with};
+pub use read::{Read, ReadOptions, SplitRows, read_all, read_windows, read_with};
 pub use write::{
     Staged, WriteOptions, Written, columns_of, fitted, plan_for, run_task, stage, stage_splits, write_all,
 };

@@ -10,7 +10,7 @@ use serde_json::Value;
 use weir_core::field::same_representation;
 use weir_core::{
     BatchSender, DirtyRow, Error, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ReadColumn, ReadRequest, Reader, Result,
-    SourceColumn, SourceSchema, Split, SplitRequest, batch_bytes,
+    SourceColumn, SourceSchema, Split, SplitRequest, Window, WindowRequest, batch_bytes,
 };
 
 use super::{cells, control, on_thread, split_request, through_json};
@@ -105,11 +105,33 @@ pub async fn read_all(reader: &Arc<dyn Reader>) -> Result<Read> {
 /// As [`read_all`], with other splits, columns or representations.
 pub async fn read_with(reader: &Arc<dyn Reader>, options: ReadOptions) -> Result<Read> {
     let (planning, request) = (reader.clone(), options.splits.clone());
-    let (schema, mut splits) = control(async move {
+    let planned = control(async move { Ok((planning.schema().await?, planning.splits(&request).await?)) }).await?;
+    read_splits(reader, options, planned).await
+}
+
+/// As [`read_all`], of what lies in the windows that `request` asks for, one for each table.
+///
+/// # Errors
+/// The reader reads no windows, besides.
+pub async fn read_windows(reader: &Arc<dyn Reader>, request: WindowRequest) -> Result<(Vec<Window>, Read)> {
+    let options = ReadOptions::default();
+    let (planning, splits) = (reader.clone(), options.splits.clone());
+    let (windows, planned) = control(async move {
         let schema = planning.schema().await?;
-        Ok((schema, planning.splits(&request).await?))
+        let incremental = planning.incremental().ok_or_else(|| Error::internal("it reads no windows"))?;
+        let windows = incremental.windows(&request).await?;
+        let splits = incremental.splits_within(&splits, &windows).await?;
+        Ok((windows, (schema, splits)))
     })
     .await?;
+    Ok((windows, read_splits(reader, options, planned).await?))
+}
+
+async fn read_splits(
+    reader: &Arc<dyn Reader>,
+    options: ReadOptions,
+    (schema, mut splits): (SourceSchema, Vec<Split>),
+) -> Result<Read> {
     for (id, split) in splits.iter_mut().enumerate() {
         split.id = id as u32;
     }

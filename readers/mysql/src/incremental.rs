@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::Value;
-use weir_core::incremental::{clock_moments, earliest_local};
+use weir_core::incremental::clock_moments;
 use weir_core::{Error, ErrorKind, Incremental, Result, ResultExt, Split, SplitRequest, Window, WindowRequest};
 use weir_mysql::{Column, Kind, QUOTING, Session, Table, escape};
 use weir_sql::IncrementalConfig;
-use weir_sql::incremental::{Asked, Point, Scale, change_column, condition, of_table, unfit};
+use weir_sql::incremental::{Asked, Present, Scale, change_column, condition, narrowed_size, of_table, unfit};
 use weir_sql::statements::select;
 
 use crate::reader::MySqlReader;
@@ -61,47 +61,18 @@ async fn window(
     request: &WindowRequest,
 ) -> Result<Window> {
     let (table, column) = column_of(described, config)?;
-    let scale = scale_of(column)?;
     let indexed = indexed(session, table, column).await?;
-    let mut warning = None;
-    let now = match scale {
-        Scale::Number(_) => {
-            let sql = format!("SELECT CAST(MAX({}) AS CHAR) FROM {}", QUOTING.quote(&column.name), described.from);
-            let greatest: Option<String> = session.row::<Option<String>>(&sql).await?.flatten();
-            greatest.map(|text| scale.read(&text).ok_or_else(|| unfit(&column.name, &text))).transpose()?
-        }
-        Scale::Instant(_) => Some(Point::Instant(now(session).await?)),
-        Scale::Local(_) | Scale::Date => {
-            let now = now(session).await?;
-            let mut local = earliest_local(now, request.clocks);
-            if !request.clocks_said
-                && let Some(there) = servers_clock(session, now).await?
-                && there < local
-            {
-                warning = Some(format!(
-                    "{}: the server's clocks are behind those of {}, so the window of {} ends at {there}: say whose \
-                     clocks it shows, with `timeZone` of the reader",
-                    described.label, request.clocks, column.name
-                ));
-                local = there;
-            }
-            Some(if scale == Scale::Date { Point::Date(local.date()) } else { Point::Local(local) })
-        }
-    };
     let asked = Asked {
         table: &described.label,
         place: &location.place(),
         column: &column.name,
-        scale,
+        scale: scale_of(column)?,
         nullable: column.nullable,
         indexed,
-        now,
         config,
         request,
     };
-    let mut window = asked.window()?;
-    window.warnings.extend(warning);
-    Ok(window)
+    asked.window_of(&mut Server { session, column: &column.name, from: &described.from }).await
 }
 
 /// Whether an index leads to the column's values in their order, in a table that can have one.
@@ -128,24 +99,38 @@ fn known<T>(answer: Result<T>, otherwise: T) -> Result<T> {
     }
 }
 
-/// The server's clock.
-async fn now(session: &mut Session) -> Result<DateTime<Utc>> {
-    let text: Option<String> = session.row("SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ')").await?;
-    let text = text.ok_or_else(|| Error::internal("the server's clock cannot be read"))?;
-    text.parse().map_err(|error| Error::internal("the server's clock cannot be read").because(error))
+/// The server, asked about one column.
+struct Server<'a> {
+    session: &'a mut Session,
+    column: &'a str,
+    from: &'a str,
 }
 
-/// The earliest that the clocks of the server's own zone, which is that of sessions where nobody chose another, will show
-/// from `now` on.
-async fn servers_clock(session: &mut Session, now: DateTime<Utc>) -> Result<Option<NaiveDateTime>> {
-    let local = |moment: &DateTime<Utc>| {
-        let moment = escape(&moment.format("%Y-%m-%d %H:%M:%S%.6f").to_string());
-        format!("CONVERT_TZ(CAST({moment} AS DATETIME(6)), '+00:00', @@GLOBAL.time_zone)")
-    };
-    let moments: Vec<_> = clock_moments(now).iter().map(local).collect();
-    let sql = format!("SELECT DATE_FORMAT(LEAST({}), '%Y-%m-%dT%H:%i:%s.%f')", moments.join(", "));
-    let text = known(session.row::<Option<String>>(&sql).await, None)?;
-    Ok(text.flatten().and_then(|text| text.parse().ok()))
+impl Present for Server<'_> {
+    async fn greatest(&mut self) -> Result<Option<String>> {
+        let sql = format!("SELECT CAST(MAX({}) AS CHAR) FROM {}", QUOTING.quote(self.column), self.from);
+        Ok(self.session.row::<Option<String>>(&sql).await?.flatten())
+    }
+
+    async fn now(&mut self) -> Result<DateTime<Utc>> {
+        let text: Option<String> =
+            self.session.row("SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ')").await?;
+        let text = text.ok_or_else(|| Error::internal("the server's clock cannot be read"))?;
+        text.parse().map_err(|error| Error::internal("the server's clock cannot be read").because(error))
+    }
+
+    /// By the clocks of the server's own zone, which is that of sessions where nobody chose another; a relative may not
+    /// know it.
+    async fn local(&mut self, now: DateTime<Utc>) -> Result<Option<NaiveDateTime>> {
+        let local = |moment: &DateTime<Utc>| {
+            let moment = escape(&moment.format("%Y-%m-%d %H:%M:%S%.6f").to_string());
+            format!("CONVERT_TZ(CAST({moment} AS DATETIME(6)), '+00:00', @@GLOBAL.time_zone)")
+        };
+        let moments: Vec<_> = clock_moments(now).iter().map(local).collect();
+        let sql = format!("SELECT DATE_FORMAT(LEAST({}), '%Y-%m-%dT%H:%i:%s.%f')", moments.join(", "));
+        let text = self.session.row::<Option<String>>(&sql).await?;
+        Ok(text.flatten().and_then(|text| text.parse().ok()))
+    }
 }
 
 /// What cutting a table needs of its window: the condition, and the table as if it held the window's rows alone.
@@ -177,10 +162,7 @@ pub(crate) async fn narrowed(
     let text = known(session.row::<String>(&explain).await, None)?;
     let rows = text.and_then(|text| serde_json::from_str(&text).ok()).and_then(|plan| rows_of(&plan));
     let mut narrow = table.clone();
-    if let (Some(rows), Some(all), Some(bytes)) = (rows, table.rows, table.bytes) {
-        narrow.bytes = Some((bytes / all.max(1)).saturating_mul(rows).min(bytes));
-    }
-    narrow.rows = rows.or(table.rows);
+    (narrow.rows, narrow.bytes) = narrowed_size(rows, table.rows, table.bytes);
     described.table = Some(narrow);
     Ok((condition, described))
 }

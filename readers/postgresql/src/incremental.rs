@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime, Utc};
-use weir_core::incremental::{clock_moments, earliest_local};
-use weir_core::{Error, ErrorKind, Incremental, Result, ResultExt, Split, SplitRequest, Window, WindowRequest};
+use weir_core::incremental::clock_moments;
+use weir_core::{Error, Incremental, Result, ResultExt, Split, SplitRequest, Window, WindowRequest};
 use weir_postgresql::catalog::{Table, TableColumn};
 use weir_postgresql::{Session, Wire, literal};
-use weir_sql::incremental::{Asked, Point, Scale, change_column, condition, of_table, unfit};
+use weir_sql::incremental::{Asked, Present, Scale, change_column, condition, narrowed_size, of_table, unfit};
 use weir_sql::{IncrementalConfig, Quoting, statements};
 
 use crate::PostgresqlReader;
@@ -69,48 +69,18 @@ async fn window(
     request: &WindowRequest,
 ) -> Result<Window> {
     let (table, column) = column_of(described, config)?;
-    let scale = scale_of(column)?;
     let indexed = indexed(session, table, column).await?;
-    let mut warning = None;
-    let now = match scale {
-        Scale::Number(_) => {
-            let name = Quoting::DOUBLE.quote(&column.name);
-            let greatest: Option<String> =
-                session.value(&format!("SELECT max({name})::text FROM {}", described.from)).await?;
-            greatest.map(|text| scale.read(&text).ok_or_else(|| unfit(&column.name, &text))).transpose()?
-        }
-        Scale::Instant(_) => Some(Point::Instant(now(session).await?)),
-        Scale::Local(_) | Scale::Date => {
-            let now = now(session).await?;
-            let mut local = earliest_local(now, request.clocks);
-            if !request.clocks_said
-                && let Some(there) = servers_clock(session, now).await?
-                && there < local
-            {
-                warning = Some(format!(
-                    "{}: the server's clocks are behind those of {}, so the window of {} ends at {there}: say whose \
-                     clocks it shows, with `timeZone` of the reader",
-                    described.name, request.clocks, column.name
-                ));
-                local = there;
-            }
-            Some(if scale == Scale::Date { Point::Date(local.date()) } else { Point::Local(local) })
-        }
-    };
     let asked = Asked {
         table: &described.name,
         place,
         column: &column.name,
-        scale,
+        scale: scale_of(column)?,
         nullable: column.nullable,
         indexed,
-        now,
         config,
         request,
     };
-    let mut window = asked.window()?;
-    window.warnings.extend(warning);
-    Ok(window)
+    asked.window_of(&mut Server { session, column: &column.name, from: &described.from }).await
 }
 
 /// Whether an index leads to the column's values in their order, in a table that can have one.
@@ -140,30 +110,44 @@ fn known<T>(answer: Result<T>, otherwise: T) -> Result<T> {
     }
 }
 
-/// The server's clock.
-async fn now(session: &mut Session) -> Result<DateTime<Utc>> {
-    let text: String = session
-        .value("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
-        .await?;
-    text.parse().map_err(|error| Error::internal("the server's clock cannot be read").because(error))
+/// The server, asked about one column.
+struct Server<'a> {
+    session: &'a mut Session,
+    column: &'a str,
+    from: &'a str,
 }
 
-/// The earliest that the clocks of the server's own zone will show from `now` on: the zone of its log, which is that of
-/// its sessions where nobody chose another, and the zones that the database and its users were given.
-async fn servers_clock(session: &mut Session, now: DateTime<Utc>) -> Result<Option<NaiveDateTime>> {
-    let moments: Vec<_> =
-        clock_moments(now).iter().map(|moment| format!("(timestamptz {})", literal(&moment.to_rfc3339()))).collect();
-    let sql = format!(
-        "SELECT to_char(min(m.t AT TIME ZONE z.name), 'YYYY-MM-DD\"T\"HH24:MI:SS.US') FROM (VALUES {}) m(t), ( \
-           SELECT current_setting('log_timezone') UNION \
-           SELECT substr(c, 10) FROM pg_catalog.pg_db_role_setting s, unnest(s.setconfig) c \
-           WHERE c ILIKE 'timezone=%' AND s.setdatabase IN \
-             (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())) \
-         ) z(name)",
-        moments.join(", ")
-    );
-    let text = known(session.value::<Option<String>>(&sql).await, None)?;
-    Ok(text.and_then(|text| text.parse().ok()))
+impl Present for Server<'_> {
+    async fn greatest(&mut self) -> Result<Option<String>> {
+        let name = Quoting::DOUBLE.quote(self.column);
+        self.session.value(&format!("SELECT max({name})::text FROM {}", self.from)).await
+    }
+
+    async fn now(&mut self) -> Result<DateTime<Utc>> {
+        let sql = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+        let text: String = self.session.value(sql).await?;
+        text.parse().map_err(|error| Error::internal("the server's clock cannot be read").because(error))
+    }
+
+    /// By the clocks of the zone of the server's log, which is that of its sessions where nobody chose another, and of the
+    /// zones that the database and its users were given; a relative may have no such settings.
+    async fn local(&mut self, now: DateTime<Utc>) -> Result<Option<NaiveDateTime>> {
+        let moments: Vec<_> = clock_moments(now)
+            .iter()
+            .map(|moment| format!("(timestamptz {})", literal(&moment.to_rfc3339())))
+            .collect();
+        let sql = format!(
+            "SELECT to_char(min(m.t AT TIME ZONE z.name), 'YYYY-MM-DD\"T\"HH24:MI:SS.US') FROM (VALUES {}) m(t), ( \
+               SELECT current_setting('log_timezone') UNION \
+               SELECT substr(c, 10) FROM pg_catalog.pg_db_role_setting s, unnest(s.setconfig) c \
+               WHERE c ILIKE 'timezone=%' AND s.setdatabase IN \
+                 (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())) \
+             ) z(name)",
+            moments.join(", ")
+        );
+        let text: Option<String> = self.session.value(&sql).await?;
+        Ok(text.and_then(|text| text.parse().ok()))
+    }
 }
 
 /// What cutting a table needs of its window: the condition, and the table as if it held the window's rows alone.
@@ -197,10 +181,7 @@ pub(crate) async fn narrowed(
     let rows: Option<u64> = top.split_once("rows=").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
     let mut narrow = table.clone();
     narrow.heap = false;
-    if let (Some(rows), Some(all), Some(bytes)) = (rows, table.rows, table.bytes) {
-        narrow.bytes = Some((bytes / all.max(1)).saturating_mul(rows).min(bytes));
-    }
-    narrow.rows = rows.or(table.rows);
+    (narrow.rows, narrow.bytes) = narrowed_size(rows, table.rows, table.bytes);
     described.table = Some(narrow);
     Ok((condition, described))
 }

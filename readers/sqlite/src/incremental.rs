@@ -177,11 +177,10 @@ impl<'a> Change<'a> {
             scale: self.scale,
             nullable: self.column.nullable,
             indexed: indexed(database, described, self.column)?,
-            now,
             config,
             request,
         };
-        asked.window()
+        asked.window(now)
     }
 
     fn literal(&self, text: &str) -> Result<String> {

@@ -26,6 +26,7 @@
 mod batch;
 mod config;
 mod decode;
+mod incremental;
 mod reader;
 mod snapshot;
 mod source;

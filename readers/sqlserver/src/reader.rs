@@ -8,15 +8,16 @@ use serde::Deserialize;
 use tiberius::QueryItem;
 use tokio::sync::OnceCell;
 use weir_core::{
-    BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, ReadRequest, Reader, Result, ResultExt, Snapshot,
-    SourceSchema, SourceTable, Split, SplitRequest,
+    BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, Incremental, ReadRequest, Reader, Result,
+    ResultExt, Snapshot, SourceSchema, SourceTable, Split, SplitRequest, Window,
 };
-use weir_sql::{Object, Sources, columns::is_all, labels, statements::select};
+use weir_sql::{IncrementalConfig, Object, Sources, columns::is_all, labels, statements::select};
 use weir_sqlserver::{Options, Session, Setup, connect_first, from_driver};
 
 use crate::batch::Building;
 use crate::config::{Consistency, SqlServerReaderConfig};
 use crate::decode::Decoder;
+use crate::incremental::narrowed;
 use crate::source::{Described, Isolation, Location, check_equal, look};
 use crate::split::{Part, plan};
 
@@ -85,7 +86,7 @@ impl SqlServerReader {
     }
 
     /// A session with the location's server; the one of the location before, where that is the same.
-    async fn hold<'a>(&self, held: &'a mut Option<Held>, location: &Location) -> Result<&'a mut Session> {
+    pub(crate) async fn hold<'a>(&self, held: &'a mut Option<Held>, location: &Location) -> Result<&'a mut Session> {
         let place = (location.place(), location.options.first().map(|o| o.user.clone()).unwrap_or_default());
         if held.as_ref().is_none_or(|h| h.place != place) {
             if let Some(old) = held.take() {
@@ -95,6 +96,40 @@ impl SqlServerReader {
             *held = Some(Held { place, session });
         }
         held.as_mut().map(|h| &mut h.session).ok_or_else(|| Error::internal("no session is held"))
+    }
+
+    /// Cuts every table and statement, or what of it lies in the windows.
+    pub(crate) async fn cut(&self, request: &SplitRequest, windows: Option<&[Window]>) -> Result<Vec<Split>> {
+        let all = self.described().await?;
+        let mut held = None;
+        let mut splits = Vec::new();
+        let common = &self.config.common;
+        let key = common.split_pk.as_deref();
+        for (source, (location, described)) in self.locations.iter().zip(all.iter()).enumerate() {
+            let session = self.hold(&mut held, location).await?;
+            let narrow = match windows {
+                None => None,
+                Some(windows) => {
+                    let config = self.incremental_config()?;
+                    let narrowed = narrowed(session, described, windows, config, common.filter()).await;
+                    Some(narrowed.context("table", &described.label)?)
+                }
+            };
+            let (window, described) = match &narrow {
+                Some(narrow) => (Some(narrow.condition.as_str()), &narrow.described),
+                None => (None, described),
+            };
+            let planned = plan(session, source, described, window, all.len(), key, request).await;
+            splits.extend(planned.context("table", &described.label)?);
+        }
+        if let Some(held) = held {
+            held.session.close().await;
+        }
+        Ok(splits)
+    }
+
+    pub(crate) fn incremental_config(&self) -> Result<&IncrementalConfig> {
+        self.config.common.incremental.as_ref().ok_or_else(|| Error::internal("the job asks for no window"))
     }
 
     /// What the plan says of the moment that rows show.
@@ -126,9 +161,10 @@ impl SqlServerReader {
     }
 }
 
-struct Held {
+/// An open session.
+pub(crate) struct Held {
     place: (String, String),
-    session: Session,
+    pub(crate) session: Session,
 }
 
 #[async_trait]
@@ -157,19 +193,7 @@ impl Reader for SqlServerReader {
     }
 
     async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>> {
-        let all = self.described().await?;
-        let mut held = None;
-        let mut splits = Vec::new();
-        let key = self.config.common.split_pk.as_deref();
-        for (source, (location, described)) in self.locations.iter().zip(all.iter()).enumerate() {
-            let session = self.hold(&mut held, location).await?;
-            let planned = plan(session, source, described, all.len(), key, request).await;
-            splits.extend(planned.context("table", &described.label)?);
-        }
-        if let Some(held) = held {
-            held.session.close().await;
-        }
-        Ok(splits)
+        self.cut(request, None).await
     }
 
     async fn read(&self, split: &Split, request: &ReadRequest, output: &mut dyn BatchSender) -> Result<()> {
@@ -182,6 +206,10 @@ impl Reader for SqlServerReader {
 
     fn snapshot(&self) -> Option<&dyn Snapshot> {
         (self.config.consistency == Consistency::Lock).then_some(self)
+    }
+
+    fn incremental(&self) -> Option<&dyn Incremental> {
+        self.config.common.incremental.as_ref().map(|_| self as &dyn Incremental)
     }
 
     async fn check(&self) -> Vec<Check> {
@@ -285,7 +313,8 @@ impl SqlServerReader {
         }
         let list: Vec<&str> = list.iter().map(String::as_str).collect();
         let filter = self.config.common.filter().filter(|_| part.table);
-        let conditions: Vec<&str> = part.condition.as_deref().into_iter().chain(filter).collect();
+        let conditions: Vec<&str> =
+            part.condition.as_deref().into_iter().chain(part.window.as_deref()).chain(filter).collect();
         Ok((select(&list, &part.from, &conditions), (0..wanted.len()).collect()))
     }
 }

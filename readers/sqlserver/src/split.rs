@@ -25,6 +25,9 @@ pub(crate) struct Part {
     pub(crate) table: bool,
     /// The range.
     pub(crate) condition: Option<String>,
+    /// The window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) window: Option<String>,
     /// What the database allows.
     pub(crate) isolation: Isolation,
     /// Every column the reader offers.
@@ -37,11 +40,12 @@ struct Boundary {
     shown: String,
 }
 
-/// The splits of one table or statement.
+/// The splits of one table or statement, of the rows for which `window` holds.
 pub(crate) async fn plan(
     session: &mut Session,
     source: usize,
     described: &Described,
+    window: Option<&str>,
     tables: usize,
     split_pk: Option<&str>,
     request: &SplitRequest,
@@ -52,6 +56,7 @@ pub(crate) async fn plan(
         bare: described.bare,
         table: described.table.is_some(),
         condition,
+        window: window.map(str::to_owned),
         isolation: described.isolation,
         columns: described.columns.iter().map(|o| o.cell.clone()).collect(),
     };
@@ -73,7 +78,7 @@ pub(crate) async fn plan(
     let pieces = pieces(table, split_pk.is_some(), tables, request);
     let Some(column) = column.filter(|_| pieces > 1 && !few) else { return one("all rows") };
     let quoted = QUOTING.quote(&column.name);
-    let cuts = boundaries(session, table, column, &quoted, &described.from, pieces).await?;
+    let cuts = boundaries(session, table, column, (&described.from, window), pieces).await?;
     let sql: Vec<String> = cuts.iter().map(|b| b.sql.clone()).collect();
     let shown: Vec<String> = cuts.into_iter().map(|b| b.shown).collect();
     let ranges = key_ranges(&quoted, &column.name, &sql, column.nullable);
@@ -159,15 +164,18 @@ async fn boundaries(
     session: &mut Session,
     table: &Table,
     column: &Column,
-    quoted: &str,
-    from: &str,
+    (from, window): (&str, Option<&str>),
     pieces: usize,
 ) -> Result<Vec<Boundary>> {
+    let quoted = &QUOTING.quote(&column.name);
+    let within = window.map(|window| format!(" AND ({window})")).unwrap_or_default();
     let whole = matches!(column.kind, Kind::TinyInt | Kind::SmallInt | Kind::Int | Kind::BigInt);
     let mut rows = table.rows;
     if whole {
         let range = session
-            .row(&format!("SELECT CAST(MIN({quoted}) AS bigint), CAST(MAX({quoted}) AS bigint) FROM {from}"))
+            .row(&format!(
+                "SELECT CAST(MIN({quoted}) AS bigint), CAST(MAX({quoted}) AS bigint) FROM {from} WHERE 1 = 1{within}"
+            ))
             .await?;
         let cell = |at| range.as_ref().and_then(|row| cell_number(row, at)).map(i128::from);
         let (Some(min), Some(max)) = (cell(0), cell(1)) else { return Ok(Vec::new()) };
@@ -179,7 +187,7 @@ async fn boundaries(
         }
     }
     if rows.is_none() {
-        let counted = session.row(&format!("SELECT COUNT_BIG(*) FROM {from}")).await?;
+        let counted = session.row(&format!("SELECT COUNT_BIG(*) FROM {from} WHERE 1 = 1{within}")).await?;
         rows = counted.as_ref().and_then(|row| cell_number(row, 0)).map(|n| n.max(0) as u64);
     }
     let step = (rows.unwrap_or(0) / pieces as u64).max(1);
@@ -193,7 +201,8 @@ async fn boundaries(
         };
         let next = session
             .row(&format!(
-                "SELECT {raw} FROM {from} WHERE {after} ORDER BY {quoted} OFFSET {step} ROWS FETCH NEXT 1 ROWS ONLY"
+                "SELECT {raw} FROM {from} WHERE {after}{within} ORDER BY {quoted} OFFSET {step} ROWS FETCH NEXT 1 ROWS \
+                 ONLY"
             ))
             .await?;
         let raw = next.as_ref().and_then(|row| cell_text(row, 0).or_else(|| cell_hexadecimal(row, 0)));

@@ -297,6 +297,22 @@ async fn size(session: &mut Session, id: i64) -> Result<(Option<u64>, Option<u64
     Ok((rows.filter(|rows| *rows > 0 || pages.is_some()), pages.map(|pages| pages * 8192)))
 }
 
+/// Whether an index begins with the column, so that a range of its values is found without looking through the table.
+///
+/// # Errors
+/// The server's.
+pub async fn leads_index(session: &mut Session, table: &TableName, column: &str) -> Result<bool> {
+    let sql = format!(
+        "SELECT CAST(COUNT(*) AS bigint) FROM sys.indexes i \
+         JOIN sys.index_columns k ON k.object_id = i.object_id AND k.index_id = i.index_id AND k.key_ordinal = 1 \
+         JOIN sys.columns c ON c.object_id = k.object_id AND c.column_id = k.column_id \
+         WHERE i.object_id = OBJECT_ID({}) AND i.is_disabled = 0 AND i.has_filter = 0 AND c.name = {}",
+        literal(&table.quoted(QUOTING)),
+        literal(column)
+    );
+    Ok(session.row(&sql).await?.as_ref().and_then(|row| number(row, 0)).unwrap_or_default() > 0)
+}
+
 async fn unique_keys(session: &mut Session, id: i64) -> Result<Vec<Unique>> {
     let rows = session
         .rows(&format!(

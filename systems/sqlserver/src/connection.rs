@@ -164,8 +164,15 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub async fn rows(&mut self, sql: &str) -> Result<Vec<Row>> {
-        let results = self.results(sql).await?.map_err(from_driver)?;
-        Ok(results.into_iter().next().unwrap_or_default())
+        self.raw_rows(sql).await?.map_err(from_driver)
+    }
+
+    /// As [`Session::rows`]; the inner error is the driver's own.
+    ///
+    /// # Errors
+    /// The run was stopped, or the server did not answer in time.
+    pub async fn raw_rows(&mut self, sql: &str) -> Result<Result<Vec<Row>, Driver>> {
+        Ok(self.results(sql).await?.map(|results| results.into_iter().next().unwrap_or_default()))
     }
 
     /// The first row of the batch's first result.

@@ -32,7 +32,7 @@ mod url;
 
 pub use catalog::{
     Column, Reference, Server, SqlServerCatalog, Table, Unique, describe, exists, find_schema, find_table,
-    hexadecimal as cell_hexadecimal, number as cell_number, server, text as cell_text,
+    hexadecimal as cell_hexadecimal, leads_index, number as cell_number, server, text as cell_text,
 };
 pub use connection::{Client, Session, Watch, connect_first, literal};
 pub use error::{from_driver, is_row_fault};

@@ -1,13 +1,16 @@
 //! Windows along a change column, decided alike for all relational systems.
 //!
-//! A system's reader finds the column and its [`Scale`], asks the server for the present end of it, and gives both to
-//! [`Asked::window`]; of the window it makes a condition with [`condition`].
+//! A system's reader finds the column and its [`Scale`], and says how its server tells the present end of it
+//! ([`Present`]); [`Asked::window_of`] makes the window of both, and [`condition`] a condition of the window. Where there
+//! is no server to ask, [`Asked::window`] takes the present end itself.
 
 mod point;
+mod present;
 
 use weir_core::{Error, ErrorKind, Result, Window, WindowRequest};
 
 pub use point::{Point, Scale};
+pub use present::{Present, narrowed_size};
 pub use weir_core::incremental::IncrementalConfig;
 
 use crate::names::{Quoting, find_name};
@@ -26,8 +29,6 @@ pub struct Asked<'a> {
     pub nullable: bool,
     /// Whether an index leads to its values in their order. `true` also where none could be made, and where nobody can tell.
     pub indexed: bool,
-    /// The present end: what the clock of the source shows, or the greatest number; `None` without any.
-    pub now: Option<Point>,
     /// The job's wishes.
     pub config: &'a IncrementalConfig,
     /// What the runtime gave.
@@ -67,11 +68,12 @@ pub fn unfit(column: &str, native_type: &str) -> Error {
 }
 
 impl Asked<'_> {
-    /// The window of a run that begins now.
+    /// The window of a run that begins now. `now` is the present end: what the clock of the source shows, or the greatest
+    /// number; `None` without any.
     ///
     /// # Errors
     /// A watermark of another place, column or type; bounds that are none.
-    pub fn window(&self) -> Result<Window> {
+    pub fn window(&self, now: Option<Point>) -> Result<Window> {
         let Self { scale, config, request, .. } = *self;
         let given = |text: &Option<String>, key: &str| {
             let read = |text: &String| {
@@ -83,7 +85,7 @@ impl Asked<'_> {
         let (from, to) = (given(&config.from, "from")?, given(&config.to, "to")?);
         let watermark = self.watermark()?;
         let begin = watermark.or(from);
-        let now = match (self.now, scale) {
+        let now = match (now, scale) {
             // The greatest number itself is read too.
             (Some(greatest), Scale::Number(_)) => scale.after(greatest),
             (now, _) => now.map(|now| scale.floor(now)),
@@ -132,7 +134,11 @@ impl Asked<'_> {
         })
     }
 
-    fn watermark(&self) -> Result<Option<Point>> {
+    /// Where the last run ended; `None` where there was none.
+    ///
+    /// # Errors
+    /// A watermark of another place, column or type.
+    pub fn watermark(&self) -> Result<Option<Point>> {
         let marks = || self.request.watermarks.iter().filter(|mark| mark.table == self.table);
         let Some(mark) = marks().find(|mark| mark.place == self.place).or_else(|| marks().next()) else {
             return Ok(None);
@@ -239,11 +245,10 @@ mod tests {
                 scale: self.scale,
                 nullable: self.nullable,
                 indexed: self.indexed,
-                now: self.now.map(|now| self.scale.read(now).unwrap()),
                 config: &self.config,
                 request: &request,
             };
-            asked.window()
+            asked.window(self.now.map(|now| self.scale.read(now).unwrap()))
         }
 
         fn condition(&self) -> String {
