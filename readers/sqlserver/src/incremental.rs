@@ -11,6 +11,7 @@ use weir_sqlserver::{Column, Kind, QUOTING, Session, Table, cell_number, cell_te
 
 use crate::reader::SqlServerReader;
 use crate::source::{Described, Location};
+use crate::tracking::{self, Changes};
 
 #[async_trait]
 impl Incremental for SqlServerReader {
@@ -40,6 +41,8 @@ impl Incremental for SqlServerReader {
 pub(crate) struct Narrowed {
     /// The condition.
     pub(crate) condition: String,
+    /// The changes that it is known by, where they are not in a column.
+    pub(crate) changes: Option<Changes>,
     /// The table as if it held the window's rows alone.
     pub(crate) described: Described,
 }
@@ -75,7 +78,11 @@ async fn window(
     config: &IncrementalConfig,
     request: &WindowRequest,
 ) -> Result<Window> {
-    let column = column_of(table_of(described)?, config)?;
+    let table = table_of(described)?;
+    if let Some(known) = tracking::meant(session, table, config).await? {
+        return tracking::window(known, (&described.label, &location.place()), config, request);
+    }
+    let column = column_of(table, config)?;
     let asked = Asked {
         table: &described.label,
         place: &location.place(),
@@ -189,11 +196,19 @@ pub(crate) async fn narrowed(
 ) -> Result<Narrowed> {
     let table = table_of(described)?;
     let window = of_table(windows, &described.label)?;
+    if window.column == tracking::COLUMN && table.column(&window.column).is_none() {
+        let (condition, changes, count) = tracking::narrowed(described, table, window)?;
+        let mut described = described.clone();
+        if let Some(sql) = count {
+            described.table = Some(of_size(table, self::count(session, &sql).await?));
+        }
+        return Ok(Narrowed { condition, changes: Some(changes), described });
+    }
     let column = column_of(table, config)?;
     let condition = condition(window, scale_of(column)?, &QUOTING.quote(&column.name), |text| bound(column, text))?;
     let mut described = described.clone();
     if window.low.is_none() && window.high.is_some() {
-        return Ok(Narrowed { condition, described });
+        return Ok(Narrowed { condition, changes: None, described });
     }
     // Without an index, counting would cost what reading does: then the table is cut as a whole, and each split looks
     // through its own part of it.
@@ -205,7 +220,7 @@ pub(crate) async fn narrowed(
         };
         described.table = Some(of_size(table, rows));
     }
-    Ok(Narrowed { condition, described })
+    Ok(Narrowed { condition, changes: None, described })
 }
 
 async fn count(session: &mut Session, sql: &str) -> Result<Option<u64>> {

@@ -31,6 +31,7 @@ mod reader;
 mod snapshot;
 mod source;
 mod split;
+mod tracking;
 
 use std::sync::Arc;
 

@@ -115,11 +115,7 @@ impl SqlServerReader {
                     Some(narrowed.context("table", &described.label)?)
                 }
             };
-            let (window, described) = match &narrow {
-                Some(narrow) => (Some(narrow.condition.as_str()), &narrow.described),
-                None => (None, described),
-            };
-            let planned = plan(session, source, described, window, all.len(), key, request).await;
+            let planned = plan(session, source, described, narrow.as_ref(), all.len(), key, request).await;
             splits.extend(planned.context("table", &described.label)?);
         }
         if let Some(held) = held {
@@ -272,7 +268,10 @@ impl SqlServerReader {
         session.run(&format!("SET TRANSACTION ISOLATION LEVEL {isolation}")).await?;
         session.run("BEGIN TRANSACTION").await?;
         let limit = request.limit.unwrap_or(u64::MAX);
-        let ended = rows(&mut session, &sql, &places, &mut batch, limit, output).await;
+        let mut ended = rows(&mut session, &sql, &places, &mut batch, limit, output).await;
+        if let (Ok(true), Some(changes)) = (&ended, &part.changes) {
+            ended = changes.still_kept(&mut session).await.map(|()| true);
+        }
         match ended {
             Ok(whole) => {
                 if let Some(rest) = batch.finish()? {

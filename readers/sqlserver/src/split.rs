@@ -5,7 +5,9 @@ use weir_core::{Error, Result, Split, SplitRequest};
 use weir_sql::{find_name, integer_boundaries, key_ranges};
 use weir_sqlserver::{Column, Kind, QUOTING, Session, Table, cell_hexadecimal, cell_number, cell_text, literal};
 
+use crate::incremental::Narrowed;
 use crate::source::{Cell, Described, Isolation};
+use crate::tracking::Changes;
 
 /// Below this, cutting costs more than it brings.
 const SMALL: u64 = 8 * 1024 * 1024;
@@ -28,6 +30,9 @@ pub(crate) struct Part {
     /// The window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) window: Option<String>,
+    /// The changes that it is known by, where they are not in a column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) changes: Option<Changes>,
     /// What the database allows.
     pub(crate) isolation: Isolation,
     /// Every column the reader offers.
@@ -40,16 +45,18 @@ struct Boundary {
     shown: String,
 }
 
-/// The splits of one table or statement, of the rows for which `window` holds.
+/// The splits of one table or statement, of the rows in its window.
 pub(crate) async fn plan(
     session: &mut Session,
     source: usize,
     described: &Described,
-    window: Option<&str>,
+    narrow: Option<&Narrowed>,
     tables: usize,
     split_pk: Option<&str>,
     request: &SplitRequest,
 ) -> Result<Vec<Split>> {
+    let described = narrow.map_or(described, |narrow| &narrow.described);
+    let window = narrow.map(|narrow| narrow.condition.as_str());
     let part = |condition: Option<String>| Part {
         source,
         from: described.from.clone(),
@@ -57,6 +64,7 @@ pub(crate) async fn plan(
         table: described.table.is_some(),
         condition,
         window: window.map(str::to_owned),
+        changes: narrow.and_then(|narrow| narrow.changes.clone()),
         isolation: described.isolation,
         columns: described.columns.iter().map(|o| o.cell.clone()).collect(),
     };

@@ -128,3 +128,16 @@ async fn row_versions_are_read_once() {
         assert_eq!(read, expected, "{change}: {windows:?}");
     }
 }
+
+#[tokio::test]
+async fn change_tracking_that_is_off_is_said() {
+    let Some(server) = servers::sqlserver() else { return };
+    let database = server.fresh_database("untracked").await;
+    make(&database, "int").await;
+    database.execute("INSERT INTO src VALUES (1, 1)").await;
+    let column = open(&database, json!({"column": ["sys_change_version", "c"]}));
+    assert_eq!(ids(&column, &[]).await.1, "1");
+    let tracked = open(&database, json!({"column": "SYS_CHANGE_VERSION"}));
+    let error = read_windows(&tracked, after(&[])).await.err().unwrap();
+    assert!(error.full().contains("ENABLE CHANGE_TRACKING"), "{}", error.full());
+}

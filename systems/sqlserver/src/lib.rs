@@ -27,6 +27,7 @@ mod session;
 mod structure;
 mod times;
 mod tls;
+mod tracking;
 mod types;
 mod url;
 
@@ -41,6 +42,7 @@ pub use rights::Rights;
 pub use session::Setup;
 pub use times::{DAYS_TO_1900, DAYS_TO_1970, show_offset};
 pub use tls::TlsConfig;
+pub use tracking::{Tracking, kept_since, tracking};
 pub use types::{COLLATION, Fractions, Kind};
 pub use url::{Encrypt, Options, recognise};
 
