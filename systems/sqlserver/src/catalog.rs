@@ -228,6 +228,15 @@ pub async fn exists(session: &mut Session, table: &TableName) -> Result<bool> {
     Ok(session.row(&sql).await?.as_ref().and_then(|row| number(row, 0)).is_some())
 }
 
+/// Whether the name, with its schema, is that of a table, a constraint or anything else.
+///
+/// # Errors
+/// The server's.
+pub async fn exists_object(session: &mut Session, name: &TableName) -> Result<bool> {
+    let sql = format!("SELECT CAST(OBJECT_ID({}) AS bigint)", literal(&name.quoted(QUOTING)));
+    Ok(session.row(&sql).await?.as_ref().and_then(|row| number(row, 0)).is_some())
+}
+
 /// Everything about a table; `name` as [`find_table`] gave it.
 ///
 /// # Errors

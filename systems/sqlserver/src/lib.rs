@@ -21,6 +21,7 @@ mod catalog;
 mod connection;
 mod error;
 mod expressions;
+mod family;
 mod objects;
 mod rights;
 mod session;
@@ -32,14 +33,15 @@ mod types;
 mod url;
 
 pub use catalog::{
-    Column, Reference, Server, SqlServerCatalog, Table, Unique, describe, exists, find_schema, find_table,
-    hexadecimal as cell_hexadecimal, leads_index, number as cell_number, server, text as cell_text,
+    Column, Reference, Server, SqlServerCatalog, Table, Unique, describe, exists, exists_object, find_schema,
+    find_table, hexadecimal as cell_hexadecimal, leads_index, number as cell_number, server, text as cell_text,
 };
 pub use connection::{Client, Session, Watch, connect_first, literal};
 pub use error::{from_driver, is_row_fault};
 pub use expressions::{Output, describe_query};
 pub use rights::Rights;
 pub use session::Setup;
+pub use structure::describe_all;
 pub use times::{DAYS_TO_1900, DAYS_TO_1970, show_offset};
 pub use tls::TlsConfig;
 pub use tracking::{Tracking, kept_since, tracking};

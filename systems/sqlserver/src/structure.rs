@@ -15,7 +15,7 @@ use crate::types::type_text;
 ///
 /// # Errors
 /// The server's.
-pub(crate) async fn describe_all(session: &mut Session, names: &[ObjectName]) -> Result<Vec<TableDescription>> {
+pub async fn describe_all(session: &mut Session, names: &[ObjectName]) -> Result<Vec<TableDescription>> {
     if names.is_empty() {
         return Ok(Vec::new());
     }

@@ -295,6 +295,7 @@ mod tests {
             table: TableName::parse("dbo.t", QUOTING).unwrap(),
             create_schema: None,
             create: None,
+            details: Vec::new(),
             staging: None,
             stage: None,
             commits: None,

@@ -28,6 +28,9 @@ pub(crate) async fn prepare(
     if let Some(create) = &state.create {
         let new = ledger::create_missing(session, &state.table, create).await.context("statement", "CREATE TABLE")?;
         if new {
+            for sql in &state.details {
+                session.run(sql).await.context("statement", sql)?;
+            }
             tracing::info!(table = %plan.table, "created");
         }
     }

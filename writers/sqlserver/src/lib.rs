@@ -26,8 +26,12 @@
 mod apply;
 mod carry;
 mod commit;
+mod complete;
 mod config;
+mod details;
 mod encode;
+mod evolve;
+mod lease;
 mod ledger;
 mod plan;
 mod publish;

@@ -10,6 +10,7 @@ use weir_sql::{TableName, WriterConfig, find_name, own_name};
 use weir_sqlserver::{Kind, QUOTING, Server, Table};
 
 use crate::carry::{direct, through};
+use crate::details::{behind_type, comments, numbered};
 use crate::ledger::plain_create;
 use crate::rights::{self, OwnTables};
 use crate::state::{Publish, ROW, SPLIT, State, Written};
@@ -39,6 +40,8 @@ struct Layout {
     /// The primary key.
     primary: Vec<String>,
     create: Option<String>,
+    /// What a new table gets besides.
+    details: Vec<String>,
 }
 
 pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) -> Result<WritePlan> {
@@ -56,9 +59,12 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
             ));
         }
     };
-    if layout.create.is_some() {
+    // A whole-database job means to create its tables.
+    if layout.create.is_some() && request.described.is_none() {
         let near = facts.nearest.as_ref().map(|n| format!("; the nearest existing table is `{n}`")).unwrap_or_default();
         warnings.push(format!("table `{}` does not exist and is created{near}", facts.name));
+    }
+    if layout.create.is_some() {
         can_create(&facts)?;
     }
     let keys = if mode == WriteMode::Upsert { upsert_keys(common.key.as_slice(), &layout, &facts)? } else { vec![] };
@@ -75,7 +81,8 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
     let stage = staging.as_ref().map(|s| stage_sql(mode, s, &layout, facts.table.as_ref()));
     let pre = with_table(common.pre_sql.as_slice(), &facts.name, QUOTING);
     let make = facts.create_schema.as_deref().map(schema_creation);
-    let statements = make.into_iter().chain(layout.create.iter().cloned()).chain(pre).chain(stage.iter().cloned());
+    let create = layout.create.iter().chain(&layout.details).cloned();
+    let statements = make.into_iter().chain(create).chain(pre).chain(stage.iter().cloned());
     let statements = statements.collect();
     // After a bulk load that some row made fail, Babelfish's transaction is gone: only what refuses no row takes one.
     let exact = |w: &Written| direct(&w.kind(), w.collation.as_deref(), facts.server.babelfish).is_some();
@@ -84,6 +91,7 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
         table: facts.name.clone(),
         create_schema: facts.create_schema.clone(),
         create: layout.create.clone(),
+        details: layout.details,
         staging,
         stage,
         commits,
@@ -242,7 +250,7 @@ fn existing(table: &Table, request: &WriteRequest) -> Result<Layout> {
     if !faults.is_empty() {
         return Err(Error::new(ErrorKind::Schema, format!("columns cannot be written: {}", faults.join("; "))));
     }
-    Ok(Layout { columns, written, primary: table.primary_key().to_vec(), create: None })
+    Ok(Layout { columns, written, primary: table.primary_key().to_vec(), create: None, details: Vec::new() })
 }
 
 fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Layout> {
@@ -279,11 +287,24 @@ fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Lay
         });
         written.push(own);
     }
+    let described = request.described.as_ref();
+    let shapes = columns.iter().zip(&written).map(|(c, own)| (c.name.as_str(), c.native_type.as_str(), own.nullable));
+    let numbered = numbered(described, shapes);
+    for ((column, ddl), own) in columns.iter().zip(&mut ddl).zip(&mut written) {
+        match numbered {
+            Some((name, identity)) if name == column.name => {
+                ddl.push_str(&format!(" IDENTITY(1,{})", identity.increment));
+                own.identity = true;
+            }
+            _ => ddl.push_str(&behind_type(described.and_then(|d| d.column(&column.name)), &column.native_type)),
+        }
+    }
     let new: Vec<NewColumn<'_>> = (columns.iter().zip(&ddl).zip(&written))
         .map(|((column, ddl), own)| NewColumn { name: &column.name, native_type: ddl, nullable: own.nullable })
         .collect();
     let create = Some(plain_create(&create_table(&facts.name, &new, &key, QUOTING, "")));
-    Ok(Layout { columns, written, primary: key, create })
+    let details = comments(&facts.name, &request.columns, described);
+    Ok(Layout { columns, written, primary: key, create, details })
 }
 
 fn resolve_keys(wanted: &[String], names: &[&str]) -> Result<Vec<String>> {

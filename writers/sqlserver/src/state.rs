@@ -15,6 +15,9 @@ pub(crate) struct State {
     pub(crate) create_schema: Option<String>,
     /// Creates the target.
     pub(crate) create: Option<String>,
+    /// What a target that was just created gets besides: comments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) details: Vec<String>,
     /// The table that rows go to until the job commits.
     pub(crate) staging: Option<TableName>,
     /// Makes the staging table.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, ErrorKind, Fault, Faults, Receipt, Recorded, Result, ResultExt, TargetColumn,
-    TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Leases, MappedColumn, Receipt, Recorded,
+    Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 use weir_sql::commits::TABLE;
 use weir_sql::config::Destination;
@@ -25,7 +25,7 @@ use crate::{commit, task};
 pub struct SqlServerWriter {
     config: SqlServerWriterConfig,
     destination: Destination,
-    options: Vec<Options>,
+    pub(crate) options: Vec<Options>,
     setup: Setup,
     context: ConnectorContext,
 }
@@ -55,7 +55,7 @@ impl SqlServerWriter {
         Ok(Self { config, destination, options, setup, context: context.clone() })
     }
 
-    async fn connect(&self) -> Result<Session> {
+    pub(crate) async fn connect(&self) -> Result<Session> {
         connect_first(&self.options, &self.setup, &self.context).await
     }
 
@@ -65,7 +65,7 @@ impl SqlServerWriter {
     }
 
     /// The target's full name, and the table if it exists.
-    async fn find(&self, session: &mut Session, server: &Server) -> Result<(TableName, Option<Table>)> {
+    pub(crate) async fn find(&self, session: &mut Session, server: &Server) -> Result<(TableName, Option<Table>)> {
         let wanted = TableName::parse(&self.destination.table, QUOTING)?;
         let schema = match (find_schema(session, &wanted, server).await, &wanted.schema) {
             (Err(error), Some(schema)) if error.kind() == ErrorKind::NotFound && self.creates_schema() => {
@@ -101,7 +101,7 @@ impl SqlServerWriter {
                 Some(_) => Vec::new(),
                 None => Rights::to_create(session, &schema).await?.missing,
             };
-            collations = self.collations(session, request).await?;
+            collations = self.collations(session, request.into_iter().flat_map(|r| &r.columns)).await?;
             let sql = format!(
                 "SELECT CAST(o.name AS nvarchar(128)) FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id \
                  WHERE o.type = 'U' AND s.name = {} AND o.name NOT LIKE 'weir[_]%'",
@@ -132,10 +132,13 @@ impl SqlServerWriter {
     }
 
     /// Those of the source's collations that this server has too.
-    async fn collations(&self, session: &mut Session, request: Option<&WriteRequest>) -> Result<Vec<String>> {
-        let columns = request.map(|r| r.columns.as_slice()).unwrap_or_default();
-        let wanted: BTreeSet<&String> =
-            columns.iter().flat_map(|c| &c.offers).filter_map(|f| f.metadata().get(COLLATION)).collect();
+    pub(crate) async fn collations<'a>(
+        &self,
+        session: &mut Session,
+        columns: impl IntoIterator<Item = &'a MappedColumn>,
+    ) -> Result<Vec<String>> {
+        let offers = columns.into_iter().flat_map(|c| &c.offers);
+        let wanted: BTreeSet<&String> = offers.filter_map(|f| f.metadata().get(COLLATION)).collect();
         let mut found = Vec::new();
         for collation in wanted {
             // A name that is no plain word is nobody's collation.
@@ -233,6 +236,14 @@ impl Writer for SqlServerWriter {
         let done = commit::forget(&mut session, &state).await;
         session.close().await;
         done.context("table", &plan.table)
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        Some(self)
+    }
+
+    fn evolve(&self) -> Option<&dyn Evolve> {
+        Some(self)
     }
 
     async fn check(&self) -> Vec<Check> {

@@ -1,0 +1,297 @@
+//! What a table gets once its rows are there: the next number, unique keys, foreign keys.
+
+use weir_core::{Completion, ErrorKind, ForeignKey, ObjectName, Reference, Result, UniqueKey};
+use weir_sql::TableName;
+use weir_sqlserver::{QUOTING, Server, Session, Table, cell_number, cell_text, describe_all, exists_object, literal};
+
+/// The longest name.
+const LONGEST: usize = 128;
+
+/// Whoever waits for the table keeps everybody else waiting, so nobody is waited for long.
+pub(crate) async fn impatient(session: &mut Session) -> Result<()> {
+    // A relative that does not know the setting has no such limit.
+    session.raw("SET LOCK_TIMEOUT 60000").await.map(drop)
+}
+
+/// Drops those of the table's foreign keys that are meant.
+pub(crate) async fn release(
+    session: &mut Session,
+    server: &Server,
+    table: &TableName,
+    foreign_keys: &[Reference],
+) -> Result<()> {
+    let own = constraints(session, server, table).await?;
+    let meant = own.iter().filter(|own| foreign_keys.iter().any(|wanted| is(own, wanted, server)));
+    let drops: Vec<String> = meant.map(|own| QUOTING.quote(&own.name)).collect();
+    if drops.is_empty() {
+        return Ok(());
+    }
+    impatient(session).await?;
+    for name in drops {
+        session.run(&format!("ALTER TABLE {} DROP CONSTRAINT {name}", table.quoted(QUOTING))).await?;
+    }
+    Ok(())
+}
+
+/// Makes the table whole; what could not be done is said in words.
+pub(crate) async fn complete(
+    session: &mut Session,
+    server: &Server,
+    table: &Table,
+    completion: &Completion,
+) -> Result<Vec<String>> {
+    impatient(session).await?;
+    let mut undone = Vec::new();
+    for (column, next) in &completion.positions {
+        position(session, table, column, *next).await.map_err(|error| error.with("column", column))?;
+    }
+    let present = unique_indexes(session, &table.name).await?;
+    for key in completion.unique.iter().filter(|key| !present.iter().any(|index| index.keeps(key))) {
+        tried(session, &unique_index(table, key, &present), &mut undone).await?;
+    }
+    let own = constraints(session, server, &table.name).await?;
+    for key in completion.foreign_keys.iter().filter(|key| !own.iter().any(|own| is(own, key, server))) {
+        // In a schema no two constraints have one name; without a name the server finds one.
+        let name = TableName { schema: table.name.schema.clone(), name: key.name.clone() };
+        let free =
+            !key.name.is_empty() && key.name.chars().count() <= LONGEST && !exists_object(session, &name).await?;
+        tried(session, &foreign_key(table, server, key, free), &mut undone).await?;
+    }
+    Ok(undone)
+}
+
+/// Runs a statement that the rows or the types may not allow; that it failed is then said and no error.
+async fn tried(session: &mut Session, sql: &str, undone: &mut Vec<String>) -> Result<()> {
+    match session.run(sql).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::Cancelled || error.is_retryable() => Err(error),
+        Err(error) => {
+            undone.push(format!("{sql}: {}", error.full()));
+            Ok(())
+        }
+    }
+}
+
+/// Lets the next number of a column be at least `next`; the server itself goes beyond all that rows have brought.
+async fn position(session: &mut Session, table: &Table, column: &str, next: i64) -> Result<()> {
+    let quoted = literal(&table.name.quoted(QUOTING));
+    let row = session
+        .row(&format!(
+            "SELECT CAST(last_value AS bigint), CAST(increment_value AS bigint), CAST(seed_value AS bigint) \
+             FROM sys.identity_columns WHERE object_id = OBJECT_ID({quoted}) AND name = {}",
+            literal(column)
+        ))
+        .await?;
+    let Some(row) = row else { return Ok(()) };
+    let (increment, seed) = (cell_number(&row, 1).unwrap_or(1), cell_number(&row, 2).unwrap_or(1));
+    if let Some(seed) = reseed(cell_number(&row, 0), increment, seed, next) {
+        session.run(&format!("DBCC CHECKIDENT ({quoted}, RESEED, {seed})")).await?;
+    }
+    Ok(())
+}
+
+/// What RESEED is told, if it has to be told anything: the first row of a table gets that number, every other the one
+/// after it.
+fn reseed(last: Option<i64>, increment: i64, seed: i64, next: i64) -> Option<i64> {
+    match last {
+        _ if increment <= 0 => None,
+        None => (seed < next).then_some(next),
+        Some(last) => (last.checked_add(increment)? < next).then(|| next - increment),
+    }
+}
+
+/// A unique index that the table has.
+struct Index {
+    name: String,
+    columns: Vec<String>,
+    filter: Option<String>,
+}
+
+impl Index {
+    /// Whether it keeps a key unique: all its rows, or all that have no NULL in it.
+    fn keeps(&self, key: &UniqueKey) -> bool {
+        let rest = self.columns.iter().fold(self.filter.clone().unwrap_or_default(), |filter, column| {
+            filter.replace(&format!("{} IS NOT NULL", QUOTING.quote(column)), "")
+        });
+        self.columns.len() == key.columns.len()
+            && self.columns.iter().all(|column| key.columns.contains(column))
+            && rest.replace("AND", "").chars().all(|c| matches!(c, '(' | ')' | ' '))
+    }
+}
+
+async fn unique_indexes(session: &mut Session, table: &TableName) -> Result<Vec<Index>> {
+    let rows = session
+        .rows(&format!(
+            "SELECT CAST(i.name AS nvarchar(128)), CAST(c.name AS nvarchar(128)), CAST(i.filter_definition AS nvarchar(max)) \
+             FROM sys.indexes i JOIN sys.index_columns k ON k.object_id = i.object_id AND k.index_id = i.index_id \
+             JOIN sys.columns c ON c.object_id = k.object_id AND c.column_id = k.column_id \
+             WHERE i.object_id = OBJECT_ID({}) AND i.is_unique = 1 AND i.is_disabled = 0 AND k.is_included_column = 0 \
+             ORDER BY i.index_id, k.key_ordinal",
+            literal(&table.quoted(QUOTING))
+        ))
+        .await?;
+    let mut indexes: Vec<Index> = Vec::new();
+    for row in &rows {
+        let (name, column) = (cell_text(row, 0).unwrap_or_default(), cell_text(row, 1).unwrap_or_default());
+        match indexes.last_mut().filter(|index| index.name == name) {
+            Some(index) => index.columns.push(column),
+            None => indexes.push(Index { name, columns: vec![column], filter: cell_text(row, 2) }),
+        }
+    }
+    Ok(indexes)
+}
+
+/// The statement for a unique key. Elsewhere a NULL equals nothing, and here another NULL: rows with one are left out.
+fn unique_index(table: &Table, key: &UniqueKey, present: &[Index]) -> String {
+    let taken = |name: &str| present.iter().any(|index| index.name.eq_ignore_ascii_case(name));
+    let own = || format!("unique_{}", key.columns.join("_"));
+    let name = if key.name.is_empty() || taken(&key.name) { own() } else { key.name.clone() };
+    let name: String = name.chars().take(LONGEST).collect();
+    let nullable = key.columns.iter().filter(|name| table.column(name).is_none_or(|column| column.nullable));
+    let conditions: Vec<String> = nullable.map(|name| format!("{} IS NOT NULL", QUOTING.quote(name))).collect();
+    let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    format!(
+        "CREATE UNIQUE INDEX {} ON {} ({}){filter}",
+        QUOTING.quote(&name),
+        table.name.quoted(QUOTING),
+        QUOTING.quote_all(&key.columns)
+    )
+}
+
+fn foreign_key(table: &Table, server: &Server, key: &Reference, named: bool) -> String {
+    let to = TableName {
+        schema: Some(key.to.schema.clone().unwrap_or_else(|| server.schema.clone())),
+        name: key.to.table.clone(),
+    };
+    let named = if named { format!("CONSTRAINT {} ", QUOTING.quote(&key.name)) } else { String::new() };
+    // At the end of a statement both mean the same, and only one of the words is known here.
+    let action = |word: &str| if word == "RESTRICT" { "NO ACTION".to_owned() } else { word.to_owned() };
+    format!(
+        "ALTER TABLE {} ADD {named}FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
+        table.name.quoted(QUOTING),
+        QUOTING.quote_all(&key.columns),
+        to.quoted(QUOTING),
+        QUOTING.quote_all(&key.to_columns),
+        action(&key.on_delete),
+        action(&key.on_update)
+    )
+}
+
+/// Whether a foreign key that is there is the one that is meant, whatever it is called.
+fn is(own: &ForeignKey, wanted: &Reference, server: &Server) -> bool {
+    // Names that differ in case alone are no good anywhere.
+    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
+    let schema = wanted.to.schema.as_deref().unwrap_or(&server.schema);
+    own.to.schema.as_deref().is_some_and(|own| same(own, schema))
+        && same(&own.to.table, &wanted.to.table)
+        && own.columns == wanted.columns
+        && own.to_columns == wanted.to_columns
+}
+
+async fn constraints(session: &mut Session, server: &Server, table: &TableName) -> Result<Vec<ForeignKey>> {
+    let name =
+        ObjectName { database: server.database.clone(), schema: table.schema.clone(), table: table.name.clone() };
+    Ok(describe_all(session, &[name]).await?.into_iter().flat_map(|table| table.foreign_keys).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_core::TargetName;
+    use weir_sqlserver::{Column, Kind};
+
+    fn table(columns: &[(&str, bool)]) -> Table {
+        let of = |(name, nullable): &(&str, bool)| Column {
+            name: (*name).into(),
+            type_text: "int".into(),
+            kind: Kind::Int,
+            nullable: *nullable,
+            has_default: false,
+            identity: false,
+            generated: false,
+            key: None,
+            collation: None,
+            comment: None,
+        };
+        Table {
+            name: TableName::parse("dbo.t", QUOTING).unwrap(),
+            view: false,
+            rows: None,
+            bytes: None,
+            columns: columns.iter().map(of).collect(),
+            unique: Vec::new(),
+            checks: Vec::new(),
+            referenced_by: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn numbers_go_on_where_the_source_is() {
+        assert_eq!(reseed(None, 1, 1, 8), Some(8), "no row yet: the first one gets it");
+        assert_eq!(reseed(None, 1, 1, 1), None);
+        assert_eq!(reseed(Some(5), 1, 1, 8), Some(7));
+        assert_eq!(reseed(Some(7), 1, 1, 8), None);
+        assert_eq!(reseed(Some(7), 1, 1, 3), None, "never back");
+        assert_eq!(reseed(Some(i64::MAX), 1, 1, 3), None);
+        assert_eq!(reseed(Some(5), -1, 1, 8), None);
+    }
+
+    #[test]
+    fn a_unique_key_leaves_nulls_alone() {
+        let table = table(&[("a", false), ("b", true)]);
+        let key = |columns: &[&str]| UniqueKey {
+            name: "uk".into(),
+            columns: columns.iter().map(|c| (*c).to_owned()).collect(),
+        };
+        assert_eq!(unique_index(&table, &key(&["a"]), &[]), "CREATE UNIQUE INDEX [uk] ON [dbo].[t] ([a])");
+        let own = |filter: Option<&str>| Index {
+            name: "UK".into(),
+            columns: vec!["b".into(), "a".into()],
+            filter: filter.map(str::to_owned),
+        };
+        assert_eq!(
+            unique_index(&table, &key(&["a", "b"]), &[own(None)]),
+            "CREATE UNIQUE INDEX [unique_a_b] ON [dbo].[t] ([a], [b]) WHERE [b] IS NOT NULL"
+        );
+        assert!(own(None).keeps(&key(&["a", "b"])) && !own(None).keeps(&key(&["a"])));
+        assert!(own(Some("([b] IS NOT NULL)")).keeps(&key(&["a", "b"])));
+        assert!(own(Some("([a] IS NOT NULL AND [b] IS NOT NULL)")).keeps(&key(&["a", "b"])));
+        assert!(!own(Some("([a]>(5))")).keeps(&key(&["a", "b"])));
+    }
+
+    #[test]
+    fn foreign_keys_are_told_apart_by_what_they_say() {
+        let server = Server {
+            version: String::new(),
+            babelfish: false,
+            database: "d".into(),
+            schema: "dbo".into(),
+            snapshot: false,
+            versioned: false,
+            collation: None,
+        };
+        let wanted = Reference {
+            name: "fk".into(),
+            columns: vec!["b".into()],
+            to: TargetName { schema: None, table: "T".into() },
+            to_columns: vec!["a".into()],
+            on_delete: "RESTRICT".into(),
+            on_update: "CASCADE".into(),
+        };
+        assert_eq!(
+            foreign_key(&table(&[]), &server, &wanted, true),
+            "ALTER TABLE [dbo].[t] ADD CONSTRAINT [fk] FOREIGN KEY ([b]) REFERENCES [dbo].[T] ([a]) ON DELETE NO ACTION ON \
+             UPDATE CASCADE"
+        );
+        let own = ForeignKey {
+            name: "other".into(),
+            columns: wanted.columns.clone(),
+            to: ObjectName { database: "d".into(), schema: Some("dbo".into()), table: "t".into() },
+            to_columns: wanted.to_columns.clone(),
+            on_delete: String::new(),
+            on_update: String::new(),
+        };
+        assert!(is(&own, &wanted, &server));
+        assert!(!is(&ForeignKey { columns: vec!["c".into()], ..own }, &wanted, &server));
+    }
+}
