@@ -72,7 +72,8 @@ pub fn resolve_target_columns(entries: &[String], names: &[&str], quoting: Quoti
 }
 
 fn is_quoted(entry: &str, quoting: Quoting) -> bool {
-    entry.starts_with(quoting.open) && quoting.parts(entry).is_some_and(|parts| parts.len() == 1)
+    entry.starts_with(|mark| mark == quoting.open || Some(mark) == quoting.other)
+        && quoting.parts(entry).is_some_and(|parts| parts.len() == 1)
 }
 
 /// Whether a `column` list stands for all columns.

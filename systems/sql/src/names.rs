@@ -13,15 +13,17 @@ pub struct Quoting {
     pub open: char,
     /// The closing mark; written twice inside a name.
     pub close: char,
+    /// Another mark that a job may write at both ends of a name.
+    pub other: Option<char>,
 }
 
 impl Quoting {
     /// `"name"`: the SQL standard, PostgreSQL, SQLite.
-    pub const DOUBLE: Self = Self { open: '"', close: '"' };
+    pub const DOUBLE: Self = Self { open: '"', close: '"', other: None };
     /// `` `name` ``: MySQL.
-    pub const BACKTICK: Self = Self { open: '`', close: '`' };
-    /// `[name]`: SQL Server.
-    pub const BRACKET: Self = Self { open: '[', close: ']' };
+    pub const BACKTICK: Self = Self { open: '`', close: '`', other: None };
+    /// `[name]`: SQL Server, which also reads `"name"`.
+    pub const BRACKET: Self = Self { open: '[', close: ']', other: Some('"') };
 
     /// The identifier, always quoted.
     pub fn quote(self, name: &str) -> String {
@@ -49,14 +51,16 @@ impl Quoting {
         let mut rest = text.trim();
         loop {
             let part;
-            if let Some(quoted) = rest.strip_prefix(self.open) {
+            let marks = [Some((self.open, self.close)), self.other.map(|mark| (mark, mark))];
+            let quoted = marks.into_iter().flatten().find_map(|(open, close)| Some((rest.strip_prefix(open)?, close)));
+            if let Some((quoted, close)) = quoted {
                 let mut name = String::new();
                 let mut chars = quoted.char_indices();
                 let end = loop {
                     let (at, c) = chars.next()?;
-                    if c != self.close {
+                    if c != close {
                         name.push(c);
-                    } else if quoted[at + c.len_utf8()..].starts_with(self.close) {
+                    } else if quoted[at + c.len_utf8()..].starts_with(close) {
                         name.push(c);
                         chars.next();
                     } else {
@@ -208,6 +212,12 @@ mod tests {
         assert_eq!(name("\"open"), None);
         assert_eq!(TableName::parse("`x`.`y`", Quoting::BACKTICK).unwrap().quoted(Quoting::BACKTICK), "`x`.`y`");
         assert_eq!(Quoting::BRACKET.quote("a]b"), "[a]]b]");
+        let either = |t: &str| TableName::parse(t, Quoting::BRACKET).map(|t| t.quoted(Quoting::BRACKET)).ok();
+        for text in ["dbo.[a.\"b]", r#""dbo"."a.""b""#, r#"[dbo]."a.""b""#] {
+            assert_eq!(either(text).as_deref(), Some("[dbo].[a.\"b]"), "{text}");
+        }
+        assert_eq!((either("\"a]\""), either("\"a")), (Some("[a]]]".into()), None));
+        assert_eq!(Quoting::BRACKET.unquote("\"a b\""), "a b");
     }
 
     #[test]

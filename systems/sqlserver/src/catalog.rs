@@ -344,13 +344,17 @@ async fn unique_keys(session: &mut Session, id: i64) -> Result<Vec<Unique>> {
     Ok(keys.into_iter().map(|(_, unique)| unique).collect())
 }
 
+/// The number of a column's type, of columns `c`: an alias type is what lies below it, and a CLR type, which has no system
+/// type of its own, itself.
+pub(crate) const BASE_TYPE: &str =
+    "CAST(CASE WHEN c.system_type_id = 240 THEN c.user_type_id ELSE c.system_type_id END AS bigint)";
+
 async fn columns(session: &mut Session, id: i64, unique: &[Unique]) -> Result<Vec<Column>> {
-    // A CLR type has no system type of its own; an alias type is what lies below it.
+    let types = session.type_names().await?;
     let rows = session
         .rows(&format!(
-            "SELECT CAST(c.name AS nvarchar(128)), \
-             CAST(CASE WHEN c.system_type_id = 240 THEN TYPE_NAME(c.user_type_id) ELSE TYPE_NAME(c.system_type_id) END \
-             AS nvarchar(128)), CAST(c.max_length AS bigint), CAST(c.precision AS bigint), CAST(c.scale AS bigint), \
+            "SELECT CAST(c.name AS nvarchar(128)), {BASE_TYPE}, \
+             CAST(c.max_length AS bigint), CAST(c.precision AS bigint), CAST(c.scale AS bigint), \
              CAST(c.is_nullable AS bigint), CAST(c.is_identity AS bigint), CAST(c.is_computed AS bigint), \
              CAST(c.default_object_id AS bigint), CAST(c.collation_name AS nvarchar(128)), CAST(c.column_id AS bigint) \
              FROM sys.columns c WHERE c.object_id = {id} ORDER BY c.column_id"
@@ -366,10 +370,11 @@ async fn columns(session: &mut Session, id: i64, unique: &[Unique]) -> Result<Ve
     .await?;
     let primary = unique.iter().find(|u| u.primary);
     let of = |row: &Row| {
-        let (name, base) = (text(row, 0).unwrap_or_default(), text(row, 1).unwrap_or_default());
+        let name = text(row, 0).unwrap_or_default();
+        let base = number(row, 1).and_then(|id| types.get(&id)).map_or("", String::as_str);
         let size = |at: usize| number(row, at).unwrap_or_default();
         let flag = |at: usize| number(row, at).unwrap_or_default() != 0;
-        let type_text = type_text(&base, size(2), size(3), size(4));
+        let type_text = type_text(base, size(2), size(3), size(4));
         let kind = Kind::parse(&type_text);
         let generated = flag(7) || kind == Kind::RowVersion;
         let comment = comments.iter().find(|c| number(c, 0) == number(row, 10)).and_then(|c| text(c, 1));

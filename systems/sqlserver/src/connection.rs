@@ -1,6 +1,8 @@
 //! Connections, and statements that end when the run is stopped.
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tiberius::error::Error as Driver;
@@ -9,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 use weir_core::{ConnectorContext, Error, ErrorKind, Result};
 
-use crate::catalog::number;
+use crate::catalog::{number, text};
 use crate::error::from_driver;
 use crate::session::Setup;
 use crate::url::{Encrypt, Options};
@@ -29,6 +31,8 @@ pub struct Session {
     watch: Watch,
     /// Whether nothing more can be said on it.
     broken: bool,
+    /// The names of types by their numbers, once somebody has asked.
+    types: Option<Arc<HashMap<i64, String>>>,
 }
 
 /// Connects to the first of `all` that answers; a server that answers with a refusal ends the search.
@@ -51,7 +55,7 @@ async fn connect(options: &Options, setup: &Setup, context: &ConnectorContext) -
         // Boxed, as every future of the driver's that is not awaited row by row: they are large, and stacks are not.
         let client = Box::pin(within(options, open(options))).await?;
         let watch = Watch { options: options.clone(), context: context.alone(), id: 0 };
-        let mut session = Session { client, watch, broken: false };
+        let mut session = Session { client, watch, broken: false, types: None };
         session.run(Setup::essential()).await?;
         for statement in Setup::optional(options.lock_timeout) {
             // A relative that does not know a setting is no reason to give up.
@@ -181,6 +185,20 @@ impl Session {
     /// As [`Session::run`].
     pub async fn row(&mut self, sql: &str) -> Result<Option<Row>> {
         Ok(self.rows(sql).await?.into_iter().next())
+    }
+
+    /// The names of the server's types by their numbers (`user_type_id`), asked for once a session: to name the types of
+    /// one column after another costs some servers more than all the rest.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub(crate) async fn type_names(&mut self) -> Result<Arc<HashMap<i64, String>>> {
+        if let Some(known) = &self.types {
+            return Ok(known.clone());
+        }
+        let rows = self.rows("SELECT CAST(user_type_id AS bigint), CAST(name AS nvarchar(128)) FROM sys.types").await?;
+        let names = rows.iter().filter_map(|row| Some((number(row, 0)?, text(row, 1)?))).collect();
+        Ok(self.types.insert(Arc::new(names)).clone())
     }
 
     /// Runs one statement that changes rows, and says how many.

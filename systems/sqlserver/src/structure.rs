@@ -7,7 +7,7 @@ use weir_core::{
     ColumnDefault, ColumnDescription, ForeignKey, Identity, ObjectKind, ObjectName, Result, TableDescription, UniqueKey,
 };
 
-use crate::catalog::{number, optional, server, text};
+use crate::catalog::{BASE_TYPE, number, optional, server, text};
 use crate::connection::{Session, literal};
 use crate::types::type_text;
 
@@ -74,11 +74,11 @@ async fn heads(session: &mut Session, names: &[ObjectName], database: &str, own:
 }
 
 async fn columns(session: &mut Session, among: &str, tables: &mut Tables) -> Result<()> {
+    let types = session.type_names().await?;
     let rows = session
         .rows(&format!(
-            "SELECT CAST(c.object_id AS bigint), CAST(c.name AS nvarchar(128)), \
-             CAST(CASE WHEN c.system_type_id = 240 THEN TYPE_NAME(c.user_type_id) ELSE TYPE_NAME(c.system_type_id) END \
-             AS nvarchar(128)), CAST(c.max_length AS bigint), CAST(c.precision AS bigint), CAST(c.scale AS bigint), \
+            "SELECT CAST(c.object_id AS bigint), CAST(c.name AS nvarchar(128)), {BASE_TYPE}, \
+             CAST(c.max_length AS bigint), CAST(c.precision AS bigint), CAST(c.scale AS bigint), \
              CAST(c.is_nullable AS bigint), CAST(c.is_identity AS bigint), CAST(c.column_id AS bigint), \
              CAST(d.definition AS nvarchar(max)), CAST(c.is_computed AS bigint) FROM sys.columns c \
              LEFT JOIN sys.default_constraints d ON d.object_id = c.default_object_id AND c.default_object_id <> 0 \
@@ -108,7 +108,12 @@ async fn columns(session: &mut Session, among: &str, tables: &mut Tables) -> Res
         let (Some(table), Some(id)) = (number(row, 0), number(row, 8)) else { continue };
         let Some(description) = tables.get_mut(&table) else { continue };
         let size = |at: usize| number(row, at).unwrap_or_default();
-        let native_type = type_text(&text(row, 2).unwrap_or_default(), size(3), size(4), size(5));
+        let native_type = type_text(
+            number(row, 2).and_then(|id| types.get(&id)).map_or("", String::as_str),
+            size(3),
+            size(4),
+            size(5),
+        );
         let version = native_type == "rowversion";
         let generated = (size(10) != 0 || version)
             .then(|| of(&computed, table, id, &|row| text(row, 2)).unwrap_or_else(|| native_type.clone()));
