@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use serde_json::json;
 use weir_core::{
     Account, Bisect, DirtyRow, Error, ErrorKind, Receipt, Refusal, Result, ResultExt, TaskId, TaskWriter, WriteMode,
-    WritePlan, Written, batch_bytes, bisect, slice_rows,
+    WritePlan, Written, bisect,
 };
 use weir_postgresql::copy::Encoder;
 use weir_postgresql::copy::encode::Format;
 use weir_postgresql::error::{map, refusal};
 use weir_postgresql::{PgType, Session};
-use weir_sql::Commits;
+use weir_sql::{Ceilings, Commits};
 
 use crate::plan::{Q, State};
 use crate::record;
@@ -32,8 +32,7 @@ pub(crate) struct Task {
     insert: Option<String>,
     table: String,
     records: Option<Commits>,
-    most_rows: usize,
-    most_bytes: usize,
+    ceilings: Ceilings,
     split: u32,
     rows: u64,
     skipped: u64,
@@ -55,7 +54,7 @@ impl Task {
         plan: &WritePlan,
         state: &State,
         task: &TaskId,
-        (most_rows, most_bytes): (Option<u64>, Option<u64>),
+        ceilings: Ceilings,
     ) -> Result<Self> {
         let split = i32::try_from(task.split).map_err(|_| Error::internal("too many splits"))?;
         let names = Q.quote_all(plan.columns.iter().map(|c| &c.name));
@@ -101,7 +100,6 @@ impl Task {
         };
         let list = if list.is_empty() { String::new() } else { format!(" ({list})") };
         let columns: Vec<(&Field, &PgType)> = plan.columns.iter().map(|c| &c.input).zip(&state.types).collect();
-        let limit = |n: Option<u64>| n.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
         Ok(Self {
             session,
             encoder: Encoder::new(&columns, state.format, state.stage.as_ref().map(|_| split))?,
@@ -111,8 +109,7 @@ impl Task {
             insert,
             table: plan.table.clone(),
             records: state.records.clone(),
-            most_rows: limit(most_rows),
-            most_bytes: limit(most_bytes),
+            ceilings,
             split: task.split,
             rows: 0,
             skipped: 0,
@@ -223,11 +220,7 @@ impl Bisect for Task {
 impl TaskWriter for Task {
     async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
         let mut written = Written::default();
-        // The job's batch sizes are ceilings.
-        let bytes = batch_bytes(batch);
-        let pieces = if bytes > self.most_bytes { bytes.div_ceil(self.most_bytes) } else { 1 };
-        let rows = batch.num_rows().div_ceil(pieces).min(self.most_rows);
-        for slice in slice_rows(batch, rows) {
+        for slice in self.ceilings.cut(batch) {
             self.write_slice(&slice, &mut written.refused).await?;
         }
         Ok(written)

@@ -13,7 +13,7 @@ use weir_postgresql::{Endpoint, Session, catalog, written};
 use weir_sql::columns::{is_all, resolve_target_columns};
 use weir_sql::commits::PREPARED;
 use weir_sql::statements::with_table;
-use weir_sql::{Commits, TableName};
+use weir_sql::{Ceilings, Commits, TableName};
 
 use crate::config::PostgresqlWriterConfig;
 use crate::plan::{Q, State, plan};
@@ -203,9 +203,8 @@ impl Writer for PostgresqlWriter {
 
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
         let state = State::of(plan)?;
-        let common = &self.config.common;
         let session = self.connect().await?;
-        let ceilings = (common.batch_size, common.batch_byte_size);
+        let ceilings = Ceilings::of(&self.config.common);
         Ok(Box::new(Task::open(session, plan, &state, task, ceilings).await.context("table", &plan.table)?))
     }
 

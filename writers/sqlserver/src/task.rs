@@ -10,6 +10,7 @@ use weir_core::{
     Account, ConnectorContext, DirtyRow, Error, ErrorKind, Receipt, Result, ResultExt, TaskId, TaskWriter, WriteMode,
     WritePlan, Written,
 };
+use weir_sql::{Ceilings, WriterConfig};
 use weir_sqlserver::{QUOTING, Session, from_driver, is_row_fault};
 
 use crate::apply::{Applied, Target, alive, lost};
@@ -26,6 +27,7 @@ pub(crate) struct SqlServerTask {
     /// Whether the session has its own table.
     scratch: bool,
     careful: Arc<Careful>,
+    ceilings: Ceilings,
     /// The number of the next row in an upsert's staging table.
     next_row: u64,
     rows: u64,
@@ -40,6 +42,7 @@ impl SqlServerTask {
     pub(crate) fn new(
         session: Session,
         context: &ConnectorContext,
+        config: &WriterConfig,
         plan: &WritePlan,
         state: State,
         task: &TaskId,
@@ -61,6 +64,7 @@ impl SqlServerTask {
             begun: false,
             scratch: false,
             careful,
+            ceilings: Ceilings::of(config),
             next_row: 0,
             rows: 0,
         })
@@ -148,7 +152,10 @@ impl SqlServerTask {
 #[async_trait]
 impl TaskWriter for SqlServerTask {
     async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
-        let refused = self.put(batch).await.context("table", &self.state.table)?;
+        let mut refused = Vec::new();
+        for slice in self.ceilings.cut(batch) {
+            refused.extend(self.put(&slice).await.context("table", &self.state.table)?);
+        }
         Ok(Written { refused })
     }
 

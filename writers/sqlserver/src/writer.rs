@@ -211,7 +211,7 @@ impl Writer for SqlServerWriter {
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
         let state = State::of(plan)?;
         let session = self.connect().await.context("table", &plan.table)?;
-        Ok(Box::new(task::SqlServerTask::new(session, &self.context, plan, state, task)?))
+        Ok(Box::new(task::SqlServerTask::new(session, &self.context, &self.config.common, plan, state, task)?))
     }
 
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
