@@ -19,9 +19,6 @@ use crate::url::{Encrypt, Options};
 /// The driver's connection.
 pub type Client = tiberius::Client<Compat<TcpStream>>;
 
-/// The largest packets that a server takes from an encrypted connection, in round numbers.
-const PACKET: u32 = 16_000;
-
 /// How long the server is asked to stop a statement before the connection is dropped.
 const STOP: Duration = Duration::from_millis(500);
 
@@ -137,7 +134,7 @@ async fn open_once(options: &Options) -> Result<Client, Driver> {
     }
     config.readonly(options.read_only);
     config.multi_subnet_failover(options.multi_subnet);
-    config.packet_size(PACKET);
+    config.packet_size(options.packet_size);
     // Waits have their own limits here.
     config.handshake_timeout(None);
     config.command_timeout(None);

@@ -76,6 +76,13 @@ const UNMAPPED: u32 = 33_557_097;
 
 fn of_server(code: u32, message: &str) -> Error {
     let says = |words: &str| message.contains(words);
+    if says("(BulkLoadBCP) protocol stream is incorrect") {
+        // Babelfish stops reading where the last word of a load begins, and takes what of it lies in the next packet for
+        // another load. Another attempt has other packets.
+        return Error::new(ErrorKind::Remote, format!("{message}: try again, in other packets"))
+            .with("code", code)
+            .retryable(true);
+    }
     let (kind, remedy) = match code {
         UNMAPPED if says("does not exist") => (ErrorKind::NotFound, "check the job's names against the database"),
         UNMAPPED if says("permission denied") => (ErrorKind::Denied, "grant the missing permission"),
@@ -158,6 +165,9 @@ mod tests {
         assert_eq!(of_server(18456, "Login failed for user 'x'.").kind(), ErrorKind::Denied);
         assert_eq!(of_server(4060, "Cannot open database").kind(), ErrorKind::NotFound);
         assert!(of_server(208, "Invalid object name 't'.").message().contains("check the table"));
+        let cut =
+            "The incoming tabular data stream (TDS) Bulk Load Request (BulkLoadBCP) protocol stream is incorrect. x";
+        assert!(of_server(UNMAPPED, cut).is_retryable());
         assert!(of_server(1205, "deadlock").is_retryable() && !of_server(547, "x").is_retryable());
     }
 

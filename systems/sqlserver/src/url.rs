@@ -70,9 +70,14 @@ pub struct Options {
     pub multi_subnet: bool,
     /// What the server is told of the program.
     pub application: String,
+    /// The size of packets that the server is asked for.
+    pub packet_size: u32,
     /// Properties of the URL that are not followed.
     pub warnings: Vec<String>,
 }
+
+/// The largest packets that a server takes from an encrypted connection, in round numbers.
+const PACKET: u32 = 16_000;
 
 const SCHEMES: [&str; 5] =
     ["jdbc:sqlserver:", "jdbc:microsoft:sqlserver:", "jdbc:jtds:sqlserver:", "sqlserver:", "mssql:"];
@@ -125,6 +130,7 @@ impl Options {
             read_only: false,
             multi_subnet: false,
             application: "weir".into(),
+            packet_size: PACKET,
             warnings: Vec::new(),
         };
         let mut faults = Faults::default();
@@ -294,6 +300,13 @@ impl Options {
         partner
     }
 
+    /// For another attempt at what failed: packets end at other places, for the sake of servers that stumble over where one
+    /// ends.
+    #[must_use]
+    pub fn for_attempt(&self, attempt: u32) -> Self {
+        Self { packet_size: PACKET - 16 * (attempt.saturating_sub(1) % 64), ..self.clone() }
+    }
+
     /// Whether any certificate will do: only a connection that must be encrypted has its certificate checked, as
     /// Microsoft's drivers do it.
     pub fn trusts(&self) -> bool {
@@ -395,6 +408,7 @@ mod tests {
         let o = one("sqlserver://h:1433;database=d;user=u");
         assert_eq!((o.database.as_deref(), o.user.as_str()), (Some("d"), "u"));
         assert_eq!(one("mssql://[::1]:9/d").place(), "::1:9");
+        assert_eq!([1, 2, 66].map(|attempt| o.for_attempt(attempt).packet_size), [16_000, 15_984, 15_984]);
         assert!(recognise("JDBC:SQLServer://h", None).is_some() && recognise("postgres://h/d", None).is_none());
     }
 

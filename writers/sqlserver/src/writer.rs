@@ -210,7 +210,8 @@ impl Writer for SqlServerWriter {
 
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
         let state = State::of(plan)?;
-        let session = self.connect().await.context("table", &plan.table)?;
+        let options: Vec<Options> = self.options.iter().map(|o| o.for_attempt(task.attempt)).collect();
+        let session = connect_first(&options, &self.setup, &self.context).await.context("table", &plan.table)?;
         Ok(Box::new(task::SqlServerTask::new(session, &self.context, &self.config.common, plan, state, task)?))
     }
 
