@@ -11,6 +11,7 @@ pub mod config;
 pub mod database;
 pub mod defaults;
 pub mod incremental;
+pub mod keys;
 pub mod labels;
 pub mod lease;
 pub mod names;

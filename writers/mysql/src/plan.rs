@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use weir_core::{
-    Error, ErrorKind, Form, MappedColumn, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest,
+    Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest,
 };
 use weir_mysql::{Column, Kind, QUOTING, Server, Table};
 use weir_sql::config::DuplicateKeys;
+use weir_sql::keys::{self, Keys, Referenced};
 use weir_sql::statements::{NewColumn, create_table, with_table};
-use weir_sql::{TableName, find_name, own_name};
+use weir_sql::{TableName, own_name};
 
 use crate::config::MySqlWriterConfig;
 use crate::details::{behind_type, table_comment};
@@ -225,33 +226,16 @@ fn publish(
     if table.referenced_by.is_empty() {
         return Ok(Publish::Replace);
     }
-    let written = |name: &String| layout.columns.iter().any(|c| c.name == *name);
-    let certain = |name: &String| written(name) && table.column(name).is_some_and(|c| !c.nullable);
-    let Some((_, key)) = table.unique.iter().find(|(_, columns)| columns.iter().all(certain)) else {
-        let others: Vec<&str> = table.referenced_by.iter().map(|r| r.table.as_str()).collect();
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "foreign keys of {} refer to this table, so its rows are compared by a key and not all deleted, and no \
-                 primary or unique key without NULLs is among the written columns: write such a key too, use upsert, or \
-                 drop the foreign keys",
-                others.join(", ")
-            ),
-        ));
+    let columns = table.columns.iter().filter(|c| !c.generated);
+    let referenced = Referenced {
+        by: table.referenced_by.iter().map(|r| (r.table.as_str(), r.cascades())).collect(),
+        unique: table.unique.iter().map(|(_, columns)| columns.as_slice()).collect(),
+        columns: columns.map(|c| (c.name.as_str(), c.nullable)).collect(),
+        written: layout.columns.iter().map(|c| c.name.as_str()).collect(),
     };
-    let cascading: Vec<&str> = table.referenced_by.iter().filter(|r| r.cascades()).map(|r| r.table.as_str()).collect();
-    if !cascading.is_empty() {
-        warnings.push(format!(
-            "rows that are missing in the source are deleted, and by their foreign keys rows of {} go or change with them",
-            cascading.join(", ")
-        ));
-    }
-    let kept: Vec<&str> =
-        (table.columns.iter()).filter(|c| !c.generated && !written(&c.name)).map(|c| c.name.as_str()).collect();
-    if !kept.is_empty() {
-        warnings.push(format!("rows that stay keep their values of the columns not written: {}", kept.join(", ")));
-    }
-    Ok(Publish::Diff(key.clone()))
+    let (key, more) = referenced.key()?;
+    warnings.extend(more);
+    Ok(Publish::Diff(key))
 }
 
 /// An upsert of a user who may create no table: each split by itself.
@@ -315,16 +299,7 @@ fn staged_type(column: &Column) -> String {
 }
 
 fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Layout> {
-    let names: Vec<&str> = request.columns.iter().map(|c| c.name.as_str()).collect();
-    let key: Vec<String> = if wanted.is_empty() {
-        let mut key: Vec<&MappedColumn> = request.columns.iter().filter(|c| c.key.is_some()).collect();
-        key.sort_by_key(|c| c.key);
-        // A part of the source's key is no key.
-        let whole = key.iter().enumerate().all(|(i, c)| c.key == Some(i as u32 + 1));
-        if whole { key.iter().map(|c| c.name.clone()).collect() } else { Vec::new() }
-    } else {
-        resolve_keys(wanted, &names)?
-    };
+    let key = keys::of_new(wanted, &request.columns, QUOTING)?;
     let (mut columns, mut ddl) = (Vec::new(), Vec::new());
     for mapped in &request.columns {
         let is_key = key.contains(&mapped.name);
@@ -359,47 +334,12 @@ fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Lay
     Ok(Layout { columns: columns.into_iter().map(|(_, c)| c).collect(), ddl, primary: key, create })
 }
 
-fn resolve_keys(wanted: &[String], names: &[&str]) -> Result<Vec<String>> {
-    wanted
-        .iter()
-        .map(|key| {
-            find_name("column", &QUOTING.unquote(key), names.iter().copied())
-                .map(|i| names[i].to_owned())
-                .map_err(|e| e.with("parameter", "key"))
-        })
-        .collect()
-}
-
 fn upsert_keys(wanted: &[String], layout: &Layout, facts: &Facts) -> Result<Vec<String>> {
-    let names: Vec<&str> = layout.columns.iter().map(|c| c.name.as_str()).collect();
-    let keys = if wanted.is_empty() { layout.primary.clone() } else { resolve_keys(wanted, &names)? };
-    let same = |a: &[String], b: &[String]| a.len() == b.len() && a.iter().all(|n| b.contains(n));
-    if keys.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "`{}` has no primary key, so an upsert cannot tell which rows are equal: add one, or name the columns of \
-                 a unique key in `key`",
-                facts.name
-            ),
-        ));
-    }
-    if let Some(table) = &facts.table
-        && !table.unique.iter().any(|(_, columns)| same(columns, &keys))
-    {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("({}) is no unique key of `{}`: an upsert needs one", keys.join(", "), facts.name),
-        ));
-    }
-    let missing: Vec<&str> = keys.iter().map(String::as_str).filter(|k| !names.contains(k)).collect();
-    if !missing.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Schema,
-            format!("an upsert needs its key columns, and gets no {}", missing.join(", ")),
-        ));
-    }
-    Ok(keys)
+    let written: Vec<&str> = layout.columns.iter().map(|c| c.name.as_str()).collect();
+    let unique: Option<Vec<&[String]>> =
+        facts.table.as_ref().map(|t| t.unique.iter().map(|(_, columns)| columns.as_slice()).collect());
+    let keys = Keys { table: &facts.name, written: &written, primary: &layout.primary, unique: unique.as_deref() };
+    keys.of_upsert(wanted, QUOTING)
 }
 
 fn stage_sql(mode: WriteMode, staging: &TableName, target: &TableName, layout: &Layout) -> Vec<String> {

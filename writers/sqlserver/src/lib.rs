@@ -22,6 +22,9 @@
 //! that fails leaves the transaction alive, which a failed bulk load does not everywhere.
 //!
 //! Identity columns that the job writes get the job's values.
+//!
+//! In whole-database jobs a table takes over its source's defaults, numbering, comments and keys, and follows it when it
+//! changes.
 
 mod apply;
 mod carry;
