@@ -20,6 +20,8 @@
 //! | `uniqueidentifier`, `json` | `arrow.uuid`, `arrow.json` |
 //! | `sql_variant` | refused by name |
 //!
+//! Windows of incremental jobs go along a time, a number, a `rowversion`, or the server's change tracking.
+//!
 //! The server converts texts to Unicode and money to decimals in the select list: the driver would read texts of UTF-8
 //! collations by a code page, and money as a double.
 
