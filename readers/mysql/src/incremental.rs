@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::Value;
 use weir_core::incremental::clock_moments;
-use weir_core::{Error, ErrorKind, Incremental, Result, ResultExt, Split, SplitRequest, Window, WindowRequest};
+use weir_core::{Error, Incremental, Result, ResultExt, Split, SplitRequest, Window, WindowRequest};
 use weir_mysql::{Column, Kind, QUOTING, Session, Table, escape};
 use weir_sql::IncrementalConfig;
-use weir_sql::incremental::{Asked, Present, Scale, change_column, condition, narrowed_size, of_table, unfit};
+use weir_sql::incremental::{Asked, Present, Scale, change_column, condition, known, narrowed_size, of_table, unfit};
 use weir_sql::statements::select;
 
 use crate::reader::MySqlReader;
@@ -87,16 +87,6 @@ async fn indexed(session: &mut Session, table: &Table, column: &Column) -> Resul
     );
     let found: Option<u64> = known(session.row(&sql).await, None)?;
     Ok(found.is_none_or(|found| found > 0))
-}
-
-/// What a server answers, or `otherwise` of a relative that cannot tell.
-fn known<T>(answer: Result<T>, otherwise: T) -> Result<T> {
-    match answer {
-        Err(error) if !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout) => {
-            Ok(otherwise)
-        }
-        answer => answer,
-    }
 }
 
 /// The server, asked about one column.

@@ -6,7 +6,7 @@ use weir_core::incremental::clock_moments;
 use weir_core::{Error, Incremental, Result, ResultExt, Split, SplitRequest, Window, WindowRequest};
 use weir_postgresql::catalog::{Table, TableColumn};
 use weir_postgresql::{Session, Wire, literal};
-use weir_sql::incremental::{Asked, Present, Scale, change_column, condition, narrowed_size, of_table, unfit};
+use weir_sql::incremental::{Asked, Present, Scale, change_column, condition, known, narrowed_size, of_table, unfit};
 use weir_sql::{IncrementalConfig, Quoting, statements};
 
 use crate::PostgresqlReader;
@@ -98,16 +98,6 @@ async fn indexed(session: &mut Session, table: &Table, column: &TableColumn) -> 
         literal(&column.name)
     );
     known(session.value(&sql).await, true)
-}
-
-/// What a server answers, or `otherwise` of a relative that cannot tell.
-fn known<T>(answer: Result<T>, otherwise: T) -> Result<T> {
-    match answer {
-        Err(error) if !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout) => {
-            Ok(otherwise)
-        }
-        answer => answer,
-    }
 }
 
 /// The server, asked about one column.

@@ -83,12 +83,14 @@ async fn window(
         return tracking::window(known, (&described.label, &location.place()), config, request);
     }
     let column = column_of(table, config)?;
+    let indexed = table.view || leads_index(session, &table.name, &column.name).await?;
     let asked = Asked {
         table: &described.label,
         place: &location.place(),
         column: &column.name,
         scale: scale_of(column)?,
         nullable: column.nullable,
+        indexed,
         config,
         request,
     };

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weir_core::{
-    Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest,
-};
+use weir_core::{Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
 use weir_mysql::{Column, Kind, QUOTING, Server, Table};
 use weir_sql::config::DuplicateKeys;
 use weir_sql::keys::{self, Keys, Referenced};

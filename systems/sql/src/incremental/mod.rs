@@ -10,7 +10,7 @@ mod present;
 use weir_core::{Error, ErrorKind, Result, Window, WindowRequest};
 
 pub use point::{Point, Scale};
-pub use present::{Present, narrowed_size};
+pub use present::{Present, known, narrowed_size};
 pub use weir_core::incremental::IncrementalConfig;
 
 use crate::names::{Quoting, find_name};

@@ -39,7 +39,7 @@ impl Asked<'_> {
                 let now = server.now().await?;
                 let mut local = earliest_local(now, self.request.clocks);
                 if !self.request.clocks_said
-                    && let Some(there) = known(server.local(now).await)?
+                    && let Some(there) = known(server.local(now).await, None)?
                     && there < local
                 {
                     warning = Some(format!(
@@ -58,13 +58,16 @@ impl Asked<'_> {
     }
 }
 
-/// What a server says that may not know: only a lost connection is an error.
-fn known<T>(answer: Result<Option<T>>) -> Result<Option<T>> {
+/// What a server answers, or `otherwise` of a relative that cannot tell.
+///
+/// # Errors
+/// A lost connection.
+pub fn known<T>(answer: Result<T>, otherwise: T) -> Result<T> {
     match answer {
-        Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout) => {
-            Err(error)
+        Err(error) if !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout) => {
+            Ok(otherwise)
         }
-        answer => Ok(answer.unwrap_or_default()),
+        answer => answer,
     }
 }
 
