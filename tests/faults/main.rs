@@ -76,8 +76,8 @@ impl AnyCase {
 impl std::fmt::Display for AnyCase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Table(case) => case.fmt(f),
-            Self::Database(case) => case.fmt(f),
+            Self::Table(case) => write!(f, "{case}"),
+            Self::Database(case) => write!(f, "{case}"),
         }
     }
 }
