@@ -69,7 +69,8 @@ pub(crate) fn window(
     config: &IncrementalConfig,
     request: &WindowRequest,
 ) -> Result<Window> {
-    let asked = Asked { table: label, place, column: COLUMN, scale: SCALE, nullable: false, config, request };
+    let asked =
+        Asked { table: label, place, column: COLUMN, scale: SCALE, nullable: false, indexed: true, config, request };
     let now = i128::from(tracking.version);
     if let Some(Point::Number(mark)) = asked.watermark()?
         && mark > now + 1
