@@ -125,7 +125,6 @@ pub(crate) mod tests {
 
     use crate::groups::Groups;
     use arrow::array::{Decimal128Array, Int64Array, StringArray};
-    use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
     use parquet::file::metadata::ParquetMetaDataReader;
 
     pub(crate) fn rows(start: i64) -> RecordBatch {
