@@ -151,7 +151,7 @@ impl DatabaseCase {
         // The run before: it makes the tables, and nobody disturbs it.
         Caller::new(&file, folder, &format!("before-{}", self.seed)).until_well(&[], places, &[]).await?;
         for (table, source) in self.tables.iter().zip(&sources) {
-            source.replace(table.grown, &table.new(false)).await;
+            source.replace(table.grown, &table.new_rows(false)).await;
         }
 
         let onlooker = Onlooker::start(targets.clone());
@@ -187,9 +187,9 @@ impl DatabaseCase {
                 true => old.into_iter().map(|(id, v)| (id, v + ",")).collect(),
                 false => old,
             };
-            let is_newer = self.changes && rows == mode.expected(&old, &table.new(true));
+            let is_newer = self.changes && rows == mode.expected(&old, &table.new_rows(true));
             if !is_newer {
-                let expected = mode.expected(&old, &table.new(false));
+                let expected = mode.expected(&old, &table.new_rows(false));
                 differences(&expected, &rows).map_err(|text| format!("{}: {text}", table.name))?;
             }
             newer.push(is_newer);
@@ -227,7 +227,7 @@ impl Table {
     }
 
     /// The rows of the source, before or after somebody has changed them; in a table without a key each of them twice.
-    fn new(&self, changed: bool) -> Vec<Row> {
+    fn new_rows(&self, changed: bool) -> Vec<Row> {
         let word = if changed { "newer" } else { "new" };
         let row = |number: i64| {
             let id = if self.keyed { number } else { number / 2 };

@@ -110,8 +110,16 @@ mod tests {
     fn window(scale: Scale, server: &mut Server) -> Result<Window> {
         let config = IncrementalConfig { column: vec!["c".into()].into(), ..Default::default() };
         let request = WindowRequest { watermarks: Vec::new(), clocks: chrono_tz::Tz::UTC, clocks_said: false };
-        let asked =
-            Asked { table: "t", place: "h/d", column: "c", scale, nullable: false, config: &config, request: &request };
+        let asked = Asked {
+            table: "t",
+            place: "h/d",
+            column: "c",
+            scale,
+            nullable: false,
+            indexed: true,
+            config: &config,
+            request: &request,
+        };
         at_once(asked.window_of(server))
     }
 
