@@ -46,13 +46,16 @@ async fn open(endpoint: &Endpoint, place: Place<'_>, context: &ConnectorContext)
     let wire = context.until_cancelled(place.within(Wire::connect(&login))).await?;
     let stopper = Stopper {
         options: Arc::new(options),
-        pid: wire.pid,
+        pid: 0,
         context: context.alone(),
         answer_within: place.url.socket_timeout,
         connect_within: place.wait,
     };
     let mut session = RowSession { wire, stopper, home: None };
-    place.within(session.execute(&settings::all(place.url))).await?;
+    // The login names a process too, but of a pooler it is none of the server's.
+    let begin = format!("{}; SELECT pg_backend_pid()", settings::all(place.url));
+    let pid = place.within(session.value(&begin)).await?;
+    session.stopper.pid = pid.and_then(|pid| pid.parse().ok()).unwrap_or(0);
     if place.url.primary.is_some() {
         let standby = place.within(session.value("SELECT pg_is_in_recovery()")).await?;
         check_role(place.url, standby.as_deref() == Some("t"))?;

@@ -124,9 +124,9 @@ impl Wire {
             match kind {
                 b'Z' => return Ok(()),
                 b'E' => return Err(of_server(&Fields::read(body).said())),
-                b'K' => self.pid = number(body)?.0,
-                // An older server says which of our protocol's options it has not; we use none.
-                b'v' => {}
+                // What a cancellation would need, which ours does not; and what an older server has not of our protocol's
+                // options, of which we use none.
+                b'K' | b'v' => {}
                 b'R' => {
                     let password = login.password.reveal().as_bytes();
                     let (method, rest) = number(body)?;

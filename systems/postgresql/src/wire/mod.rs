@@ -47,15 +47,13 @@ pub(crate) struct Wire {
     /// Received bytes; those before `at` have been read.
     buffer: Vec<u8>,
     at: usize,
-    /// The number of the server's process that works for us.
-    pub(crate) pid: i32,
     /// Whether the rows of a COPY are on their way.
     copies: bool,
 }
 
 impl Wire {
     fn new(stream: Stream) -> Self {
-        Self { stream, buffer: Vec::with_capacity(4 * LITTLE), at: 0, pid: 0, copies: false }
+        Self { stream, buffer: Vec::with_capacity(4 * LITTLE), at: 0, copies: false }
     }
 
     /// Runs one or several statements; gives the first value of the last row, if there is one.
