@@ -38,6 +38,10 @@ fn array_bytes(data: &ArrayData) -> usize {
         DataType::Dictionary(_, _) => {
             let array = arrow::array::make_array(data.clone());
             let dictionary = array.as_any_dictionary();
+            // Where all is NULL there may be no value to point at.
+            if dictionary.values().is_empty() {
+                return 0;
+            }
             let values = dictionary.values().to_data();
             let sizes: Vec<usize> = (0..values.len()).map(|i| array_bytes(&values.slice(i, 1))).collect();
             let keys = dictionary.normalized_keys();

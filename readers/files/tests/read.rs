@@ -265,6 +265,37 @@ async fn parquet_goes_by_row_groups_and_columns() {
     assert_eq!(near.kind(), ErrorKind::NotFound);
 }
 
+#[tokio::test]
+async fn one_large_batch_of_arrow_gives_what_many_small_ones_give() {
+    use arrow::array::{Int64Array, ListArray, StringArray, StructArray};
+    let folder = tempfile::tempdir().unwrap();
+    let rows = 40_000;
+    let texts = StringArray::from_iter((0..rows).map(|n| (n % 7 > 0).then(|| format!("{n} ").repeat(n % 200))));
+    let dictionary = DataType::Dictionary(Box::new(DataType::Int16), Box::new(DataType::Utf8));
+    let words = StringArray::from_iter_values((0..rows).map(|n| format!("word {}", n % 9)));
+    let words = arrow::compute::cast(&words, &dictionary).unwrap();
+    let lists = (0..rows as i64).map(|n| (n % 5 > 0).then(|| (0..n % 4).map(Some)));
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(lists);
+    let numbers = Arc::new(Int64Array::from_iter_values(0..rows as i64)) as arrow::array::ArrayRef;
+    let structs = StructArray::try_from(vec![("n", numbers.clone())]).unwrap();
+    let columns = [("n", numbers), ("text", Arc::new(texts) as _), ("word", words), ("list", Arc::new(lists) as _)];
+    let batch = RecordBatch::try_from_iter(columns.into_iter().chain([("struct", Arc::new(structs) as _)])).unwrap();
+    let mut read_back = Vec::new();
+    for (name, step) in [("large.arrow", rows), ("small.arrow", 1000)] {
+        let path = folder.path().join(name);
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = arrow::ipc::writer::FileWriter::try_new(file, batch.schema_ref()).unwrap();
+        (0..rows).step_by(step).for_each(|from| writer.write(&batch.slice(from, step.min(rows - from))).unwrap());
+        writer.finish().unwrap();
+        assert!(path.metadata().unwrap().len() > 20_000_000);
+        let columns = json!(["n", "text", "word", "list", "struct"]);
+        let (_, sink) = read(Form::Native, json!({ "path": path, "column": columns })).await.unwrap();
+        read_back.push(arrow::compute::concat_batches(sink.batches[0].schema_ref(), &sink.batches).unwrap());
+    }
+    assert_eq!(read_back[0].num_rows(), rows);
+    assert_eq!(read_back[0], read_back[1]);
+}
+
 /// Reads with several channels, each split by a reader of its own, and returns how many splits there were.
 async fn read_in_parts(parameters: &Value) -> (usize, Sink) {
     let schema = reader(Form::Native, parameters.clone()).unwrap().schema().await.unwrap();

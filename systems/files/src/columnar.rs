@@ -6,10 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
-use arrow::ipc::reader::{FileDecoder, StreamDecoder, read_footer_length};
-use arrow::ipc::{Block, convert::fb_to_schema, root_as_footer};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -21,6 +18,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Result, ResultExt};
 
+use crate::ipc::{Blocks, Bounds, Messages};
 use crate::parquet::RowGroups;
 use crate::{ByteStream, Format, Found, Store, arrow_error, store_error};
 
@@ -60,6 +58,11 @@ impl RangeSource {
     /// Its bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// What stops its reading.
+    pub(crate) fn cancel(&self) -> &CancellationToken {
+        &self.cancel
     }
 
     /// The bytes of a range, which must lie within the file.
@@ -155,25 +158,10 @@ pub struct ColumnarReader {
 }
 
 enum Kind {
-    Parquet {
-        source: Option<RangeSource>,
-        metadata: ArrowReaderMetadata,
-    },
+    Parquet { source: Option<RangeSource>, metadata: ArrowReaderMetadata },
     RowGroups(Box<RowGroups>),
-    Blocks {
-        source: RangeSource,
-        decoder: FileDecoder,
-        blocks: Vec<Block>,
-        next: usize,
-        columns: Vec<usize>,
-    },
-    Stream {
-        bytes: ByteStream,
-        decoder: StreamDecoder,
-        buffer: Buffer,
-        first: Option<RecordBatch>,
-        columns: Vec<usize>,
-    },
+    Blocks(Box<Blocks>),
+    Messages(Box<Messages>),
 }
 
 impl ColumnarReader {
@@ -196,45 +184,13 @@ impl ColumnarReader {
             return Err(Error::new(ErrorKind::Unsupported, message).with("file", name));
         }
         if magic.starts_with(b"ARROW1") {
-            Self::open_blocks(source, name).await
+            let blocks = Blocks::open(source, &name, Bounds::default()).await?;
+            Ok(Self { schema: blocks.schema().clone(), name, kind: Kind::Blocks(Box::new(blocks)) })
         } else {
-            Self::open_stream(ByteStream::open(store, path, cancel).await?, name).await
+            let bytes = ByteStream::open(store, path, cancel).await?;
+            let messages = Messages::open(bytes, &name, cancel, Bounds::default()).await?;
+            Ok(Self { schema: messages.schema().clone(), name, kind: Kind::Messages(Box::new(messages)) })
         }
-    }
-
-    async fn open_blocks(mut source: RangeSource, name: String) -> Result<Self> {
-        let size = source.size();
-        let wrong = |e: &str| arrow_error(e.to_owned(), &name);
-        let tail = source.read(size.saturating_sub(10)..size).await?;
-        let tail: [u8; 10] = tail.as_ref().try_into().map_err(|_| wrong("the file is too short"))?;
-        let length = read_footer_length(tail).map_err(|e| arrow_error(e, &name))? as u64;
-        let start = (size - 10).checked_sub(length).ok_or_else(|| wrong("the footer is longer than the file"))?;
-        let footer_bytes = source.read(start..size - 10).await?;
-        let footer = root_as_footer(&footer_bytes).map_err(|e| wrong(&e.to_string()))?;
-        let schema = Arc::new(fb_to_schema(footer.schema().ok_or_else(|| wrong("the footer has no schema"))?));
-        let mut decoder = FileDecoder::new(schema.clone(), footer.version());
-        for block in footer.dictionaries().iter().flatten() {
-            let data = read_block(&mut source, block, &name).await?;
-            decoder.read_dictionary(block, &data).map_err(|e| arrow_error(e, &name))?;
-        }
-        let blocks = footer.recordBatches().iter().flatten().copied().collect();
-        Ok(Self { name, schema, kind: Kind::Blocks { source, decoder, blocks, next: 0, columns: Vec::new() } })
-    }
-
-    async fn open_stream(mut bytes: ByteStream, name: String) -> Result<Self> {
-        let mut decoder = StreamDecoder::new();
-        let mut buffer = Buffer::from_vec(Vec::<u8>::new());
-        // The schema is the first message; the first batch may come along with it.
-        let mut first = None;
-        while decoder.schema().is_none() && first.is_none() {
-            let Some(more) = next_buffer(&mut bytes).await? else { break };
-            buffer = more;
-            while !buffer.is_empty() && first.is_none() {
-                first = decoder.decode(&mut buffer).map_err(|e| arrow_error(e, &name))?;
-            }
-        }
-        let schema = decoder.schema().ok_or_else(|| arrow_error("the file holds no schema", &name))?;
-        Ok(Self { name, schema, kind: Kind::Stream { bytes, decoder, buffer, first, columns: Vec::new() } })
     }
 
     /// The columns as the file has them.
@@ -267,7 +223,8 @@ impl ColumnarReader {
                 let started = RowGroups::start(source, &self.name, metadata.clone(), groups, columns, views).await?;
                 self.kind = Kind::RowGroups(Box::new(started));
             }
-            Kind::Blocks { columns: wanted, .. } | Kind::Stream { columns: wanted, .. } => *wanted = columns.to_vec(),
+            Kind::Blocks(blocks) => blocks.choose(columns),
+            Kind::Messages(messages) => messages.choose(columns),
             _ => {}
         }
         Ok(self)
@@ -275,47 +232,11 @@ impl ColumnarReader {
 
     /// The next batch, with the columns of `start`.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        let name = &self.name;
         match &mut self.kind {
             Kind::Parquet { .. } => Err(Error::internal("the file is not started")),
             Kind::RowGroups(groups) => groups.next().await,
-            Kind::Blocks { source, decoder, blocks, next, columns } => {
-                let Some(block) = blocks.get(*next) else { return Ok(None) };
-                *next += 1;
-                let data = read_block(source, block, name).await?;
-                let batch = decoder.read_record_batch(block, &data).map_err(|e| arrow_error(e, name))?;
-                let batch = batch.ok_or_else(|| arrow_error("a block holds no batch", name))?;
-                Ok(Some(batch.project(columns).map_err(|e| arrow_error(e, name))?))
-            }
-            Kind::Stream { bytes, decoder, buffer, first, columns } => {
-                let mut found = first.take();
-                while found.is_none() {
-                    if buffer.is_empty() {
-                        match next_buffer(bytes).await? {
-                            Some(more) => *buffer = more,
-                            None => {
-                                decoder.finish().map_err(|e| arrow_error(e, name))?;
-                                return Ok(None);
-                            }
-                        }
-                    }
-                    found = decoder.decode(buffer).map_err(|e| arrow_error(e, name))?;
-                }
-                let batch = found.ok_or_else(|| Error::internal("a batch was lost"))?;
-                Ok(Some(batch.project(columns).map_err(|e| arrow_error(e, name))?))
-            }
+            Kind::Blocks(blocks) => blocks.next().await,
+            Kind::Messages(messages) => messages.next().await,
         }
     }
-}
-
-async fn read_block(source: &mut RangeSource, block: &Block, name: &str) -> Result<Buffer> {
-    let length = block.bodyLength().checked_add(i64::from(block.metaDataLength()));
-    let range = u64::try_from(block.offset()).ok().zip(length.and_then(|l| u64::try_from(l).ok()));
-    let (start, length) = range.ok_or_else(|| arrow_error("a block of the footer lies nowhere", name))?;
-    Ok(Buffer::from(source.read(start..start.saturating_add(length)).await?))
-}
-
-async fn next_buffer(bytes: &mut ByteStream) -> Result<Option<Buffer>> {
-    let mut block = Vec::new();
-    Ok(bytes.fill(&mut block, crate::BLOCK).await?.then(|| Buffer::from_vec(block)))
 }

@@ -6,19 +6,22 @@
 //!                  └────▶ RangeSource ──▶ Parquet, Arrow IPC
 //! ```
 //!
-//! Nothing here holds a whole file: streams move in blocks, Parquet and Arrow IPC are read by ranges.
+//! Nothing here holds a whole file: streams move in blocks, Parquet and Arrow IPC are read by ranges. What is large and
+//! can only be had in one piece is put into a temporary file first (`spool.rs`).
 //!
 //! # Extending
 //!
 //! A new place for files is a scheme in [`open_store`]; a new packing is a variant of
 //! [`Compression`] with its two ends in `pack.rs` and `unpack.rs`.
 
+mod column_encodings;
 mod columnar;
 mod durable;
 mod encoding;
 mod error;
 mod exchange;
 mod format;
+mod ipc;
 mod location;
 mod manifest;
 mod options;
@@ -28,11 +31,15 @@ mod pattern;
 mod remote;
 pub mod row_groups;
 mod sink;
+mod spool;
 mod store;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod unpack;
 mod unzip;
 
+pub use column_encodings::column_encodings;
 pub use columnar::{ColumnarReader, RangeSource, parquet_error};
 pub use encoding::{Decode, Encode, encoding};
 pub use error::{arrow_error, store_error};
@@ -45,6 +52,7 @@ pub use pack::Pack;
 pub use pattern::{Moment, Pattern};
 pub use remote::{Opened, open_store};
 pub use sink::Sink;
+pub use spool::spooled;
 pub use store::{Entry, Found, Store};
 pub use stream::{BLOCK, ByteStream, TextSource, is_pipe};
 pub use unpack::Unpack;

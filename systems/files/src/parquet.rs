@@ -15,7 +15,8 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use weir_core::{Result, ResultExt};
 
 use crate::columnar::{RangeSource, parquet_error};
-use crate::row_groups::{as_views, only, portions, rows_at_once};
+use crate::row_groups::{as_views, only, portions, rows_at_once, uncut};
+use crate::spool;
 
 /// Some columns and row groups of a file.
 pub(crate) struct RowGroups {
@@ -29,7 +30,7 @@ pub(crate) struct RowGroups {
 }
 
 enum Open {
-    /// A local file is read page by page, never a row group at once.
+    /// A local file is read page by page, never a row group at once; so is what was put into a temporary one.
     Local(Box<ParquetRecordBatchReader>),
     Remote(Box<ParquetRecordBatchStream<RangeSource>>),
 }
@@ -88,16 +89,23 @@ impl RowGroups {
             // What the last one held is let go of first.
             self.open = None;
             let Some((group, portion)) = self.left.pop_front() else { return Ok(None) };
-            self.open = Some(self.open(group, portion)?);
+            self.open = Some(self.open(group, portion).await?);
         }
     }
 
-    fn open(&self, group: usize, portion: Option<Range<usize>>) -> Result<Open> {
+    async fn open(&mut self, group: usize, portion: Option<Range<usize>>) -> Result<Open> {
         let wrong = |error| parquet_error(error, &self.name);
-        let rows = rows_at_once(self.metadata.metadata(), group, &self.columns, self.views);
-        Ok(match &self.source.file {
+        let metadata = self.metadata.metadata();
+        let rows = rows_at_once(metadata, group, &self.columns, self.views);
+        let file = match &self.source.file {
+            Some(file) => Some(file.try_clone().context("file", &self.name)?),
+            None => match uncut(metadata, group, &self.columns) {
+                Some(ranges) => Some(spool::fetch(&self.source, ranges).await?),
+                None => None,
+            },
+        };
+        Ok(match file {
             Some(file) => {
-                let file = file.try_clone().context("file", &self.name)?;
                 let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
                     .with_projection(self.columns.clone())
                     .with_row_groups(vec![group])
@@ -116,5 +124,63 @@ impl RowGroups {
                 Open::Remote(Box::new(builder.build().map_err(wrong)?))
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::PIECE;
+    use crate::testing::Watched;
+    use crate::{ColumnarReader, Format};
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::compute::{cast, concat_batches};
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+    /// Two row groups of 30 MB each, and one of a few rows.
+    fn batches() -> Vec<RecordBatch> {
+        let texts = |from: usize, to: usize| -> RecordBatch {
+            let text: ArrayRef =
+                Arc::new(StringArray::from_iter_values((from..to).map(|n| format!("{n:>7} ").repeat(250))));
+            let id: ArrayRef = Arc::new(Int64Array::from_iter_values(from as i64..to as i64));
+            RecordBatch::try_from_iter([("id", id), ("text", text.clone()), ("unused", text)]).unwrap()
+        };
+        vec![texts(0, 15_000), texts(15_000, 30_000), texts(30_000, 30_010)]
+    }
+
+    #[tokio::test]
+    async fn a_large_row_group_without_an_index_is_read_from_a_temporary_file() {
+        let batches = batches();
+        for dictionary in [false, true] {
+            let properties = WriterProperties::builder()
+                .set_offset_index_disabled(true)
+                .set_statistics_enabled(EnabledStatistics::Chunk)
+                .set_dictionary_enabled(dictionary)
+                .set_max_row_group_row_count(Some(15_000))
+                .build();
+            let mut bytes = Vec::new();
+            let mut writer = ArrowWriter::try_new(&mut bytes, batches[0].schema(), Some(properties)).unwrap();
+            batches.iter().for_each(|batch| writer.write(batch).unwrap());
+            assert_eq!(writer.close().unwrap().num_row_groups(), 3);
+            let (store, size) = (Watched::default(), bytes.len() as u64);
+            store.put("a.parquet", bytes).await;
+            let cancel = Default::default();
+            let reader = ColumnarReader::open(&store.store(), "a.parquet", Format::Parquet, &cancel).await.unwrap();
+            let mut reader = reader.start(None, &[0, 1], true).await.unwrap();
+            let mut read = Vec::new();
+            while let Some(batch) = reader.next().await.unwrap() {
+                assert!(weir_core::batch_bytes(&batch) <= weir_core::MAX_BATCH_BYTES);
+                let text = cast(batch.column(1), &arrow::datatypes::DataType::Utf8).unwrap();
+                read.push(RecordBatch::try_from_iter([("id", batch.column(0).clone()), ("text", text)]).unwrap());
+            }
+            let expected = concat_batches(batches[0].schema_ref(), &batches).unwrap().project(&[0, 1]).unwrap();
+            let read = concat_batches(read[0].schema_ref(), &read).unwrap();
+            assert_eq!(read.columns(), expected.columns());
+            let asked = store.asked();
+            assert!(asked.iter().all(|bytes| *bytes <= PIECE), "{asked:?}");
+            let fetched: u64 = asked.iter().sum();
+            assert!(fetched > 60_000_000 && fetched < size * 2 / 3, "{fetched} of {size}");
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! |-|-|
 //! | values that repeat | texts and bytes are decoded as views: a row costs 16 bytes, its value stays where the page or the dictionary has it |
 //! | wide rows | as many rows are decoded at once as fill a batch, by the widest page of the row group where the file has an index of its pages, else by the row group's average |
-//! | large row groups of remote files | they are fetched in portions, page by page, where the file has an index of its pages |
+//! | large row groups of remote files | they are fetched in portions, page by page, where the file has an index of its pages, else into a temporary file |
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub fn rows_at_once(metadata: &ParquetMetaData, group: usize, columns: &Projecti
 pub fn portions(metadata: &ParquetMetaData, group: usize, columns: &ProjectionMask) -> Vec<Option<Range<usize>>> {
     let of = metadata.row_group(group);
     let chosen = || of.columns().iter().enumerate().filter(|(i, _)| columns.leaf_included(*i));
-    let bytes: u64 = chosen().map(|(_, column)| column.compressed_size().max(0) as u64).sum();
+    let bytes = chosen().fold(0u64, |sum, (_, column)| sum.saturating_add(column.compressed_size().max(0) as u64));
     let rows = of.num_rows().max(0) as u64;
     if bytes <= PORTION || rows <= 1 || chosen().any(|(i, _)| pages(metadata, group, i).is_none()) {
         return vec![None];
@@ -85,6 +85,23 @@ pub fn portions(metadata: &ParquetMetaData, group: usize, columns: &ProjectionMa
     }
     portions.push(Some(next as usize..rows as usize));
     portions
+}
+
+/// Where the chosen columns of the row group `group` lie, if they are too large to be fetched at once and the file has
+/// no index of its pages by which to cut them. What lies nowhere is left out.
+pub fn uncut(metadata: &ParquetMetaData, group: usize, columns: &ProjectionMask) -> Option<Vec<Range<u64>>> {
+    let of = metadata.row_group(group);
+    let chosen = || of.columns().iter().enumerate().filter(|(i, _)| columns.leaf_included(*i));
+    let bytes = chosen().fold(0u64, |sum, (_, column)| sum.saturating_add(column.compressed_size().max(0) as u64));
+    if bytes <= PORTION || chosen().all(|(i, _)| pages(metadata, group, i).is_some()) {
+        return None;
+    }
+    let range = |column: &ColumnChunkMetaData| {
+        let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+        let start = u64::try_from(start).ok()?;
+        Some(start..start.checked_add(u64::try_from(column.compressed_size()).ok()?)?)
+    };
+    Some(chosen().filter_map(|(_, column)| range(column)).collect())
 }
 
 /// Chooses some rows of a row group.

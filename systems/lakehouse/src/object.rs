@@ -1,5 +1,6 @@
 //! A data file in an object store, as the Parquet reader wants it.
 
+use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -28,6 +29,19 @@ impl StoredFile {
             size => size,
         };
         Ok(Self { store, path, size })
+    }
+
+    /// Ranges of it in a temporary file, at the same offsets.
+    pub(crate) async fn spooled(
+        &self,
+        ranges: Vec<Range<u64>>,
+        unreadable: impl Fn(ParquetError) -> weir_core::Error,
+    ) -> weir_core::Result<File> {
+        let read = |piece| {
+            let (mut file, unreadable) = (self.clone(), &unreadable);
+            async move { file.get_bytes(piece).await.map_err(unreadable) }
+        };
+        weir_files::spooled(read, ranges).await
     }
 }
 

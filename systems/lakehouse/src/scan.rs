@@ -8,14 +8,16 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use deltalake::ObjectStore;
 use deltalake::parquet::arrow::ProjectionMask;
-use deltalake::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use deltalake::parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use deltalake::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::metadata::PageIndexPolicy;
 use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
 use weir_core::{Error, ErrorKind, Gather, Result, within_bounds};
-use weir_files::row_groups::{as_views, only, portions, rows_at_once};
+use weir_files::row_groups::{as_views, only, portions, rows_at_once, uncut};
 
 use crate::object::StoredFile;
 use crate::{DataFile, Expression, Filter, parquet_error, partition_value};
@@ -94,14 +96,31 @@ impl Scan {
         for group in 0..metadata.metadata().num_row_groups() {
             let rows = rows_at_once(metadata.metadata(), group, &mask, views);
             for portion in portions(metadata.metadata(), group, &mask) {
-                let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader.clone(), metadata.clone())
-                    .with_projection(mask.clone())
-                    .with_row_groups(vec![group])
-                    .with_batch_size(rows);
-                if let Some(portion) = portion {
-                    builder = builder.with_row_selection(only(portion));
-                }
-                let mut stream = builder.build().map_err(parquet_error)?;
+                let mut stream = match uncut(metadata.metadata(), group, &mask) {
+                    Some(ranges) => {
+                        let file = tokio::select! {
+                            file = reader.spooled(ranges, unreadable) => file?,
+                            () = output.closed() => return Ok(()),
+                        };
+                        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+                            .with_projection(mask.clone())
+                            .with_row_groups(vec![group])
+                            .with_batch_size(rows);
+                        let batches = builder.build().map_err(parquet_error)?.map(|batch| batch.map_err(Into::into));
+                        futures::stream::iter(batches).boxed()
+                    }
+                    None => {
+                        let mut builder =
+                            ParquetRecordBatchStreamBuilder::new_with_metadata(reader.clone(), metadata.clone())
+                                .with_projection(mask.clone())
+                                .with_row_groups(vec![group])
+                                .with_batch_size(rows);
+                        if let Some(portion) = portion {
+                            builder = builder.with_row_selection(only(portion));
+                        }
+                        builder.build().map_err(parquet_error)?.boxed()
+                    }
+                };
                 while let Some(batch) = stream.next().await {
                     // Cut before it is completed: what a dictionary holds once stands in every row afterwards.
                     for batch in within_bounds(batch.map_err(unreadable)?) {

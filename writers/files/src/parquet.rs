@@ -1,119 +1,25 @@
-//! How a Parquet file's columns are encoded.
-//!
-//! The Parquet writer is what costs most between a database and a file, and most of that is dictionaries of columns
-//! whose values hardly repeat. So a file's first rows decide, column by column:
-//!
-//! | the column's values | encoding | why |
-//! |-|-|-|
-//! | repeat | dictionary | small, and quick to compress |
-//! | whole numbers, dates, times, decimals up to 18 digits that hardly repeat | delta, bit-packed | needs no more bits than the values differ by, so that little is left to compress |
-//! | anything else | plain | |
-//!
-//! Columns that repeat are written by [`crate::dictionary`] where that knows their type. A wrong guess costs some bytes or cycles and nothing else: a dictionary that grows too large is given up for the
-//! rest of its row group.
+//! The properties of a Parquet file.
 
-use std::collections::HashSet;
-use std::hash::Hash;
-
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, SchemaRef,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type, UInt64Type,
-};
-use parquet::basic::{Compression, Encoding};
-use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
-use parquet::schema::types::ColumnPath;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+use weir_files::column_encodings;
 
 use crate::dictionary;
 
-/// How many values of a column are looked at.
-const SAMPLE: usize = 8192;
-/// Rows a page: fewer pages than the library's 20,000 rows make, and still a megabyte of most columns.
-const PAGE_ROWS: usize = 65_536;
-/// What a writer of pages gathers between two looks at their size.
-const WRITE_BATCH: usize = 8192;
-
-/// The properties of a file of `schema` that starts with the rows `first`, and which of its columns repeat.
+/// The properties of a file of `schema` that starts with the rows `first`, and which of its columns are to be written by
+/// [`crate::dictionary`]: those that repeat and have a type that it knows.
 pub(crate) fn properties(
     compression: Compression,
     schema: &SchemaRef,
     first: Option<&RecordBatch>,
 ) -> (WriterProperties, Vec<bool>) {
-    let mut builder = WriterProperties::builder()
-        .set_compression(compression)
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(WRITE_BATCH);
-    let mut repeating = Vec::with_capacity(schema.fields().len());
-    if let Some(first) = first {
-        for (field, column) in schema.fields().iter().zip(first.columns()) {
-            let repeats;
-            (builder, repeats) = of_column(builder, field.name(), column);
-            repeating.push(repeats && dictionary::takes(column.data_type()));
-        }
+    let (builder, mut repeating) = column_encodings(compression, schema, first, true);
+    for (repeats, field) in repeating.iter_mut().zip(schema.fields()) {
+        *repeats &= dictionary::takes(field.data_type());
     }
     (builder.build(), repeating)
-}
-
-fn of_column(builder: WriterPropertiesBuilder, name: &str, column: &ArrayRef) -> (WriterPropertiesBuilder, bool) {
-    let repeats = match column.data_type() {
-        DataType::Int32 => repeat_numbers::<Int32Type>(column),
-        DataType::Int64 => repeat_numbers::<Int64Type>(column),
-        DataType::UInt32 => repeat_numbers::<UInt32Type>(column),
-        DataType::UInt64 => repeat_numbers::<UInt64Type>(column),
-        DataType::Date32 => repeat_numbers::<Date32Type>(column),
-        DataType::Time64(TimeUnit::Microsecond) => repeat_numbers::<Time64MicrosecondType>(column),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => repeat_numbers::<TimestampMicrosecondType>(column),
-        DataType::Decimal128(_, _) => repeat_numbers::<Decimal128Type>(column),
-        DataType::Float64 => {
-            let numbers = column.as_primitive::<Float64Type>().values();
-            repeat(column, |row| numbers[row].to_bits())
-        }
-        DataType::Utf8 => {
-            let texts = column.as_string::<i32>();
-            repeat(column, |row| texts.value(row).as_bytes())
-        }
-        DataType::Binary => {
-            let bytes = column.as_binary::<i32>();
-            repeat(column, |row| bytes.value(row))
-        }
-        // Rare, nested or small: the library's own way.
-        _ => return (builder, false),
-    };
-    if repeats {
-        return (builder, true);
-    }
-    let path = ColumnPath::from(name);
-    let whole_numbers = match column.data_type() {
-        DataType::Utf8 | DataType::Binary | DataType::Float64 => false,
-        // Wider ones are stored as bytes.
-        DataType::Decimal128(precision, _) => *precision <= 18,
-        _ => true,
-    };
-    let builder = builder.set_column_dictionary_enabled(path.clone(), false);
-    let builder =
-        if whole_numbers { builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED) } else { builder };
-    (builder, false)
-}
-
-fn repeat_numbers<T: ArrowPrimitiveType>(column: &ArrayRef) -> bool
-where
-    T::Native: Hash + Eq,
-{
-    let values = column.as_primitive::<T>().values();
-    repeat(column, |row| values[row])
-}
-
-/// Whether most values of a column come more than once, by a sample from all over it.
-fn repeat<T: Hash + Eq>(column: &ArrayRef, value: impl Fn(usize) -> T) -> bool {
-    let rows = column.len();
-    let step = rows.div_ceil(SAMPLE).max(1);
-    let mut seen = HashSet::with_capacity(SAMPLE / 2);
-    let mut valid = 0;
-    for row in (0..rows).step_by(step).filter(|row| column.is_valid(*row)) {
-        valid += 1;
-        seen.insert(value(row));
-    }
-    seen.len() * 2 <= valid
 }
 
 #[cfg(test)]
@@ -124,7 +30,8 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use crate::groups::Groups;
-    use arrow::array::{Decimal128Array, Int64Array, StringArray};
+    use arrow::array::{ArrayRef, Decimal128Array, Int64Array, StringArray};
+    use parquet::basic::Encoding;
     use parquet::file::metadata::ParquetMetaDataReader;
 
     pub(crate) fn rows(start: i64) -> RecordBatch {

@@ -1,0 +1,72 @@
+//! What reading files of others costs in memory: this process has one test, so that its peak is that test's.
+#![cfg(target_os = "linux")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
+use object_store::local::LocalFileSystem;
+use weir_core::{MAX_BATCH_BYTES, batch_bytes};
+use weir_files::{ColumnarReader, Format, Store};
+
+const ROWS: usize = 100_000;
+
+/// A file with one batch of 220 MB, in the form with a footer or without.
+fn write(path: &Path, packing: Option<CompressionType>, footer: bool) {
+    let text = |n: usize| format!("{n:>9} ").repeat(if n.is_multiple_of(2) { 190 } else { 20 });
+    let text: ArrayRef = Arc::new(StringArray::from_iter_values((0..ROWS).map(text)));
+    let id: ArrayRef = Arc::new(Int64Array::from_iter_values(0..ROWS as i64));
+    let batch = RecordBatch::try_from_iter([("id", id), ("text", text.clone()), ("unused", text)]).unwrap();
+    let options = IpcWriteOptions::default().try_with_compression(packing).unwrap();
+    let file = std::fs::File::create(path).unwrap();
+    if footer {
+        let mut writer = FileWriter::try_new_with_options(file, batch.schema_ref(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+    } else {
+        let mut writer = StreamWriter::try_new_with_options(file, batch.schema_ref(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+    }
+}
+
+/// A line of the process's status, in bytes.
+fn status(name: &str) -> u64 {
+    let all = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = all.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn a_batch_of_any_size_is_read_in_bounded_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+    let io = tokio::runtime::Handle::current();
+    let remote = Store::Remote { store: Arc::new(inner), root: "s3://b".into(), is_web: false, io };
+    let (lz4, zstd) = (Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD));
+    for (packing, footer) in [(None, true), (lz4, true), (zstd, true), (None, false), (zstd, false)] {
+        let path = folder.path().join("a.arrow");
+        write(&path, packing, footer);
+        for (store, path) in [(Store::Local, path.to_str().unwrap()), (remote.clone(), "a.arrow")] {
+            // The peak begins anew at what is in use now.
+            std::fs::write("/proc/self/clear_refs", "5").unwrap();
+            let before = status("VmRSS");
+            let reader = ColumnarReader::open(&store, path, Format::Arrow, &Default::default()).await.unwrap();
+            let mut reader = reader.start(None, &[0, 1], false).await.unwrap();
+            let (mut rows, mut bytes) = (0, 0);
+            while let Some(batch) = reader.next().await.unwrap() {
+                assert!(batch_bytes(&batch) <= MAX_BATCH_BYTES);
+                let ids = batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
+                assert_eq!(ids.value(0), rows as i64);
+                rows += batch.num_rows();
+                bytes += batch_bytes(&batch);
+            }
+            assert_eq!(rows, ROWS);
+            assert!(bytes > 100_000_000);
+            let peak = status("VmHWM").saturating_sub(before);
+            assert!(peak < 32 << 20, "{peak} bytes more than before, {packing:?} {footer} {store:?}");
+        }
+    }
+}
