@@ -42,8 +42,9 @@ pub struct DatabaseWriter {
     pub parameters: fn(&TargetTable<'_>) -> Result<Parameters, Faults>,
     /// What names it takes.
     pub names: NameRules,
-    /// Whether the tables that it makes refuse a row whose key is there already.
-    pub keeps_keys: bool,
+    /// Whether a row of a key that came before is found when many tables are merged into one in this mode: by the table's own
+    /// key, or by the writer.
+    pub finds_equal_keys: fn(WriteMode) -> bool,
 }
 
 /// What one entry of a whole-database job writes.

@@ -53,6 +53,7 @@ mod schema;
 mod secret;
 mod split;
 pub mod tables;
+mod together;
 mod writer;
 pub mod zone;
 
@@ -79,6 +80,7 @@ pub use registry::{LinesReader, NativeText, Parameters, ReaderPlugin, WriterPlug
 pub use schema::{SourceColumn, SourceSchema, SourceTable, TargetColumn, TargetSchema};
 pub use secret::Secret;
 pub use split::{Account, Counts, Receipt, Split};
+pub use together::PublishTogether;
 pub use writer::{
     Committed, MappedColumn, OnEmpty, OnTypeLoss, PlannedColumn, Recorded, TaskId, TaskWriter, WriteMode, WritePlan,
     WriteRequest, Writer, Written,

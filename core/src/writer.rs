@@ -11,7 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::field::{NATIVE, extension, type_text};
-use crate::{Account, Check, DirtyRow, Evolve, Leases, Parameters, Receipt, Result, TableDescription, TargetSchema};
+use crate::{
+    Account, Check, DirtyRow, Evolve, Leases, Parameters, PublishTogether, Receipt, Result, TableDescription,
+    TargetSchema,
+};
 
 /// A target as one job sees it: one table, folder or stream.
 ///
@@ -84,6 +87,11 @@ pub trait Writer: Send + Sync {
 
     /// The most tasks the target takes at once; `None` for any number (SQLite: 1).
     fn max_channels(&self) -> Option<usize> {
+        None
+    }
+
+    /// The ability to publish several tables of a run at one moment.
+    fn publishes_together(&self) -> Option<&dyn PublishTogether> {
         None
     }
 
@@ -227,7 +235,7 @@ pub struct WritePlan {
     /// Whether the target records finished splits in a way that survives a crash, see [`Writer::recorded`]. Without
     /// it, a split whose outcome is unknown cannot be tried again, and a run that died starts from its beginning.
     pub records_splits: bool,
-    /// The key columns of an upsert.
+    /// The key columns by which rows are compared: of an upsert, or of an overwrite that looks for rows of equal keys.
     pub keys: Vec<String>,
     /// What a user should know before a run.
     pub warnings: Vec<String>,

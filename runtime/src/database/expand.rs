@@ -160,8 +160,7 @@ impl Draft<'_> {
     /// What to know of a merge whose keys nobody compares.
     fn doubled_keys(&self, table: &TableJob) -> Option<String> {
         let plugin = database_writer(&self.job.target.plugin)?;
-        // An upsert finds a key that comes twice among its rows.
-        let seen = table.sources.len() < 2 || plugin.keeps_keys || table.mode == WriteMode::Upsert;
+        let seen = table.sources.len() < 2 || (plugin.finds_equal_keys)(table.mode);
         let told_apart = table.key.is_empty() || !table.origin.is_empty();
         (!seen && !told_apart).then(|| {
             format!(

@@ -184,9 +184,14 @@ async fn keys_that_a_target_does_not_compare_are_told_of() {
         database_job(("postgresql", json!({"url": source.url()})), (target, json!({"path": path})), more)
     };
     let told = |warnings: &[String]| warnings.iter().filter(|w| w.contains("will be there twice")).count();
-    for target in ["lakehouse", "files"] {
-        for (origin, expected) in [(false, 1), (true, 0)] {
-            let job = job(target, origin, "overwrite");
+    for (target, mode) in [("lakehouse", "append"), ("files", "overwrite"), ("lakehouse", "overwrite")] {
+        // Files hold what comes, and an append is not compared with what is there.
+        let is_blind = (target, mode) != ("lakehouse", "overwrite");
+        for (origin, expected) in [(false, usize::from(is_blind)), (true, 0)] {
+            if !is_blind && !origin {
+                continue;
+            }
+            let job = job(target, origin, mode);
             let planned = weir::plan(&load(&job), &RunOptions::default()).await.unwrap();
             assert_eq!(told(&planned.warnings), expected, "{target} {origin}: {:?}", planned.warnings);
             let report = run_ok(&job).await;
@@ -194,9 +199,13 @@ async fn keys_that_a_target_does_not_compare_are_told_of() {
             assert_eq!(report.rows_written, 2, "no row takes another one's place");
         }
     }
-    // An upsert looks at its rows, and refuses them.
-    let report = run(&job("lakehouse", false, "upsert"), RunOptions::default()).await;
-    assert_eq!((report.status, told(&report.warnings)), (Status::Failed, 0), "{:#?}", report.tables);
+    // Others look at the rows, and refuse them.
+    for mode in ["upsert", "overwrite"] {
+        let report = run(&job("lakehouse", false, mode), RunOptions::default()).await;
+        assert_eq!((report.status, told(&report.warnings)), (Status::Failed, 0), "{:#?}", report.tables);
+        let error = table(&report, "public.t").error.as_ref().unwrap();
+        assert!(error.message.contains("more than once"), "{error:?}");
+    }
     // A table with a key refuses them by itself.
     let file = folder.path().join("t.db");
     let mut other = job("sqlite", false, "overwrite");

@@ -13,7 +13,8 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 pub(crate) struct Numbers {
     /// The numbers in the order of their indexes.
     pub(crate) values: Vec<i64>,
-    slots: Vec<(i64, u32)>,
+    /// Indexes, each at its number's place or after it.
+    slots: Vec<u32>,
 }
 
 /// Texts or bytes.
@@ -21,16 +22,23 @@ pub(crate) struct Numbers {
 pub(crate) struct Texts {
     /// All texts, end to end, in the order of their indexes.
     pub(crate) data: Vec<u8>,
-    /// Where each ends.
-    ends: Vec<usize>,
-    slots: Vec<Slot>,
+    /// What is known of each without looking at it.
+    texts: Vec<Known>,
+    slots: Vec<u32>,
 }
 
 #[derive(Clone, Copy)]
-struct Slot {
-    key: (u64, u64),
+struct Known {
+    words: (u64, u64),
     length: u32,
-    index: u32,
+    /// Where it ends: a row group holds far less than 4 GB.
+    end: u32,
+}
+
+impl Known {
+    fn place(&self, slots: usize) -> usize {
+        place(self.words.0 ^ self.words.1.rotate_left(32) ^ u64::from(self.length), slots)
+    }
 }
 
 fn place(hash: u64, slots: usize) -> usize {
@@ -38,43 +46,45 @@ fn place(hash: u64, slots: usize) -> usize {
     (hash.wrapping_mul(SPREAD) >> 32) as usize & (slots - 1)
 }
 
+/// Twice as many slots as before, with all indexes in them.
+#[cold]
+fn grown<T>(slots: &[u32], values: &[T], place: impl Fn(&T, usize) -> usize) -> Vec<u32> {
+    let size = (slots.len() * 2).max(256);
+    let mut slots = vec![NONE; size];
+    for (index, value) in values.iter().enumerate() {
+        let mut at = place(value, size);
+        while slots[at] != NONE {
+            at = (at + 1) & (size - 1);
+        }
+        slots[at] = index as u32;
+    }
+    slots
+}
+
 impl Numbers {
     /// The number's index.
     #[inline]
     pub(crate) fn index(&mut self, value: i64) -> u32 {
         if self.values.len() * 2 >= self.slots.len() {
-            self.grow();
+            self.slots = grown(&self.slots, &self.values, |value, size| place(*value as u64, size));
         }
         let mut at = place(value as u64, self.slots.len());
         loop {
             match self.slots[at] {
-                (_, NONE) => break,
-                (key, index) if key == value => return index,
+                NONE => break,
+                index if self.values[index as usize] == value => return index,
                 _ => at = (at + 1) & (self.slots.len() - 1),
             }
         }
         let index = self.values.len() as u32;
         self.values.push(value);
-        self.slots[at] = (value, index);
+        self.slots[at] = index;
         index
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let size = (self.slots.len() * 4).max(256);
-        self.slots = vec![(0, NONE); size];
-        for (index, value) in self.values.iter().enumerate() {
-            let mut at = place(*value as u64, size);
-            while self.slots[at].1 != NONE {
-                at = (at + 1) & (size - 1);
-            }
-            self.slots[at] = (*value, index as u32);
-        }
     }
 
     /// Bytes in memory.
     pub(crate) fn size(&self) -> usize {
-        self.values.capacity() * 8 + self.slots.capacity() * 16
+        self.values.capacity() * 8 + self.slots.capacity() * 4
     }
 }
 
@@ -82,57 +92,48 @@ impl Texts {
     /// The text's index.
     #[inline]
     pub(crate) fn index(&mut self, text: &[u8]) -> u32 {
-        if self.ends.len() * 2 >= self.slots.len() {
-            self.grow();
+        if self.texts.len() * 2 >= self.slots.len() {
+            self.slots = grown(&self.slots, &self.texts, Known::place);
         }
-        let (key, length) = (words(text), text.len() as u32);
-        let mut at = place(key.0 ^ key.1.rotate_left(32) ^ u64::from(length), self.slots.len());
+        let mut known = Known { words: words(text), length: text.len() as u32, end: 0 };
+        let mut at = known.place(self.slots.len());
         loop {
-            let slot = &self.slots[at];
-            if slot.index == NONE {
+            let index = self.slots[at];
+            if index == NONE {
                 break;
             }
+            let there = &self.texts[index as usize];
             // The words of short texts are the texts.
-            if slot.key == key && slot.length == length && (length <= 16 || self.get(slot.index) == text) {
-                return slot.index;
+            if there.words == known.words
+                && there.length == known.length
+                && (known.length <= 16 || self.get(index) == text)
+            {
+                return index;
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
-        let index = self.ends.len() as u32;
+        let index = self.texts.len() as u32;
         self.data.extend_from_slice(text);
-        self.ends.push(self.data.len());
-        self.slots[at] = Slot { key, length, index };
+        known.end = self.data.len() as u32;
+        self.texts.push(known);
+        self.slots[at] = index;
         index
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+        self.texts.len()
     }
 
     /// A text by its index.
     pub(crate) fn get(&self, index: u32) -> &[u8] {
-        let index = index as usize;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.data[start..self.ends[index]]
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let size = (self.slots.len() * 4).max(256);
-        let old = std::mem::replace(&mut self.slots, vec![Slot { key: (0, 0), length: 0, index: NONE }; size]);
-        for slot in old.into_iter().filter(|slot| slot.index != NONE) {
-            let mut at = place(slot.key.0 ^ slot.key.1.rotate_left(32) ^ u64::from(slot.length), size);
-            while self.slots[at].index != NONE {
-                at = (at + 1) & (size - 1);
-            }
-            self.slots[at] = slot;
-        }
+        let known = &self.texts[index as usize];
+        &self.data[(known.end - known.length) as usize..known.end as usize]
     }
 
     /// Bytes in memory.
     pub(crate) fn size(&self) -> usize {
-        self.data.capacity() + self.ends.capacity() * 8 + self.slots.capacity() * 24
+        self.data.capacity() + self.texts.capacity() * size_of::<Known>() + self.slots.capacity() * 4
     }
 }
 

@@ -78,6 +78,6 @@ weir_core::inventory::submit! {
         name: "files",
         parameters: database::parameters,
         names: database::NAMES,
-        keeps_keys: false,
+        finds_equal_keys: |_| false,
     }
 }

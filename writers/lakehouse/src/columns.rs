@@ -114,7 +114,7 @@ pub(crate) fn make(config: &Config, request: &WriteRequest) -> Result<(Vec<Plann
     Ok((columns, State { fields, partition_columns, partition }))
 }
 
-/// The key of an upsert: the job's, else the one the columns had at their source.
+/// The key by which rows are compared: the job's, else the one the columns had at their source.
 ///
 /// # Errors
 /// [`Schema`](ErrorKind::Schema) for a key that is not written, or when there is none.
@@ -139,7 +139,7 @@ pub(crate) fn keys(config: &Config, request: &WriteRequest, state: &State) -> Re
     keys.sort();
     let keys: Vec<String> = keys.into_iter().map(|(_, name)| name).collect();
     if keys.is_empty() || keys.iter().any(|name| !written(name)) {
-        let message = "an upsert needs a key, and neither the table nor the source has one: name the columns in `key`";
+        let message = "an upsert, or a look at keys, needs a key, and neither the table nor the source has one: name the columns in `key`";
         return Err(Error::new(ErrorKind::Schema, message));
     }
     Ok(keys)

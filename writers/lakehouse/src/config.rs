@@ -11,6 +11,8 @@ use weir_sql::DuplicateKeys;
 
 pub(crate) const NO_UPSERT: &str =
     "this build cannot upsert into a lakehouse table: build with the feature `datafusion`, or use append or overwrite";
+const NO_COMPARING: &str =
+    "this build cannot compare the keys of a lakehouse table's rows: build with the feature `datafusion`";
 
 /// Parameters of the lakehouse writer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,10 +30,12 @@ pub struct Config {
     pub partition: BTreeMap<String, String>,
     /// The columns by which a new table is partitioned, after those of `partition`.
     pub partition_by: OneOrMany<String>,
-    /// The key columns of an upsert; by default the key that the table's columns had at their source.
+    /// The key columns of an upsert, or of an overwrite that looks for rows of equal keys; by default the key that the
+    /// table's columns had at their source.
     pub key: OneOrMany<String>,
     /// What an upsert does when the input holds a key more than once: `last` keeps the row that comes last, in the order
-    /// of splits and of rows within a split; `error` fails the job before anything is published.
+    /// of splits and of rows within a split; `error` fails the job before anything is published. With overwrite `error` means
+    /// the same, and `last` that nobody looks.
     pub duplicate_keys: DuplicateKeys,
     /// How many bytes an upsert's merge may hold in memory before it goes on on disk, in the folder for temporary files.
     #[schemars(range(min = 16_777_216))]
@@ -51,6 +55,12 @@ impl Config {
         self.write_mode.unwrap_or(WriteMode::Append)
     }
 
+    /// Whether rows are compared by their keys.
+    pub(crate) fn compares_keys(&self) -> bool {
+        let looks = self.duplicate_keys == DuplicateKeys::Error;
+        self.mode() == WriteMode::Upsert || (self.mode() == WriteMode::Overwrite && looks)
+    }
+
     /// Rules across parameters.
     ///
     /// # Errors
@@ -66,11 +76,14 @@ impl Config {
         if mode == WriteMode::Upsert && cfg!(not(feature = "datafusion")) {
             faults.add("/writeMode", NO_UPSERT);
         }
-        if self.duplicate_keys != DuplicateKeys::Last && mode != WriteMode::Upsert {
-            faults.add("/duplicateKeys", "`duplicateKeys` is for writeMode upsert");
+        let looks = self.duplicate_keys == DuplicateKeys::Error;
+        if looks && !matches!(mode, WriteMode::Upsert | WriteMode::Overwrite) {
+            faults.add("/duplicateKeys", "`duplicateKeys` is for writeMode upsert and overwrite");
+        } else if looks && cfg!(not(feature = "datafusion")) {
+            faults.add("/duplicateKeys", NO_COMPARING);
         }
-        if !self.key.is_empty() && mode != WriteMode::Upsert {
-            faults.add("/key", "`key` is for writeMode upsert");
+        if !self.key.is_empty() && !self.compares_keys() {
+            faults.add("/key", "`key` is for writeMode upsert, and for overwrite with `duplicateKeys` error");
         }
         let constant = |name: &&String| self.partition.keys().any(|c| unquoted(c) == unquoted(name));
         if let Some(column) = self.partition_by.as_slice().iter().find(constant) {

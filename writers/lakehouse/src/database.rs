@@ -12,6 +12,10 @@ pub(crate) const NAMES: NameRules = NameRules {
     schemas: true,
 };
 
+/// Whether a merge looks for keys that come twice. An append would have to look at all that is there.
+pub(crate) const FINDS_EQUAL_KEYS: fn(WriteMode) -> bool =
+    |mode| mode == WriteMode::Upsert || (mode == WriteMode::Overwrite && cfg!(feature = "datafusion"));
+
 /// The parameters for one table. With a partition, an overwrite replaces just that.
 pub(crate) fn parameters(table: &TargetTable<'_>) -> Result<Parameters, Faults> {
     let mut parameters = table.target.as_object().cloned().unwrap_or_default();
@@ -27,11 +31,12 @@ pub(crate) fn parameters(table: &TargetTable<'_>) -> Result<Parameters, Faults> 
     if let Some((field, value)) = table.partition {
         parameters.insert("partition".into(), json!({field: value}));
     }
-    if table.mode == WriteMode::Upsert {
+    let compared = table.merged && !table.key.is_empty() && FINDS_EQUAL_KEYS(table.mode);
+    if compared || table.mode == WriteMode::Upsert {
         parameters.insert("key".into(), json!(table.key));
-        if table.merged {
-            parameters.insert("duplicateKeys".into(), "error".into());
-        }
+    }
+    if compared {
+        parameters.insert("duplicateKeys".into(), "error".into());
     }
     Ok(Value::Object(parameters))
 }

@@ -7,7 +7,6 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use deltalake::DeltaTable;
-use deltalake::datafile::writer::DeltaWriter;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, MetadataExt as _, MetadataValue, StructField, StructType};
 use deltalake::protocol::{DeltaOperation, SaveMode};
@@ -18,13 +17,12 @@ use weir_core::{
     Error, ErrorKind, Evolve, Family, Fit, MappedColumn, PresentColumn, Relation, Result, TableChange, WriteRequest,
 };
 use weir_lakehouse::{
-    Location, Scan, Scanned, active_files, arrow_schema, canonical, delta_error, ensure_writable, new_column, on_io,
-    type_text,
+    DataFile, Location, Scan, Scanned, active_files, arrow_schema, canonical, delta_error, ensure_writable, new_column,
+    on_io, type_text,
 };
 
 use crate::commit::{Fault, delete, is_zoneless};
-use crate::created::{Created, begun_files};
-use crate::task::files;
+use crate::files::DataFiles;
 use crate::writer::LakehouseWriter;
 
 /// How often a version is tried to be made while others are faster.
@@ -206,15 +204,10 @@ async fn commit(
     let mut actions = Vec::new();
     actions.extend(protocol(snapshot, &alteration.fields)?);
     actions.push(Action::Metadata(metadata));
-    let (watched, begun) = Created::watch(location.folder());
+    let mut written = Vec::new();
     if alteration.rewrites {
-        let adds = match rewrite(table, alteration, watched, size).await {
-            Ok(adds) => adds,
-            Err(error) => {
-                delete(&location.folder(), begun_files(&begun).iter().map(String::as_str)).await;
-                return Err(error.into());
-            }
-        };
+        let adds = rewrite(location, table, alteration, size).await?;
+        written.extend(adds.iter().map(|add| add.path.clone()));
         for view in snapshot.log_data().iter() {
             actions.push(Action::Remove(view.remove_action(false)));
         }
@@ -238,7 +231,7 @@ async fn commit(
             let fault = Fault::of(error);
             // Only then it is certain that no version names the new files.
             if matches!(fault, Fault::Raced(_)) {
-                delete(&location.folder(), begun_files(&begun).iter().map(String::as_str)).await;
+                delete(&location.folder(), written.iter().map(String::as_str)).await;
             }
             Err(fault)
         }
@@ -247,9 +240,9 @@ async fn commit(
 
 /// Writes all rows of the table with its new types.
 async fn rewrite(
+    location: &Location,
     table: &DeltaTable,
     alteration: &Alteration,
-    store: deltalake::logstore::ObjectStoreRef,
     size: Option<u64>,
 ) -> Result<Vec<Add>> {
     let old = active_files(table)?;
@@ -262,16 +255,25 @@ async fn rewrite(
         partition_columns: partition_columns.clone(),
         version: table.version().unwrap_or(0),
     };
-    let mut writer = DeltaWriter::new(store, files(schema.clone(), partition_columns, size));
+    let mut files = DataFiles::new(location.folder(), "part-".into(), schema, partition_columns, size);
+    match copy(scan, old, &mut files).await {
+        Ok(()) => files.close().await,
+        Err(error) => {
+            files.discard().await;
+            Err(error)
+        }
+    }
+}
+
+async fn copy(scan: Scan, old: Vec<DataFile>, files: &mut DataFiles) -> Result<()> {
     let (sender, mut receiver) = mpsc::channel(2);
     // Ends by itself once the receiver is dropped.
     let reading = tokio::spawn(async move { scan.run(old, &sender).await });
     while let Some(batch) = receiver.recv().await {
-        let batch = RecordBatch::try_new(schema.clone(), batch?.columns().to_vec())?;
-        writer.write(&batch).await.map_err(delta_error)?;
+        let batch = RecordBatch::try_new(files.schema().clone(), batch?.columns().to_vec())?;
+        files.write(&batch).await?;
     }
-    reading.await.map_err(|e| Error::internal("the table's files could not be read").because(e))?;
-    writer.close().await.map_err(delta_error)
+    reading.await.map_err(|e| Error::internal("the table's files could not be read").because(e))
 }
 
 /// The protocol with the feature that zoneless times need, where they are new to the table.

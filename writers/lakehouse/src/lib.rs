@@ -17,10 +17,13 @@ mod config;
 mod created;
 mod database;
 mod evolve;
+mod files;
 mod lease;
 mod plan;
 mod publish;
 mod record;
+#[cfg(feature = "datafusion")]
+mod rewrite;
 mod task;
 #[cfg_attr(not(feature = "datafusion"), path = "upsert_absent.rs")]
 mod upsert;
@@ -90,6 +93,6 @@ weir_core::inventory::submit! {
         name: "lakehouse",
         parameters: database::parameters,
         names: database::NAMES,
-        keeps_keys: false,
+        finds_equal_keys: database::FINDS_EQUAL_KEYS,
     }
 }

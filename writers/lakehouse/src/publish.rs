@@ -9,11 +9,12 @@ use std::time::Duration;
 use deltalake::DeltaTable;
 use deltalake::kernel::Add;
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, WriteMode, WritePlan};
-use weir_lakehouse::Location;
+use weir_lakehouse::{Location, arrow_schema};
 
 use crate::commit::{self, Fault, adds, committed, delete, ensure_unchanged, files_of_run, remove};
 use crate::config::Config;
-use crate::plan::{State, is_staged, staging};
+use crate::files::DataFiles;
+use crate::plan::{State, file_prefix, is_staged, staging};
 use crate::record;
 use crate::upsert;
 
@@ -28,6 +29,8 @@ pub(crate) struct Publication {
     /// The data files of the splits.
     files: Vec<Add>,
     rows: u64,
+    /// Of all rows, as Arrow holds them.
+    bytes: u64,
     /// Whether a split was tried more than once, so that files of lost attempts may lie about.
     retried: bool,
 }
@@ -46,8 +49,31 @@ impl Publication {
             config: config.clone(),
             files: adds(receipts)?,
             rows: receipts.iter().map(|r| r.rows).sum(),
+            bytes: receipts.iter().map(|r| r.account.counts.bytes_written).sum(),
             retried: receipts.iter().any(|r| r.account.attempt > 1),
         })
+    }
+
+    /// The bytes of a row in memory on average, where they were counted.
+    #[cfg_attr(not(feature = "datafusion"), allow(dead_code, reason = "only a merge holds rows"))]
+    pub(crate) fn row_width(&self) -> Option<usize> {
+        usize::try_from(self.bytes.checked_div(self.rows)?).ok().filter(|width| *width > 0)
+    }
+
+    /// Data files of the table that are made of staged rows.
+    ///
+    /// # Errors
+    /// Types that Arrow has no place for.
+    #[cfg_attr(not(feature = "datafusion"), allow(dead_code, reason = "only a merge makes files when it is published"))]
+    pub(crate) fn new_files(&self) -> Result<DataFiles> {
+        let state = State::of(&self.plan)?;
+        Ok(DataFiles::new(
+            self.location.folder(),
+            file_prefix(&self.plan, "merged", 1),
+            arrow_schema(&state.fields)?,
+            state.partition_columns,
+            self.config.target_file_size,
+        ))
     }
 
     /// Publishes, and takes away what is of no use then. What cannot be taken away is a warning, for the data is there.
@@ -109,6 +135,9 @@ impl Publication {
 
     /// Appends the files, or puts them in place of what is there.
     async fn add(&self, table: Option<DeltaTable>) -> Result<Tried> {
+        if !self.plan.keys.is_empty() {
+            upsert::ensure_distinct(self, &self.files).await?;
+        }
         let mut warnings = Vec::new();
         let (overwrite, name, count) = (self.plan.mode == WriteMode::Overwrite, &self.plan.table, self.files.len());
         if overwrite && self.rows == 0 && table.is_some() {

@@ -1,6 +1,5 @@
 //! One task: batches become Parquet files. Encoding and uploading run on the I/O runtime.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -12,11 +11,8 @@ use arrow::compute::{and, filter_record_batch, is_not_null, max, min, take};
 use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::temporal_conversions;
 use async_trait::async_trait;
-use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
 use deltalake::logstore::ObjectStoreRef;
-use deltalake::parquet::basic::Compression;
-use deltalake::parquet::file::properties::WriterProperties;
 use object_store::prefix::PrefixStore;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -24,20 +20,16 @@ use tokio::task::JoinHandle;
 use weir_core::{
     Account, ConnectorContext, DirtyRow, Error, ErrorKind, Receipt, Result, TaskId, TaskWriter, WritePlan, Written,
 };
-use weir_lakehouse::{arrow_schema, delta_error, on_io, partition_value, to_stored};
+use weir_lakehouse::{arrow_schema, on_io, partition_value, to_stored};
 
 use crate::commit::delete;
-use crate::created::{Begun, Created, begun_files, renamed};
+use crate::files::DataFiles;
 use crate::plan::{State, file_prefix, is_staged, staging};
 use crate::record;
 
 /// Columns of staged files that say in which order rows came.
 pub(crate) const SPLIT_COLUMN: &str = "__weir_split";
 pub(crate) const ROW_COLUMN: &str = "__weir_row";
-
-const TARGET_FILE_SIZE: u64 = 128 * 1024 * 1024;
-/// A row group is held in memory until it is complete.
-const ROW_GROUP_BYTES: usize = 16 * 1024 * 1024;
 
 enum Message {
     Batch(RecordBatch),
@@ -95,7 +87,7 @@ impl LakehouseTask {
             });
             if let Some(index) = mapped {
                 if plan.keys.contains(&field.name) {
-                    required.push((index, "a row without its key cannot be upserted"));
+                    required.push((index, "a row without its key cannot be told from others"));
                 } else if !field.nullable {
                     required.push((index, "the column does not take NULL"));
                 }
@@ -111,11 +103,10 @@ impl LakehouseTask {
         } else {
             (table_schema, state.partition_columns.clone())
         };
-        let config = files(schema.clone(), partition_columns, target_file_size);
         let (sender, receiver) = mpsc::channel(1);
         let prefix = file_prefix(plan, &task.split.to_string(), task.attempt);
-        let (named, begun) = Created::named(store.clone(), prefix.clone());
-        let worker = context.io.spawn(work(DeltaWriter::new(named, config), store, prefix, begun, receiver));
+        let files = DataFiles::new(store, prefix, schema.clone(), partition_columns, target_file_size);
+        let worker = context.io.spawn(work(files, receiver));
         Ok(Self {
             context: context.clone(),
             plan: plan.clone(),
@@ -252,16 +243,6 @@ fn outliers<T: ArrowNumericType>(
     Some(values.iter().map(|value| Some(value.is_none_or(&known))).collect())
 }
 
-/// How data files are made.
-pub(crate) fn files(schema: SchemaRef, partition_columns: Vec<String>, target_file_size: Option<u64>) -> WriterConfig {
-    let size = NonZeroU64::new(target_file_size.unwrap_or(TARGET_FILE_SIZE));
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-        .build();
-    WriterConfig::new(schema, partition_columns, Some(properties), size, None, Default::default(), None)
-}
-
 /// Where data files go: to the places where they will stay, or to the staging.
 pub(crate) fn store_of_files(folder: &ObjectStoreRef, plan: &WritePlan) -> ObjectStoreRef {
     match is_staged(plan) {
@@ -271,44 +252,20 @@ pub(crate) fn store_of_files(folder: &ObjectStoreRef, plan: &WritePlan) -> Objec
 }
 
 /// Writes what comes; without a `Finish` at the end nothing of it stays.
-async fn work(
-    mut writer: DeltaWriter,
-    store: ObjectStoreRef,
-    prefix: String,
-    begun: Begun,
-    mut receiver: mpsc::Receiver<Message>,
-) -> Result<Vec<Add>> {
-    let written = loop {
+async fn work(mut files: DataFiles, mut receiver: mpsc::Receiver<Message>) -> Result<Vec<Add>> {
+    let fault = loop {
         match receiver.recv().await {
             Some(Message::Batch(batch)) => {
-                if let Err(error) = writer.write(&batch).await {
-                    break Err(delta_error(error));
+                if let Err(error) = files.write(&batch).await {
+                    break error;
                 }
             }
-            Some(Message::Finish) => break Ok(()),
-            None => break Err(Error::cancelled()),
+            Some(Message::Finish) => return files.close().await,
+            None => break Error::cancelled(),
         }
     };
-    let closed = match written {
-        Ok(()) => writer.close().await.map_err(delta_error),
-        Err(error) => {
-            // Dropped before its files are deleted, for it may hold some of them open.
-            drop(writer);
-            Err(error)
-        }
-    };
-    match closed {
-        Ok(mut adds) => {
-            for add in &mut adds {
-                add.path = renamed(&add.path, &prefix);
-            }
-            Ok(adds)
-        }
-        Err(error) => {
-            delete(&store, begun_files(&begun).iter().map(String::as_str)).await;
-            Err(error)
-        }
-    }
+    files.discard().await;
+    Err(fault)
 }
 
 #[async_trait]

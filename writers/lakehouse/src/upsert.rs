@@ -1,33 +1,42 @@
 //! Upserts: the staged rows are merged into the table by DataFusion, in one version.
+//!
+//! Jobs that write every column go the way of [`rewrite`]; for the others the library's merge keeps what they leave out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use datafusion::common::Column;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{DataFrame, Expr, ParquetReadOptions, SessionContext};
 use deltalake::DeltaTableError;
-use deltalake::datafile::writer::DeltaWriter;
 use deltalake::delta_datafusion::{DeltaRuntimeEnvBuilder, DeltaSessionContext};
 use deltalake::kernel::Add;
-use futures::StreamExt;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde_json::json;
 use url::Url;
 use weir_core::{Error, ErrorKind, Result};
-use weir_lakehouse::{arrow_schema, delta_error, to_stored};
 use weir_sql::{DuplicateKeys, Quoting};
 
-use crate::commit::{Fault, delete, properties};
-use crate::created::{Created, begun_files, renamed};
-use crate::plan::{State, file_prefix, staging};
+use crate::commit::{Fault, delete, ensure_unchanged, properties};
+use crate::created::{Created, begun_files};
+use crate::plan::{State, staging};
 use crate::publish::Publication;
-use crate::task::{ROW_COLUMN, SPLIT_COLUMN, files};
+use crate::rewrite;
+use crate::task::{ROW_COLUMN, SPLIT_COLUMN};
 
+/// The staged rows as a table of the session, all of them.
+pub(crate) const STAGED: &str = "staged";
 const SOURCE: &str = "weir_source";
 const TARGET: &str = "weir_target";
+/// What has another meaning in an address.
+const IN_ADDRESS: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
 /// What a merge may hold in memory unless the job says otherwise.
 const MERGE_MEMORY: u64 = 128 * 1024 * 1024;
 /// What one of the streams that a merge runs side by side should have.
 const PARTITION_MEMORY: usize = 48 * 1024 * 1024;
+
+/// What a batch of rows should have.
+const BATCH_BYTES: usize = 1024 * 1024;
 
 /// What a merge did.
 pub(crate) struct Merged {
@@ -60,6 +69,11 @@ async fn try_merge(publication: &Publication, staged: &[Add], join: Join) -> Res
     let (watched, begun) = publication.location.through(Created::watch);
     let table = watched.open(None).await?;
     let table = table.ok_or_else(|| Error::new(ErrorKind::NotFound, "the table is gone"))?;
+    // Others may have altered it since it was looked at.
+    ensure_unchanged(&table, &state)?;
+    if rewrite::takes(plan, &state, &table)? {
+        return rewrite::rewrite(publication, staged, &table, join).await;
+    }
     let (session, source) = newest(publication, staged, join).await?;
     let mut condition: Option<Expr> = None;
     for key in &plan.keys {
@@ -122,48 +136,27 @@ async fn try_merge(publication: &Publication, staged: &[Add], join: Join) -> Res
 /// # Errors
 /// Staged files that cannot be read, a target that cannot be written.
 pub(crate) async fn first(publication: &Publication, staged: &[Add]) -> Result<(Vec<Add>, u64)> {
-    let plan = &publication.plan;
-    let state = State::of(plan)?;
-    let folder = publication.location.folder();
-    let prefix = file_prefix(plan, "merged", 1);
-    let (named, begun) = Created::named(folder.clone(), prefix.clone());
-    let config = files(arrow_schema(&state.fields)?, state.partition_columns, publication.config.target_file_size);
-    match write_first(publication, staged, DeltaWriter::new(named, config)).await {
-        Ok((mut adds, count)) => {
-            adds.iter_mut().for_each(|add| add.path = renamed(&add.path, &prefix));
-            Ok((adds, count))
-        }
-        Err(error) => {
-            delete(&folder, begun_files(&begun).iter().map(String::as_str)).await;
-            Err(error)
-        }
-    }
-}
-
-async fn write_first(publication: &Publication, staged: &[Add], mut writer: DeltaWriter) -> Result<(Vec<Add>, u64)> {
+    let mut files = publication.new_files()?;
     let mut count = 0;
     if !staged.is_empty() {
-        let schema = arrow_schema(&State::of(&publication.plan)?.fields)?;
-        let (_session, rows) = newest(publication, staged, Join::Sort).await?;
-        let mut rows = rows.execute_stream().await.map_err(unreadable)?;
-        while let Some(batch) = rows.next().await {
-            let batch = batch.map_err(unreadable)?;
-            let columns: Result<Vec<_>> = batch
-                .columns()
-                .iter()
-                .zip(schema.fields())
-                .map(|(values, f)| to_stored(values, f.data_type()))
-                .collect();
-            count += batch.num_rows() as u64;
-            writer.write(&RecordBatch::try_new(schema.clone(), columns?)?).await.map_err(delta_error)?;
+        let copied = match newest(publication, staged, Join::Sort).await {
+            Ok((_session, rows)) => rewrite::copy(rows, &mut files).await,
+            Err(error) => Err(error),
+        };
+        match copied {
+            Ok(copied) => count = copied as u64,
+            Err(error) => {
+                files.discard().await;
+                return Err(error);
+            }
         }
     }
-    Ok((writer.close().await.map_err(delta_error)?, count))
+    Ok((files.close().await?, count))
 }
 
 /// How rows and table are brought together.
 #[derive(Clone, Copy, PartialEq)]
-enum Join {
+pub(crate) enum Join {
     Hash,
     Sort,
 }
@@ -185,40 +178,36 @@ fn session(publication: &Publication, join: Join) -> Result<SessionContext> {
     let partitions = (memory / PARTITION_MEMORY).clamp(fewest, options.execution.target_partitions.max(fewest));
     options.execution.target_partitions = partitions;
     options.execution.sort_spill_reservation_bytes = memory / partitions / 16;
-    // Rows may be wide, and every operator holds a few batches that it does not account for; a sort cannot begin with less
-    // than one batch.
-    let rows = if join == Join::Sort { "256" } else { "1024" };
-    options.set("datafusion.execution.batch_size", rows).map_err(unreadable)?;
+    // Every operator holds a few batches that it does not account for; a sort cannot begin with less than one batch.
+    let most = if join == Join::Sort { BATCH_BYTES / 4 } else { BATCH_BYTES };
+    let rows = publication.row_width().map_or(256, |width| (most / width.max(1)).clamp(256, 8192));
+    options.set("datafusion.execution.batch_size", &rows.to_string()).map_err(unreadable)?;
     drop(state);
     Ok(context)
 }
 
-/// The staged rows, the last one of each key.
-async fn newest(publication: &Publication, staged: &[Add], join: Join) -> Result<(SessionContext, DataFrame)> {
+/// The staged rows, the last one of each key, and the session in which all of them are the table [`STAGED`].
+pub(crate) async fn newest(
+    publication: &Publication,
+    staged: &[Add],
+    join: Join,
+) -> Result<(SessionContext, DataFrame)> {
     let plan = &publication.plan;
     let state = State::of(plan)?;
+    let folder = staging(plan);
     let context = session(publication, join)?;
-    let root = Url::parse("weir-staging://table/").map_err(|e| Error::internal("a fixed URL is wrong").because(e))?;
-    // Not the table's own store: what that one says of a single file carries the path below the root.
-    context.register_object_store(&root, publication.location.store());
-    let folder = publication.location.key(&staging(plan));
-    let files: Vec<String> = staged.iter().map(|add| format!("{root}{folder}/{}", add.path)).collect();
-    let rows = context.read_parquet(files, ParquetReadOptions::default()).await.map_err(unreadable)?;
-    context.register_table("staged", rows.into_view()).map_err(unreadable)?;
+    register(&context, publication, staged.iter().map(|add| format!("{folder}/{}", add.path))).await?;
     let columns: Vec<String> = state.fields.iter().map(|f| Quoting::DOUBLE.quote(&f.name)).collect();
     let keys = Quoting::DOUBLE.quote_all(&plan.keys);
     let columns = columns.join(", ");
     let latest = format!(
         "SELECT {columns} FROM (SELECT {columns}, row_number() OVER (PARTITION BY {keys} \
-         ORDER BY {SPLIT_COLUMN} DESC, {ROW_COLUMN} DESC) AS __weir_nth FROM staged) WHERE __weir_nth = 1",
+         ORDER BY {SPLIT_COLUMN} DESC, {ROW_COLUMN} DESC) AS __weir_nth FROM {STAGED}) WHERE __weir_nth = 1",
     );
     // To look at the keys alone is cheap; to sort whole rows for the few jobs that bring a key twice is not.
     let sql = match twice(&context, &keys).await {
-        Ok(None) => format!("SELECT {columns} FROM staged"),
-        Ok(Some(key)) if publication.config.duplicate_keys == DuplicateKeys::Error => {
-            let message = "the input holds a key more than once, and `duplicateKeys` is error: nothing was published";
-            return Err(Error::new(ErrorKind::Data, message).with("key", key));
-        }
+        Ok(None) => format!("SELECT {columns} FROM {STAGED}"),
+        Ok(Some(key)) if publication.config.duplicate_keys == DuplicateKeys::Error => return Err(doubled(key)),
         Err(error) if publication.config.duplicate_keys == DuplicateKeys::Error => return Err(error),
         // With too little memory for that the sort, which goes on on disk, is the way.
         Ok(Some(_)) | Err(_) => latest,
@@ -227,9 +216,63 @@ async fn newest(publication: &Publication, staged: &[Add], join: Join) -> Result
     Ok((context, rows))
 }
 
+/// Refuses an overwrite whose rows hold a key more than once.
+///
+/// # Errors
+/// [`Data`](ErrorKind::Data), with the key.
+pub(crate) async fn ensure_distinct(publication: &Publication, files: &[Add]) -> Result<()> {
+    let partitioned = State::of(&publication.plan)?.partition_columns;
+    // Files do not hold what the log says of them: keys are compared among the files of equal values.
+    let (told, compared): (Vec<&String>, Vec<&String>) =
+        publication.plan.keys.iter().partition(|key| partitioned.contains(key));
+    let mut alike: BTreeMap<Vec<Option<&String>>, Vec<&Add>> = BTreeMap::new();
+    for add in files {
+        let values = told.iter().map(|key| add.partition_values.get(*key).and_then(Option::as_ref)).collect();
+        alike.entry(values).or_default().push(add);
+    }
+    for (values, files) in alike {
+        let context = session(publication, Join::Hash)?;
+        register(&context, publication, files.iter().map(|add| add.path.clone())).await?;
+        let keys = match compared.is_empty() {
+            // Each partition may have one row.
+            true => "1".to_owned(),
+            false => Quoting::DOUBLE.quote_all(&compared),
+        };
+        if let Some(key) = twice(&context, &keys).await? {
+            let error = doubled(key);
+            return Err(if told.is_empty() { error } else { error.with("partition", json!(values)) });
+        }
+    }
+    Ok(())
+}
+
+fn doubled(key: serde_json::Value) -> Error {
+    let message = "the input holds a key more than once, and `duplicateKeys` is error: nothing was published";
+    Error::new(ErrorKind::Data, message).with("key", key)
+}
+
+/// Makes files, by their paths below the table's folder, the table [`STAGED`].
+async fn register(
+    context: &SessionContext,
+    publication: &Publication,
+    paths: impl Iterator<Item = String>,
+) -> Result<()> {
+    let root = Url::parse("weir-staging://table/").map_err(|e| Error::internal("a fixed URL is wrong").because(e))?;
+    // Not the table's own store: what that one says of a single file carries the path below the root.
+    context.register_object_store(&root, publication.location.store());
+    let address = |path: String| {
+        let key = publication.location.key(&path);
+        format!("{root}{}", utf8_percent_encode(key.as_ref(), IN_ADDRESS))
+    };
+    let files: Vec<String> = paths.map(address).collect();
+    let rows = context.read_parquet(files, ParquetReadOptions::default()).await.map_err(unreadable)?;
+    context.register_table(STAGED, rows.into_view()).map_err(unreadable)?;
+    Ok(())
+}
+
 /// A key that more than one of the staged rows has.
 async fn twice(context: &SessionContext, keys: &str) -> Result<Option<serde_json::Value>> {
-    let sql = format!("SELECT {keys} FROM staged GROUP BY {keys} HAVING count(*) > 1 LIMIT 1");
+    let sql = format!("SELECT {keys} FROM {STAGED} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1");
     let found = context.sql(&sql).await.map_err(unreadable)?.collect().await.map_err(unreadable)?;
     let batch = found.iter().find(|batch| batch.num_rows() > 0);
     Ok(batch.map(|batch| serde_json::Value::from(weir_core::row_values(batch, 0))))
@@ -249,9 +292,9 @@ fn too_little_memory(error: impl Into<Box<dyn std::error::Error + Send + Sync>>)
     Error::new(ErrorKind::Io, message).because(error)
 }
 
-fn unreadable(error: DataFusionError) -> Error {
+pub(crate) fn unreadable(error: DataFusionError) -> Error {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => too_little_memory(error),
-        _ => Error::new(ErrorKind::Data, "the staged rows cannot be read").because(error),
+        _ => Error::new(ErrorKind::Data, "the rows to publish, or those of the table, cannot be read").because(error),
     }
 }

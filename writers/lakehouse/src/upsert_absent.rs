@@ -23,6 +23,11 @@ pub(crate) async fn first(_: &Publication, _: &[Add]) -> Result<(Vec<Add>, u64)>
     Err(refused())
 }
 
+/// Refuses.
+pub(crate) async fn ensure_distinct(_: &Publication, _: &[Add]) -> Result<()> {
+    Err(refused())
+}
+
 fn refused() -> Error {
     Error::new(ErrorKind::Unsupported, crate::config::NO_UPSERT)
 }

@@ -154,9 +154,9 @@ impl Writer for LakehouseWriter {
             }
         }
         let mode = self.config.mode();
-        let keys = match mode {
-            WriteMode::Upsert => keys(&self.config, request, &state).map_err(|e| self.at(e))?,
-            _ => Vec::new(),
+        let keys = match self.config.compares_keys() {
+            true => keys(&self.config, request, &state).map_err(|e| self.at(e))?,
+            false => Vec::new(),
         };
         let mut statements = Vec::new();
         if creates {
@@ -167,6 +167,9 @@ impl Writer for LakehouseWriter {
             WriteMode::Upsert => "staged, then merged by key as one version".to_owned(),
             WriteMode::Overwrite if !part.is_empty() => {
                 format!("data files, published as one version that replaces partition {}", part.join("/"))
+            }
+            WriteMode::Overwrite if !keys.is_empty() => {
+                "data files, compared by key and published as one version that replaces the table's rows".to_owned()
             }
             WriteMode::Overwrite => "data files, published as one version that replaces the table's rows".to_owned(),
             _ => "data files, published as one version".to_owned(),

@@ -316,4 +316,42 @@ async fn a_key_that_comes_twice_can_be_an_error() {
     let error = run(&path, parameters, "two", &[numbers([3, 4], "a"), numbers([4], "b")]).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Data && error.full().contains('4'), "{}", error.full());
     assert_eq!(rows(&read(&path, json!({})).await.unwrap()), ["1|a", "2|b"]);
+    // An overwrite looks when it is told to, also where the key is partly in the folders' names.
+    let looking = json!({"writeMode": "overwrite", "duplicateKeys": "error", "key": "id"});
+    let twice = [numbers([5, 6], "a b%"), numbers([6], "c")];
+    let error = run(&path, looking.clone(), "three", &twice).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Data && error.full().contains('6'), "{}", error.full());
+    assert_eq!(rows(&read(&path, json!({})).await.unwrap()), ["1|a", "2|b"]);
+    run(&path, looking, "four", &twice[..1]).await.unwrap();
+    assert_eq!(rows(&read(&path, json!({})).await.unwrap()), ["5|a b%", "6|a b%"]);
+    let path = folder.path().join("in parts%");
+    let looking =
+        |key: &[&str]| json!({"writeMode": "overwrite", "duplicateKeys": "error", "key": key, "partitionBy": "text"});
+    run(&path, looking(&["id", "text"]), "one", &twice).await.unwrap();
+    assert_eq!(rows(&read(&path, json!({})).await.unwrap()), ["5|a b%", "6|a b%", "6|c"]);
+    for (run_id, key, there) in [("two", vec!["id"], '6'), ("three", vec!["text"], '1')] {
+        let error = run(&path, looking(&key), run_id, &twice).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Data && error.full().contains(there), "{}", error.full());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upsert_of_whole_rows_leaves_files_without_its_keys_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a table%");
+    let upsert = json!({"writeMode": "upsert", "key": "id", "partitionBy": "text"});
+    run(&path, upsert.clone(), "one", &[numbers(0..10, "a b"), numbers(10..20, "c%20")]).await.unwrap();
+    let before = files(&path);
+    let done = run(&path, upsert.clone(), "two", &[numbers([15, 16, 30], "c%20")]).await.unwrap();
+    assert_eq!(done.rows, Some(3));
+    assert!(done.description.contains("2 rows updated, 1 inserted"), "{}", done.description);
+    let log = std::fs::read_to_string(path.join("_delta_log/00000000000000000001.json")).unwrap();
+    let removed: Vec<&str> = log.lines().filter(|line| line.starts_with("{\"remove\"")).collect();
+    assert!(removed.len() == 1 && removed[0].contains("text=c"), "{log}");
+    assert!(before.iter().all(|file| files(&path).contains(file)), "what readers may still read stays");
+    // A row that changes its partition.
+    run(&path, upsert, "three", &[numbers([0], "c%20")]).await.unwrap();
+    let back = rows(&read(&path, json!({})).await.unwrap());
+    assert_eq!(back.len(), 21);
+    assert_eq!(back.iter().filter(|row| row.starts_with("0|")).collect::<Vec<_>>(), ["0|c%20"]);
 }
