@@ -19,11 +19,21 @@ use crate::task::{TaskContext, TaskSpec};
 
 /// An entry whose rows are read and written, as far as that went.
 pub(super) struct Moved {
-    entry: PlannedEntry,
+    pub entry: PlannedEntry,
     /// How it ended up to here.
     pub end: EntryEnd,
     /// Whether it can be published.
     pub moved: Result<Done>,
+    /// What it came to, if it was published together with others.
+    pub together: Option<Committed>,
+    /// Whether it may be published although that failed.
+    pub in_doubt: bool,
+}
+
+impl Moved {
+    fn new(entry: PlannedEntry, end: EntryEnd, moved: Result<Done>) -> Self {
+        Self { entry, end, moved, together: None, in_doubt: false }
+    }
 }
 
 /// What is left to do for an entry that was moved.
@@ -61,7 +71,7 @@ impl Run {
         if let Some(committed) = left.as_ref().and_then(|left| left.committed.clone()) {
             self.show_kept(index, &entry, left, &mut end.receipts);
             end.result = Ok(committed);
-            return Moved { entry, end, moved: Ok(Done::Published) };
+            return Moved::new(entry, end, Ok(Done::Published));
         }
         let stop = self.stop(index);
         let mut retries = Retries::new(self.job.setting.retry);
@@ -83,17 +93,16 @@ impl Run {
                 Err(error) => break Err(error),
             }
         };
-        Moved { entry, end, moved }
+        Moved::new(entry, end, moved)
     }
 
     /// Publishes what was moved, or takes back what was not.
     pub(super) async fn publish_moved(&self, moved: Moved, context: &ConnectorContext) -> EntryEnd {
-        let Moved { entry, mut end, moved } = moved;
+        let Moved { entry, mut end, moved, together, mut in_doubt } = moved;
         let index = end.index;
-        let mut in_doubt = false;
         let result = match moved {
             Ok(Done::Published) => return end,
-            Ok(Done::Moved) => self.commit(index, &entry, context, &end.receipts, &mut in_doubt).await,
+            Ok(Done::Moved) => self.commit(index, &entry, context, &end.receipts, together, &mut in_doubt).await,
             Err(error) => Err(error),
         };
         end.result = result.map_err(|error| error.with("target", &entry.plan.table));

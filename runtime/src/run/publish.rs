@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
-use weir_core::{Committed, ConnectorContext, Error, Receipt, Result, WritePlan};
+use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Receipt, Result, WritePlan};
 
+use super::entry::{Done, Moved};
 use super::split::PUBLISHING;
 use super::{CLEAN_UP, Run};
 use crate::entry::PlannedEntry;
@@ -17,30 +18,40 @@ const FORGET: std::time::Duration = std::time::Duration::from_millis(50);
 /// How many entries targets forget at once.
 const FORGET_AT_ONCE: usize = 8;
 
+/// What became of a table for another one's fault.
+pub(super) fn not_alone() -> Error {
+    Error::new(ErrorKind::Conflict, "not published, for another table failed and publish is `all`")
+}
+
 impl Run {
     /// Publishes. A commit that has begun is let finish, within bounds, even when the run is stopped meanwhile: dropped
     /// in mid-air it might happen or not, and nobody would know. So its writer is opened anew, with a token of its own.
+    ///
+    /// `together` is what the entry came to when it was published together with others; then postSql is left.
     pub(super) async fn commit(
         &self,
         index: usize,
         entry: &PlannedEntry,
         context: &ConnectorContext,
         receipts: &[Receipt],
+        together: Option<Committed>,
         in_doubt: &mut bool,
     ) -> Result<Committed> {
-        if self.stop(index).is_cancelled() {
+        // What is published is to be on record here as well, whoever wants the run to end.
+        if together.is_none() && self.stop(index).is_cancelled() {
             return Err(Error::cancelled());
         }
-        // Of a commit whose answer was lost nobody knows, unless the next one gets an answer.
-        let unknown = AtomicBool::new(false);
-        let once = || async {
-            let (result, doubt) = self.commit_once(index, entry, context, receipts).await;
-            unknown.store(doubt, Relaxed);
-            result
+        let alone = self.commit_tables(index, context, self.stop(index), &[(&entry.plan, receipts)], in_doubt).await;
+        let alone = alone.and_then(|mut all| all.pop().ok_or_else(|| Error::internal("a table has no publication")));
+        let committed = match (together, alone) {
+            (None, alone) => alone?,
+            (Some(together), Ok(alone)) => Committed { failures: alone.failures, ..together },
+            (Some(mut together), Err(error)) => {
+                *in_doubt = false;
+                together.failures.push(format!("postSql may not have run, the rows are published: {}", error.full()));
+                together
+            }
         };
-        let committed = self.again(index, &entry.plan, once, PUBLISHING).await;
-        *in_doubt = unknown.into_inner();
-        let committed = committed?;
         let (target, description) = (&entry.plan.table, &committed.description);
         self.options.observer.event(&Event::Committed { target, description });
         for warning in &committed.warnings {
@@ -55,22 +66,89 @@ impl Run {
         Ok(committed)
     }
 
+    /// Publishes a table, or several tables of one target at one moment; tries again while that may help. `index` is the
+    /// first one's, `told` ends it. `in_doubt`: whether it may have happened although it failed.
+    async fn commit_tables(
+        &self,
+        index: usize,
+        context: &ConnectorContext,
+        told: CancellationToken,
+        tables: &[(&WritePlan, &[Receipt])],
+        in_doubt: &mut bool,
+    ) -> Result<Vec<Committed>> {
+        let Some((first, _)) = tables.first() else { return Ok(Vec::new()) };
+        // Of a commit whose answer was lost nobody knows, unless the next one gets an answer.
+        let unknown = AtomicBool::new(false);
+        let once = || async {
+            let (result, doubt) = self.commit_once(index, context, &told, tables).await;
+            unknown.store(doubt, Relaxed);
+            result
+        };
+        let committed = self.again(index, first, once, PUBLISHING).await;
+        *in_doubt = unknown.into_inner();
+        committed
+    }
+
+    /// Publishes all tables that wait for it at one moment, where the target can. They know then what they came to; when it
+    /// failed, all of them have failed.
+    pub(super) async fn publish_together(&self, moved: &mut [Moved], context: &ConnectorContext) {
+        let mut waiting: Vec<&mut Moved> =
+            moved.iter_mut().filter(|one| matches!(one.moved, Ok(Done::Moved))).collect();
+        let Some(index) = waiting.first().map(|one| one.end.index).filter(|_| waiting.len() > 1) else { return };
+        let can = self.job.entries[index].writer.open_writer(context);
+        if !can.is_ok_and(|writer| writer.publishes_together().is_some()) {
+            return;
+        }
+        if waiting.iter().any(|one| self.stop(one.end.index).is_cancelled()) {
+            for one in waiting {
+                let stopped = self.stop(one.end.index).is_cancelled();
+                one.moved = Err(if stopped { Error::cancelled() } else { not_alone() });
+            }
+            return;
+        }
+        let mut in_doubt = false;
+        let result = {
+            let tables: Vec<_> = waiting.iter().map(|one| (&one.entry.plan, one.end.receipts.as_slice())).collect();
+            self.commit_tables(index, context, self.cancel.clone(), &tables, &mut in_doubt).await
+        };
+        match result {
+            Ok(committed) => waiting.iter_mut().zip(committed).for_each(|(one, came)| one.together = Some(came)),
+            Err(error) => {
+                let named = error.context().iter().find(|(key, _)| *key == "target").map(|(_, name)| name.clone());
+                for one in waiting {
+                    one.in_doubt = in_doubt;
+                    // A fault that is no table's own is every table's.
+                    let others = !in_doubt && named.as_ref().is_some_and(|name| *name != one.entry.plan.table);
+                    let same = || Error::new(error.kind(), error.full()).retryable(error.is_retryable());
+                    one.moved = Err(if others { not_alone() } else { same() });
+                }
+            }
+        }
+    }
+
     /// One attempt, and whether it may have happened although it failed.
     async fn commit_once(
         &self,
         index: usize,
-        entry: &PlannedEntry,
         context: &ConnectorContext,
-        receipts: &[Receipt],
-    ) -> (Result<Committed>, bool) {
+        told: &CancellationToken,
+        tables: &[(&WritePlan, &[Receipt])],
+    ) -> (Result<Vec<Committed>>, bool) {
         let endpoint = &self.job.entries[index].writer;
-        let (stop, told) = (CancellationToken::new(), self.stop(index));
+        let stop = CancellationToken::new();
         let context = ConnectorContext { cancel: stop.clone(), form: endpoint.form, ..context.clone() };
         let writer = match endpoint.open_writer(&context) {
             Ok(writer) => writer,
             Err(error) => return (Err(error), false),
         };
-        let mut commit = writer.commit(&entry.plan, receipts);
+        let commit = async {
+            match (tables, writer.publishes_together()) {
+                ([(plan, receipts)], _) => Ok(vec![writer.commit(plan, receipts).await?]),
+                (_, Some(together)) => together.publish_together(tables).await,
+                (_, None) => Err(Error::internal("tables are published together where that cannot be done")),
+            }
+        };
+        tokio::pin!(commit);
         let result = tokio::select! {
             biased;
             result = &mut commit => result,

@@ -12,6 +12,7 @@ use super::Run;
 use super::begin::Began;
 use super::entry::{Done, Moved};
 use super::outcome::EntryEnd;
+use super::publish::not_alone;
 use crate::database::config::PublishConfig;
 use crate::database::evolve::{self, Journal, settle};
 use crate::database::{DatabaseJob, Expansion, Only, entries, expand};
@@ -142,6 +143,12 @@ impl Run {
             let text = format!("nothing was moved: {failed} tables cannot be mapped, and publish is `all`");
             return Err(Error::new(ErrorKind::Conflict, text));
         }
+        if all && let Some(first) = self.job.entries.first() {
+            let writer = first.writer.open_writer(context)?;
+            if let Some(together) = writer.publishes_together() {
+                context.until_cancelled(together.check_together(self.job.entries.len())).await?;
+            }
+        }
         self.take_first_lease(context).boxed().await?;
         evolve::release(&self.job, context).boxed().await?;
         let held = self.begin_snapshots(database, context).await?;
@@ -254,22 +261,28 @@ impl Run {
         end
     }
 
-    /// Publishes all tables one right after the other, now that each of them is at the target; or none of them when one has
-    /// failed.
-    async fn publish_all(&self, failed: usize, moved: Vec<Moved>, context: &ConnectorContext) -> Result<Vec<EntryEnd>> {
+    /// Publishes all tables now that each of them is at the target, in one transaction or one right after the other; or none
+    /// of them when one has failed.
+    async fn publish_all(
+        &self,
+        failed: usize,
+        mut moved: Vec<Moved>,
+        context: &ConnectorContext,
+    ) -> Result<Vec<EntryEnd>> {
         let stopped = self.cancel.is_cancelled();
         if let Some(ledger) = self.ledger.as_ref().filter(|_| failed == 0 && !stopped) {
             ledger.publishing(&self.run_id).await?;
+        }
+        if failed == 0 && !stopped {
+            moved.sort_by_key(|table| table.end.index);
+            self.publish_together(&mut moved, context).await;
         }
         let mut publishing = Vec::with_capacity(moved.len());
         for mut table in moved {
             if (failed > 0 || stopped) && matches!(table.moved, Ok(Done::Moved)) {
                 table.moved = Err(match stopped {
                     true => Error::cancelled(),
-                    false => {
-                        let text = "not published, for another table failed and publish is `all`";
-                        Error::new(ErrorKind::Conflict, text)
-                    }
+                    false => not_alone(),
                 });
             }
             let context = ConnectorContext { cancel: self.stop(table.end.index), ..context.clone() };

@@ -101,7 +101,10 @@ pub(crate) fn of_server(said: &Said<'_>) -> Error {
         "53300" => (ErrorKind::Unreachable, "the server has no free connection: use fewer channels or try again later"),
         "57P01" | "57P02" | "57P03" => (ErrorKind::Unreachable, "the server is starting or stopping"),
         "57P05" | "25P03" | "25P04" => (ErrorKind::Unreachable, "the server's own timeout ended the session"),
-        "53200" => (ErrorKind::Remote, "the server is out of memory: use fewer channels or try again later"),
+        "53200" => (
+            ErrorKind::Remote,
+            "the server is out of memory: use fewer channels or try again later; where it speaks of locks, raise max_locks_per_transaction",
+        ),
         "40001" | "40P01" => (ErrorKind::Conflict, "another transaction got in the way: run again"),
         _ => match code.get(..2).unwrap_or(code) {
             "08" => (ErrorKind::Unreachable, "check the network and the server"),

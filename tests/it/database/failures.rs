@@ -114,6 +114,43 @@ async fn tables_that_are_locked_at_either_end_stay_alone() {
 }
 
 #[tokio::test]
+async fn a_table_that_is_locked_in_mariadb_stays_alone() {
+    let source = servers::mariadb().await.fresh_database("lockedthere").await;
+    for table in ["a", "b", "c"] {
+        source
+            .execute(&format!(
+                "CREATE TABLE {table} (id int PRIMARY KEY, v text); INSERT INTO {table} VALUES (1, 'x'), (2, 'y')"
+            ))
+            .await;
+    }
+    let target = servers::postgresql().await.fresh_database("lockedthere").await;
+    let holder = tokio::spawn({
+        let source = source.clone();
+        async move { source.try_execute("LOCK TABLES b WRITE; SELECT SLEEP(60); UNLOCK TABLES").await }
+    });
+    let held = "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(60)%' AND command <> 'Sleep' \
+                AND db = DATABASE() AND id <> CONNECTION_ID()";
+    for tries in 0.. {
+        assert!(tries < 200, "the lock was never held");
+        if source.value(held).await != "0" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Without a word of the job it is a minute.
+    let parameters = json!({"url": source.url(), "session": ["SET SESSION lock_wait_timeout = 1"]});
+    let mut job = database_job(("mysql", parameters), ("postgresql", json!({"url": target.url()})), json!({}));
+    job["setting"] = json!({"retry": {"times": 0}});
+    let report = run(&job, RunOptions::default()).await;
+    holder.abort();
+    assert_eq!(report.status, Status::PartiallyFailed, "{:#?}", report.error);
+    let failed: Vec<_> = report.tables.iter().filter(|t| t.status != Status::Succeeded).collect();
+    assert_eq!(failed.len(), 1, "{failed:#?}");
+    assert!(failed[0].name.as_deref().is_some_and(|name| name.ends_with(".b")), "{failed:#?}");
+    assert_eq!(failed[0].error.as_ref().unwrap().kind, ErrorKind::Timeout, "{failed:#?}");
+}
+
+#[tokio::test]
 async fn a_table_that_is_dropped_before_a_resume_stays_alone() {
     let source = source("dropped").await;
     let target = servers::postgresql().await.fresh_database("droppedtoo").await;
@@ -194,5 +231,57 @@ async fn published_together_or_not_at_all() {
     assert_eq!((report.status, report.rows_written), (Status::Succeeded, 800), "{:#?}", report.tables);
     for name in ["a", "b", "c", "d"] {
         assert_eq!(rows(&source, name).await, rows(&target, name).await);
+    }
+}
+
+/// All tables get the same new version; whoever looks sees one version only.
+#[tokio::test]
+async fn whoever_looks_sees_all_tables_as_they_were_or_all_as_they_are() {
+    let source = servers::postgresql().await.fresh_database("moment").await;
+    for table in ["a", "b", "c"] {
+        source.execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, v int); INSERT INTO {table} SELECT g, 0 FROM generate_series(1, 5000) g")).await;
+    }
+    // One that others refer to is not written like the others.
+    source.execute("ALTER TABLE b ADD FOREIGN KEY (id) REFERENCES a").await;
+    let target = servers::postgresql().await.fresh_database("momenttoo").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.db");
+    let to = |name: &str, parameter: serde_json::Value| {
+        database_job(("postgresql", json!({"url": source.url()})), (name, parameter), json!({"publish": "all"}))
+    };
+    let jobs = [to("postgresql", json!({"url": target.url()})), to("sqlite", json!({"path": file}))];
+    for job in &jobs {
+        assert_eq!(run(job, RunOptions::default()).await.status, Status::Succeeded);
+    }
+    let query = "SELECT (SELECT max(v) FROM a), (SELECT max(v) FROM b), (SELECT max(v) FROM c), (SELECT min(v) FROM b)";
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let look = |over: std::sync::Arc<std::sync::atomic::AtomicBool>| {
+        let (target, file) = (target.clone(), file.clone());
+        tokio::spawn(async move {
+            let mut seen = std::collections::BTreeSet::new();
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                seen.extend(target.query(query).await);
+                let said = std::process::Command::new("sqlite3").arg(&file).args([".timeout 5000", query]).output();
+                let said = String::from_utf8(said.unwrap().stdout).unwrap();
+                seen.insert(said.trim().split('|').map(|v| Some(v.to_owned())).collect());
+            }
+            seen
+        })
+    };
+    let looking = look(done.clone());
+    for version in 1..=3 {
+        source
+            .execute(&format!("UPDATE a SET v = {version}; UPDATE b SET v = {version}; UPDATE c SET v = {version}"))
+            .await;
+        for job in &jobs {
+            let report = run(job, RunOptions::default()).await;
+            assert_eq!((report.status, report.rows_written), (Status::Succeeded, 15_000), "{:#?}", report.tables);
+        }
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    let seen = looking.await.unwrap();
+    assert!(seen.len() > 1, "{seen:?}");
+    for row in seen {
+        assert!(row.iter().all(|v| v == &row[0] && v.is_some()), "{row:?}");
     }
 }

@@ -21,7 +21,6 @@ pub async fn publish(
     state: &State,
     receipts: &[Receipt],
 ) -> Result<Committed> {
-    let already = || Committed { description: "published already".into(), ..Committed::default() };
     match &state.records {
         Some(commits) => {
             let done = record::begin(session, commits, &plan.table, PUBLISHER, PUBLISHED, "").await?;
@@ -32,29 +31,77 @@ pub async fn publish(
         }
         None => session.execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map(drop)?,
     }
-    let mut drop_stage = String::new();
-    let committed = match &state.stage {
-        None => Committed { description: "each split committed by itself".into(), ..Committed::default() },
-        Some(stage) if !exists(session, stage).await? => {
-            session.execute("ROLLBACK").await?;
-            // Without records the missing staging table is the only sign.
-            if state.records.is_none() {
-                return Ok(already());
-            }
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                "the staging table is gone, and nothing was published: somebody dropped it; start a fresh run",
-            )
-            .with("table", stage));
-        }
-        Some(stage) => {
-            let committed = from_stage(session, plan, state, stage, receipts).await.context("table", &plan.table)?;
-            drop_stage = format!("DROP TABLE {}; ", stage.quoted(Q));
-            committed
-        }
+    let Some((committed, drop_stage)) = in_transaction(session, plan, state, receipts).await? else {
+        session.execute("ROLLBACK").await?;
+        return Ok(already());
     };
     session.execute(&format!("{drop_stage}COMMIT")).await.context("table", &plan.table)?;
     Ok(committed)
+}
+
+/// Publishes several tables in one transaction, each if that has not happened yet.
+pub async fn publish_together(
+    session: &mut Session,
+    tables: &[(&WritePlan, State, &[Receipt])],
+) -> Result<Vec<Committed>> {
+    session.execute(record::BEGIN).await?;
+    let (mut all, mut drop_stages) = (Vec::with_capacity(tables.len()), String::new());
+    for (plan, state, receipts) in tables {
+        let one = join(session, plan, state, receipts).await.context("target", &plan.table)?;
+        all.push(one.map_or_else(already, |(committed, drop_stage)| {
+            drop_stages.push_str(&drop_stage);
+            committed
+        }));
+    }
+    session.execute(&format!("{drop_stages}COMMIT")).await?;
+    Ok(all)
+}
+
+/// Adds a table to a transaction that has begun; `None` for one that is published.
+async fn join(
+    session: &mut Session,
+    plan: &WritePlan,
+    state: &State,
+    receipts: &[Receipt],
+) -> Result<Option<(Committed, String)>> {
+    if let Some(commits) = &state.records {
+        if record::join(session, commits, &plan.table, PUBLISHER, PUBLISHED).await? {
+            return Ok(None);
+        }
+        if !record::write(session, commits, PUBLISHED, &plan.table, None, ("", false)).await? {
+            let message = "another process published the table just now";
+            return Err(Error::new(ErrorKind::Conflict, message).retryable(true));
+        }
+    }
+    in_transaction(session, plan, state, receipts).await
+}
+
+fn already() -> Committed {
+    Committed { description: "published already".into(), ..Committed::default() }
+}
+
+/// Brings the staged rows into the target, and gives the statement that drops the staging table; `None` for a table that is
+/// published. An error leaves the transaction to the end of the session.
+async fn in_transaction(
+    session: &mut Session,
+    plan: &WritePlan,
+    state: &State,
+    receipts: &[Receipt],
+) -> Result<Option<(Committed, String)>> {
+    let Some(stage) = &state.stage else {
+        let description = "each split committed by itself".into();
+        return Ok(Some((Committed { description, ..Committed::default() }, String::new())));
+    };
+    if !exists(session, stage).await? {
+        // Without records the missing staging table is the only sign.
+        if state.records.is_none() {
+            return Ok(None);
+        }
+        let message = "the staging table is gone, and nothing was published: somebody dropped it; start a fresh run";
+        return Err(Error::new(ErrorKind::Conflict, message).with("table", stage));
+    }
+    let committed = from_stage(session, plan, state, stage, receipts).await.context("table", &plan.table)?;
+    Ok(Some((committed, format!("DROP TABLE {}; ", stage.quoted(Q)))))
 }
 
 async fn from_stage(

@@ -151,6 +151,24 @@ pub async fn delete(session: &mut Session, commits: &Commits) -> Result<()> {
     Ok(())
 }
 
+/// Begins a transaction. A commit that the server has only in memory must not be told as done.
+pub const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE; \
+                         SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// Takes the run's lock number `of` in the transaction that has begun, and asks whether `split` is recorded.
+///
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict) where a former attempt holds the lock; its session is told to end, so that another
+/// transaction may try again.
+pub async fn join(session: &mut Session, commits: &Commits, target: &str, of: i32, split: i64) -> Result<bool> {
+    let run = class(commits, target);
+    if session.answer(&format!("SELECT pg_try_advisory_xact_lock({run}, {of})")).await? {
+        return session.answer(&has(commits, split)).await;
+    }
+    evict(session, commits, target, Some(of)).await?;
+    Err(Error::new(ErrorKind::Conflict, "a former attempt is still at work in the server").retryable(true))
+}
+
 /// Begins a transaction that has the run's lock number `of` to itself, and asks whether `split` is recorded; in one
 /// exchange of messages, as a rule. `then` is run at its end.
 pub async fn begin(
@@ -161,9 +179,6 @@ pub async fn begin(
     split: i64,
     then: &str,
 ) -> Result<bool> {
-    // A commit that the server has only in memory must not be told as done.
-    const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE; \
-                         SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'";
     let run = class(commits, target);
     let has = has(commits, split);
     let rows = session.answers(&format!("{BEGIN}; SELECT pg_try_advisory_xact_lock({run}, {of}); {has}; {then}")).await;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Leases, Receipt, Recorded, Result, ResultExt,
-    TargetColumn, TargetSchema, TaskId, TaskWriter, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Leases, PublishTogether, Receipt, Recorded,
+    Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WritePlan, WriteRequest, Writer,
 };
 use weir_postgresql::catalog::Table;
 use weir_postgresql::{Endpoint, Session, catalog, written};
@@ -19,6 +19,9 @@ use crate::config::PostgresqlWriterConfig;
 use crate::plan::{Q, State, plan};
 use crate::task::Task;
 use crate::{publish, record, stage};
+
+/// What publishing a table locks: it and its staging table with their indexes and TOAST tables, and the run's own lock.
+const LOCKS_A_TABLE: usize = 10;
 
 /// Writes one table.
 pub struct PostgresqlWriter {
@@ -278,7 +281,40 @@ impl Writer for PostgresqlWriter {
         crate::check::check(self).await
     }
 
+    fn publishes_together(&self) -> Option<&dyn PublishTogether> {
+        Some(self)
+    }
+
     fn leases(&self) -> Option<&dyn Leases> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl PublishTogether for PostgresqlWriter {
+    async fn check_together(&self, tables: usize) -> Result<()> {
+        const SETTINGS: &str = "SELECT current_setting('max_locks_per_transaction')::int8 * \
+                                (current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8)";
+        let mut session = self.connect().await?;
+        let locks: i64 = session.value(SETTINGS).await?;
+        session.rest().await;
+        if usize::try_from(locks).is_ok_and(|locks| locks >= tables * LOCKS_A_TABLE) {
+            return Ok(());
+        }
+        let message = format!(
+            "to publish {tables} tables in one transaction takes about {} locks, and the server has {locks}: raise its \
+             max_locks_per_transaction, or leave out `publish`",
+            tables * LOCKS_A_TABLE
+        );
+        Err(Error::new(ErrorKind::Conflict, message))
+    }
+
+    async fn publish_together(&self, tables: &[(&WritePlan, &[Receipt])]) -> Result<Vec<Committed>> {
+        let tables = tables.iter().map(|(plan, receipts)| Ok((*plan, State::of(plan)?, *receipts)));
+        let tables: Vec<_> = tables.collect::<Result<_>>()?;
+        let mut session = self.connect().await?;
+        let published = publish::publish_together(&mut session, &tables).await?;
+        session.rest().await;
+        Ok(published)
     }
 }

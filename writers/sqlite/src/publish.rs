@@ -1,6 +1,8 @@
 //! Making the run's rows visible: one transaction, once.
 
-use weir_core::{Error, ErrorKind, OnEmpty, Receipt, Result};
+use std::collections::BTreeSet;
+
+use weir_core::{Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt};
 use weir_sql::commits::PUBLISHED;
 use weir_sqlite::catalog::{is_internal, schema_of};
 use weir_sqlite::{Database, QUOTING, Value};
@@ -10,33 +12,46 @@ use crate::records;
 
 /// What publishing did.
 pub struct Published {
-    /// Rows that were published now.
+    /// Rows that were published now; `None` when an earlier call had done it.
     pub rows: Option<u64>,
-    /// Whether an earlier call had done it.
-    pub before: bool,
     /// Statements of postSql that failed.
     pub failures: Vec<String>,
 }
 
-/// Publishes what the splits of `receipts` staged, and runs postSql.
-pub fn publish(
-    database: &Database<'_>,
-    state: &State,
-    replaces: bool,
-    receipts: &[Receipt],
-    table: &str,
-) -> Result<Published> {
-    let mut published = Published { rows: None, before: false, failures: Vec::new() };
-    if state.stage.is_some() || state.commits.is_some() {
-        let guard = ForeignKeys::suspend(database, state, replaces)?;
-        database.execute("BEGIN IMMEDIATE")?;
-        // An error closes the connection, and so takes the transaction back.
-        published.rows = in_transaction(database, state, replaces, receipts, table)?;
-        published.before = published.rows.is_none();
-        guard.check(database)?;
-        database.execute("COMMIT")?;
-        guard.restore(database)?;
-    }
+/// A table that is to be published.
+pub struct Staged {
+    /// The writer's part of its plan.
+    pub state: State,
+    /// Whether its rows are replaced.
+    pub replaces: bool,
+    /// What its splits left.
+    pub receipts: Vec<Receipt>,
+    /// Its name, for people.
+    pub table: String,
+}
+
+/// Publishes what the splits of all these tables staged, in one transaction; of each the rows that were published, `None`
+/// when that had happened before.
+pub fn together(database: &Database<'_>, tables: &[Staged]) -> Result<Vec<Option<u64>>> {
+    let guard = ForeignKeys::suspend(database, tables)?;
+    database.execute("BEGIN IMMEDIATE")?;
+    // An error closes the connection, and so takes the transaction back.
+    let one = |staged: &Staged| in_transaction(database, staged).context("target", &staged.table);
+    let published = tables.iter().map(one).collect::<Result<_>>()?;
+    guard.check(database)?;
+    database.execute("COMMIT")?;
+    guard.restore(database)?;
+    Ok(published)
+}
+
+/// Publishes what the splits staged, and runs postSql.
+pub fn publish(database: &Database<'_>, staged: &Staged) -> Result<Published> {
+    let state = &staged.state;
+    let rows = match state.stage.is_some() || state.commits.is_some() {
+        true => together(database, std::slice::from_ref(staged))?.into_iter().flatten().next(),
+        false => Some(staged.receipts.iter().map(|r| r.rows).sum()),
+    };
+    let mut published = Published { rows, failures: Vec::new() };
     for statement in &state.post {
         if let Err(failure) = database.execute(statement) {
             let error = failure.into_error();
@@ -51,13 +66,8 @@ pub fn publish(
 }
 
 /// The rows that were published; `None` when that had happened before.
-fn in_transaction(
-    database: &Database<'_>,
-    state: &State,
-    replaces: bool,
-    receipts: &[Receipt],
-    table: &str,
-) -> Result<Option<u64>> {
+fn in_transaction(database: &Database<'_>, staged: &Staged) -> Result<Option<u64>> {
+    let Staged { state, replaces, receipts, table } = staged;
     let written: u64 = receipts.iter().map(|r| r.rows).sum();
     if let Some(commits) = &state.commits {
         records::create(database, commits)?;
@@ -90,7 +100,7 @@ fn in_transaction(
             Some(_) => Err(gone(stage)),
         };
     }
-    let empty = written == 0 && replaces;
+    let empty = written == 0 && *replaces;
     if empty && state.on_empty == OnEmpty::Error {
         return Err(Error::new(
             ErrorKind::Data,
@@ -139,26 +149,29 @@ pub fn gone(stage: &str) -> Error {
 /// Where the session enforces foreign keys, deleting a table's rows to replace them would delete or change the rows of
 /// other tables that refer to them. So enforcement rests meanwhile, and what must hold is checked at the end.
 struct ForeignKeys {
-    tables: Vec<String>,
-    schema: String,
+    /// Schema and name of each table that refers to one of these or is one.
+    tables: BTreeSet<(String, String)>,
     violations: i64,
 }
 
 impl ForeignKeys {
-    fn suspend(database: &Database<'_>, state: &State, replaces: bool) -> Result<Self> {
-        let schema = schema_of(&state.table).to_owned();
-        let mut keys = Self { tables: Vec::new(), schema, violations: 0 };
-        if !replaces || database.integer("PRAGMA foreign_keys", &[])? != Some(1) {
+    fn suspend(database: &Database<'_>, staged: &[Staged]) -> Result<Self> {
+        let mut keys = Self { tables: BTreeSet::new(), violations: 0 };
+        let mut replaced = staged.iter().filter(|staged| staged.replaces).peekable();
+        if replaced.peek().is_none() || database.integer("PRAGMA foreign_keys", &[])? != Some(1) {
             return Ok(keys);
         }
-        let sql = format!(
-            "SELECT DISTINCT m.name FROM {}.sqlite_schema m JOIN pragma_foreign_key_list(m.name, ?2) f \
-             WHERE m.type = 'table' AND (f.\"table\" = ?1 COLLATE NOCASE OR m.name = ?1)",
-            QUOTING.quote(&keys.schema)
-        );
-        let values = [Value::Text(state.table.name.as_bytes()), Value::Text(keys.schema.as_bytes())];
-        keys.tables = database.texts(&sql, &values)?;
-        keys.tables.retain(|table| !is_internal(table));
+        for Staged { state, .. } in replaced {
+            let schema = schema_of(&state.table);
+            let sql = format!(
+                "SELECT DISTINCT m.name FROM {}.sqlite_schema m JOIN pragma_foreign_key_list(m.name, ?2) f \
+                 WHERE m.type = 'table' AND (f.\"table\" = ?1 COLLATE NOCASE OR m.name = ?1)",
+                QUOTING.quote(schema)
+            );
+            let values = [Value::Text(state.table.name.as_bytes()), Value::Text(schema.as_bytes())];
+            let found = database.texts(&sql, &values)?.into_iter().filter(|table| !is_internal(table));
+            keys.tables.extend(found.map(|table| (schema.to_owned(), table)));
+        }
         if !keys.tables.is_empty() {
             keys.violations = keys.count(database)?;
             database.execute("PRAGMA foreign_keys = OFF")?;
@@ -168,8 +181,8 @@ impl ForeignKeys {
 
     fn count(&self, database: &Database<'_>) -> Result<i64> {
         let mut count = 0;
-        for table in &self.tables {
-            let values = [Value::Text(table.as_bytes()), Value::Text(self.schema.as_bytes())];
+        for (schema, table) in &self.tables {
+            let values = [Value::Text(table.as_bytes()), Value::Text(schema.as_bytes())];
             count += database.integer("SELECT count(*) FROM pragma_foreign_key_check(?1, ?2)", &values)?.unwrap_or(0);
         }
         Ok(count)
@@ -179,7 +192,10 @@ impl ForeignKeys {
         if !self.tables.is_empty() && self.count(database)? > self.violations {
             return Err(Error::new(
                 ErrorKind::Conflict,
-                format!("the new rows would break foreign keys ({}): nothing was published", self.tables.join(", ")),
+                format!(
+                    "the new rows would break foreign keys ({}): nothing was published",
+                    self.tables.iter().map(|(_, table)| table.as_str()).collect::<Vec<_>>().join(", ")
+                ),
             ));
         }
         Ok(())

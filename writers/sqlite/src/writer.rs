@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use weir_core::config::nearest;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Leases, OnEmpty, Parameters, Receipt,
-    Recorded, Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest,
-    Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Leases, OnEmpty, Parameters, PublishTogether,
+    Receipt, Recorded, Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan,
+    WriteRequest, Writer,
 };
 use weir_sql::commits::{self, Records};
 use weir_sql::{TableName, resolve_target_columns};
@@ -14,7 +14,7 @@ use weir_sqlite::{Access, Database, File, QUOTING, Value, path_of};
 
 use crate::config::SqliteWriterConfig;
 use crate::plan::{self, State, Target};
-use crate::publish;
+use crate::publish::{self, Staged};
 use crate::records;
 use crate::staging;
 use crate::task::SqliteTask;
@@ -114,6 +114,47 @@ impl SqliteWriter {
     }
 }
 
+fn staged(plan: &WritePlan, receipts: &[Receipt]) -> Result<Staged> {
+    Ok(Staged {
+        state: state_of(plan)?,
+        replaces: plan.mode == WriteMode::Overwrite,
+        receipts: receipts.to_vec(),
+        table: plan.table.clone(),
+    })
+}
+
+/// What a publication came to, which published so many rows; `None`: it had happened before.
+fn came_to(plan: &WritePlan, receipts: &[Receipt], rows: Option<u64>) -> Result<Committed> {
+    let mut committed = Committed::default();
+    let Some(rows) = rows else {
+        committed.description = "had been published before".into();
+        return Ok(committed);
+    };
+    let written: u64 = receipts.iter().map(|r| r.rows).sum();
+    let skipped: u64 = receipts.iter().map(|r| r.skipped).sum();
+    let is_empty = written == 0 && plan.mode == WriteMode::Overwrite;
+    committed.description = match plan.mode {
+        _ if is_empty && state_of(plan)?.on_empty == OnEmpty::Keep => {
+            committed.warnings.push(format!("the source is empty: {} is kept as it was", plan.table));
+            "the source gave no rows: the table was left as it is".into()
+        }
+        WriteMode::Overwrite => {
+            if is_empty {
+                committed.warnings.push(format!("the source is empty, and so is {} now", plan.table));
+            }
+            committed.rows = Some(rows);
+            format!("replaced the table's rows by {rows}")
+        }
+        WriteMode::Upsert => {
+            committed.rows = Some(rows);
+            format!("merged {rows} rows by key")
+        }
+        WriteMode::Ignore => format!("{written} rows inserted, {skipped} skipped as their keys existed"),
+        _ => format!("{written} rows in {} transactions", receipts.len()),
+    };
+    Ok(committed)
+}
+
 pub(crate) fn state_of(plan: &WritePlan) -> Result<State> {
     serde_json::from_value(plan.state.clone())
         .map_err(|error| Error::internal("the plan is not one of the SQLite writer's").because(error))
@@ -172,37 +213,10 @@ impl Writer for SqliteWriter {
     }
 
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
-        let state = state_of(plan)?;
-        let written: u64 = receipts.iter().map(|r| r.rows).sum();
-        let skipped: u64 = receipts.iter().map(|r| r.skipped).sum();
-        let replaces = plan.mode == WriteMode::Overwrite;
-        let is_empty = written == 0 && replaces;
-        let keep = is_empty && state.on_empty == OnEmpty::Keep;
-        let (given, table) = (receipts.to_vec(), plan.table.clone());
-        let publish = move |database: &Database<'_>| publish::publish(database, &state, replaces, &given, &table);
+        let staged = staged(plan, receipts)?;
+        let publish = move |database: &Database<'_>| publish::publish(database, &staged);
         let published = self.in_file(Access::Write, publish).await?;
-        let mut committed = Committed { failures: published.failures, ..Committed::default() };
-        committed.description = match (plan.mode, published.rows) {
-            _ if published.before => "had been published before".into(),
-            _ if keep => {
-                committed.warnings.push(format!("the source is empty: {} is kept as it was", plan.table));
-                "the source gave no rows: the table was left as it is".into()
-            }
-            (WriteMode::Overwrite, Some(rows)) => {
-                if is_empty {
-                    committed.warnings.push(format!("the source is empty, and so is {} now", plan.table));
-                }
-                committed.rows = Some(rows);
-                format!("replaced the table's rows by {rows}")
-            }
-            (WriteMode::Upsert, Some(rows)) => {
-                committed.rows = Some(rows);
-                format!("merged {rows} rows by key")
-            }
-            (WriteMode::Ignore, _) => format!("{written} rows inserted, {skipped} skipped as their keys existed"),
-            _ => format!("{written} rows in {} transactions", receipts.len()),
-        };
-        Ok(committed)
+        Ok(Committed { failures: published.failures, ..came_to(plan, receipts, published.rows)? })
     }
 
     async fn abort(&self, plan: &WritePlan, _receipts: &[Receipt]) -> Result<()> {
@@ -267,6 +281,10 @@ impl Writer for SqliteWriter {
         checks
     }
 
+    fn publishes_together(&self) -> Option<&dyn PublishTogether> {
+        Some(self)
+    }
+
     fn leases(&self) -> Option<&dyn Leases> {
         Some(self)
     }
@@ -277,6 +295,17 @@ impl Writer for SqliteWriter {
 
     fn max_channels(&self) -> Option<usize> {
         Some(1)
+    }
+}
+
+#[async_trait]
+impl PublishTogether for SqliteWriter {
+    async fn publish_together(&self, tables: &[(&WritePlan, &[Receipt])]) -> Result<Vec<Committed>> {
+        let all: Vec<Staged> = tables.iter().map(|(plan, receipts)| staged(plan, receipts)).collect::<Result<_>>()?;
+        let publish = move |database: &Database<'_>| publish::together(database, &all);
+        // Not `in_file`, which would blame this writer's own table.
+        let published = self.file.with(Access::Write, &self.context, publish).await?;
+        tables.iter().zip(published).map(|((plan, receipts), rows)| came_to(plan, receipts, rows)).collect()
     }
 }
 
