@@ -7,6 +7,7 @@ mod connectors;
 mod copy;
 mod job;
 mod logging;
+mod memory;
 mod new;
 mod output;
 mod plan;
@@ -32,6 +33,7 @@ type Outcome = Result<u8, Error>;
 
 /// Parses the call, runs the command, and turns its end into an exit code.
 pub(crate) fn main() -> ExitCode {
+    memory::set_up();
     let arguments = Arguments::parse();
     let code = match dispatch(arguments.command) {
         Ok(code) => code,

@@ -23,8 +23,10 @@ impl Setup {
     }
 
     /// Statements that some relatives do not know.
-    pub(crate) fn optional() -> [&'static str; 4] {
+    pub(crate) fn optional() -> [&'static str; 5] {
         [
+            // The servers' own default is a day, or a year: a table that somebody locks would hold up the whole run.
+            "SET SESSION lock_wait_timeout = LEAST(@@SESSION.lock_wait_timeout, 60)",
             // A target that is slow, or rate-limited, must not look like a dead client.
             "SET SESSION net_read_timeout = 86400, SESSION net_write_timeout = 86400, SESSION wait_timeout = 86400",
             // MariaDB's own: a transaction that waits for a slow source must live.

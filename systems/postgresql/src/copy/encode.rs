@@ -8,6 +8,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, ListArray, PrimitiveArray, RecordBatch,
     StringArray,
 };
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type, Int16Type, Int32Type,
     Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
@@ -19,6 +20,16 @@ use weir_core::{Error, Result};
 use super::lists::Elements;
 use super::{HEADER, TRAILER, numeric, temporal, text};
 use crate::types::{PgType, Wire};
+
+/// Appends a number after its length, at once: a cell costs one look at the buffer's capacity.
+macro_rules! put_number {
+    ($out:expr, $value:expr, $bytes:literal) => {{
+        let mut cell = [0u8; $bytes + 4];
+        cell[..4].copy_from_slice(&($bytes as i32).to_be_bytes());
+        cell[4..].copy_from_slice(&$value.to_be_bytes());
+        $out.extend_from_slice(&cell);
+    }};
+}
 
 /// COPY's format. Text is for types whose binary form is not ours to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,8 +246,8 @@ impl Encoder {
                 continue;
             }
             if let Some((split, number)) = &mut self.staged {
-                put(out, &split.to_be_bytes());
-                put(out, &number.to_be_bytes());
+                put_number!(out, *split, 4);
+                put_number!(out, *number, 8);
                 *number += 1;
             }
         }
@@ -250,7 +261,12 @@ pub(super) fn not_as_planned(column: &str) -> Error {
 }
 
 /// A column of one batch, typed.
-enum View<'a> {
+struct View<'a> {
+    nulls: Option<&'a NullBuffer>,
+    values: Values<'a>,
+}
+
+enum Values<'a> {
     Raw(&'a BinaryArray),
     Bool(&'a BooleanArray),
     Int2(&'a PrimitiveArray<Int16Type>),
@@ -262,6 +278,8 @@ enum View<'a> {
     Decimal128(&'a PrimitiveArray<Decimal128Type>, i8),
     Decimal256(&'a PrimitiveArray<Decimal256Type>, i8),
     DecimalText(&'a StringArray, Option<i32>),
+    /// Texts that hold no NUL and fit whatever their length.
+    Clean(&'a StringArray),
     Text(&'a StringArray, Option<usize>),
     Jsonb(&'a StringArray),
     Date(&'a PrimitiveArray<Date32Type>),
@@ -291,51 +309,46 @@ fn measured(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), St
 
 impl<'a> View<'a> {
     fn of(kind: &Kind, array: &'a ArrayRef) -> Option<Self> {
-        Some(match kind {
-            Kind::Raw | Kind::Bytea => Self::Raw(array.as_binary_opt()?),
-            Kind::Bool => Self::Bool(array.as_boolean_opt()?),
-            Kind::Int2 => Self::Int2(array.as_primitive_opt()?),
-            Kind::Int4 => Self::Int4(array.as_primitive_opt()?),
-            Kind::Int8 => Self::Int8(array.as_primitive_opt()?),
-            Kind::Oid => Self::Oid(array.as_primitive_opt()?),
-            Kind::Float4 => Self::Float4(array.as_primitive_opt()?),
-            Kind::Float8 => Self::Float8(array.as_primitive_opt()?),
-            Kind::Decimal128(scale) => Self::Decimal128(array.as_primitive_opt()?, *scale),
-            Kind::Decimal256(scale) => Self::Decimal256(array.as_primitive_opt()?, *scale),
-            Kind::DecimalText(most) => Self::DecimalText(array.as_string_opt()?, *most),
-            Kind::Text(most) => Self::Text(array.as_string_opt()?, *most),
-            Kind::Jsonb => Self::Jsonb(array.as_string_opt()?),
-            Kind::Date => Self::Date(array.as_primitive_opt()?),
-            Kind::Time(digits) => Self::Time(array.as_primitive_opt()?, *digits),
-            Kind::Timestamp(digits) => Self::Timestamp(array.as_primitive_opt()?, *digits),
-            Kind::Interval(limit) => Self::Interval(array.as_string_opt()?, *limit),
-            Kind::Uuid => Self::Uuid(array.as_fixed_size_binary_opt()?),
+        let values = match kind {
+            Kind::Raw | Kind::Bytea => Values::Raw(array.as_binary_opt()?),
+            Kind::Bool => Values::Bool(array.as_boolean_opt()?),
+            Kind::Int2 => Values::Int2(array.as_primitive_opt()?),
+            Kind::Int4 => Values::Int4(array.as_primitive_opt()?),
+            Kind::Int8 => Values::Int8(array.as_primitive_opt()?),
+            Kind::Oid => Values::Oid(array.as_primitive_opt()?),
+            Kind::Float4 => Values::Float4(array.as_primitive_opt()?),
+            Kind::Float8 => Values::Float8(array.as_primitive_opt()?),
+            Kind::Decimal128(scale) => Values::Decimal128(array.as_primitive_opt()?, *scale),
+            Kind::Decimal256(scale) => Values::Decimal256(array.as_primitive_opt()?, *scale),
+            Kind::DecimalText(most) => Values::DecimalText(array.as_string_opt()?, *most),
+            Kind::Text(most) => {
+                let texts: &StringArray = array.as_string_opt()?;
+                let offsets = texts.value_offsets();
+                let (start, end) = (*offsets.first()? as usize, *offsets.last()? as usize);
+                // One look at all of them, instead of one at each.
+                match most.is_none() && !texts.value_data()[start..end].contains(&0) {
+                    true => Values::Clean(texts),
+                    false => Values::Text(texts, *most),
+                }
+            }
+            Kind::Jsonb => Values::Jsonb(array.as_string_opt()?),
+            Kind::Date => Values::Date(array.as_primitive_opt()?),
+            Kind::Time(digits) => Values::Time(array.as_primitive_opt()?, *digits),
+            Kind::Timestamp(digits) => Values::Timestamp(array.as_primitive_opt()?, *digits),
+            Kind::Interval(limit) => Values::Interval(array.as_string_opt()?, *limit),
+            Kind::Uuid => Values::Uuid(array.as_fixed_size_binary_opt()?),
             Kind::List(item, oid) => {
                 let list = array.as_list_opt::<i32>()?;
-                Self::List(list, Box::new(Self::of(item, list.values())?), *oid)
+                Values::List(list, Box::new(Self::of(item, list.values())?), *oid)
             }
             Kind::AsText(_) => return None,
-        })
+        };
+        Some(Self { nulls: array.nulls(), values })
     }
 
+    #[inline]
     fn is_null(&self, row: usize) -> bool {
-        match self {
-            Self::Raw(a) => a.is_null(row),
-            Self::Bool(a) => a.is_null(row),
-            Self::Int2(a) => a.is_null(row),
-            Self::Int4(a) => a.is_null(row),
-            Self::Int8(a) | Self::Oid(a) => a.is_null(row),
-            Self::Float4(a) => a.is_null(row),
-            Self::Float8(a) => a.is_null(row),
-            Self::Decimal128(a, _) => a.is_null(row),
-            Self::Decimal256(a, _) => a.is_null(row),
-            Self::DecimalText(a, _) | Self::Text(a, _) | Self::Interval(a, _) | Self::Jsonb(a) => a.is_null(row),
-            Self::Date(a) => a.is_null(row),
-            Self::Time(a, _) => a.is_null(row),
-            Self::Timestamp(a, _) => a.is_null(row),
-            Self::Uuid(a) => a.is_null(row),
-            Self::List(a, ..) => a.is_null(row),
-        }
+        self.nulls.is_some_and(|nulls| nulls.is_null(row))
     }
 
     #[inline]
@@ -344,75 +357,83 @@ impl<'a> View<'a> {
             out.extend_from_slice(&(-1i32).to_be_bytes());
             return Ok(());
         }
-        match self {
-            Self::Raw(a) => put(out, a.value(row)),
-            Self::Bool(a) => put(out, &[u8::from(a.value(row))]),
-            Self::Int2(a) => put(out, &a.value(row).to_be_bytes()),
-            Self::Int4(a) => put(out, &a.value(row).to_be_bytes()),
-            Self::Int8(a) => put(out, &a.value(row).to_be_bytes()),
-            Self::Oid(a) => {
+        match &self.values {
+            Values::Raw(a) => put(out, a.value(row)),
+            Values::Bool(a) => put(out, &[u8::from(a.value(row))]),
+            Values::Int2(a) => put_number!(out, a.value(row), 2),
+            Values::Int4(a) => put_number!(out, a.value(row), 4),
+            Values::Int8(a) => put_number!(out, a.value(row), 8),
+            Values::Oid(a) => {
                 let value = u32::try_from(a.value(row)).map_err(|_| format!("{} is no oid", a.value(row)))?;
-                put(out, &value.to_be_bytes());
+                put_number!(out, value, 4);
             }
-            Self::Float4(a) => put(out, &a.value(row).to_be_bytes()),
-            Self::Float8(a) => put(out, &a.value(row).to_be_bytes()),
-            Self::Decimal128(a, scale) => {
-                return measured(out, |out| {
-                    numeric::from_i128(a.value(row), *scale, out);
-                    Ok(())
-                });
+            Values::Float4(a) => put_number!(out, a.value(row), 4),
+            Values::Float8(a) => put_number!(out, a.value(row), 8),
+            Values::Decimal128(a, scale) => {
+                let value = a.value(row);
+                if !numeric::put_small(value, *scale, out) {
+                    return measured(out, |out| {
+                        numeric::from_i128(value, *scale, out);
+                        Ok(())
+                    });
+                }
             }
-            Self::Decimal256(a, scale) => {
+            Values::Decimal256(a, scale) => {
                 return measured(out, |out| {
                     numeric::from_i256(a.value(row), *scale, out);
                     Ok(())
                 });
             }
-            Self::DecimalText(a, most) => return measured(out, |out| numeric::from_text(a.value(row), *most, out)),
-            Self::Text(a, most) => put(out, within(without_nul(a.value(row))?, *most)?),
-            Self::Jsonb(a) => {
+            Values::DecimalText(a, most) => return measured(out, |out| numeric::from_text(a.value(row), *most, out)),
+            Values::Clean(a) => put(out, a.value(row).as_bytes()),
+            Values::Text(a, most) => put(out, within(without_nul(a.value(row))?, *most)?),
+            Values::Jsonb(a) => {
                 let json = without_nul(a.value(row))?;
                 out.extend_from_slice(&(json.len() as i32 + 1).to_be_bytes());
                 out.push(1);
                 out.extend_from_slice(json);
             }
-            Self::Date(a) => match a.value(row).checked_sub(temporal::EPOCH_DAYS) {
-                Some(days) if days != i32::MAX && days != i32::MIN => put(out, &days.to_be_bytes()),
+            Values::Date(a) => match a.value(row).checked_sub(temporal::EPOCH_DAYS) {
+                Some(days) if days != i32::MAX && days != i32::MIN => put_number!(out, days, 4),
                 _ => return Err("the date is out of PostgreSQL's range".into()),
             },
-            Self::Time(a, digits) => put(out, &whole_digits(a.value(row), *digits)?.to_be_bytes()),
-            Self::Timestamp(a, digits) => match a.value(row).checked_sub(temporal::EPOCH_MICROS) {
+            Values::Time(a, digits) => put_number!(out, whole_digits(a.value(row), *digits)?, 8),
+            Values::Timestamp(a, digits) => match a.value(row).checked_sub(temporal::EPOCH_MICROS) {
                 Some(micros) if micros != i64::MAX && micros != i64::MIN => {
-                    put(out, &whole_digits(micros, *digits)?.to_be_bytes());
+                    put_number!(out, whole_digits(micros, *digits)?, 8);
                 }
                 _ => return Err("the timestamp is out of PostgreSQL's range".into()),
             },
-            Self::Interval(a, limit) => {
+            Values::Interval(a, limit) => {
                 let (micros, days, months) = limit.check(temporal::parse_interval(a.value(row))?)?;
                 out.extend_from_slice(&16i32.to_be_bytes());
                 out.extend_from_slice(&micros.to_be_bytes());
                 out.extend_from_slice(&days.to_be_bytes());
                 out.extend_from_slice(&months.to_be_bytes());
             }
-            Self::Uuid(a) => put(out, a.value(row)),
-            Self::List(a, items, oid) => {
-                let (start, end) = (a.value_offsets()[row] as usize, a.value_offsets()[row + 1] as usize);
-                return measured(out, |out| {
-                    let nulls = (start..end).any(|i| items.is_null(i));
-                    let dimensions = i32::from(end > start);
-                    for word in [dimensions, i32::from(nulls), *oid as i32] {
-                        out.extend_from_slice(&word.to_be_bytes());
-                    }
-                    if dimensions == 1 {
-                        out.extend_from_slice(&((end - start) as i32).to_be_bytes());
-                        out.extend_from_slice(&1i32.to_be_bytes());
-                    }
-                    (start..end).try_for_each(|i| items.cell(i, out))
-                });
-            }
+            Values::Uuid(a) => put(out, a.value(row)),
+            Values::List(a, items, oid) => return list(a, items, *oid, row, out),
         }
         Ok(())
     }
+}
+
+// Apart, so that cells of other types are written in the loop over a row's columns.
+#[inline(never)]
+fn list(a: &ListArray, items: &View<'_>, oid: u32, row: usize, out: &mut Vec<u8>) -> Result<(), String> {
+    let (start, end) = (a.value_offsets()[row] as usize, a.value_offsets()[row + 1] as usize);
+    measured(out, |out| {
+        let nulls = (start..end).any(|i| items.is_null(i));
+        let dimensions = i32::from(end > start);
+        for word in [dimensions, i32::from(nulls), oid as i32] {
+            out.extend_from_slice(&word.to_be_bytes());
+        }
+        if dimensions == 1 {
+            out.extend_from_slice(&((end - start) as i32).to_be_bytes());
+            out.extend_from_slice(&1i32.to_be_bytes());
+        }
+        (start..end).try_for_each(|i| items.cell(i, out))
+    })
 }
 
 #[inline]

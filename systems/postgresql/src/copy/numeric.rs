@@ -195,11 +195,6 @@ fn push_digits(negative: bool, digits: &[u8], scale: usize, out: &mut Vec<u8>) {
 
 /// Appends the wire form of an unscaled decimal.
 pub fn from_i128(value: i128, scale: i8, out: &mut Vec<u8>) {
-    if let (Ok(small), Ok(places)) = (u64::try_from(value.unsigned_abs()), u16::try_from(scale))
-        && from_u64(value < 0, small, places, out)
-    {
-        return;
-    }
     let mut buffer = [0u8; 40];
     let mut at = buffer.len();
     let mut rest = value.unsigned_abs();
@@ -218,14 +213,17 @@ pub fn from_i128(value: i128, scale: i8, out: &mut Vec<u8>) {
     scaled(value < 0, &buffer[at..], scale, out);
 }
 
-/// As [`from_i128`], for what fits 64 bits once its last group is filled up; `false` when it does not. Money and
-/// quantities do, and they are most decimals there are: groups come from four or five divisions, with no digits between.
+/// Appends the length of the wire form of an unscaled decimal and the form itself, if it fits 64 bits once its last group is
+/// filled up; else appends nothing and gives `false`. Money and quantities fit, and they are most decimals there are: groups
+/// come from four or five divisions, with no digits between.
 #[inline]
-fn from_u64(negative: bool, value: u64, scale: u16, out: &mut Vec<u8>) -> bool {
+pub fn put_small(value: i128, scale: i8, out: &mut Vec<u8>) -> bool {
+    let (Ok(small), Ok(scale)) = (u64::try_from(value.unsigned_abs()), u16::try_from(scale)) else { return false };
+    let negative = value < 0;
     let fill = (4 - scale % 4) % 4;
-    let Some(mut rest) = value.checked_mul(u64::from(POWERS[usize::from(fill)])) else { return false };
-    // Four words, then up to five groups, filled from the end.
-    let mut bytes = [0u8; 18];
+    let Some(mut rest) = small.checked_mul(u64::from(POWERS[usize::from(fill)])) else { return false };
+    // The length, four words, then up to five groups, filled from the end.
+    let mut bytes = [0u8; 22];
     let mut at = bytes.len();
     // The weight of the group above the first.
     let mut weight = -(((scale + fill) / 4) as i16);
@@ -244,7 +242,9 @@ fn from_u64(negative: bool, value: u64, scale: u16, out: &mut Vec<u8>) -> bool {
     for (i, word) in [groups, weight as u16, sign, scale].into_iter().enumerate() {
         bytes[at - 8 + 2 * i..at - 6 + 2 * i].copy_from_slice(&word.to_be_bytes());
     }
-    out.extend_from_slice(&bytes[at - 8..]);
+    let length = (bytes.len() - at + 8) as i32;
+    bytes[at - 12..at - 8].copy_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&bytes[at - 12..]);
     true
 }
 
@@ -390,10 +390,13 @@ mod tests {
                     for value in [i128::from(value), -i128::from(value), i128::from(10u64.pow(power))] {
                         let magnitude = value.unsigned_abs() as u64;
                         let (mut short, mut long) = (Vec::new(), Vec::new());
-                        if !from_u64(value < 0, magnitude, scale as u16, &mut short) {
-                            assert!(magnitude > u64::MAX / 1000);
+                        if !put_small(value, scale, &mut short) {
+                            assert!(magnitude > u64::MAX / 1000 && short.is_empty());
                             continue;
                         }
+                        let length = i32::from_be_bytes(short[..4].try_into().unwrap());
+                        assert_eq!(length as usize, short.len() - 4);
+                        short.drain(..4);
                         let digits = magnitude.to_string();
                         push_digits(value < 0, digits.trim_start_matches('0').as_bytes(), scale as usize, &mut long);
                         assert_eq!(short, long, "{value} with scale {scale}");
@@ -402,7 +405,7 @@ mod tests {
             }
         }
         // Too long once its last group is filled up.
-        assert!(!from_u64(false, u64::MAX, 1, &mut vec![]));
+        assert!(!put_small(u64::MAX.into(), 1, &mut vec![]));
     }
 
     #[test]
