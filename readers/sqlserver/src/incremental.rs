@@ -147,8 +147,9 @@ fn shown(time: &str) -> String {
     format!("CAST(CONVERT(varchar(40), {time}, 126) AS nvarchar(40))")
 }
 
+/// Relatives write a blank where the server writes `T`.
 fn read(text: &str) -> Option<NaiveDateTime> {
-    text.parse().ok()
+    text.replacen(' ', "T", 1).parse().ok()
 }
 
 /// The statement for the greatest number of a column. Of versions it is the last one below all that transactions under way

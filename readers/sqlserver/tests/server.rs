@@ -124,7 +124,7 @@ async fn other_splits(database: Database) {
         let values: Vec<String> = (0..600)
             .map(|i| match table {
                 "day" => format!("('2024-01-{:02}T10:00:00.{:03}')", i % 28 + 1, i),
-                "price" => format!("({}.{:03})", i * 7919 - 2_000_000, i),
+                "price" => format!("({}.{:03})", i as i64 * 7919 - 2_000_000, i),
                 "id" => format!("('{:08x}-0000-4000-8000-{:012x}')", i * 7919, i * 104_729),
                 "raw" => format!("(0x{:04x}00ff)", i * 97 % 65_536),
                 _ => {
