@@ -105,7 +105,16 @@ mod tests {
         let name = || async { threads.run(|_| async { std::thread::current().id() }).await };
         let first = name().await.unwrap();
         assert_eq!(name().await.unwrap(), first, "it was idle");
-        let both = tokio::join!(name(), name());
+        // Each is at work until the other is.
+        let met = Arc::new(tokio::sync::Barrier::new(2));
+        let meeting = || {
+            let met = met.clone();
+            threads.run(|_| async move {
+                met.wait().await;
+                std::thread::current().id()
+            })
+        };
+        let both = tokio::join!(meeting(), meeting());
         assert_ne!(both.0.unwrap(), both.1.unwrap());
         let error = threads.run(|_| async { panic!("no {}", "way") }).await.unwrap_err();
         assert!(error.message().contains("no way"), "{error}");
