@@ -4,8 +4,8 @@
 ///
 /// Batches are made in pieces of all sizes, by one thread, and let go by another. By itself glibc gives up to eight arenas a
 /// core to the threads, each of which keeps what was let go in it, and takes ever larger pieces from them rather than
-/// from the kernel. Two arenas, and pieces of a megabyte from the kernel, took a run of 500 columns from 386 MB to 278 and
-/// one of 16 from 264 to 205, at the same or less CPU time.
+/// from the kernel. Two arenas, and pieces of a megabyte from the kernel, took a run of 16 columns from 264 MB to 173, at the
+/// same or less CPU time.
 pub(super) fn set_up() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

@@ -8,11 +8,12 @@ use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::Compression;
 use parquet::errors::Result;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
 use parquet::file::writer::SerializedFileWriter;
 
 use crate::codec::Codec;
 use crate::dictionary::Dictionary;
+use crate::gathered::{self, Gathered, MANY};
 
 /// The most rows of a row group, but for those of its last batch.
 const GROUP_ROWS: usize = 1 << 20;
@@ -25,7 +26,10 @@ pub(crate) struct Groups {
     /// Which columns we write ourselves.
     repeating: Vec<bool>,
     codec: Option<Codec>,
+    properties: WriterPropertiesPtr,
     group: Option<Vec<Column>>,
+    /// Where there are very many columns; then there is no `group`.
+    gathered: Option<Gathered>,
     rows: usize,
     finished: usize,
 }
@@ -50,15 +54,19 @@ impl Groups {
     ) -> Result<Self> {
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
         let parquet = ArrowSchemaConverter::new().convert(&schema)?;
-        let file = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), Arc::new(properties))?;
+        let properties = Arc::new(properties);
+        let file = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), properties.clone())?;
         let factory = ArrowRowGroupWriterFactory::new(&file, schema.clone());
+        let gathered = (schema.fields().len() > MANY).then(Gathered::default);
         Ok(Self {
             file,
             factory,
             schema,
             repeating,
             codec: Codec::new(compression)?,
+            properties,
             group: None,
+            gathered,
             rows: 0,
             finished: 0,
         })
@@ -90,6 +98,11 @@ impl Groups {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        if let Some(gathered) = &mut self.gathered {
+            gathered.add(batch);
+            self.rows += batch.num_rows();
+            return if self.rows >= GROUP_ROWS { self.flush() } else { Ok(()) };
+        }
         let mut columns = match self.group.take() {
             Some(columns) => columns,
             None => self.begin()?,
@@ -119,7 +132,8 @@ impl Groups {
             Column::Repeating(dictionary) => dictionary.memory_size(),
             Column::Other(writers) => writers.iter().map(ArrowColumnWriter::memory_size).sum(),
         };
-        self.group.iter().flatten().map(size).sum()
+        let waiting = self.gathered.as_ref().map_or(0, |gathered| gathered.bytes);
+        waiting + self.group.iter().flatten().map(size).sum::<usize>()
     }
 
     /// About how many bytes the row group will have.
@@ -128,7 +142,43 @@ impl Groups {
             Column::Repeating(dictionary) => dictionary.size(),
             Column::Other(writers) => writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
         };
-        self.group.iter().flatten().map(size).sum()
+        // Encoded and compressed it is less.
+        let waiting = self.gathered.as_ref().map_or(0, |gathered| gathered.bytes / 2);
+        waiting + self.group.iter().flatten().map(size).sum::<usize>()
+    }
+
+    /// Writes the rows that wait, a column at a time.
+    fn flush_gathered(&mut self, batches: &[RecordBatch]) -> Result<()> {
+        let leaves = self.file.schema_descr().columns().to_vec();
+        let mut leaves = leaves.into_iter();
+        let mut group = self.file.next_row_group()?;
+        for (i, field) in self.schema.fields().iter().enumerate() {
+            let mut writers = gathered::writers(field, &self.properties)?;
+            let own: Vec<_> = leaves.by_ref().take(writers.len()).collect();
+            let repeats = self.repeating.get(i) == Some(&true);
+            match (&mut self.codec, own.as_slice()) {
+                (Some(codec), [descr]) if repeats => {
+                    let mut dictionary = Dictionary::new(descr.clone());
+                    batches.iter().try_for_each(|batch| dictionary.write(batch.column(i), codec))?;
+                    let (bytes, close) = dictionary.close(codec)?;
+                    group.append_column(&bytes, close)?;
+                }
+                _ => {
+                    for batch in batches {
+                        for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, batch.column(i))?) {
+                            writer.write(&leaf)?;
+                        }
+                    }
+                    for writer in writers {
+                        writer.close()?.append_to_row_group(&mut group)?;
+                    }
+                }
+            }
+        }
+        group.close()?;
+        self.finished += 1;
+        self.rows = 0;
+        Ok(())
     }
 
     /// Ends the row group, if there is one.
@@ -136,6 +186,9 @@ impl Groups {
     /// # Errors
     /// As `write`.
     pub(crate) fn flush(&mut self) -> Result<()> {
+        if let Some(gathered) = self.gathered.as_mut().map(std::mem::take).filter(|g| !g.batches.is_empty()) {
+            return self.flush_gathered(&gathered.batches);
+        }
         let Some(columns) = self.group.take() else { return Ok(()) };
         let mut group = self.file.next_row_group()?;
         for column in columns {
@@ -347,5 +400,41 @@ mod tests {
         assert_eq!(metadata.row_groups().iter().map(|g| g.num_rows()).sum::<i64>(), 5 * rows);
         assert!(metadata.num_row_groups() > 1);
         assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 5 * rows as usize);
+    }
+
+    #[test]
+    fn very_many_columns_are_what_few_are() {
+        // The same columns many times over, and the first of them again by themselves.
+        let narrow = |start| batch(start, 3_000);
+        let wide = |start| {
+            let narrow = narrow(start);
+            let schema = narrow.schema();
+            let times = MANY / narrow.num_columns() + 1;
+            let columns = (0..times).flat_map(|n| {
+                let named = schema.fields().iter().map(move |f| (format!("{} {n}", f.name()), f.is_nullable()));
+                named.zip(narrow.columns().to_vec()).map(|((name, nullable), column)| (name, column, nullable))
+            });
+            RecordBatch::try_from_iter_with_nullable(columns.collect::<Vec<_>>()).unwrap()
+        };
+        assert!(wide(0).num_columns() > MANY);
+        for compression in [Compression::ZSTD(Default::default()), Compression::UNCOMPRESSED] {
+            let of = |make: &dyn Fn(i64) -> RecordBatch| {
+                file(&[make(0), make(3_000), make(6_000).slice(5, 700)], compression, true)
+            };
+            let ((rows, many), (expected, few)) = (read(&of(&wide)), read(&of(&narrow)));
+            let one = |batches: &[RecordBatch]| arrow::compute::concat_batches(&batches[0].schema(), batches).unwrap();
+            let (rows, expected) = (one(&rows), one(&expected));
+            for (i, column) in rows.columns().iter().enumerate() {
+                assert_eq!(column, expected.column(i % expected.num_columns()));
+            }
+            let leaves = few.row_group(0).num_columns();
+            for (i, column) in many.row_group(0).columns().iter().enumerate() {
+                let other = few.row_group(0).column(i % leaves);
+                assert_eq!(column.statistics(), other.statistics());
+                assert_eq!(column.compressed_size(), other.compressed_size());
+                assert_eq!(column.dictionary_page_offset().is_some(), other.dictionary_page_offset().is_some());
+            }
+            assert_eq!((many.num_row_groups(), many.row_group(0).num_rows()), (1, 6_700));
+        }
     }
 }

@@ -36,6 +36,7 @@ mod config;
 mod database;
 mod dictionary;
 mod encode;
+mod gathered;
 mod groups;
 mod header;
 mod hybrid;

@@ -1,0 +1,44 @@
+//! Row groups of very many columns: the rows wait as they came, and the columns are written one after the other.
+//!
+//! A column that is being written has a compressor and buffers of its own, some hundred kilobytes, however few its values.
+//! In a table of a thousand columns that is more than all its rows.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{FieldRef, Schema};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory};
+use parquet::errors::Result;
+use parquet::file::properties::WriterPropertiesPtr;
+use parquet::file::writer::SerializedFileWriter;
+
+/// With more columns than this the rows wait.
+pub(crate) const MANY: usize = 128;
+
+/// Rows that wait for their row group.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    pub(crate) batches: Vec<RecordBatch>,
+    /// Their bytes.
+    pub(crate) bytes: usize,
+}
+
+impl Gathered {
+    pub(crate) fn add(&mut self, batch: &RecordBatch) {
+        self.bytes += weir_core::batch_bytes(batch);
+        self.batches.push(batch.clone());
+    }
+}
+
+/// The writers of one field's leaves, in a row group of a file with these properties.
+///
+/// # Errors
+/// A type that Parquet does not have.
+pub(crate) fn writers(field: &FieldRef, properties: &WriterPropertiesPtr) -> Result<Vec<ArrowColumnWriter>> {
+    let schema = Arc::new(Schema::new(vec![field.clone()]));
+    let parquet = ArrowSchemaConverter::new().convert(&schema)?;
+    // Nothing is written to it: the library makes a file's column writers all at once or not at all.
+    let alone = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), properties.clone())?;
+    ArrowRowGroupWriterFactory::new(&alone, schema).create_column_writers(0)
+}
