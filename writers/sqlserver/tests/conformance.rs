@@ -38,7 +38,8 @@ impl Target for Shop {
             Some("time") => "LEFT(CONVERT(varchar(30), CAST(value AS time(6)), 121), 15)",
             Some("timestamp") => "CONVERT(varchar(30), CAST(value AS datetime2(6)), 121)",
             // What its clock shows is the instant in UTC only where its offset is that of UTC.
-            Some("instant") => "CONVERT(varchar(26), CAST(value AS datetime2(6)), 121)",
+            // Filled up, for relatives leave out zeros at the end.
+            Some("instant") => "LEFT(CONVERT(varchar(26), CAST(value AS datetime2(6)), 121) + '000000', 26)",
             _ => "*",
         };
         Some(self.0.query(&format!("SELECT {value} FROM {}", self.0.quote(table))).await)
