@@ -1,7 +1,7 @@
 # A small image with one binary:
 #   docker build -t weir .
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" -v weir-state:/var/lib/weir weir run job.json
-# The first build takes two hours of one core, a third of it for optimisation across all crates.
+# The first build takes more than an hour of one core.
 # The volume `weir-state` keeps what a later `weir run --resume` and `weir runs` ask for.
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /weir

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Field, SchemaRef};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::Compression;
 use parquet::errors::Result;
 use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
-use parquet::file::writer::SerializedFileWriter;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
 use crate::codec::Codec;
 use crate::dictionary::Dictionary;
@@ -39,6 +39,38 @@ enum Column {
     Repeating(Box<Dictionary>),
     /// One for each leaf.
     Other(Vec<ArrowColumnWriter>),
+}
+
+impl Column {
+    fn write(&mut self, field: &Field, array: &ArrayRef, codec: &mut Option<Codec>) -> Result<()> {
+        match (self, codec) {
+            (Self::Repeating(dictionary), Some(codec)) => dictionary.write(array, codec)?,
+            (Self::Repeating(_), None) => {}
+            (Self::Other(writers), _) => {
+                for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, array)?) {
+                    writer.write(&leaf)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the column, and puts it behind those that the row group has.
+    fn append(self, group: &mut SerializedRowGroupWriter<'_, Vec<u8>>, codec: &mut Option<Codec>) -> Result<()> {
+        match (self, codec) {
+            (Self::Repeating(dictionary), Some(codec)) => {
+                let (bytes, close) = dictionary.close(codec)?;
+                group.append_column(&bytes, close)?;
+            }
+            (Self::Repeating(_), None) => {}
+            (Self::Other(writers), _) => {
+                for writer in writers {
+                    writer.close()?.append_to_row_group(group)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Groups {
@@ -108,15 +140,7 @@ impl Groups {
             None => self.begin()?,
         };
         for ((column, array), field) in columns.iter_mut().zip(batch.columns()).zip(self.schema.fields()) {
-            match (column, &mut self.codec) {
-                (Column::Repeating(dictionary), Some(codec)) => dictionary.write(array, codec)?,
-                (Column::Repeating(_), None) => {}
-                (Column::Other(writers), _) => {
-                    for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, array)?) {
-                        writer.write(&leaf)?;
-                    }
-                }
-            }
+            column.write(field, array, &mut self.codec)?;
         }
         self.rows += batch.num_rows();
         self.group = Some(columns);
@@ -153,27 +177,17 @@ impl Groups {
         let mut leaves = leaves.into_iter();
         let mut group = self.file.next_row_group()?;
         for (i, field) in self.schema.fields().iter().enumerate() {
-            let mut writers = gathered::writers(field, &self.properties)?;
+            let writers = gathered::writers(field, &self.properties)?;
             let own: Vec<_> = leaves.by_ref().take(writers.len()).collect();
             let repeats = self.repeating.get(i) == Some(&true);
-            match (&mut self.codec, own.as_slice()) {
-                (Some(codec), [descr]) if repeats => {
-                    let mut dictionary = Dictionary::new(descr.clone());
-                    batches.iter().try_for_each(|batch| dictionary.write(batch.column(i), codec))?;
-                    let (bytes, close) = dictionary.close(codec)?;
-                    group.append_column(&bytes, close)?;
+            let mut column = match own.as_slice() {
+                [descr] if repeats && self.codec.is_some() => {
+                    Column::Repeating(Box::new(Dictionary::new(descr.clone())))
                 }
-                _ => {
-                    for batch in batches {
-                        for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, batch.column(i))?) {
-                            writer.write(&leaf)?;
-                        }
-                    }
-                    for writer in writers {
-                        writer.close()?.append_to_row_group(&mut group)?;
-                    }
-                }
-            }
+                _ => Column::Other(writers),
+            };
+            batches.iter().try_for_each(|batch| column.write(field, batch.column(i), &mut self.codec))?;
+            column.append(&mut group, &mut self.codec)?;
         }
         group.close()?;
         self.finished += 1;
@@ -192,18 +206,7 @@ impl Groups {
         let Some(columns) = self.group.take() else { return Ok(()) };
         let mut group = self.file.next_row_group()?;
         for column in columns {
-            match (column, &mut self.codec) {
-                (Column::Repeating(dictionary), Some(codec)) => {
-                    let (bytes, close) = dictionary.close(codec)?;
-                    group.append_column(&bytes, close)?;
-                }
-                (Column::Repeating(_), None) => {}
-                (Column::Other(writers), _) => {
-                    for writer in writers {
-                        writer.close()?.append_to_row_group(&mut group)?;
-                    }
-                }
-            }
+            column.append(&mut group, &mut self.codec)?;
         }
         group.close()?;
         self.finished += 1;
