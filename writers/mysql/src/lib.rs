@@ -35,6 +35,7 @@ mod rights;
 mod spell;
 mod state;
 mod task;
+mod transaction;
 mod types;
 mod writer;
 

@@ -112,6 +112,7 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         stage,
         commits,
         publish,
+        referenced_by: facts.table.iter().flat_map(|t| &t.referenced_by).map(|r| r.table.clone()).collect(),
         // MariaDB's JSON is a text, and keeps every digit.
         types: layout
             .columns

@@ -6,6 +6,15 @@ use weir_sql::config::DuplicateKeys;
 
 use crate::state::{Publish, ROW, SPLIT, State};
 
+/// The statements that publish a table.
+#[derive(Default)]
+pub(crate) struct Steps {
+    /// Takes away what the source does not have.
+    pub(crate) clear: Option<String>,
+    /// Then these bring what it has, in this order.
+    pub(crate) fill: Vec<String>,
+}
+
 /// The names that the statements are made of.
 pub(crate) struct Names {
     target: String,
@@ -56,27 +65,27 @@ impl Names {
         sets.collect::<Vec<_>>().join(", ")
     }
 
-    /// The statements in order.
-    pub(crate) fn statements(&self, publish: &Publish, keys: &[String], same: &str) -> Vec<String> {
+    pub(crate) fn steps(&self, publish: &Publish, keys: &[String], same: &str) -> Steps {
         let Self { target, staging, chosen, .. } = self;
         let (list, values) = (self.list(), self.values());
         match publish {
-            Publish::None => Vec::new(),
-            Publish::Replace => vec![
-                format!("DELETE FROM {target}"),
-                format!("INSERT INTO {target} ({list}) SELECT {values} FROM {staging} s WHERE {chosen}"),
-            ],
+            Publish::None => Steps::default(),
+            Publish::Replace => Steps {
+                clear: Some(format!("DELETE FROM {target}")),
+                fill: vec![format!("INSERT INTO {target} ({list}) SELECT {values} FROM {staging} s WHERE {chosen}")],
+            },
             Publish::Diff(keys) => {
                 let (equal, sets) = (Self::equal(keys), self.sets(keys, true));
-                let mut all = vec![format!(
+                let clear = format!(
                     "DELETE t FROM {target} t LEFT JOIN {staging} s ON {equal} AND {chosen} WHERE s.{SPLIT} IS NULL"
-                )];
+                );
+                let mut fill = Vec::new();
                 // The server itself leaves rows alone that would not change.
                 if !sets.is_empty() {
-                    all.push(format!("UPDATE {target} t JOIN {staging} s ON {equal} AND {chosen} SET {sets}"));
+                    fill.push(format!("UPDATE {target} t JOIN {staging} s ON {equal} AND {chosen} SET {sets}"));
                 }
-                all.push(self.insert_missing(&format!("{staging} s"), keys));
-                all
+                fill.push(self.insert_missing(&format!("{staging} s"), keys));
+                Steps { clear: Some(clear), fill }
             }
             Publish::OnDuplicate => {
                 let mut sets: Vec<String> = (self.columns.iter().filter(|n| !keys.contains(n)))
@@ -86,21 +95,22 @@ impl Names {
                     let same = QUOTING.quote(same);
                     sets.push(format!("{same} = {target}.{same}"));
                 }
-                vec![format!(
+                let insert = format!(
                     "INSERT INTO {target} ({list}) SELECT {values} FROM {staging} s WHERE {chosen} \
                      ORDER BY s.{SPLIT}, s.{ROW} ON DUPLICATE KEY UPDATE {}",
                     sets.join(", ")
-                )]
+                );
+                Steps { clear: None, fill: vec![insert] }
             }
             Publish::Join { nullable } => {
                 let last = self.last_rows(keys, nullable);
                 let (equal, sets) = (Self::equal(keys), self.sets(keys, false));
-                let mut all = Vec::new();
+                let mut fill = Vec::new();
                 if !sets.is_empty() {
-                    all.push(format!("UPDATE {last} JOIN {target} t ON {equal} SET {sets}"));
+                    fill.push(format!("UPDATE {last} JOIN {target} t ON {equal} SET {sets}"));
                 }
-                all.push(self.insert_missing(&last, keys));
-                all
+                fill.push(self.insert_missing(&last, keys));
+                Steps { clear: None, fill }
             }
         }
     }

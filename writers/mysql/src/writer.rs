@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Leases, Receipt, Recorded, Result, ResultExt,
-    TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Leases, PublishTogether, Receipt, Recorded,
+    Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
 use weir_mysql::{
     Options, QUOTING, Server, Session, Setup, Table, Tls, connect_first, describe, find_database, find_table, grants,
@@ -19,6 +19,7 @@ use crate::config::MySqlWriterConfig;
 use crate::plan::{Facts, plan};
 use crate::rights::{Rights, no_transactions};
 use crate::state::State;
+use crate::transaction::Staged;
 use crate::{commit, ledger, task};
 
 /// Writes one table.
@@ -246,6 +247,10 @@ impl Writer for MySqlWriter {
         done.context("table", &plan.table)
     }
 
+    fn publishes_together(&self) -> Option<&dyn PublishTogether> {
+        Some(self)
+    }
+
     fn leases(&self) -> Option<&dyn Leases> {
         Some(self)
     }
@@ -270,6 +275,19 @@ impl Writer for MySqlWriter {
         }
         session.close().await;
         checks
+    }
+}
+
+#[async_trait]
+impl PublishTogether for MySqlWriter {
+    async fn publish_together(&self, tables: &[(&WritePlan, &[Receipt])]) -> Result<Vec<Committed>> {
+        let states: Vec<State> = tables.iter().map(|(plan, _)| State::of(plan)).collect::<Result<_>>()?;
+        let tables = tables.iter().zip(&states).map(|((plan, receipts), state)| Staged { plan, state, receipts });
+        let tables: Vec<Staged<'_>> = tables.collect();
+        let mut session = self.connect().await?;
+        let done = commit::publish_together(&mut session, &self.config.common, &tables).await;
+        ended(session, &done, true).await;
+        done
     }
 }
 
