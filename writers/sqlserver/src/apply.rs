@@ -300,6 +300,7 @@ mod tests {
             stage: None,
             commits: None,
             publish: Publish::None,
+            referenced_by: Vec::new(),
             columns: vec![written("int"), written("decimal(9,2)")],
             identity: false,
             babelfish: true,

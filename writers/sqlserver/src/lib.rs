@@ -41,6 +41,7 @@ mod publish;
 mod rights;
 mod state;
 mod task;
+mod transaction;
 mod types;
 mod writer;
 

@@ -95,6 +95,7 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
         stage,
         commits,
         publish,
+        referenced_by: facts.table.iter().flat_map(|t| &t.referenced_by).map(|r| r.table.clone()).collect(),
         identity: layout.written.iter().any(|w| w.identity),
         columns: layout.written,
         babelfish: facts.server.babelfish,

@@ -6,6 +6,15 @@ use weir_sqlserver::{QUOTING, Session, cell_number, cell_text};
 
 use crate::state::{Publish, ROW, SPLIT, State};
 
+/// The statements that publish a table.
+#[derive(Default)]
+pub(crate) struct Steps {
+    /// Takes away what the source does not have.
+    pub(crate) clear: Option<String>,
+    /// Then these bring what it has, in this order.
+    pub(crate) fill: Vec<String>,
+}
+
 /// The names that the statements are made of.
 pub(crate) struct Names {
     target: String,
@@ -70,26 +79,27 @@ impl Names {
         sets.collect::<Vec<_>>().join(", ")
     }
 
-    /// The statements in order.
-    pub(crate) fn statements(&self, publish: &Publish, keys: &[String]) -> Vec<String> {
+    pub(crate) fn steps(&self, publish: &Publish, keys: &[String]) -> Steps {
         let Self { target, staging, chosen, .. } = self;
         let (list, values) = (self.list(), self.values());
         match publish {
-            Publish::None => Vec::new(),
+            Publish::None => Steps::default(),
             Publish::Replace => {
                 let insert =
                     format!("INSERT INTO {target} ({list}) SELECT {values} FROM {staging} AS s WHERE {chosen}");
                 // The lock keeps other writers' rows from slipping in between the two.
-                [vec![format!("DELETE FROM {target} WITH (TABLOCKX)")], self.numbered(insert)].concat()
+                let clear = format!("DELETE FROM {target} WITH (TABLOCKX)");
+                Steps { clear: Some(clear), fill: self.numbered(insert) }
             }
             Publish::Diff(keys) => {
                 let (equal, sets) = (Self::equal(keys, &[]), self.sets(keys, true));
-                let mut all = vec![format!(
+                let clear = format!(
                     "DELETE t FROM {target} AS t WITH (TABLOCKX) WHERE NOT EXISTS \
                      (SELECT 1 FROM {staging} AS s WHERE {equal} AND {chosen})"
-                )];
+                );
+                let mut fill = Vec::new();
                 if !sets.is_empty() {
-                    all.push(format!(
+                    fill.push(format!(
                         "UPDATE t SET {sets} FROM {target} AS t INNER JOIN {staging} AS s ON {equal} WHERE {chosen}"
                     ));
                 }
@@ -97,14 +107,14 @@ impl Names {
                     "INSERT INTO {target} ({list}) SELECT {values} FROM {staging} AS s WHERE {chosen} AND NOT EXISTS \
                      (SELECT 1 FROM {target} AS t WHERE {equal})"
                 );
-                all.extend(self.numbered(insert));
-                all
+                fill.extend(self.numbered(insert));
+                Steps { clear: Some(clear), fill }
             }
             Publish::Upsert { nullable } => {
                 let (equal, sets, last) = (Self::equal(keys, nullable), self.sets(keys, false), self.last_rows(keys));
-                let mut all = Vec::new();
+                let mut fill = Vec::new();
                 if !sets.is_empty() {
-                    all.push(format!(
+                    fill.push(format!(
                         "UPDATE t SET {sets} FROM {target} AS t WITH (UPDLOCK, HOLDLOCK) INNER JOIN {last} ON {equal} \
                          WHERE s.weir_last = 1"
                     ));
@@ -113,8 +123,8 @@ impl Names {
                     "INSERT INTO {target} ({list}) SELECT {values} FROM {last} WHERE s.weir_last = 1 AND NOT EXISTS \
                      (SELECT 1 FROM {target} AS t WITH (UPDLOCK, HOLDLOCK) WHERE {equal})"
                 );
-                all.extend(self.numbered(insert));
-                all
+                fill.extend(self.numbered(insert));
+                Steps { clear: None, fill }
             }
         }
     }
@@ -198,7 +208,7 @@ mod tests {
     #[test]
     fn an_upsert_needs_no_merge() {
         let publish = Publish::Upsert { nullable: Vec::new() };
-        let all = names(false).statements(&publish, &["id".into()]);
+        let all = names(false).steps(&publish, &["id".into()]).fill;
         assert_eq!(all.len(), 2);
         assert!(
             all[0].starts_with("UPDATE t SET [a] = s.[a] FROM [dbo].[t] AS t WITH (UPDLOCK, HOLDLOCK)"),
@@ -208,24 +218,25 @@ mod tests {
         assert!(all[0].contains("PARTITION BY s.[id] ORDER BY s.weir_split DESC, s.weir_row DESC"), "{}", all[0]);
         assert!(all[1].ends_with("WHERE t.[id] = s.[id])"), "{}", all[1]);
         // Nothing but keys: there is nothing to update.
-        assert_eq!(names(false).statements(&publish, &["id".into(), "a".into()]).len(), 1);
+        assert_eq!(names(false).steps(&publish, &["id".into(), "a".into()]).fill.len(), 1);
         let null = Publish::Upsert { nullable: vec!["id".into()] };
-        assert!(names(false).statements(&null, &["id".into()])[1].contains("t.[id] IS NULL AND s.[id] IS NULL"));
+        assert!(names(false).steps(&null, &["id".into()]).fill[1].contains("t.[id] IS NULL AND s.[id] IS NULL"));
     }
 
     #[test]
     fn an_overwrite_deletes_and_inserts_with_numbers_of_its_own() {
-        let all = names(true).statements(&Publish::Replace, &[]);
+        let all = names(true).steps(&Publish::Replace, &[]);
+        assert_eq!(all.clear.as_deref(), Some("DELETE FROM [dbo].[t] WITH (TABLOCKX)"));
         assert_eq!(
-            all,
+            all.fill,
             [
-                "DELETE FROM [dbo].[t] WITH (TABLOCKX)",
                 "SET IDENTITY_INSERT [dbo].[t] ON",
                 "INSERT INTO [dbo].[t] ([id], [a]) SELECT s.[id], s.[a] FROM [dbo].[s] AS s WHERE s.weir_split IN (0, 1)",
                 "SET IDENTITY_INSERT [dbo].[t] OFF",
             ]
         );
-        let diff = names(false).statements(&Publish::Diff(vec!["id".into()]), &[]);
-        assert!(diff[0].starts_with("DELETE t FROM [dbo].[t] AS t") && diff[1].starts_with("UPDATE t SET [a] = s.[a]"));
+        let diff = names(false).steps(&Publish::Diff(vec!["id".into()]), &[]);
+        assert!(diff.clear.unwrap().starts_with("DELETE t FROM [dbo].[t] AS t"));
+        assert!(diff.fill[0].starts_with("UPDATE t SET [a] = s.[a]"), "{:?}", diff.fill);
     }
 }

@@ -26,6 +26,9 @@ pub(crate) struct State {
     pub(crate) commits: Option<Commits>,
     /// How staged rows get into the target.
     pub(crate) publish: Publish,
+    /// The tables whose foreign keys refer to the target, as their plans name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) referenced_by: Vec<String>,
     /// The written columns, in the order of the batches.
     pub(crate) columns: Vec<Written>,
     /// Whether one of them is numbered by the server.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use weir_core::{
-    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Leases, MappedColumn, Receipt, Recorded,
-    Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Leases, MappedColumn, PublishTogether,
+    Receipt, Recorded, Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan,
+    WriteRequest, Writer,
 };
 use weir_sql::commits::TABLE;
 use weir_sql::config::Destination;
@@ -19,6 +20,7 @@ use crate::config::SqlServerWriterConfig;
 use crate::plan::{Facts, plan};
 use crate::rights::OwnTables;
 use crate::state::State;
+use crate::transaction::Staged;
 use crate::{commit, task};
 
 /// Writes one table.
@@ -239,6 +241,10 @@ impl Writer for SqlServerWriter {
         done.context("table", &plan.table)
     }
 
+    fn publishes_together(&self) -> Option<&dyn PublishTogether> {
+        Some(self)
+    }
+
     fn leases(&self) -> Option<&dyn Leases> {
         Some(self)
     }
@@ -263,6 +269,19 @@ impl Writer for SqlServerWriter {
         }
         session.close().await;
         checks
+    }
+}
+
+#[async_trait]
+impl PublishTogether for SqlServerWriter {
+    async fn publish_together(&self, tables: &[(&WritePlan, &[Receipt])]) -> Result<Vec<Committed>> {
+        let states: Vec<State> = tables.iter().map(|(plan, _)| State::of(plan)).collect::<Result<_>>()?;
+        let tables = tables.iter().zip(&states).map(|((plan, receipts), state)| Staged { plan, state, receipts });
+        let tables: Vec<Staged<'_>> = tables.collect();
+        let mut session = self.connect().await?;
+        let done = commit::publish_together(&mut session, &self.config.common, &tables).await;
+        session.close().await;
+        done
     }
 }
 

@@ -1,0 +1,195 @@
+//! The publishing transaction: one table, or all tables of a run at one moment.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
+use weir_sql::WriterConfig;
+use weir_sql::commits::PUBLISHED;
+use weir_sqlserver::{QUOTING, Session, exists};
+
+use crate::ledger;
+use crate::publish::{Names, Steps};
+use crate::state::{Publish, State};
+
+/// How often a publishing transaction is tried that others were in the way of.
+const ATTEMPTS: u32 = 5;
+
+/// A table that is to be published.
+pub(crate) struct Staged<'a> {
+    pub(crate) plan: &'a WritePlan,
+    pub(crate) state: &'a State,
+    pub(crate) receipts: &'a [Receipt],
+}
+
+/// Publishes all of these tables, or none. What is published already stays as it is. `config` is the job's, the same for
+/// all of them.
+pub(crate) async fn publish(
+    session: &mut Session,
+    config: &WriterConfig,
+    tables: &[Staged<'_>],
+) -> Result<Vec<Committed>> {
+    let mut attempt = 1;
+    loop {
+        match once(session, config, tables).await {
+            Err(error) if error.kind() != ErrorKind::Cancelled => {
+                // A deadlock's victim is rolled back already; everything else must not hold its locks.
+                let back = roll_back(session, tables).await;
+                let again = error.kind() == ErrorKind::Conflict && error.is_retryable();
+                if !again || back.is_err() || attempt == ATTEMPTS {
+                    return Err(error);
+                }
+                tracing::info!(%error, attempt, "publishing is tried again");
+                tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                attempt += 1;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Also that the session numbers rows itself, which no transaction takes back: it may do so for one table at a time.
+async fn roll_back(session: &mut Session, tables: &[Staged<'_>]) -> Result<()> {
+    let mut sql = "IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION".to_owned();
+    for staged in tables.iter().filter(|staged| staged.state.identity) {
+        sql.push_str(&format!("; SET IDENTITY_INSERT {} OFF", staged.state.table.quoted(QUOTING)));
+    }
+    session.run(&sql).await
+}
+
+async fn once(session: &mut Session, config: &WriterConfig, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
+    // A table that is alone is named by the caller.
+    let named = |error: Error, staged: &Staged<'_>| match tables {
+        [_] => error,
+        _ => error.with("target", &staged.plan.table),
+    };
+    let (mut all, mut open) = (Vec::with_capacity(tables.len()), Vec::new());
+    for (staged, depth) in tables.iter().zip(depths(tables)) {
+        let (committed, steps) = staged.look(session, config).await.map_err(|error| named(error, staged))?;
+        all.push(committed);
+        open.extend(steps.map(|steps| (depth, staged, steps)));
+    }
+    if open.is_empty() {
+        return Ok(all);
+    }
+    open.sort_by_key(|(depth, ..)| *depth);
+    // The server checks foreign keys after each statement: rows go before those that they refer to, and come after them.
+    let clear = open.iter().rev().flat_map(|(_, staged, steps)| steps.clear.iter().map(move |sql| (*staged, sql)));
+    let fill = open.iter().flat_map(|(_, staged, steps)| steps.fill.iter().map(move |sql| (*staged, sql)));
+    let statements: Vec<(&Staged<'_>, &String)> = clear.chain(fill).collect();
+    session.run("BEGIN TRANSACTION").await?;
+    // The records first: whoever comes second waits for them and then publishes nothing.
+    for (_, staged, _) in &open {
+        staged.record(session).await.map_err(|error| named(error, staged))?;
+    }
+    for (staged, sql) in statements {
+        let ran = session.run(sql).await.context("step", sql.split_whitespace().next().unwrap_or_default());
+        ran.map_err(|error| named(explained(error, staged.state), staged))?;
+    }
+    session.run("COMMIT TRANSACTION").await?;
+    Ok(all)
+}
+
+/// The longest way from each table along its references: sorted by it, none comes before one that it refers to.
+fn depths(tables: &[Staged<'_>]) -> Vec<usize> {
+    let at: HashMap<&str, usize> =
+        tables.iter().enumerate().map(|(i, staged)| (staged.plan.table.as_str(), i)).collect();
+    let mut references = Vec::new();
+    for (to, staged) in tables.iter().enumerate() {
+        let by = staged.state.referenced_by.iter().filter_map(|name| at.get(name.as_str()));
+        references.extend(by.filter(|by| **by != to).map(|by| (*by, to)));
+    }
+    let mut depths = vec![0; tables.len()];
+    // As often as the longest chain has tables; a circle has no order, and no end.
+    for _ in 1..tables.len() {
+        let before = depths.clone();
+        for (by, to) in &references {
+            depths[*by] = depths[*by].max(depths[*to] + 1);
+        }
+        if depths == before {
+            break;
+        }
+    }
+    depths
+}
+
+impl Staged<'_> {
+    /// What publishing comes to, and its statements; none where there is nothing to do.
+    async fn look(&self, session: &mut Session, config: &WriterConfig) -> Result<(Committed, Option<Steps>)> {
+        let Self { plan, state, receipts } = self;
+        let rows: u64 = receipts.iter().map(|r| r.rows).sum();
+        let came = |description: String| Committed { description, ..Committed::default() };
+        let staged = match &state.staging {
+            Some(staging) => exists(session, staging).await?,
+            None => false,
+        };
+        let published = match &state.commits {
+            Some(commits) => ledger::read(session, commits).await?.recorded.published,
+            // Without a record, publishing is over when the staging table is gone.
+            None => state.staging.is_some() && !staged,
+        };
+        if published {
+            return Ok((came("published before".into()), None));
+        }
+        if state.staging.is_none() {
+            let committed = came(format!("{rows} rows in {} splits", receipts.len()));
+            return Ok((committed, state.commits.as_ref().map(|_| Steps::default())));
+        }
+        if !staged {
+            return Err(staging_is_gone());
+        }
+        let names = Names::new(plan, state, receipts)?;
+        names.check_duplicates(session, config.duplicate_keys, &plan.keys).await?;
+        let steps = names.steps(&state.publish, &plan.keys);
+        let mut done = came(format!("published {rows} rows in one transaction"));
+        if plan.mode != WriteMode::Overwrite || rows > 0 {
+            return Ok((done, Some(steps)));
+        }
+        match config.on_empty {
+            OnEmpty::Overwrite => {
+                done.warnings.push(format!("the source is empty, and so is {} now", plan.table));
+                done.description = "the source is empty: the target was emptied".into();
+                Ok((done, Some(steps)))
+            }
+            OnEmpty::Keep => {
+                done.warnings.push(format!("the source is empty: {} is kept as it was", plan.table));
+                done.description = "the source is empty: the target stays as it was".into();
+                Ok((done, Some(Steps::default())))
+            }
+            OnEmpty::Error => Err(Error::new(
+                ErrorKind::Conflict,
+                "the source is empty, and `onEmpty` is `error`: nothing was changed",
+            )),
+        }
+    }
+
+    /// Writes in the session's transaction that the table is published.
+    async fn record(&self, session: &mut Session) -> Result<()> {
+        let Some(commits) = &self.state.commits else { return Ok(()) };
+        if ledger::record(session, commits, PUBLISHED, &self.state.table, None).await? {
+            return Ok(());
+        }
+        let message = "another process published the table just now";
+        Err(Error::new(ErrorKind::Conflict, message).retryable(true))
+    }
+}
+
+pub(crate) fn staging_is_gone() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "somebody dropped the staging table of this run, and the rows of finished splits with it: start a new run",
+    )
+}
+
+fn explained(error: Error, state: &State) -> Error {
+    let of_key = error.context().iter().any(|(k, v)| *k == "code" && v == "547");
+    if matches!(state.publish, Publish::Diff(_)) && of_key {
+        return Error::new(
+            ErrorKind::Conflict,
+            "rows that are missing in the source are still referred to by other tables, or new ones refer to rows that are \
+             not there: nothing was changed; delete the rows that refer to them, or use upsert",
+        )
+        .because(error);
+    }
+    error
+}
