@@ -14,13 +14,13 @@ use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Result, ResultExt};
 
 use crate::ipc::{Blocks, Bounds, Messages};
-use crate::parquet::RowGroups;
-use crate::{ByteStream, Format, Found, Store, arrow_error, store_error};
+use crate::parquet::{ParquetSource, RowGroups};
+use crate::{ByteStream, Format, Found, Store, arrow_error, spool, store_error};
 
 /// A file that is read by ranges.
 pub struct RangeSource {
@@ -42,11 +42,6 @@ impl RangeSource {
             Store::Remote { .. } => None,
         };
         Ok(Self { store: store.clone(), path: path.to_owned(), size, file, cancel: cancel.clone() })
-    }
-
-    /// Whether the file is one of this machine's.
-    pub(crate) fn is_local(&self) -> bool {
-        self.file.is_some()
     }
 
     /// Another source of the same file, which is a remote one.
@@ -139,6 +134,24 @@ impl AsyncFileReader for RangeSource {
     }
 }
 
+impl ParquetSource for RangeSource {
+    fn another(&self) -> Result<Self> {
+        Ok(Self { file: self.local()?, ..self.remote() })
+    }
+
+    fn local(&self) -> Result<Option<File>> {
+        self.file.as_ref().map(File::try_clone).transpose().context("file", &self.path)
+    }
+
+    fn spooled(&self, ranges: Vec<Range<u64>>) -> impl Future<Output = Result<File>> + Send {
+        spool::fetch(self, ranges)
+    }
+
+    fn fault(&self, error: ParquetError) -> Error {
+        parquet_error(error, &self.store.display(&self.path))
+    }
+}
+
 /// A fault of the Parquet library; one of ours that passed through it comes out as it was.
 pub fn parquet_error(error: ParquetError, path: &str) -> Error {
     match error {
@@ -152,14 +165,13 @@ pub fn parquet_error(error: ParquetError, path: &str) -> Error {
 
 /// A Parquet or Arrow IPC file, opened at its footer.
 pub struct ColumnarReader {
-    name: String,
     schema: SchemaRef,
     kind: Kind,
 }
 
 enum Kind {
     Parquet { source: Option<RangeSource>, metadata: ArrowReaderMetadata },
-    RowGroups(Box<RowGroups>),
+    RowGroups(Box<RowGroups<RangeSource>>),
     Blocks(Box<Blocks>),
     Messages(Box<Messages>),
 }
@@ -176,7 +188,7 @@ impl ColumnarReader {
             let metadata = ArrowReaderMetadata::load_async(&mut source, ArrowReaderOptions::new()).await;
             let metadata = metadata.map_err(|e| parquet_error(e, &name))?;
             let schema = metadata.schema().clone();
-            return Ok(Self { name, schema, kind: Kind::Parquet { source: Some(source), metadata } });
+            return Ok(Self { schema, kind: Kind::Parquet { source: Some(source), metadata } });
         }
         let magic = source.read(0..source.size().min(8)).await?;
         if magic.starts_with(b"FEA1") {
@@ -185,11 +197,11 @@ impl ColumnarReader {
         }
         if magic.starts_with(b"ARROW1") {
             let blocks = Blocks::open(source, &name, Bounds::default()).await?;
-            Ok(Self { schema: blocks.schema().clone(), name, kind: Kind::Blocks(Box::new(blocks)) })
+            Ok(Self { schema: blocks.schema().clone(), kind: Kind::Blocks(Box::new(blocks)) })
         } else {
             let bytes = ByteStream::open(store, path, cancel).await?;
             let messages = Messages::open(bytes, &name, cancel, Bounds::default()).await?;
-            Ok(Self { schema: messages.schema().clone(), name, kind: Kind::Messages(Box::new(messages)) })
+            Ok(Self { schema: messages.schema().clone(), kind: Kind::Messages(Box::new(messages)) })
         }
     }
 
@@ -219,8 +231,9 @@ impl ColumnarReader {
     pub async fn start(mut self, groups: Option<Vec<usize>>, columns: &[usize], views: bool) -> Result<Self> {
         match &mut self.kind {
             Kind::Parquet { source, metadata } => {
-                let source = source.take().ok_or_else(|| Error::internal("the file is read already"))?;
-                let started = RowGroups::start(source, &self.name, metadata.clone(), groups, columns, views).await?;
+                let mut source = source.take().ok_or_else(|| Error::internal("the file is read already"))?;
+                let metadata = with_page_index(&mut source, metadata).await?;
+                let started = RowGroups::start(source, &metadata, groups, columns, views)?;
                 self.kind = Kind::RowGroups(Box::new(started));
             }
             Kind::Blocks(blocks) => blocks.choose(columns),
@@ -239,4 +252,14 @@ impl ColumnarReader {
             Kind::Messages(messages) => messages.next().await,
         }
     }
+}
+
+/// The metadata with the index of the file's pages, if it has one.
+async fn with_page_index(source: &mut RangeSource, metadata: &ArrowReaderMetadata) -> Result<ArrowReaderMetadata> {
+    let mut reader = ParquetMetaDataReader::new_with_metadata(metadata.metadata().as_ref().clone())
+        .with_offset_index_policy(PageIndexPolicy::Optional);
+    let loaded = reader.load_page_index(&mut *source).await;
+    let loaded = loaded.and_then(|()| reader.finish()).map_err(|e| source.fault(e))?;
+    let options = ArrowReaderOptions::new().with_schema(metadata.schema().clone());
+    ArrowReaderMetadata::try_new(Arc::new(loaded), options).map_err(|e| source.fault(e))
 }

@@ -15,6 +15,7 @@
 //! [`Compression`] with its two ends in `pack.rs` and `unpack.rs`.
 
 mod column_encodings;
+mod column_windows;
 mod columnar;
 mod durable;
 mod encoding;
@@ -29,7 +30,7 @@ mod pack;
 mod parquet;
 mod pattern;
 mod remote;
-pub mod row_groups;
+mod row_groups;
 mod sink;
 mod spool;
 mod store;
@@ -49,6 +50,7 @@ pub use location::Location;
 pub use manifest::{Hidden, MANIFEST, Manifest};
 pub use options::StoreOptions;
 pub use pack::Pack;
+pub use parquet::{ParquetSource, RowGroups};
 pub use pattern::{Moment, Pattern};
 pub use remote::{Opened, open_store};
 pub use sink::Sink;

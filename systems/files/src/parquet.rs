@@ -1,6 +1,7 @@
 //! A Parquet file, read one row group after the other.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,77 +11,117 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
-use weir_core::{Result, ResultExt};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+use parquet::errors::ParquetError;
+use weir_core::{Error, Result};
 
-use crate::columnar::{RangeSource, parquet_error};
+use crate::column_windows::{SideBySide, Window, column_windows};
 use crate::row_groups::{as_views, only, portions, rows_at_once, uncut};
-use crate::spool;
+
+/// Where the bytes of a Parquet file come from.
+pub trait ParquetSource: AsyncFileReader + Unpin + Sized + 'static {
+    /// The same file once more.
+    ///
+    /// # Errors
+    /// It cannot be opened once more.
+    fn another(&self) -> Result<Self>;
+
+    /// The file, where it is one of this machine's: such a file is read page by page, never a row group at once.
+    ///
+    /// # Errors
+    /// As `another`.
+    fn local(&self) -> Result<Option<File>> {
+        Ok(None)
+    }
+
+    /// Ranges of it in a temporary file, at the same offsets.
+    ///
+    /// # Errors
+    /// Those of reading it; no room for them.
+    fn spooled(&self, ranges: Vec<Range<u64>>) -> impl Future<Output = Result<File>> + Send;
+
+    /// What a fault of the library means for this file.
+    fn fault(&self, error: ParquetError) -> Error;
+}
 
 /// Some columns and row groups of a file.
-pub(crate) struct RowGroups {
-    source: RangeSource,
-    name: String,
+pub struct RowGroups<S> {
+    source: S,
     metadata: ArrowReaderMetadata,
-    columns: ProjectionMask,
+    /// Indexes in the file's schema, in ascending order.
+    columns: Vec<usize>,
+    mask: ProjectionMask,
     views: bool,
     left: VecDeque<(usize, Option<Range<usize>>)>,
-    open: Option<Open>,
+    open: Option<Open<S>>,
 }
 
-enum Open {
-    /// A local file is read page by page, never a row group at once; so is what was put into a temporary one.
+enum Open<S> {
+    /// A local file, or what was put into a temporary one.
     Local(Box<ParquetRecordBatchReader>),
-    Remote(Box<ParquetRecordBatchStream<RangeSource>>),
+    Remote(Box<ParquetRecordBatchStream<S>>),
+    /// What was read a few columns at a time.
+    Windows(SideBySide),
 }
 
-impl RowGroups {
-    /// Begins to read `columns` (indexes in ascending order) of `groups`, texts and bytes as views if `views`.
-    pub(crate) async fn start(
-        mut source: RangeSource,
-        name: &str,
-        metadata: ArrowReaderMetadata,
+impl<S: ParquetSource> RowGroups<S> {
+    /// Begins to read `columns` (indexes in ascending order) of `groups`, all if `None`. With `views`, texts and bytes come
+    /// as views where that can be. `metadata` has the index of pages, if the file has one; its schema is the one to read.
+    ///
+    /// # Errors
+    /// A schema that does not fit the file.
+    pub fn start(
+        source: S,
+        metadata: &ArrowReaderMetadata,
         groups: Option<Vec<usize>>,
         columns: &[usize],
         views: bool,
     ) -> Result<Self> {
-        let wrong = |error| parquet_error(error, name);
-        let mut with_pages = ParquetMetaDataReader::new_with_metadata(metadata.metadata().as_ref().clone())
-            .with_offset_index_policy(PageIndexPolicy::Optional);
-        with_pages.load_page_index(&mut source).await.map_err(wrong)?;
-        let with_pages = Arc::new(with_pages.finish().map_err(wrong)?);
-        let schema = metadata.schema().clone();
-        let own =
-            || ArrowReaderMetadata::try_new(with_pages.clone(), ArrowReaderOptions::new().with_schema(schema.clone()));
-        let viewed = || {
-            let options = ArrowReaderOptions::new().with_schema(Arc::new(as_views(&schema)));
-            ArrowReaderMetadata::try_new(with_pages.clone(), options).ok()
+        let schema = metadata.schema();
+        let with = |schema| {
+            let options = ArrowReaderOptions::new().with_schema(schema);
+            ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)
         };
-        let viewed = if views { viewed() } else { None };
+        let viewed = if views { with(Arc::new(as_views(schema))).ok() } else { None };
         let views = viewed.is_some();
-        let metadata = viewed.map_or_else(own, Ok).map_err(wrong)?;
-        let columns = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
+        let metadata = viewed.map_or_else(|| with(schema.clone()), Ok).map_err(|e| source.fault(e))?;
         let groups = groups.unwrap_or_else(|| (0..metadata.metadata().num_row_groups()).collect());
-        let local = source.is_local();
+        Self::of(source, metadata, &groups, columns.to_vec(), views)
+    }
+
+    fn of(
+        source: S,
+        metadata: ArrowReaderMetadata,
+        groups: &[usize],
+        columns: Vec<usize>,
+        views: bool,
+    ) -> Result<Self> {
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
+        let local = source.local()?.is_some();
         let fetched = |group| match local {
             true => vec![None],
-            false => portions(metadata.metadata(), group, &columns),
+            false => portions(metadata.metadata(), group, &mask),
         };
-        let left = groups.into_iter().flat_map(|group| fetched(group).into_iter().map(move |p| (group, p))).collect();
-        Ok(Self { source, name: name.to_owned(), metadata, columns, views, left, open: None })
+        let mut left = VecDeque::new();
+        for group in groups {
+            match column_windows(metadata.metadata(), *group, &columns).len() {
+                0..=1 => left.extend(fetched(*group).into_iter().map(|rows| (*group, rows))),
+                _ => left.push_back((*group, None)),
+            }
+        }
+        Ok(Self { source, metadata, columns, mask, views, left, open: None })
     }
 
     /// The next batch.
-    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+    ///
+    /// # Errors
+    /// Those of reading the file, [`Data`](weir_core::ErrorKind::Data) for what is no Parquet.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let next = match &mut self.open {
-                Some(Open::Local(reader)) => {
-                    reader.next().transpose().map_err(|e| crate::arrow_error(e, &self.name))?
-                }
-                Some(Open::Remote(stream)) => {
-                    stream.next().await.transpose().map_err(|e| parquet_error(e, &self.name))?
-                }
+                Some(Open::Local(reader)) => reader.next().transpose().map_err(|e| self.source.fault(e.into()))?,
+                Some(Open::Remote(stream)) => stream.next().await.transpose().map_err(|e| self.source.fault(e))?,
+                Some(Open::Windows(windows)) => windows.next()?,
                 None => None,
             };
             if next.is_some() {
@@ -88,42 +129,58 @@ impl RowGroups {
             }
             // What the last one held is let go of first.
             self.open = None;
-            let Some((group, portion)) = self.left.pop_front() else { return Ok(None) };
-            self.open = Some(self.open(group, portion).await?);
+            let Some((group, rows)) = self.left.pop_front() else { return Ok(None) };
+            let windows = column_windows(self.metadata.metadata(), group, &self.columns);
+            self.open = Some(match windows.len() {
+                0..=1 => self.open(group, rows).await?,
+                _ => self.open_windows(group, windows).await?,
+            });
         }
     }
 
-    async fn open(&mut self, group: usize, portion: Option<Range<usize>>) -> Result<Open> {
-        let wrong = |error| parquet_error(error, &self.name);
+    async fn open(&mut self, group: usize, portion: Option<Range<usize>>) -> Result<Open<S>> {
         let metadata = self.metadata.metadata();
-        let rows = rows_at_once(metadata, group, &self.columns, self.views);
-        let file = match &self.source.file {
-            Some(file) => Some(file.try_clone().context("file", &self.name)?),
-            None => match uncut(metadata, group, &self.columns) {
-                Some(ranges) => Some(spool::fetch(&self.source, ranges).await?),
-                None => None,
-            },
+        let rows = rows_at_once(metadata, group, &self.mask, self.views);
+        let file = match (self.source.local()?, uncut(metadata, group, &self.mask)) {
+            (Some(file), _) => Some(file),
+            (None, Some(ranges)) => Some(self.source.spooled(ranges).await?),
+            (None, None) => None,
         };
         Ok(match file {
             Some(file) => {
                 let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-                    .with_projection(self.columns.clone())
+                    .with_projection(self.mask.clone())
                     .with_row_groups(vec![group])
                     .with_batch_size(rows);
-                Open::Local(Box::new(builder.build().map_err(wrong)?))
+                Open::Local(Box::new(builder.build().map_err(|e| self.source.fault(e))?))
             }
             None => {
-                let source = self.source.remote();
+                let source = self.source.another()?;
                 let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(source, self.metadata.clone())
-                    .with_projection(self.columns.clone())
+                    .with_projection(self.mask.clone())
                     .with_row_groups(vec![group])
                     .with_batch_size(rows);
                 if let Some(rows) = portion {
                     builder = builder.with_row_selection(only(rows));
                 }
-                Open::Remote(Box::new(builder.build().map_err(wrong)?))
+                Open::Remote(Box::new(builder.build().map_err(|e| self.source.fault(e))?))
             }
         })
+    }
+
+    /// Reads the row group one window of columns after the other.
+    async fn open_windows(&mut self, group: usize, windows: Vec<Vec<usize>>) -> Result<Open<S>> {
+        let rows = rows_at_once(self.metadata.metadata(), group, &self.mask, self.views);
+        let mut read = Vec::with_capacity(windows.len());
+        for columns in windows {
+            let mut narrow = Self::of(self.source.another()?, self.metadata.clone(), &[group], columns, self.views)?;
+            let mut window = Window::new(rows);
+            while let Some(batch) = Box::pin(narrow.next()).await? {
+                window.add(batch)?;
+            }
+            read.push(window.finish()?);
+        }
+        Ok(Open::Windows(SideBySide::new(read)))
     }
 }
 

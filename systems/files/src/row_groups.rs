@@ -1,12 +1,13 @@
 //! How much of a Parquet file may be in memory at once.
 //!
 //! A file says little of how wide its rows are: pages are encoded, and a text that a dictionary holds once may stand in
-//! every row. So three things bound what is decoded, whatever the file:
+//! every row. So four things bound what is decoded, whatever the file:
 //!
 //! | what | how |
 //! |-|-|
 //! | values that repeat | texts and bytes are decoded as views: a row costs 16 bytes, its value stays where the page or the dictionary has it |
 //! | wide rows | as many rows are decoded at once as fill a batch, by the widest page of the row group where the file has an index of its pages, else by the row group's average |
+//! | many columns | they are read a few at a time, see `column_windows.rs` |
 //! | large row groups of remote files | they are fetched in portions, page by page, where the file has an index of its pages, else into a temporary file |
 
 use std::ops::Range;
@@ -27,7 +28,7 @@ const AT_ONCE: f64 = MAX_BATCH_BYTES as f64 / 2.0;
 const PORTION: u64 = 16 << 20;
 
 /// The schema with views for texts and bytes, at any depth but within maps.
-pub fn as_views(schema: &Schema) -> Schema {
+pub(crate) fn as_views(schema: &Schema) -> Schema {
     Schema::new_with_metadata(schema.fields().iter().map(view).collect::<Vec<_>>(), schema.metadata().clone())
 }
 
@@ -51,7 +52,7 @@ fn view(field: &FieldRef) -> FieldRef {
 }
 
 /// How many rows of the row group `group` to decode at once. `views` says that texts are decoded as views.
-pub fn rows_at_once(metadata: &ParquetMetaData, group: usize, columns: &ProjectionMask, views: bool) -> usize {
+pub(crate) fn rows_at_once(metadata: &ParquetMetaData, group: usize, columns: &ProjectionMask, views: bool) -> usize {
     let rows = metadata.row_group(group).num_rows().max(1) as f64;
     let chosen = metadata.row_group(group).columns().iter().enumerate().filter(|(i, _)| columns.leaf_included(*i));
     let width: f64 = chosen.map(|(i, column)| width(column, rows, pages(metadata, group, i), views)).sum();
@@ -59,7 +60,11 @@ pub fn rows_at_once(metadata: &ParquetMetaData, group: usize, columns: &Projecti
 }
 
 /// The portions in which to fetch the row group `group`; `None` for the whole of it.
-pub fn portions(metadata: &ParquetMetaData, group: usize, columns: &ProjectionMask) -> Vec<Option<Range<usize>>> {
+pub(crate) fn portions(
+    metadata: &ParquetMetaData,
+    group: usize,
+    columns: &ProjectionMask,
+) -> Vec<Option<Range<usize>>> {
     let of = metadata.row_group(group);
     let chosen = || of.columns().iter().enumerate().filter(|(i, _)| columns.leaf_included(*i));
     let bytes = chosen().fold(0u64, |sum, (_, column)| sum.saturating_add(column.compressed_size().max(0) as u64));
@@ -89,7 +94,7 @@ pub fn portions(metadata: &ParquetMetaData, group: usize, columns: &ProjectionMa
 
 /// Where the chosen columns of the row group `group` lie, if they are too large to be fetched at once and the file has
 /// no index of its pages by which to cut them. What lies nowhere is left out.
-pub fn uncut(metadata: &ParquetMetaData, group: usize, columns: &ProjectionMask) -> Option<Vec<Range<u64>>> {
+pub(crate) fn uncut(metadata: &ParquetMetaData, group: usize, columns: &ProjectionMask) -> Option<Vec<Range<u64>>> {
     let of = metadata.row_group(group);
     let chosen = || of.columns().iter().enumerate().filter(|(i, _)| columns.leaf_included(*i));
     let bytes = chosen().fold(0u64, |sum, (_, column)| sum.saturating_add(column.compressed_size().max(0) as u64));
@@ -105,12 +110,12 @@ pub fn uncut(metadata: &ParquetMetaData, group: usize, columns: &ProjectionMask)
 }
 
 /// Chooses some rows of a row group.
-pub fn only(rows: Range<usize>) -> RowSelection {
+pub(crate) fn only(rows: Range<usize>) -> RowSelection {
     vec![RowSelector::skip(rows.start), RowSelector::select(rows.end - rows.start)].into()
 }
 
 /// Where the pages of a column are, if the file says so.
-fn pages(metadata: &ParquetMetaData, group: usize, column: usize) -> Option<&OffsetIndexMetaData> {
+pub(crate) fn pages(metadata: &ParquetMetaData, group: usize, column: usize) -> Option<&OffsetIndexMetaData> {
     let index = metadata.offset_index()?.get(group)?.get(column)?;
     (!index.page_locations().is_empty()).then_some(index)
 }

@@ -12,6 +12,10 @@ use deltalake::parquet::errors::{ParquetError, Result};
 use deltalake::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use weir_core::{Error, ErrorKind};
+use weir_files::ParquetSource;
+
+use crate::parquet_error;
 
 /// One file of known length.
 #[derive(Clone)]
@@ -19,30 +23,66 @@ pub(crate) struct StoredFile {
     store: Arc<dyn ObjectStore>,
     path: Path,
     size: u64,
+    /// The version of the table that it is of, for messages.
+    version: u64,
 }
 
 impl StoredFile {
     /// `size` is the length by the log; when the log does not say, the store is asked.
-    pub(crate) async fn new(store: Arc<dyn ObjectStore>, path: Path, size: u64) -> Result<Self> {
-        let size = match size {
-            0 => store.head(&path).await.map_err(external)?.size,
-            size => size,
-        };
-        Ok(Self { store, path, size })
+    pub(crate) async fn new(
+        store: Arc<dyn ObjectStore>,
+        path: Path,
+        size: u64,
+        version: u64,
+    ) -> weir_core::Result<Self> {
+        let mut file = Self { store, path, size, version };
+        if size == 0 {
+            let head = file.store.head(&file.path).await;
+            file.size = head.map_err(|error| file.fault(external(error)))?.size;
+        }
+        Ok(file)
+    }
+}
+
+impl ParquetSource for StoredFile {
+    fn another(&self) -> weir_core::Result<Self> {
+        Ok(self.clone())
     }
 
-    /// Ranges of it in a temporary file, at the same offsets.
-    pub(crate) async fn spooled(
-        &self,
-        ranges: Vec<Range<u64>>,
-        unreadable: impl Fn(ParquetError) -> weir_core::Error,
-    ) -> weir_core::Result<File> {
+    async fn spooled(&self, ranges: Vec<Range<u64>>) -> weir_core::Result<File> {
         let read = |piece| {
-            let (mut file, unreadable) = (self.clone(), &unreadable);
-            async move { file.get_bytes(piece).await.map_err(unreadable) }
+            let mut file = self.clone();
+            async move { file.get_bytes(piece).await.map_err(|error| file.fault(error)) }
         };
         weir_files::spooled(read, ranges).await
     }
+
+    fn fault(&self, error: ParquetError) -> Error {
+        if !is_missing(&error) {
+            return parquet_error(error);
+        }
+        let message = format!(
+            "a data file of version {} is gone: a VACUUM removed it, or somebody did; run the job anew to read the newest \
+             version",
+            self.version
+        );
+        Error::new(ErrorKind::NotFound, message).because(error)
+    }
+}
+
+/// Whether the file is not there, as the store says it.
+fn is_missing(error: &ParquetError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
+        ParquetError::External(inner) => Some(inner.as_ref()),
+        other => Some(other),
+    };
+    while let Some(error) = cause {
+        if matches!(error.downcast_ref(), Some(deltalake::ObjectStoreError::NotFound { .. })) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 impl AsyncFileReader for StoredFile {

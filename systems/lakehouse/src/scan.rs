@@ -7,20 +7,14 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_n
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use deltalake::ObjectStore;
-use deltalake::parquet::arrow::ProjectionMask;
-use deltalake::parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
-use deltalake::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
-use deltalake::parquet::errors::ParquetError;
+use deltalake::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use deltalake::parquet::file::metadata::PageIndexPolicy;
-use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
-use weir_core::{Error, ErrorKind, Gather, Result, within_bounds};
-use weir_files::row_groups::{as_views, only, portions, rows_at_once, uncut};
+use weir_core::{Gather, Result, within_bounds};
+use weir_files::{ParquetSource, RowGroups};
 
 use crate::object::StoredFile;
-use crate::{DataFile, Expression, Filter, parquet_error, partition_value};
+use crate::{DataFile, Expression, Filter, partition_value};
 
 /// What to read from each file, and what to make of it.
 pub struct Scanned {
@@ -63,27 +57,16 @@ impl Scan {
         let path = deltalake::Path::parse(&file.path).map_err(|e| {
             weir_core::Error::new(weir_core::ErrorKind::Data, "the log names an impossible file").because(e)
         })?;
-        let unreadable = |error: ParquetError| match is_missing(&error) {
-            true => self.missing().because(error),
-            false => parquet_error(error),
-        };
-        let mut reader = StoredFile::new(self.store.clone(), path, file.size).await.map_err(unreadable)?;
+        let mut reader = StoredFile::new(self.store.clone(), path, file.size, self.version).await?;
         let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
-        let metadata = ArrowReaderMetadata::load_async(&mut reader, options).await.map_err(unreadable)?;
-        let schema = microseconds(metadata.schema());
-        let with = |schema| {
-            let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
-            ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)
-        };
-        let (metadata, views) = match with(as_views(&schema)) {
-            Ok(viewed) => (viewed, true),
-            Err(_) => (with(schema).map_err(parquet_error)?, false),
-        };
-
+        let metadata = ArrowReaderMetadata::load_async(&mut reader, options).await;
+        let metadata = metadata.map_err(|error| reader.fault(error))?;
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(microseconds(metadata.schema())));
+        let metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options);
+        let metadata = metadata.map_err(|error| reader.fault(error))?;
         let wanted: Vec<usize> = (0..metadata.schema().fields().len())
             .filter(|i| self.scanned.columns.index_of(metadata.schema().field(*i).name()).is_ok())
             .collect();
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
 
         let mut constants = BTreeMap::new();
         for name in &self.partition_columns {
@@ -93,44 +76,21 @@ impl Scan {
             }
         }
         let mut gather = Gather::default();
-        for group in 0..metadata.metadata().num_row_groups() {
-            let rows = rows_at_once(metadata.metadata(), group, &mask, views);
-            for portion in portions(metadata.metadata(), group, &mask) {
-                let mut stream = match uncut(metadata.metadata(), group, &mask) {
-                    Some(ranges) => {
-                        let file = tokio::select! {
-                            file = reader.spooled(ranges, unreadable) => file?,
-                            () = output.closed() => return Ok(()),
-                        };
-                        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
-                            .with_projection(mask.clone())
-                            .with_row_groups(vec![group])
-                            .with_batch_size(rows);
-                        let batches = builder.build().map_err(parquet_error)?.map(|batch| batch.map_err(Into::into));
-                        futures::stream::iter(batches).boxed()
-                    }
-                    None => {
-                        let mut builder =
-                            ParquetRecordBatchStreamBuilder::new_with_metadata(reader.clone(), metadata.clone())
-                                .with_projection(mask.clone())
-                                .with_row_groups(vec![group])
-                                .with_batch_size(rows);
-                        if let Some(portion) = portion {
-                            builder = builder.with_row_selection(only(portion));
-                        }
-                        builder.build().map_err(parquet_error)?.boxed()
-                    }
-                };
-                while let Some(batch) = stream.next().await {
-                    // Cut before it is completed: what a dictionary holds once stands in every row afterwards.
-                    for batch in within_bounds(batch.map_err(unreadable)?) {
-                        let batch = self.finished(&batch, &constants)?;
-                        let full = if batch.num_rows() > 0 { gather.push(batch)? } else { None };
-                        let Some(full) = full else { continue };
-                        if output.send(Ok(full)).await.is_err() {
-                            return Ok(());
-                        }
-                    }
+        let mut groups = RowGroups::start(reader, &metadata, None, &wanted, true)?;
+        loop {
+            let batch = tokio::select! {
+                biased;
+                batch = groups.next() => batch?,
+                () = output.closed() => return Ok(()),
+            };
+            let Some(batch) = batch else { break };
+            // Cut before it is completed: what a dictionary holds once stands in every row afterwards.
+            for batch in within_bounds(batch) {
+                let batch = self.finished(&batch, &constants)?;
+                let full = if batch.num_rows() > 0 { gather.push(batch)? } else { None };
+                let Some(full) = full else { continue };
+                if output.send(Ok(full)).await.is_err() {
+                    return Ok(());
                 }
             }
         }
@@ -149,15 +109,6 @@ impl Scan {
             None => batch,
         };
         compute(batch, &self.scanned.expressions)
-    }
-
-    fn missing(&self) -> Error {
-        let message = format!(
-            "a data file of version {} is gone: a VACUUM removed it, or somebody did; run the job anew to read the newest \
-             version",
-            self.version
-        );
-        Error::new(ErrorKind::NotFound, message)
     }
 
     /// Brings a file's columns into the table's order and types; adds partition values, and NULL for columns that
@@ -190,21 +141,6 @@ fn compute(batch: RecordBatch, expressions: &[Expression]) -> Result<RecordBatch
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
-}
-
-/// Whether a file is not there, as the store says it.
-fn is_missing(error: &ParquetError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
-        ParquetError::External(inner) => Some(inner.as_ref()),
-        other => Some(other),
-    };
-    while let Some(error) = cause {
-        if matches!(error.downcast_ref(), Some(deltalake::ObjectStoreError::NotFound { .. })) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// The file's schema with microseconds for nanoseconds: Spark's INT96 times would overflow nanoseconds, and Delta has

@@ -18,6 +18,9 @@ use crate::created::{Begun, Created, begun_files, renamed};
 const TARGET_FILE_SIZE: NonZeroU64 = NonZeroU64::new(128 * 1024 * 1024).unwrap();
 /// A row group is held in memory until it is complete.
 const ROW_GROUP_BYTES: usize = 16 * 1024 * 1024;
+/// With more columns than this none has a dictionary: the hash table of one takes 73 KB as long as its row group is being
+/// written, and the row group has no more than that of values for it.
+const MOST_DICTIONARIES: usize = 128;
 
 /// Writes batches into data files of about equal size, partition by partition.
 pub(crate) struct DataFiles {
@@ -59,7 +62,11 @@ impl DataFiles {
             None => {
                 // Whatever engine reads the table may be older than delta-packed numbers.
                 let (properties, _) = column_encodings(Compression::SNAPPY, &self.schema, Some(batch), false);
-                let properties = properties.set_max_row_group_bytes(Some(ROW_GROUP_BYTES)).build();
+                let mut properties = properties.set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
+                if self.schema.fields().len() > MOST_DICTIONARIES {
+                    properties = properties.set_dictionary_enabled(false);
+                }
+                let properties = properties.build();
                 let (named, begun) = Created::named(self.store.clone(), self.prefix.clone());
                 let config = WriterConfig::new(
                     self.schema.clone(),
