@@ -30,12 +30,12 @@ pub struct Config {
     pub partition: BTreeMap<String, String>,
     /// The columns by which a new table is partitioned, after those of `partition`.
     pub partition_by: OneOrMany<String>,
-    /// The key columns of an upsert, or of an overwrite that looks for rows of equal keys; by default the key that the
-    /// table's columns had at their source.
+    /// The key columns of an upsert, or of a look for rows of equal keys; by default the key that the table's columns had at
+    /// their source.
     pub key: OneOrMany<String>,
     /// What an upsert does when the input holds a key more than once: `last` keeps the row that comes last, in the order
-    /// of splits and of rows within a split; `error` fails the job before anything is published. With overwrite `error` means
-    /// the same, and `last` that nobody looks.
+    /// of splits and of rows within a split; `error` fails the job before anything is published. With overwrite and append
+    /// `error` means the same of the rows that the job brings, and `last` that nobody looks.
     pub duplicate_keys: DuplicateKeys,
     /// How many bytes an upsert's merge may hold in memory before it goes on on disk, in the folder for temporary files.
     #[schemars(range(min = 16_777_216))]
@@ -57,14 +57,13 @@ impl Config {
 
     /// Whether rows are compared by their keys.
     pub(crate) fn compares_keys(&self) -> bool {
-        let looks = self.duplicate_keys == DuplicateKeys::Error;
-        self.mode() == WriteMode::Upsert || (self.mode() == WriteMode::Overwrite && looks)
+        self.mode() == WriteMode::Upsert || self.duplicate_keys == DuplicateKeys::Error
     }
 
     /// Rules across parameters.
     ///
     /// # Errors
-    /// A mode that Delta does not have, a key without an upsert.
+    /// A mode that Delta does not have, a key that nobody compares.
     pub fn check(&self) -> Result<(), Faults> {
         let mut faults = Faults::default();
         let mode = self.mode();
@@ -76,14 +75,11 @@ impl Config {
         if mode == WriteMode::Upsert && cfg!(not(feature = "datafusion")) {
             faults.add("/writeMode", NO_UPSERT);
         }
-        let looks = self.duplicate_keys == DuplicateKeys::Error;
-        if looks && !matches!(mode, WriteMode::Upsert | WriteMode::Overwrite) {
-            faults.add("/duplicateKeys", "`duplicateKeys` is for writeMode upsert and overwrite");
-        } else if looks && cfg!(not(feature = "datafusion")) {
+        if self.duplicate_keys == DuplicateKeys::Error && cfg!(not(feature = "datafusion")) {
             faults.add("/duplicateKeys", NO_COMPARING);
         }
         if !self.key.is_empty() && !self.compares_keys() {
-            faults.add("/key", "`key` is for writeMode upsert, and for overwrite with `duplicateKeys` error");
+            faults.add("/key", "`key` is for writeMode upsert, and for `duplicateKeys` error");
         }
         let constant = |name: &&String| self.partition.keys().any(|c| unquoted(c) == unquoted(name));
         if let Some(column) = self.partition_by.as_slice().iter().find(constant) {

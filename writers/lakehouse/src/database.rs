@@ -12,9 +12,9 @@ pub(crate) const NAMES: NameRules = NameRules {
     schemas: true,
 };
 
-/// Whether a merge looks for keys that come twice. An append would have to look at all that is there.
-pub(crate) const FINDS_EQUAL_KEYS: fn(WriteMode) -> bool =
-    |mode| mode == WriteMode::Upsert || (mode == WriteMode::Overwrite && cfg!(feature = "datafusion"));
+/// Whether a merge looks for keys that come twice in a run.
+pub(crate) const FINDS_EQUAL_KEYS: fn(&Parameters, WriteMode) -> bool =
+    |_, mode| mode == WriteMode::Upsert || cfg!(feature = "datafusion");
 
 /// The parameters for one table. With a partition, an overwrite replaces just that.
 pub(crate) fn parameters(table: &TargetTable<'_>) -> Result<Parameters, Faults> {
@@ -31,7 +31,7 @@ pub(crate) fn parameters(table: &TargetTable<'_>) -> Result<Parameters, Faults> 
     if let Some((field, value)) = table.partition {
         parameters.insert("partition".into(), json!({field: value}));
     }
-    let compared = table.merged && !table.key.is_empty() && FINDS_EQUAL_KEYS(table.mode);
+    let compared = table.merged && !table.key.is_empty() && FINDS_EQUAL_KEYS(table.target, table.mode);
     if compared || table.mode == WriteMode::Upsert {
         parameters.insert("key".into(), json!(table.key));
     }

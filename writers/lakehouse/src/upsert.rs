@@ -216,7 +216,7 @@ pub(crate) async fn newest(
     Ok((context, rows))
 }
 
-/// Refuses an overwrite whose rows hold a key more than once.
+/// Refuses files that hold a key more than once.
 ///
 /// # Errors
 /// [`Data`](ErrorKind::Data), with the key.

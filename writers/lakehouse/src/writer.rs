@@ -172,6 +172,7 @@ impl Writer for LakehouseWriter {
                 "data files, compared by key and published as one version that replaces the table's rows".to_owned()
             }
             WriteMode::Overwrite => "data files, published as one version that replaces the table's rows".to_owned(),
+            _ if !keys.is_empty() => "data files, compared by key and published as one version".to_owned(),
             _ => "data files, published as one version".to_owned(),
         };
         Ok(WritePlan {

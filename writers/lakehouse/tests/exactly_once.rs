@@ -324,6 +324,12 @@ async fn a_key_that_comes_twice_can_be_an_error() {
     assert_eq!(rows(&read(&path, json!({})).await.unwrap()), ["1|a", "2|b"]);
     run(&path, looking, "four", &twice[..1]).await.unwrap();
     assert_eq!(rows(&read(&path, json!({})).await.unwrap()), ["5|a b%", "6|a b%"]);
+    // An append looks at the rows that it brings, and at no others.
+    let appending = json!({"writeMode": "append", "duplicateKeys": "error", "key": "id"});
+    let error = run(&path, appending.clone(), "five", &twice).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Data && error.full().contains('6'), "{}", error.full());
+    run(&path, appending, "six", &twice[1..]).await.unwrap();
+    assert_eq!(rows(&read(&path, json!({})).await.unwrap()), ["5|a b%", "6|a b%", "6|c"]);
     let path = folder.path().join("in parts%");
     let looking =
         |key: &[&str]| json!({"writeMode": "overwrite", "duplicateKeys": "error", "key": key, "partitionBy": "text"});
