@@ -42,9 +42,9 @@ pub struct DatabaseWriter {
     pub parameters: fn(&TargetTable<'_>) -> Result<Parameters, Faults>,
     /// What names it takes.
     pub names: NameRules,
-    /// Whether a row of a key that came before is found when many tables are merged into one in this mode: by the table's own
-    /// key, or by the writer.
-    pub finds_equal_keys: fn(WriteMode) -> bool,
+    /// Whether a row of a key that came before is found when many tables are merged into one in this mode, at a target of
+    /// these parameters: by the table's own key, or by the writer.
+    pub finds_equal_keys: fn(&Parameters, WriteMode) -> bool,
 }
 
 /// What one entry of a whole-database job writes.

@@ -82,8 +82,8 @@ pub use secret::Secret;
 pub use split::{Account, Counts, Receipt, Split};
 pub use together::PublishTogether;
 pub use writer::{
-    Committed, MappedColumn, OnEmpty, OnTypeLoss, PlannedColumn, Recorded, TaskId, TaskWriter, WriteMode, WritePlan,
-    WriteRequest, Writer, Written,
+    Committed, DuplicateKeys, MappedColumn, OnEmpty, OnTypeLoss, PlannedColumn, Recorded, TaskId, TaskWriter,
+    WriteMode, WritePlan, WriteRequest, Writer, Written,
 };
 
 pub use inventory;

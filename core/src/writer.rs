@@ -385,6 +385,18 @@ pub enum OnEmpty {
     Error,
 }
 
+/// What a writer that compares keys does with input rows of equal ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum DuplicateKeys {
+    /// The last row wins. Where rows are compared only to refuse them: nobody looks.
+    #[default]
+    Last,
+    /// The job fails.
+    Error,
+}
+
 /// What to do with a conversion that would alter every value of a column unseen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

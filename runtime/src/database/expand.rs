@@ -160,12 +160,13 @@ impl Draft<'_> {
     /// What to know of a merge whose keys nobody compares.
     fn doubled_keys(&self, table: &TableJob) -> Option<String> {
         let plugin = database_writer(&self.job.target.plugin)?;
-        let seen = table.sources.len() < 2 || (plugin.finds_equal_keys)(table.mode);
+        let target = &self.job.target.parameter;
+        let seen = table.sources.len() < 2 || (plugin.finds_equal_keys)(target, table.mode);
         let told_apart = table.key.is_empty() || !table.origin.is_empty();
         (!seen && !told_apart).then(|| {
             format!(
-                "{}: a key ({}) that two of the merged tables have will be there twice, for tables of {} refuse none: `origin` \
-                 tells such rows apart",
+                "{}: a key ({}) that two of the merged tables have will be there twice, for a target of {} with \
+                 these parameters compares none: `origin` tells such rows apart",
                 table.target,
                 table.key.join(", "),
                 plugin.name

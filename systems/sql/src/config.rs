@@ -5,6 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+pub use weir_core::DuplicateKeys;
 use weir_core::config::OneOrMany;
 use weir_core::{Faults, Form, OnEmpty, Secret, WriteMode};
 
@@ -119,18 +120,6 @@ pub struct WriterConfig {
     /// The most bytes to send at once.
     #[schemars(range(min = 1))]
     pub batch_byte_size: Option<u64>,
-}
-
-/// What an upsert does with input rows of equal keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum DuplicateKeys {
-    /// The last row wins.
-    #[default]
-    Last,
-    /// The job fails.
-    Error,
 }
 
 /// Where a writer keeps its own tables.

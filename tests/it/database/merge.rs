@@ -166,7 +166,7 @@ async fn tables_that_are_not_alike_are_not_merged_and_the_differences_are_listed
 }
 
 #[tokio::test]
-async fn keys_that_a_target_does_not_compare_are_told_of() {
+async fn a_key_in_two_shards_is_refused_or_told_of() {
     let source = servers::postgresql().await.fresh_database("doubled").await;
     source
         .execute(
@@ -177,21 +177,28 @@ async fn keys_that_a_target_does_not_compare_are_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let job = |target: &str, origin: bool, keyed: &str| {
         let path = folder.path().join(format!("{target} {origin} {keyed}"));
+        let (target, format) = target.split_once(' ').unwrap_or((target, ""));
         let more = json!({
             "objects": {"merge": [{"into": "t", "from": ["/t_[0-9]/"], "origin": origin}]},
             "write": {"keyed": keyed},
         });
-        database_job(("postgresql", json!({"url": source.url()})), (target, json!({"path": path})), more)
+        let mut parameters = json!({"path": path});
+        if !format.is_empty() {
+            parameters["format"] = format.into();
+        }
+        database_job(("postgresql", json!({"url": source.url()})), (target, parameters), more)
     };
     let told = |warnings: &[String]| warnings.iter().filter(|w| w.contains("will be there twice")).count();
-    for (target, mode) in [("lakehouse", "append"), ("files", "overwrite"), ("lakehouse", "overwrite")] {
-        // Files hold what comes, and an append is not compared with what is there.
-        let is_blind = (target, mode) != ("lakehouse", "overwrite");
-        for (origin, expected) in [(false, usize::from(is_blind)), (true, 0)] {
-            if !is_blind && !origin {
+    let blind = ["files csv", "files jsonl"];
+    let looking = ["lakehouse", "files", "files parquet", "files arrow"];
+    let both = |target: &&str| [(target.to_string(), "overwrite"), (target.to_string(), "append")];
+    for (target, mode) in blind.iter().chain(&looking).flat_map(both) {
+        for origin in [false, true] {
+            let expected = usize::from(!origin);
+            if !origin && looking.contains(&target.as_str()) {
                 continue;
             }
-            let job = job(target, origin, mode);
+            let job = job(&target, origin, mode);
             let planned = weir::plan(&load(&job), &RunOptions::default()).await.unwrap();
             assert_eq!(told(&planned.warnings), expected, "{target} {origin}: {:?}", planned.warnings);
             let report = run_ok(&job).await;
@@ -200,12 +207,23 @@ async fn keys_that_a_target_does_not_compare_are_told_of() {
         }
     }
     // Others look at the rows, and refuse them.
-    for mode in ["upsert", "overwrite"] {
-        let report = run(&job("lakehouse", false, mode), RunOptions::default()).await;
+    for (target, mode) in looking.iter().flat_map(both).chain([("lakehouse".to_owned(), "upsert")]) {
+        let job = job(&target, false, mode);
+        let planned = weir::plan(&load(&job), &RunOptions::default()).await.unwrap();
+        assert_eq!(told(&planned.warnings), 0, "{target} {mode}: {:?}", planned.warnings);
+        let report = run(&job, RunOptions::default()).await;
         assert_eq!((report.status, told(&report.warnings)), (Status::Failed, 0), "{:#?}", report.tables);
         let error = table(&report, "public.t").error.as_ref().unwrap();
-        assert!(error.message.contains("more than once"), "{error:?}");
+        assert!(error.message.contains("more than once"), "{target} {mode}: {error:?}");
+        assert_eq!(report.rows_written, 0);
     }
+    // Mended, they are written after all.
+    source.execute("UPDATE t_2 SET id = 2").await;
+    for target in ["files", "files arrow"] {
+        let report = run_ok(&job(target, false, "overwrite")).await;
+        assert_eq!((report.rows_written, told(&report.warnings)), (2, 0), "{target}");
+    }
+    source.execute("UPDATE t_2 SET id = 1").await;
     // A table with a key refuses them by itself.
     let file = folder.path().join("t.db");
     let mut other = job("sqlite", false, "overwrite");

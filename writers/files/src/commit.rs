@@ -3,6 +3,7 @@
 //! | step | a crash after it |
 //! |-|-|
 //! | the parts of all splits and their receipts are durable | everything below is to be done |
+//! | keys are compared, if the job says so | as before; from the journal on they are known to differ |
 //! | the journal says what is going to change | is done as it says, or taken back as it says |
 //! | one file: the joined whole takes the target's place | the journal without the whole says that this happened |
 //! | a folder: parts get their places, and a manifest shows them | places that are taken are left, the rest is done |
@@ -17,7 +18,7 @@ use weir_files::{Entry, Found};
 use crate::plan::{Mode, Rules};
 use crate::record::Records;
 use crate::task::Part;
-use crate::{many, single};
+use crate::{distinct, many, single};
 
 /// The target's files that are there, hidden ones left out.
 pub(crate) async fn existing(rules: &Rules) -> Result<Vec<Entry>> {
@@ -91,6 +92,10 @@ pub(crate) async fn commit(
             }
         }
     }
+    let journal = records.journal().await?;
+    if journal.is_none() {
+        distinct::ensure(rules, plan, &records, &parts, rows, cancel).await?;
+    }
     match &rules.single {
         Some(name) => {
             single::publish(rules, plan, &records, &parts, name, cancel).await?;
@@ -98,7 +103,7 @@ pub(crate) async fn commit(
             committed.description = format!("wrote {}", rules.display());
         }
         None => {
-            let journal = match records.journal().await? {
+            let journal = match journal {
                 Some(journal) => journal,
                 None => {
                     let journal = many::decide(rules, plan, &records, &parts).await?;

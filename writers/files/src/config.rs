@@ -2,8 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use weir_core::OnEmpty;
-use weir_files::StoreOptions;
+use weir_core::config::OneOrMany;
+use weir_core::{DuplicateKeys, Faults, OnEmpty};
+use weir_files::{Format, StoreOptions};
 
 /// Parameters of the files writer. Under the name `txtfilewriter` DataX's defaults hold: `path` is a folder, files are
 /// called `fileName__<unique>`, there is no header, and NULL is written as `null`.
@@ -53,6 +54,11 @@ pub struct Config {
     pub target_file_size: Option<u64>,
     /// What truncate does when the source is empty: overwrite, keep or error.
     pub on_empty: OnEmpty,
+    /// The columns by which `duplicateKeys` compares rows; by default the key that they had at their source.
+    pub key: OneOrMany<String>,
+    /// Parquet and Arrow: with `error` the job fails before anything is published when two of the rows that it brings have
+    /// the same `key`; a NULL in a key equals nothing. `last` means that nobody looks.
+    pub duplicate_keys: DuplicateKeys,
     /// The table that `sql` files insert into.
     pub table: Option<String>,
     /// Options of the object store, by name: accessKeyId, secretAccessKey, region, endpoint, pathStyle, anonymous (S3);
@@ -60,6 +66,21 @@ pub struct Config {
     /// tenantId (Azure); allowHttp, timeout, proxyUrl (all). Write secrets as `${env:NAME}` or `${file:PATH}`.
     #[schemars(extend("x-aliases" = ["options"]))]
     pub storage_options: StoreOptions,
+}
+
+impl Config {
+    /// The key columns that the job names for a look for rows of equal keys; `None` where nobody looks.
+    pub(crate) fn compared(&self, format: Option<Format>, faults: &mut Faults) -> Option<Vec<String>> {
+        let looks = self.duplicate_keys == DuplicateKeys::Error;
+        if looks && format.is_some_and(Format::is_text) {
+            let message = "keys are compared in Parquet and Arrow files only: write `format` parquet or arrow";
+            faults.add("/duplicateKeys", message);
+        }
+        if !looks && !self.key.is_empty() {
+            faults.add("/key", "`key` is for `duplicateKeys` error");
+        }
+        looks.then(|| self.key.as_slice().to_vec())
+    }
 }
 
 /// Whether there is a header, or what it says.

@@ -1,7 +1,8 @@
 //! How the writer takes part in whole-database jobs: each table is a folder of files, `schema/table` below the job's `path`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_core::{Faults, NameRules, Parameters, TargetTable, WriteMode};
+use weir_files::Format;
 
 /// Names are folders. What has a dot would be taken for a file with its extension.
 pub(crate) const NAMES: NameRules = NameRules {
@@ -11,6 +12,15 @@ pub(crate) const NAMES: NameRules = NameRules {
     ignores_case: false,
     schemas: true,
 };
+
+/// What names the format.
+const FORMAT: [&str; 2] = ["format", "fileFormat"];
+
+/// Whether a merge looks for keys that come twice in a run: not in files of text.
+pub(crate) fn finds_equal_keys(target: &Parameters, _: WriteMode) -> bool {
+    let named = FORMAT.iter().find_map(|key| target.get(key)?.as_str());
+    named.is_none_or(|format| Format::parse(format).is_ok_and(|format| !format.is_text()))
+}
 
 /// The parameters for one table: Parquet, where the job names no other format. A partition is a folder `field=value`, and
 /// an overwrite replaces just that.
@@ -32,7 +42,7 @@ pub(crate) fn parameters(table: &TargetTable<'_>) -> Result<Parameters, Faults> 
         path.push_str(&format!("/{field}={value}"));
     }
     parameters.insert("path".into(), (path + "/").into());
-    if !["format", "fileFormat"].iter().any(|key| parameters.contains_key(*key)) {
+    if !FORMAT.iter().any(|key| parameters.contains_key(*key)) {
         parameters.insert("format".into(), "parquet".into());
     }
     let mode = match table.mode {
@@ -44,5 +54,9 @@ pub(crate) fn parameters(table: &TargetTable<'_>) -> Result<Parameters, Faults> 
         }
     };
     parameters.insert("writeMode".into(), mode.into());
+    if table.merged && !table.key.is_empty() && finds_equal_keys(table.target, table.mode) {
+        parameters.insert("key".into(), json!(table.key));
+        parameters.insert("duplicateKeys".into(), "error".into());
+    }
     Ok(Value::Object(parameters))
 }

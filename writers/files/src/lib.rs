@@ -35,6 +35,7 @@ mod commit;
 mod config;
 mod database;
 mod dictionary;
+mod distinct;
 mod encode;
 mod gathered;
 mod groups;
@@ -79,6 +80,6 @@ weir_core::inventory::submit! {
         name: "files",
         parameters: database::parameters,
         names: database::NAMES,
-        finds_equal_keys: |_| false,
+        finds_equal_keys: database::finds_equal_keys,
     }
 }

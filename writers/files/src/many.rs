@@ -9,7 +9,7 @@ use weir_files::{Hidden, Manifest, Sink};
 use crate::commit::existing;
 use crate::encode::Encoder;
 use crate::plan::{Mode, Rules};
-use crate::record::{Journal, Move, Records, Way};
+use crate::record::{Journal, Move, Records, Way, gone};
 use crate::swap;
 use crate::task::Part;
 
@@ -139,10 +139,7 @@ async fn place(records: &Records<'_>, step: &Move, cancel: &CancellationToken) -
         return Ok(());
     }
     store.place(&step.from, &step.to, step.bytes, cancel).await.map_err(|e| match e.kind() {
-        ErrorKind::NotFound => {
-            let message = "a staged file is gone before it was published: run the job again with --fresh";
-            Error::new(ErrorKind::Conflict, message).because(e).with("file", &step.from)
-        }
+        ErrorKind::NotFound => gone().because(e).with("file", &step.from),
         _ => e,
     })
 }

@@ -54,6 +54,8 @@ pub(crate) struct Rules {
     pub(crate) line_end: String,
     pub(crate) target_size: u64,
     pub(crate) on_empty: OnEmpty,
+    /// The key columns that the job names, none for the source's own; `None` where no keys are compared.
+    pub(crate) compared: Option<Vec<String>>,
     pub(crate) table: Option<String>,
     /// What the row groups of the run may take together.
     pub(crate) row_groups: Arc<RowGroups>,
@@ -71,6 +73,7 @@ impl Rules {
         let named = config.format.as_ref().filter(|_| old_pattern.is_none()).or(config.file_format.as_ref());
         let format = named.and_then(|t| Format::parse(t).map_err(|m| faults.add("/format", m)).ok());
         let format = format.or(by_name.filter(|_| is_file)).or(data_x.then_some(Format::Text));
+        let compared = config.compared(format, faults);
         let format = format.unwrap_or_else(|| {
             if named.is_none() {
                 faults.add("/format", "`path` is a folder: give the format of its files, csv, jsonl, parquet or arrow");
@@ -165,6 +168,7 @@ impl Rules {
             folder,
             format,
             compression,
+            compared,
             parquet_compression,
             arrow_compression,
             delimiter,

@@ -187,6 +187,12 @@ impl Records<'_> {
     }
 }
 
+/// A part that a receipt names and that is not there.
+pub(crate) fn gone() -> Error {
+    let message = "a staged file is gone before it was published: run the job again with --fresh";
+    Error::new(ErrorKind::Conflict, message)
+}
+
 fn receipt_name(split: u32) -> String {
     format!("{split:05}.receipt")
 }

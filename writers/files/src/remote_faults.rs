@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use weir_core::{
     Account, ErrorKind, Faults, Form, PlannedColumn, Receipt, Result, TaskId, TaskWriter, WriteMode, WritePlan,
 };
-use weir_files::{Location, Store};
+use weir_files::{ColumnarReader, Format, Location, Store};
 
 use crate::commit;
 use crate::plan::Rules;
@@ -142,7 +142,7 @@ fn rules(store: Arc<dyn ObjectStore>, path: &str, parameters: &Value) -> Rules {
     rules
 }
 
-fn plan(run_id: &str) -> WritePlan {
+fn plan(rules: &Rules, run_id: &str) -> WritePlan {
     let input = Field::new("v", DataType::Utf8, true);
     let column = PlannedColumn { name: "v".into(), native_type: "text".into(), input, warning: None };
     WritePlan {
@@ -155,7 +155,7 @@ fn plan(run_id: &str) -> WritePlan {
         method: String::new(),
         commits_per_split: false,
         records_splits: true,
-        keys: Vec::new(),
+        keys: rules.compared.clone().unwrap_or_default(),
         warnings: Vec::new(),
         state: Value::Null,
     }
@@ -165,21 +165,31 @@ async fn stage(rules: &Rules, run_id: &str, text: &str) -> Result<Vec<Receipt>> 
     let mut receipts = Vec::new();
     for split in 0..2 {
         let id = TaskId { run_id: run_id.into(), split, table: "t".into(), attempt: 1 };
-        let mut task = Box::new(FilesTask::new(rules.clone(), plan(run_id), id));
-        let rows: ArrayRef = Arc::new(StringArray::from(vec![text; 5]));
+        let mut task = Box::new(FilesTask::new(rules.clone(), plan(rules, run_id), id));
+        let rows: ArrayRef = Arc::new(StringArray::from_iter_values((0..5).map(|row| format!("{text} {split} {row}"))));
         task.write(&RecordBatch::try_from_iter_with_nullable([("v", rows, true)]).unwrap()).await?;
         receipts.push(task.finish(Account::default()).await?);
     }
     Ok(receipts)
 }
 
-/// How often each value stands in what a reader sees.
+/// How often each text stands in what a reader sees, without its split and row.
 async fn values(rules: &Rules) -> BTreeMap<String, usize> {
     let store = &rules.location.store;
     let mut counts = BTreeMap::new();
-    for entry in store.list("in").await.unwrap().iter().filter(|e| e.path.ends_with(".csv")) {
-        let text = String::from_utf8(store.get(&entry.path).await.unwrap().unwrap()).unwrap();
-        text.lines().skip(1).for_each(|line| *counts.entry(line.to_owned()).or_insert(0) += 1);
+    let mut count = |text: &str| *counts.entry(text.split(' ').next().unwrap().to_owned()).or_insert(0) += 1;
+    let extension = format!(".{}", rules.format.extension());
+    for entry in store.list("in").await.unwrap().iter().filter(|e| e.path.ends_with(&extension)) {
+        if rules.format == Format::Csv {
+            let text = String::from_utf8(store.get(&entry.path).await.unwrap().unwrap()).unwrap();
+            text.lines().skip(1).for_each(&mut count);
+            continue;
+        }
+        let file = ColumnarReader::open(store, &entry.path, rules.format, &Default::default()).await.unwrap();
+        let mut file = file.start(None, &[0], false).await.unwrap();
+        while let Some(batch) = file.next().await.unwrap() {
+            batch.column(0).as_string::<i32>().iter().flatten().for_each(&mut count);
+        }
     }
     counts
 }
@@ -188,13 +198,17 @@ async fn copied(store: &InMemory) -> Arc<InMemory> {
     Arc::new(store.fork())
 }
 
-async fn breaks_everywhere(path: &str, mode: &str) {
+async fn breaks_everywhere(path: &str, mode: &str, format: &str) {
     let cancel = Default::default();
-    let parameters = json!({ "path": path, "format": "csv", "writeMode": mode });
+    let mut parameters = json!({ "path": path, "format": format, "writeMode": mode });
+    if format != "csv" {
+        parameters["key"] = "v".into();
+        parameters["duplicateKeys"] = "error".into();
+    }
     let first = Arc::new(InMemory::new());
     let whole = rules(first.clone(), path, &parameters);
     let receipts = stage(&whole, "r0", "old").await.unwrap();
-    commit::commit(&whole, &plan("r0"), &receipts, &cancel).await.unwrap();
+    commit::commit(&whole, &plan(&whole, "r0"), &receipts, &cancel).await.unwrap();
     commit::clear(&whole, "r0").await.unwrap();
     let before = values(&whole).await;
     assert_eq!(before, BTreeMap::from([("old".to_owned(), 10)]));
@@ -207,7 +221,7 @@ async fn breaks_everywhere(path: &str, mode: &str) {
         let state = copied(&first).await;
         let left = Arc::new(AtomicI64::new(requests));
         let broken = rules(Arc::new(Breaking { inner: state.clone(), left: left.clone() }), path, &parameters);
-        let done = commit::commit(&broken, &plan("r1"), &receipts, &cancel).await;
+        let done = commit::commit(&broken, &plan(&whole, "r1"), &receipts, &cancel).await;
         if left.load(Ordering::SeqCst) > 0 {
             assert!(done.unwrap().warnings.is_empty());
             assert!(requests > 5);
@@ -224,7 +238,7 @@ async fn breaks_everywhere(path: &str, mode: &str) {
         }
         let fork = rules(copied(&state).await, path, &parameters);
         for _ in 0..2 {
-            commit::commit(&healed, &plan("r1"), &receipts, &cancel).await.unwrap();
+            commit::commit(&healed, &plan(&whole, "r1"), &receipts, &cancel).await.unwrap();
             assert_eq!(values(&healed).await, after, "{path} {mode} {requests}");
         }
         commit::clear(&healed, "r1").await.unwrap();
@@ -241,18 +255,38 @@ async fn breaks_everywhere(path: &str, mode: &str) {
 
 #[tokio::test]
 async fn a_folder_is_overwritten_by_its_manifest() {
-    breaks_everywhere("in/t", "truncate").await;
+    breaks_everywhere("in/t", "truncate", "csv").await;
 }
 
 #[tokio::test]
 async fn a_folder_is_added_to() {
-    breaks_everywhere("in/t", "append").await;
+    breaks_everywhere("in/t", "append", "csv").await;
 }
 
 #[tokio::test]
 async fn one_object_is_seen_when_its_upload_is_complete() {
-    breaks_everywhere("in/t.csv", "truncate").await;
-    breaks_everywhere("in/t.csv", "append").await;
+    breaks_everywhere("in/t.csv", "truncate", "csv").await;
+    breaks_everywhere("in/t.csv", "append", "csv").await;
+}
+
+#[tokio::test]
+async fn keys_are_compared_before_the_first_change_and_not_again() {
+    for mode in ["truncate", "append"] {
+        breaks_everywhere("in/t", mode, "parquet").await;
+        breaks_everywhere("in/t.parquet", mode, "parquet").await;
+        breaks_everywhere("in/t", mode, "arrow").await;
+    }
+    let store = Arc::new(InMemory::new());
+    let parameters =
+        json!({ "path": "in/t", "format": "arrow", "writeMode": "append", "key": "v", "duplicateKeys": "error" });
+    let rules = rules(store.clone(), "in/t", &parameters);
+    let receipts = stage(&rules, "r", "a").await.unwrap();
+    // The same parts once more are the same keys once more.
+    let mut doubled = receipts.clone();
+    doubled.push(Receipt { split: 2, ..receipts[0].clone() });
+    let error = commit::commit(&rules, &plan(&rules, "r"), &doubled, &Default::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data);
+    assert_eq!(values(&rules).await, BTreeMap::new());
 }
 
 #[tokio::test]

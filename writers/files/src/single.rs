@@ -11,7 +11,7 @@ use weir_files::{BLOCK, ByteStream, ColumnarReader, Entry, Format, Sink};
 
 use crate::encode::Encoder;
 use crate::plan::{Mode, Rules};
-use crate::record::{Journal, Records, Way};
+use crate::record::{Journal, Records, Way, gone};
 use crate::splice::splice;
 use crate::task::Part;
 
@@ -50,8 +50,7 @@ pub(crate) async fn publish(
     inputs.extend(parts.iter().map(|(_, p)| records.path(&p.name)));
     for (_, part) in parts {
         if store.entry(&records.path(&part.name)).await?.is_none_or(|e| e.size != part.bytes) {
-            let message = "a staged part is gone before it was published: run the job again with --fresh";
-            return Err(Error::new(ErrorKind::Conflict, message).with("part", &part.name));
+            return Err(gone().with("part", &part.name));
         }
     }
     let journal = |bytes| Journal { way: Way::Single, moves: Vec::new(), removes: Vec::new(), old: now.clone(), bytes };

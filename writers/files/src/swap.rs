@@ -8,11 +8,11 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weir_core::{Error, Result, ResultExt};
+use weir_core::{Result, ResultExt};
 use weir_files::{MANIFEST, Manifest, Store, dress, exchange, is_writable};
 
 use crate::plan::Rules;
-use crate::record::{Journal, Records};
+use crate::record::{Journal, Records, gone};
 
 /// Where the new folder is built, and the old one stands after the exchange; both as they really are, without links.
 fn places(rules: &Rules, run_id: &str) -> Option<(PathBuf, PathBuf)> {
@@ -100,8 +100,7 @@ pub(crate) async fn publish(rules: &Rules, records: &Records<'_>, journal: &Jour
             return Err(e).context("folder", beside.display());
         }
         if e.kind() == std::io::ErrorKind::NotFound {
-            let message = "a staged file is gone before it was published: run the job again with --fresh";
-            return Err(Error::new(weir_core::ErrorKind::Conflict, message).because(e).with("folder", &rules.folder));
+            return Err(gone().because(e).with("folder", &rules.folder));
         }
         return Ok(Some(e.to_string()));
     }

@@ -13,6 +13,7 @@ use weir_files::{Entry, Format, Found, Location};
 
 use crate::commit;
 use crate::config::Config;
+use crate::distinct;
 use crate::header;
 use crate::plan::{Mode, Quotes, Rules};
 use crate::read_back::read_back;
@@ -113,6 +114,10 @@ impl Writer for FilesWriter {
                 format!("`header` has {} names and the rows have {} columns", names.len(), request.columns.len());
             return Err(Error::new(ErrorKind::Schema, message));
         }
+        let keys = match &rules.compared {
+            Some(named) => distinct::keys(named, &request.columns)?,
+            None => Vec::new(),
+        };
         let names: Vec<&str> = request.columns.iter().map(|c| c.name.as_str()).collect();
         self.context.until_cancelled(header::compare(rules, &names, &existing, &self.context.cancel)).await?;
         let mut statements = Vec::new();
@@ -145,6 +150,7 @@ impl Writer for FilesWriter {
             }
             (None, _) => "files are staged under a hidden prefix and copied into their places, one after the other",
         };
+        let compared = if keys.is_empty() { "" } else { "; before that their keys are compared" };
         if rules.quotes == Quotes::None && rules.format.is_text() && rules.format != Format::Jsonl {
             let nullable = request.columns.iter().filter(|c| c.nullable).map(|c| format!("`{}`", c.name));
             let nullable: Vec<String> = nullable.collect();
@@ -163,10 +169,10 @@ impl Writer for FilesWriter {
             columns: planned.into_iter().flatten().collect(),
             creates: existing.is_empty(),
             statements,
-            method: method.into(),
+            method: format!("{method}{compared}"),
             commits_per_split: false,
             records_splits: true,
-            keys: Vec::new(),
+            keys,
             warnings,
             state: serde_json::Value::Null,
         })

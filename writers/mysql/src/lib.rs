@@ -78,6 +78,6 @@ weir_core::inventory::submit! {
         name: "mysql",
         parameters: |table| weir_sql::database::writer_parameters(table, weir_mysql::QUOTING),
         names: weir_core::NameRules { longest: 64, in_bytes: false, forbidden: &['\0', '/', '\\'], ignores_case: true, schemas: true },
-        finds_equal_keys: |_| true,
+        finds_equal_keys: |_, _| true,
     }
 }
