@@ -6,6 +6,7 @@ mod mirror;
 #[cfg(feature = "cli")]
 mod resume;
 mod selection;
+mod together;
 
 use serde_json::{Value, json};
 use weir::{Quarantine, Report, RunOptions, Status};

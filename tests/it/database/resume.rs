@@ -60,9 +60,9 @@ async fn same(source: &Database, target: &Database) {
     }
 }
 
-fn job(source: &Database, target: &Database, more: Value) -> Value {
-    let mut job =
-        database_job(("postgresql", json!({"url": source.url()})), ("postgresql", json!({"url": target.url()})), more);
+fn job(source: &Database, (connector, target): (&str, &Database), more: Value) -> Value {
+    let to = (connector, json!({"url": target.url()}));
+    let mut job = database_job(("postgresql", json!({"url": source.url()})), to, more);
     job["setting"] = json!({"speed": {"record": 4_000}});
     job
 }
@@ -71,7 +71,8 @@ fn job(source: &Database, target: &Database, more: Value) -> Value {
 async fn published_tables_are_not_read_again() {
     let (source, target) = (fifty("kill").await, servers::postgresql().await.fresh_database("killed").await);
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("job.json"), job(&source, &target, json!({})).to_string()).unwrap();
+    std::fs::write(folder.path().join("job.json"), job(&source, ("postgresql", &target), json!({})).to_string())
+        .unwrap();
     let published = killed(folder.path(), &target, 12).await;
     assert!((12..50).contains(&published), "{published}");
     // The tables that are not there yet show what they are now; those that are stay as they were read.
@@ -94,9 +95,16 @@ async fn published_tables_are_not_read_again() {
 
 #[tokio::test]
 async fn published_together_they_all_begin_again_in_one_moment() {
-    let (source, target) = (fifty("killall").await, servers::postgresql().await.fresh_database("killedall").await);
+    let (postgresql, mariadb) = (servers::postgresql().await, servers::mariadb().await);
+    begins_again("postgresql", postgresql.fresh_database("killedall").await).await;
+    begins_again("mysql", mariadb.fresh_database("killedall").await).await;
+}
+
+async fn begins_again(connector: &str, target: Database) {
+    let source = fifty("killall").await;
     let folder = tempfile::tempdir().unwrap();
-    let job = job(&source, &target, json!({"publish": "all"}));
+    let more = json!({"publish": "all", "naming": {"schema": "{TARGET_SCHEMA}"}});
+    let job = job(&source, (connector, &target), more);
     std::fs::write(folder.path().join("job.json"), job.to_string()).unwrap();
     let mut child = weir(folder.path(), &[]).spawn().unwrap();
     tokio::time::sleep(Duration::from_millis(1_500)).await;

@@ -1,0 +1,150 @@
+//! All tables of a run at one moment, or none of them.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use serde_json::{Value, json};
+use weir::{RunOptions, Status, TableReport};
+use weir_plugins_test::servers::{self, Database};
+
+use super::{database_job, rows, run};
+
+/// Where tables are published in one transaction: the connector, a database, and the namespace of its tables.
+async fn targets(name: &str) -> Vec<(&'static str, Database, String)> {
+    let mut targets =
+        vec![("postgresql", servers::postgresql().await.fresh_database(&format!("{name}too")).await, "public".into())];
+    for server in [servers::mariadb().await, servers::mysql().await] {
+        let database = server.fresh_database(name).await;
+        let namespace = database.name().to_owned();
+        targets.push(("mysql", database, namespace));
+    }
+    if let Some(server) = servers::sqlserver() {
+        let database = server.fresh_database(name).await;
+        // Else a query may wait between two tables until they are new. A server that does not know the words needs none.
+        let sql = "ALTER DATABASE CURRENT SET READ_COMMITTED_SNAPSHOT ON WITH ROLLBACK IMMEDIATE";
+        let _ = database.try_execute(sql).await;
+        targets.push(("sqlserver", database, "dbo".into()));
+    }
+    targets
+}
+
+fn to(source: &Database, connector: &str, parameter: Value) -> Value {
+    // SQLite has no schemas.
+    let naming = if connector == "sqlite" { json!({}) } else { json!({"schema": "{TARGET_SCHEMA}"}) };
+    let more = json!({"publish": "all", "naming": naming});
+    database_job(("postgresql", json!({"url": source.url()})), (connector, parameter), more)
+}
+
+#[tokio::test]
+async fn published_together_or_not_at_all() {
+    let source = servers::postgresql().await.fresh_database("all").await;
+    for table in ["a", "b", "c", "d"] {
+        source.execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, v text); INSERT INTO {table} SELECT g, 'v' || g FROM generate_series(1, 200) g")).await;
+    }
+    let ids: Vec<String> = (1..=200).map(|id| format!("({id})")).collect();
+    for (connector, target, namespace) in targets("all").await {
+        let job = to(&source, connector, json!({"url": target.url()}));
+        let nothing = async |why: &str| {
+            let report = run(&job, RunOptions::default()).await;
+            let what = format!("{connector}, {why}: {:#?}", report.tables);
+            assert_eq!((report.status, report.rows_written), (Status::Failed, 0), "{what}");
+            let error = |name: &str| {
+                let named = |table: &&TableReport| table.name.as_ref().and_then(|n| n.rsplit('.').next()) == Some(name);
+                let error = report.tables.iter().find(named).and_then(|table| table.error.as_ref());
+                error.map_or("", |error| &error.message).to_owned()
+            };
+            let others = error("a").contains("publish is `all`") && !error("d").contains("publish is `all`");
+            assert!(others && !error("d").is_empty(), "{what}");
+            let made = format!(
+                "SELECT count(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME IN ('a', 'b', 'c') \
+                 AND TABLE_SCHEMA = '{namespace}'"
+            );
+            assert_eq!(target.value(&made).await, "0", "{what}");
+        };
+        target.execute("CREATE TABLE d (id int PRIMARY KEY, v varchar(20) CHECK (v <> 'v7'))").await;
+        nothing("refused while it is moved").await;
+        let refers = "DROP TABLE d; CREATE TABLE z (id int PRIMARY KEY); \
+                      CREATE TABLE d (id int PRIMARY KEY, v varchar(20), FOREIGN KEY (id) REFERENCES z (id))";
+        target.execute(refers).await;
+        nothing("refused while it is published").await;
+        target.execute(&format!("INSERT INTO z VALUES {}", ids.join(", "))).await;
+        let report = run(&job, RunOptions::default()).await;
+        assert_eq!((report.status, report.rows_written), (Status::Succeeded, 800), "{connector}: {:#?}", report.tables);
+        for name in ["a", "b", "c", "d"] {
+            assert_eq!(rows(&source, name).await, rows(&target, name).await, "{connector}");
+        }
+    }
+}
+
+/// Who looks at three tables all the time.
+#[derive(Clone)]
+enum Eyes {
+    Server(Database),
+    File(PathBuf),
+}
+
+impl Eyes {
+    /// The largest values of all three, and the least one of one of them, in one statement.
+    async fn look(&self) -> Vec<Vec<Option<String>>> {
+        let query =
+            "SELECT (SELECT max(v) FROM a), (SELECT max(v) FROM b), (SELECT max(v) FROM c), (SELECT min(v) FROM b)";
+        match self {
+            Self::Server(database) => database.query(query).await,
+            Self::File(file) => {
+                let said = tokio::process::Command::new("sqlite3").arg(file).args([".timeout 5000", query]).output();
+                let said = String::from_utf8(said.await.unwrap().stdout).unwrap();
+                vec![said.trim().split('|').map(|v| Some(v.to_owned())).collect()]
+            }
+        }
+    }
+}
+
+/// All tables get the same new version; whoever looks sees one version only.
+#[tokio::test]
+async fn whoever_looks_sees_all_tables_as_they_were_or_all_as_they_are() {
+    let source = servers::postgresql().await.fresh_database("moment").await;
+    for table in ["a", "b", "c"] {
+        source.execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, v int); INSERT INTO {table} SELECT g, 0 FROM generate_series(1, 5000) g")).await;
+    }
+    // One that others refer to is not written like the others.
+    source.execute("ALTER TABLE b ADD FOREIGN KEY (id) REFERENCES a").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.db");
+    let mut jobs = vec![(to(&source, "sqlite", json!({"path": file})), Eyes::File(file))];
+    for (connector, target, _) in targets("moment").await {
+        jobs.push((to(&source, connector, json!({"url": target.url()})), Eyes::Server(target)));
+    }
+    let done = Arc::new(AtomicBool::new(false));
+    let mut looking = Vec::new();
+    for (job, eyes) in &jobs {
+        let report = run(job, RunOptions::default()).await;
+        assert_eq!(report.status, Status::Succeeded, "{job:#}: {:#?}", report.tables);
+        let (eyes, over) = (eyes.clone(), done.clone());
+        looking.push(tokio::spawn(async move {
+            let mut seen = BTreeSet::new();
+            while !over.load(Relaxed) {
+                seen.extend(eyes.look().await);
+            }
+            seen
+        }));
+    }
+    for version in 1..=3 {
+        source
+            .execute(&format!("UPDATE a SET v = {version}; UPDATE b SET v = {version}; UPDATE c SET v = {version}"))
+            .await;
+        for (job, _) in &jobs {
+            let report = run(job, RunOptions::default()).await;
+            assert_eq!((report.status, report.rows_written), (Status::Succeeded, 15_000), "{:#?}", report.tables);
+        }
+    }
+    done.store(true, Relaxed);
+    for ((job, _), looking) in jobs.iter().zip(looking) {
+        let seen = looking.await.unwrap();
+        assert!(seen.len() > 1, "{job:#}: {seen:?}");
+        for row in seen {
+            assert!(row.iter().all(|v| v == &row[0] && v.is_some()), "{job:#}: {row:?}");
+        }
+    }
+}
