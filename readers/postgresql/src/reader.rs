@@ -11,7 +11,7 @@ use weir_core::{
 };
 use weir_postgresql::copy::Decoder;
 use weir_postgresql::snapshot::Locked;
-use weir_postgresql::{Endpoint, Next, RowSession, Session};
+use weir_postgresql::{Endpoint, LOCK_TIMEOUT, Next, RowSession, Session};
 use weir_sql::{Object, Quoting, Source, Sources, TableName, columns::is_all, labels, statements};
 
 use crate::config::PostgresqlReaderConfig;
@@ -264,7 +264,8 @@ async fn begin(session: &mut RowSession, request: &ReadRequest, endpoint: usize)
     // them in turn, for ever: the server sees no deadlock, for we wait for ourselves outside of it.
     let begin = format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; \
-         SELECT set_config('lock_timeout', CASE WHEN setting = '0' THEN '{LOCK_WAIT}' ELSE setting || unit END, true) \
+         SELECT set_config('lock_timeout', CASE WHEN (setting || unit)::interval = '{LOCK_TIMEOUT}' THEN '{LOCK_WAIT}' \
+         ELSE setting || unit END, true) \
          FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'",
         weir_postgresql::literal(token)
     );

@@ -26,6 +26,7 @@ pub mod written;
 pub use connection::{Endpoint, Session, literal};
 pub use options::TlsConfig;
 pub use rows::RowSession;
+pub use settings::LOCK_TIMEOUT;
 pub use stopper::Stopper;
 pub use types::{PgType, SYSTEM, Wire};
 pub use wire::Next;

@@ -15,10 +15,13 @@ const FORMS: &[(&str, &str)] = &[
     ("xmlbinary", "base64"),
 ];
 
-/// Timeouts that would break a long transfer.
+/// How long a statement waits for a lock: a table that somebody holds must not hold up a run for good.
+pub const LOCK_TIMEOUT: &str = "60s";
+
+/// Timeouts that would break a long transfer, and the one for locks.
 const TIMEOUTS: &[(&str, &str)] = &[
     ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
+    ("lock_timeout", LOCK_TIMEOUT),
     ("idle_in_transaction_session_timeout", "0"),
     ("idle_session_timeout", "0"),
     ("transaction_timeout", "0"),

@@ -8,7 +8,7 @@
 use sqlx::Row;
 use weir_core::{Error, ErrorKind, Receipt, Result, ResultExt};
 use weir_postgresql::error::{is_duplicate, map};
-use weir_postgresql::{Session, literal};
+use weir_postgresql::{LOCK_TIMEOUT, Session, literal};
 use weir_sql::TableName;
 use weir_sql::commits::{Commits, Records, TABLE};
 
@@ -205,7 +205,10 @@ pub async fn begin(
             _ => error,
         }
     })?;
-    session.answer(&format!("SET LOCAL lock_timeout = 0; {has}; {then}")).await.context("table", &commits.table)
+    session
+        .answer(&format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {has}; {then}"))
+        .await
+        .context("table", &commits.table)
 }
 
 /// Ends the sessions that still work for the run, or for one split of it, as far as this login may.

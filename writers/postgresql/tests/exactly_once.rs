@@ -279,6 +279,25 @@ async fn keys_that_come_twice_fail_the_job_where_it_says_so() {
 }
 
 #[tokio::test]
+async fn nothing_that_is_written_waits_for_a_lock_for_ever() {
+    let database = database("patient").await;
+    database
+        .execute(
+            "CREATE TABLE t (id int PRIMARY KEY, name text, waits text);
+             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+                 $$BEGIN NEW.waits := current_setting('lock_timeout'); RETURN NEW; END$$;
+             CREATE TRIGGER note BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION note()",
+        )
+        .await;
+    for mode in ["append", "overwrite", "upsert"] {
+        let to = writer(&database, json!({"table": "t", "writeMode": mode, "column": ["id", "name"]}));
+        harness::write_all(&to, vec![rows(&[1, 2])], WriteOptions::default()).await.unwrap();
+        assert_eq!(database.value("SELECT DISTINCT waits FROM t").await, "1min", "{mode}");
+        database.execute("TRUNCATE t").await;
+    }
+}
+
+#[tokio::test]
 async fn an_overwrite_keeps_what_hangs_on_the_table() {
     let database = database("keeps").await;
     database
