@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::fault::Fault;
@@ -12,6 +13,9 @@ const CALLS: usize = 6;
 
 /// How long a call may take, faults and waits included.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How many faults have come while a run was at work; the others came too late.
+pub static MET: AtomicUsize = AtomicUsize::new(0);
 
 /// Who calls for one run of a job.
 pub struct Caller {
@@ -73,6 +77,7 @@ impl Caller {
         let begun = Instant::now();
         if let Some((fault, at)) = fault {
             tokio::time::sleep(*at).await;
+            MET.fetch_add(usize::from(run.try_wait().unwrap().is_none()), Relaxed);
             fault.strike(&mut run, places, &self.folder).await;
         }
         let code = wait(&mut run, begun + PATIENCE).await;

@@ -6,7 +6,7 @@
 //! side. The whole:
 //!
 //! ```text
-//! WEIR_FAULTS=300 cargo test --test faults -- --nocapture
+//! WEIR_FAULTS=300 cargo test -p weir --test faults -- --nocapture
 //! ```
 
 #![cfg(feature = "cli")]
@@ -20,6 +20,7 @@ mod random;
 mod watch;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -148,6 +149,10 @@ async fn every_row_arrives_once_whatever_breaks() {
         println!("{number:4}  {route}");
     }
     let minutes = begun.elapsed().as_secs_f64() / 60.0;
-    println!("{faults} cases in {minutes:.1} minutes, {:.1} a minute", faults as f64 / minutes);
+    let met = call::MET.load(Relaxed);
+    println!(
+        "{faults} cases in {minutes:.1} minutes, {:.1} a minute; {met} faults met a run at work",
+        faults as f64 / minutes
+    );
     assert!(broken.is_empty(), "{} of {faults} cases failed:\n\n{}", broken.len(), broken.join("\n\n"));
 }
