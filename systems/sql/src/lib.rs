@@ -16,6 +16,7 @@ pub mod labels;
 pub mod lease;
 pub mod names;
 pub mod narrow;
+pub mod order;
 pub mod ranges;
 pub mod statements;
 #[cfg(feature = "stream")]

@@ -148,3 +148,55 @@ async fn whoever_looks_sees_all_tables_as_they_were_or_all_as_they_are() {
         }
     }
 }
+
+/// Foreign keys that the target has of its own hold all the time. Those of the source a run would drop and make again.
+#[tokio::test]
+async fn tables_that_refer_to_each_other_at_the_target_lose_and_get_rows() {
+    let source = servers::postgresql().await.fresh_database("refer").await;
+    let a_to_c = "CREATE TABLE c (id int PRIMARY KEY, v varchar(20));
+                  CREATE TABLE b (id int PRIMARY KEY, c int, v varchar(20));
+                  CREATE TABLE a (id int PRIMARY KEY, b int, v varchar(20));";
+    let rows_of_all = "INSERT INTO c SELECT g, 'old' FROM generate_series(1, 40) g;
+                       INSERT INTO b SELECT id, id, v FROM c; INSERT INTO a SELECT id, id, v FROM c";
+    source.execute(&format!("{a_to_c}{rows_of_all}")).await;
+    let keys = "ALTER TABLE b ADD CONSTRAINT b_c FOREIGN KEY (c) REFERENCES c (id);
+                ALTER TABLE a ADD CONSTRAINT a_b FOREIGN KEY (b) REFERENCES b (id);";
+    let mut all = Vec::new();
+    for (connector, target, _) in targets("refer").await {
+        target.execute(&format!("{a_to_c}{keys}")).await;
+        all.push((to(&source, connector, json!({"url": target.url()})), target));
+    }
+    let changes = [
+        ("rows come where none are", "overwrite", ""),
+        (
+            "a chain goes, one comes, one changes its keys, and a row that stays moves away from one that goes",
+            "overwrite",
+            "DELETE FROM a WHERE id = 2; DELETE FROM b WHERE id = 2; DELETE FROM c WHERE id = 2;
+             INSERT INTO c VALUES (50, 'new'); INSERT INTO b VALUES (50, 50, 'new'); INSERT INTO a VALUES (50, 50, 'new');
+             UPDATE c SET id = 53 WHERE id = 3; UPDATE b SET id = 53, c = 53 WHERE id = 3; UPDATE a SET b = 53 WHERE id = 3;
+             DELETE FROM c WHERE id = 1; UPDATE b SET c = 50, v = 'moved' WHERE id = 1; UPDATE a SET id = 54 WHERE id = 4",
+        ),
+        (
+            "a chain comes, and a row moves to it",
+            "upsert",
+            "INSERT INTO c VALUES (60, 'new'); INSERT INTO b VALUES (60, 60, 'new'); INSERT INTO a VALUES (60, 60, 'new');
+             UPDATE a SET b = 60 WHERE id = 9",
+        ),
+    ];
+    for (what, mode, change) in changes {
+        source.execute(change).await;
+        for (job, target) in &all {
+            let mut job = job.clone();
+            job["write"] = json!({"keyed": mode});
+            let report = run(&job, RunOptions::default()).await;
+            assert_eq!(report.status, Status::Succeeded, "{what}: {job:#}: {:#?}", report.tables);
+            for name in ["a", "b", "c"] {
+                assert_eq!(rows(&source, name).await, rows(target, name).await, "{what}: {job:#}");
+            }
+        }
+    }
+    for (job, target) in &all {
+        let refused = target.try_execute("DELETE FROM c WHERE id = 60").await;
+        assert!(refused.is_err(), "the keys are there no more: {job:#}");
+    }
+}

@@ -3,17 +3,9 @@
 use weir_core::{Error, ErrorKind, Receipt, Result, WritePlan};
 use weir_mysql::{QUOTING, Session};
 use weir_sql::config::DuplicateKeys;
+use weir_sql::order::Steps;
 
 use crate::state::{Publish, ROW, SPLIT, State};
-
-/// The statements that publish a table.
-#[derive(Default)]
-pub(crate) struct Steps {
-    /// Takes away what the source does not have.
-    pub(crate) clear: Option<String>,
-    /// Then these bring what it has, in this order.
-    pub(crate) fill: Vec<String>,
-}
 
 /// The names that the statements are made of.
 pub(crate) struct Names {
@@ -72,6 +64,7 @@ impl Names {
             Publish::None => Steps::default(),
             Publish::Replace => Steps {
                 clear: Some(format!("DELETE FROM {target}")),
+                by_key: false,
                 fill: vec![format!("INSERT INTO {target} ({list}) SELECT {values} FROM {staging} s WHERE {chosen}")],
             },
             Publish::Diff(keys) => {
@@ -85,7 +78,7 @@ impl Names {
                     fill.push(format!("UPDATE {target} t JOIN {staging} s ON {equal} AND {chosen} SET {sets}"));
                 }
                 fill.push(self.insert_missing(&format!("{staging} s"), keys));
-                Steps { clear: Some(clear), fill }
+                Steps { clear: Some(clear), by_key: true, fill }
             }
             Publish::OnDuplicate => {
                 let mut sets: Vec<String> = (self.columns.iter().filter(|n| !keys.contains(n)))
@@ -100,7 +93,7 @@ impl Names {
                      ORDER BY s.{SPLIT}, s.{ROW} ON DUPLICATE KEY UPDATE {}",
                     sets.join(", ")
                 );
-                Steps { clear: None, fill: vec![insert] }
+                Steps { fill: vec![insert], ..Steps::default() }
             }
             Publish::Join { nullable } => {
                 let last = self.last_rows(keys, nullable);
@@ -110,7 +103,7 @@ impl Names {
                     fill.push(format!("UPDATE {last} JOIN {target} t ON {equal} SET {sets}"));
                 }
                 fill.push(self.insert_missing(&last, keys));
-                Steps { clear: None, fill }
+                Steps { fill, ..Steps::default() }
             }
         }
     }

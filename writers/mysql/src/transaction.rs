@@ -1,15 +1,15 @@
 //! The publishing transaction: one table, or all tables of a run at one moment.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
 use weir_mysql::Session;
 use weir_sql::WriterConfig;
 use weir_sql::commits::PUBLISHED;
+use weir_sql::order::{Step, Steps, depths, queue};
 
 use crate::ledger::{self, exists};
-use crate::publish::{Names, Steps};
+use crate::publish::Names;
 use crate::state::{Publish, State};
 
 /// How often a publishing transaction is tried that others were in the way of.
@@ -55,7 +55,7 @@ async fn once(session: &mut Session, config: &WriterConfig, tables: &[Staged<'_>
         _ => error.with("target", &staged.plan.table),
     };
     let (mut all, mut open) = (Vec::with_capacity(tables.len()), Vec::new());
-    for (staged, depth) in tables.iter().zip(depths(tables)) {
+    for (staged, depth) in tables.iter().zip(depths(tables.iter().map(Staged::references))) {
         let (committed, steps) = staged.look(session, config).await.map_err(|error| named(error, staged))?;
         all.push(committed);
         open.extend(steps.map(|steps| (depth, staged, steps)));
@@ -63,48 +63,31 @@ async fn once(session: &mut Session, config: &WriterConfig, tables: &[Staged<'_>
     if open.is_empty() {
         return Ok(all);
     }
-    open.sort_by_key(|(depth, ..)| *depth);
-    // The server checks foreign keys row by row: rows go before those that they refer to, and come after them.
-    let clear = open.iter().rev().flat_map(|(_, staged, steps)| steps.clear.iter().map(move |sql| (*staged, sql)));
-    let fill = open.iter().flat_map(|(_, staged, steps)| steps.fill.iter().map(move |sql| (*staged, sql)));
-    let statements: Vec<(&Staged<'_>, &String)> = clear.chain(fill).collect();
     session.run("START TRANSACTION").await?;
     // The records first: whoever comes second waits for them and then publishes nothing.
     for (_, staged, _) in &open {
         staged.record(session).await.map_err(|error| named(error, staged))?;
     }
-    for (staged, sql) in statements {
-        let ran = session.run(sql).await.context("step", sql.split_whitespace().next().unwrap_or_default());
-        ran.map_err(|error| named(explained(error, staged.state), staged))?;
+    // The server checks foreign keys row by row, so the order counts.
+    let mut steps = queue(open.iter().map(|(depth, _, steps)| (*depth, steps)));
+    while let Some(step) = steps.pop_front() {
+        let (_, staged, _) = &open[step.table];
+        let ran = session.run(step.sql).await.context("step", step.sql.split_whitespace().next().unwrap_or_default());
+        match ran {
+            Err(error) if step.can_wait && still_referred(&error) => steps.push_back(Step { can_wait: false, ..step }),
+            ran => ran.map_err(|error| named(explained(error, staged.state), staged))?,
+        }
     }
     session.run("COMMIT").await?;
     Ok(all)
 }
 
-/// The longest way from each table along its references: sorted by it, none comes before one that it refers to.
-fn depths(tables: &[Staged<'_>]) -> Vec<usize> {
-    let at: HashMap<&str, usize> =
-        tables.iter().enumerate().map(|(i, staged)| (staged.plan.table.as_str(), i)).collect();
-    let mut references = Vec::new();
-    for (to, staged) in tables.iter().enumerate() {
-        let by = staged.state.referenced_by.iter().filter_map(|name| at.get(name.as_str()));
-        references.extend(by.filter(|by| **by != to).map(|by| (*by, to)));
-    }
-    let mut depths = vec![0; tables.len()];
-    // As often as the longest chain has tables; a circle has no order, and no end.
-    for _ in 1..tables.len() {
-        let before = depths.clone();
-        for (by, to) in &references {
-            depths[*by] = depths[*by].max(depths[*to] + 1);
-        }
-        if depths == before {
-            break;
-        }
-    }
-    depths
-}
-
 impl Staged<'_> {
+    /// The table, and those that refer to it.
+    fn references(&self) -> (&str, impl Iterator<Item = &str>) {
+        (&self.plan.table, self.state.referenced_by.iter().map(String::as_str))
+    }
+
     /// What publishing comes to, and its statements; none where there is nothing to do.
     async fn look(&self, session: &mut Session, config: &WriterConfig) -> Result<(Committed, Option<Steps>)> {
         let Self { plan, state, receipts } = self;
@@ -172,8 +155,13 @@ pub(crate) fn staging_is_gone() -> Error {
     )
 }
 
+/// Whether foreign keys of other tables kept rows from being deleted.
+fn still_referred(error: &Error) -> bool {
+    error.context().iter().any(|(key, code)| *key == "code" && matches!(code.as_str(), "1451" | "1217"))
+}
+
 fn explained(error: Error, state: &State) -> Error {
-    if matches!(state.publish, Publish::Diff(_)) && error.context().iter().any(|(k, v)| *k == "code" && v == "1451") {
+    if matches!(state.publish, Publish::Diff(_)) && still_referred(&error) {
         return Error::new(
             ErrorKind::Conflict,
             "rows that are missing in the source are still referred to by other tables: nothing was changed; delete the \

@@ -13,6 +13,7 @@ mod publish;
 mod record;
 mod stage;
 mod task;
+mod transaction;
 mod writer;
 
 use std::sync::Arc;

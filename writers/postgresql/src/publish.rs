@@ -1,152 +1,94 @@
-//! From staging into the target, in one transaction that also drops the staging table and says that the run is published.
-//!
-//! The record comes first: whoever publishes a second time waits at it until the first has ended, and then finds it.
+//! From staging into the target: the statements of the publishing transaction.
 
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
 use weir_postgresql::Session;
 use weir_postgresql::catalog::{Table, find_table, is_referenced, nulls_are_equal};
 use weir_sql::TableName;
-use weir_sql::commits::PUBLISHED;
 use weir_sql::config::DuplicateKeys;
+use weir_sql::order::Steps;
 
 use crate::plan::{Q, State};
-use crate::record::{self, PUBLISHER, exists};
+use crate::record::exists;
 use crate::stage::{ROW, SPLIT};
 use crate::task::overriding;
+use crate::transaction::Staged;
 
-/// Publishes the splits that have a receipt, if that has not happened yet.
-pub async fn publish(
-    session: &mut Session,
-    plan: &WritePlan,
-    state: &State,
-    receipts: &[Receipt],
-) -> Result<Committed> {
-    match &state.records {
-        Some(commits) => {
-            let done = record::begin(session, commits, &plan.table, PUBLISHER, PUBLISHED, "").await?;
-            if done || !record::write(session, commits, PUBLISHED, &plan.table, None, ("", false)).await? {
-                session.execute("ROLLBACK").await?;
-                return Ok(already());
-            }
-        }
-        None => session.execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map(drop)?,
-    }
-    let Some((committed, drop_stage)) = in_transaction(session, plan, state, receipts).await? else {
-        session.execute("ROLLBACK").await?;
-        return Ok(already());
-    };
-    session.execute(&format!("{drop_stage}COMMIT")).await.context("table", &plan.table)?;
-    Ok(committed)
+/// What publishing a table takes.
+#[derive(Default)]
+pub(crate) struct Work {
+    /// In the transaction.
+    pub(crate) steps: Steps,
+    /// At its end: drops the staging table.
+    pub(crate) drop_stage: String,
+    /// What it comes to; `None` where the rows that change have to be counted.
+    pub(crate) committed: Option<Committed>,
 }
 
-/// Publishes several tables in one transaction, each if that has not happened yet.
-pub async fn publish_together(
-    session: &mut Session,
-    tables: &[(&WritePlan, State, &[Receipt])],
-) -> Result<Vec<Committed>> {
-    session.execute(record::BEGIN).await?;
-    let (mut all, mut drop_stages) = (Vec::with_capacity(tables.len()), String::new());
-    for (plan, state, receipts) in tables {
-        let one = join(session, plan, state, receipts).await.context("target", &plan.table)?;
-        all.push(one.map_or_else(already, |(committed, drop_stage)| {
-            drop_stages.push_str(&drop_stage);
-            committed
-        }));
-    }
-    session.execute(&format!("{drop_stages}COMMIT")).await?;
-    Ok(all)
-}
-
-/// Adds a table to a transaction that has begun; `None` for one that is published.
-async fn join(
-    session: &mut Session,
-    plan: &WritePlan,
-    state: &State,
-    receipts: &[Receipt],
-) -> Result<Option<(Committed, String)>> {
-    if let Some(commits) = &state.records {
-        if record::join(session, commits, &plan.table, PUBLISHER, PUBLISHED).await? {
-            return Ok(None);
-        }
-        if !record::write(session, commits, PUBLISHED, &plan.table, None, ("", false)).await? {
-            let message = "another process published the table just now";
-            return Err(Error::new(ErrorKind::Conflict, message).retryable(true));
-        }
-    }
-    in_transaction(session, plan, state, receipts).await
-}
-
-fn already() -> Committed {
-    Committed { description: "published already".into(), ..Committed::default() }
-}
-
-/// Brings the staged rows into the target, and gives the statement that drops the staging table; `None` for a table that is
-/// published. An error leaves the transaction to the end of the session.
-async fn in_transaction(
-    session: &mut Session,
-    plan: &WritePlan,
-    state: &State,
-    receipts: &[Receipt],
-) -> Result<Option<(Committed, String)>> {
-    let Some(stage) = &state.stage else {
-        let description = "each split committed by itself".into();
-        return Ok(Some((Committed { description, ..Committed::default() }, String::new())));
-    };
-    if !exists(session, stage).await? {
-        // Without records the missing staging table is the only sign.
-        if state.records.is_none() {
-            return Ok(None);
-        }
-        let message = "the staging table is gone, and nothing was published: somebody dropped it; start a fresh run";
-        return Err(Error::new(ErrorKind::Conflict, message).with("table", stage));
-    }
-    let committed = from_stage(session, plan, state, stage, receipts).await.context("table", &plan.table)?;
-    Ok(Some((committed, format!("DROP TABLE {}; ", stage.quoted(Q)))))
-}
-
-async fn from_stage(
-    session: &mut Session,
-    plan: &WritePlan,
-    state: &State,
-    stage: &TableName,
-    receipts: &[Receipt],
-) -> Result<Committed> {
-    let staged: u64 = receipts.iter().map(|r| r.rows).sum();
-    let mut warnings = Vec::new();
-    if plan.mode == WriteMode::Overwrite && staged == 0 {
-        match state.on_empty {
-            OnEmpty::Overwrite => warnings.push(format!("the source is empty, and so is {} now", plan.table)),
-            OnEmpty::Keep => {
-                return Ok(Committed {
-                    description: "the source is empty: the target was kept".into(),
-                    rows: None,
-                    warnings: vec![format!("the source is empty: {} is kept as it was", plan.table)],
-                    failures: Vec::new(),
-                });
-            }
-            OnEmpty::Error => {
-                return Err(Error::new(
-                    ErrorKind::Data,
-                    "the source is empty, and `onEmpty` is error: nothing was overwritten; allow it with onEmpty overwrite or keep",
-                ));
-            }
-        }
-    }
-    if state.create.is_some() && plan.mode == WriteMode::Overwrite {
-        // Made by this run: its key is known, and no other table refers to it, or has rows to refer to.
-        let rows = replace(session, plan, state, stage, receipts).await?;
-        let description = format!("published {rows} rows in one transaction");
-        return Ok(Committed { rows: Some(rows), description, warnings, failures: Vec::new() });
-    }
-    let found = find_table(session, &state.table).await?.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "the target table is gone: somebody dropped it during the run")
-    })?;
-    let rows = match plan.mode {
-        WriteMode::Overwrite => overwrite(session, plan, state, &found, stage, receipts).await?,
-        _ => upsert(session, plan, state, &found, stage, receipts).await?,
-    };
+/// What a table came to.
+pub(crate) fn published(rows: u64) -> Committed {
     let description = format!("published {rows} rows in one transaction");
-    Ok(Committed { rows: Some(rows), description, warnings, failures: Vec::new() })
+    Committed { description, rows: Some(rows), ..Committed::default() }
+}
+
+impl Staged<'_> {
+    /// Prepares publishing the table in a transaction that has begun; `None` when it is published. A table that others refer
+    /// to is locked then.
+    pub(crate) async fn work(&self, session: &mut Session) -> Result<Option<Work>> {
+        let Some(stage) = &self.state.stage else {
+            let description = "each split committed by itself".into();
+            let committed = Some(Committed { description, ..Committed::default() });
+            return Ok(Some(Work { committed, ..Work::default() }));
+        };
+        if !exists(session, stage).await? {
+            // Without records the missing staging table is the only sign.
+            if self.state.records.is_none() {
+                return Ok(None);
+            }
+            let message =
+                "the staging table is gone, and nothing was published: somebody dropped it; start a fresh run";
+            return Err(Error::new(ErrorKind::Conflict, message).with("table", stage));
+        }
+        let (steps, committed) = self.steps(session, stage).await.context("table", &self.plan.table)?;
+        Ok(Some(Work { steps, drop_stage: format!("DROP TABLE {}; ", stage.quoted(Q)), committed }))
+    }
+
+    async fn steps(&self, session: &mut Session, stage: &TableName) -> Result<(Steps, Option<Committed>)> {
+        let Self { plan, state, receipts } = self;
+        let mut done = published(receipts.iter().map(|r| r.rows).sum());
+        if plan.mode == WriteMode::Overwrite && done.rows == Some(0) {
+            match state.on_empty {
+                OnEmpty::Overwrite => done.warnings.push(format!("the source is empty, and so is {} now", plan.table)),
+                OnEmpty::Keep => {
+                    let committed = Committed {
+                        description: "the source is empty: the target was kept".into(),
+                        rows: None,
+                        warnings: vec![format!("the source is empty: {} is kept as it was", plan.table)],
+                        failures: Vec::new(),
+                    };
+                    return Ok((Steps::default(), Some(committed)));
+                }
+                OnEmpty::Error => {
+                    return Err(Error::new(
+                        ErrorKind::Data,
+                        "the source is empty, and `onEmpty` is error: nothing was overwritten; allow it with onEmpty overwrite or keep",
+                    ));
+                }
+            }
+        }
+        if state.create.is_some() && plan.mode == WriteMode::Overwrite {
+            // Made by this run: its key is known, and no other table refers to it, or has rows to refer to.
+            return Ok((replace(plan, state, stage, receipts), Some(done)));
+        }
+        let found = find_table(session, &state.table).await?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "the target table is gone: somebody dropped it during the run")
+        })?;
+        if plan.mode != WriteMode::Overwrite {
+            let fill = vec![upsert(session, plan, state, &found, stage, receipts).await?];
+            return Ok((Steps { fill, ..Steps::default() }, None));
+        }
+        let steps = overwrite(session, plan, state, &found, stage, receipts).await?;
+        Ok((steps, Some(done)))
+    }
 }
 
 fn of_receipts(receipts: &[Receipt]) -> String {
@@ -161,7 +103,7 @@ async fn overwrite(
     found: &Table,
     stage: &TableName,
     receipts: &[Receipt],
-) -> Result<u64> {
+) -> Result<Steps> {
     let (table, from) = (state.table.quoted(Q), stage.quoted(Q));
     let names: Vec<String> = plan.columns.iter().map(|c| Q.quote(&c.name)).collect();
     let list = names.join(", ");
@@ -170,7 +112,7 @@ async fn overwrite(
     let written = |name: &String| plan.columns.iter().any(|c| c.name == *name);
     let by_key = !key.is_empty() && key.iter().all(written) && is_referenced(session, found).await?;
     if !by_key {
-        return replace(session, plan, state, stage, receipts).await;
+        return Ok(replace(plan, state, stage, receipts));
     }
     session.execute(&lock(&table)).await?;
     let insert = format!("INSERT INTO {table} ({list}){} SELECT {list} FROM {from} s", overriding(state));
@@ -178,12 +120,12 @@ async fn overwrite(
     session.execute(&format!("ANALYZE {from}")).await?;
     let same: Vec<_> = key.iter().map(|k| format!("t.{0} = s.{0}", Q.quote(k))).collect();
     let same = same.join(" AND ");
-    session
-        .execute(&format!("DELETE FROM {table} t WHERE NOT EXISTS (SELECT FROM {from} s WHERE s.{rows} AND {same})"))
-        .await?;
-    update_matched(session, plan, found, &key, (&table, &from), &format!("s.{rows} AND {same}")).await?;
-    session.execute(&format!("{insert} WHERE s.{rows} AND NOT EXISTS (SELECT FROM {table} t WHERE {same})")).await?;
-    Ok(receipts.iter().map(|r| r.rows).sum())
+    let clear = format!("DELETE FROM {table} t WHERE NOT EXISTS (SELECT FROM {from} s WHERE s.{rows} AND {same})");
+    let matched = format!("s.{rows} AND {same}");
+    let update = update_matched(session, plan, found, &key, (&table, &from), &matched).await?;
+    let insert = format!("{insert} WHERE s.{rows} AND NOT EXISTS (SELECT FROM {table} t WHERE {same})");
+    let fill = update.into_iter().chain([insert]).collect();
+    Ok(Steps { clear: Some(clear), by_key: true, fill })
 }
 
 /// Writers wait, readers see the old rows until the commit.
@@ -192,23 +134,16 @@ fn lock(table: &str) -> String {
 }
 
 /// Deletes all rows and inserts the staged ones.
-async fn replace(
-    session: &mut Session,
-    plan: &WritePlan,
-    state: &State,
-    stage: &TableName,
-    receipts: &[Receipt],
-) -> Result<u64> {
+fn replace(plan: &WritePlan, state: &State, stage: &TableName, receipts: &[Receipt]) -> Steps {
     let (table, from) = (state.table.quoted(Q), stage.quoted(Q));
     let list = Q.quote_all(plan.columns.iter().map(|c| &c.name));
-    let sql = format!(
-        "{}; DELETE FROM {table}; INSERT INTO {table} ({list}){} SELECT {list} FROM {from} s WHERE s.{} ORDER BY {SPLIT}, {ROW}",
-        lock(&table),
+    let insert = format!(
+        "INSERT INTO {table} ({list}){} SELECT {list} FROM {from} s WHERE s.{} ORDER BY {SPLIT}, {ROW}",
         overriding(state),
         of_receipts(receipts)
     );
-    session.execute(&sql).await?;
-    Ok(receipts.iter().map(|r| r.rows).sum())
+    let clear = format!("{}; DELETE FROM {table}", lock(&table));
+    Steps { clear: Some(clear), by_key: false, fill: vec![insert] }
 }
 
 /// Brings the rows whose key stays to what deleting and inserting them would have left.
@@ -219,7 +154,7 @@ async fn update_matched(
     key: &[String],
     (table, from): (&str, &str),
     matched: &str,
-) -> Result<()> {
+) -> Result<Option<String>> {
     let written = |name: &String| plan.columns.iter().any(|c| c.name == *name);
     let mut set = Vec::new();
     let (mut mine, mut theirs) = (Vec::new(), Vec::new());
@@ -248,7 +183,7 @@ async fn update_matched(
         }
     }
     if set.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     // Whether an unlisted column differs from its default cannot be asked: then every row is written. The comparison is
     // one of texts, for some types (json, point) have no equality.
@@ -257,8 +192,7 @@ async fn update_matched(
     } else {
         format!(" AND ROW({})::text IS DISTINCT FROM ROW({})::text", mine.join(", "), theirs.join(", "))
     };
-    session.execute(&format!("UPDATE {table} t SET {} FROM {from} s WHERE {matched}{changed}", set.join(", "))).await?;
-    Ok(())
+    Ok(Some(format!("UPDATE {table} t SET {} FROM {from} s WHERE {matched}{changed}", set.join(", "))))
 }
 
 async fn upsert(
@@ -268,7 +202,7 @@ async fn upsert(
     found: &Table,
     stage: &TableName,
     receipts: &[Receipt],
-) -> Result<u64> {
+) -> Result<String> {
     let (table, from) = (state.table.quoted(Q), stage.quoted(Q));
     let list = Q.quote_all(plan.columns.iter().map(|c| &c.name));
     let keys = Q.quote_all(&plan.keys);
@@ -303,11 +237,9 @@ async fn upsert(
             ));
         }
     }
-    session
-        .execute(&format!(
-            "INSERT INTO {table} ({list}){} SELECT DISTINCT ON ({distinct}) {list} FROM {from} WHERE {rows} \
-             ORDER BY {distinct}, {SPLIT} DESC, {ROW} DESC ON CONFLICT ({keys}) {action}",
-            overriding(state)
-        ))
-        .await
+    Ok(format!(
+        "INSERT INTO {table} ({list}){} SELECT DISTINCT ON ({distinct}) {list} FROM {from} WHERE {rows} \
+         ORDER BY {distinct}, {SPLIT} DESC, {ROW} DESC ON CONFLICT ({keys}) {action}",
+        overriding(state)
+    ))
 }

@@ -18,7 +18,8 @@ use weir_sql::{Ceilings, Commits, TableName};
 use crate::config::PostgresqlWriterConfig;
 use crate::plan::{Q, State, plan};
 use crate::task::Task;
-use crate::{publish, record, stage};
+use crate::transaction::{self, Staged};
+use crate::{record, stage};
 
 /// What publishing a table locks: it and its staging table with their indexes and TOAST tables, and the run's own lock.
 const LOCKS_A_TABLE: usize = 10;
@@ -213,9 +214,10 @@ impl Writer for PostgresqlWriter {
 
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
         let state = State::of(plan)?;
+        let staged = Staged { plan, state, receipts };
         let mut session = self.connect().await?;
-        let mut committed = publish::publish(&mut session, plan, &state, receipts).await?;
-        for statement in with_table(self.config.common.post_sql.as_slice(), &state.table, Q) {
+        let mut committed = transaction::publish(&mut session, &staged).await?;
+        for statement in with_table(self.config.common.post_sql.as_slice(), &staged.state.table, Q) {
             session.spoil();
             if let Err(error) = session.execute(&statement).await {
                 if error.kind() == ErrorKind::Cancelled {
@@ -310,10 +312,10 @@ impl PublishTogether for PostgresqlWriter {
     }
 
     async fn publish_together(&self, tables: &[(&WritePlan, &[Receipt])]) -> Result<Vec<Committed>> {
-        let tables = tables.iter().map(|(plan, receipts)| Ok((*plan, State::of(plan)?, *receipts)));
+        let tables = tables.iter().map(|(plan, receipts)| Ok(Staged { plan, state: State::of(plan)?, receipts }));
         let tables: Vec<_> = tables.collect::<Result<_>>()?;
         let mut session = self.connect().await?;
-        let published = publish::publish_together(&mut session, &tables).await?;
+        let published = transaction::publish_together(&mut session, &tables).await?;
         session.rest().await;
         Ok(published)
     }

@@ -2,18 +2,10 @@
 
 use weir_core::{Error, ErrorKind, Receipt, Result, WritePlan};
 use weir_sql::config::DuplicateKeys;
+use weir_sql::order::Steps;
 use weir_sqlserver::{QUOTING, Session, cell_number, cell_text};
 
 use crate::state::{Publish, ROW, SPLIT, State};
-
-/// The statements that publish a table.
-#[derive(Default)]
-pub(crate) struct Steps {
-    /// Takes away what the source does not have.
-    pub(crate) clear: Option<String>,
-    /// Then these bring what it has, in this order.
-    pub(crate) fill: Vec<String>,
-}
 
 /// The names that the statements are made of.
 pub(crate) struct Names {
@@ -89,7 +81,7 @@ impl Names {
                     format!("INSERT INTO {target} ({list}) SELECT {values} FROM {staging} AS s WHERE {chosen}");
                 // The lock keeps other writers' rows from slipping in between the two.
                 let clear = format!("DELETE FROM {target} WITH (TABLOCKX)");
-                Steps { clear: Some(clear), fill: self.numbered(insert) }
+                Steps { clear: Some(clear), by_key: false, fill: self.numbered(insert) }
             }
             Publish::Diff(keys) => {
                 let (equal, sets) = (Self::equal(keys, &[]), self.sets(keys, true));
@@ -108,7 +100,7 @@ impl Names {
                      (SELECT 1 FROM {target} AS t WHERE {equal})"
                 );
                 fill.extend(self.numbered(insert));
-                Steps { clear: Some(clear), fill }
+                Steps { clear: Some(clear), by_key: true, fill }
             }
             Publish::Upsert { nullable } => {
                 let (equal, sets, last) = (Self::equal(keys, nullable), self.sets(keys, false), self.last_rows(keys));
@@ -124,7 +116,7 @@ impl Names {
                      (SELECT 1 FROM {target} AS t WITH (UPDLOCK, HOLDLOCK) WHERE {equal})"
                 );
                 fill.extend(self.numbered(insert));
-                Steps { clear: None, fill }
+                Steps { fill, ..Steps::default() }
             }
         }
     }
