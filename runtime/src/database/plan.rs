@@ -7,7 +7,7 @@ use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 use weir_core::{ConnectorContext, Error, Result};
 
-use super::config::{DatabaseConfig, PublishConfig};
+use super::config::PublishConfig;
 use super::entries::entries;
 use super::evolve::{ChangeKind, ChangeOutcome, ChangedTable, Evolving, selection};
 use super::expand::{Expansion, expand};
@@ -20,6 +20,9 @@ use crate::job::Job;
 use crate::layout::{Align, aligned};
 use crate::ledger::{KnownRow, WatermarkRecord};
 use crate::plan::{EntryPlan, channels_of, describe, entry_places};
+
+/// The most tables that a warning names.
+const NAMED: usize = 6;
 
 /// What there is to say of the job as a whole.
 #[derive(Debug, Clone, Serialize)]
@@ -142,7 +145,7 @@ pub async fn plan_tables(
         max_source_connections: config.group.max_source_connections,
         together: config.publish == PublishConfig::All,
     };
-    Ok((plan, mapped, notes(config, expansion.warnings)))
+    Ok((plan, mapped, notes(&expansion.tables, expansion.warnings)))
 }
 
 /// What is computed at the source, and is written as any other value.
@@ -160,10 +163,21 @@ fn computed(table: &TableJob, entry: &EntryPlan) -> Vec<String> {
 }
 
 /// What the user should know of the job as a whole.
-fn notes(config: &DatabaseConfig, mut warnings: Vec<String>) -> Vec<String> {
-    if config.write.keyed == weir_core::WriteMode::Upsert {
-        warnings.push("upsert never deletes: rows that are gone at the source stay at the target".into());
+fn notes(tables: &[TableJob], mut warnings: Vec<String>) -> Vec<String> {
+    let upserted = |table: &&TableJob| table.mode == weir_core::WriteMode::Upsert;
+    let mut names: Vec<_> = tables.iter().filter(upserted).map(|table| table.target.to_string()).collect();
+    if names.is_empty() {
+        return warnings;
     }
+    let of = if names.len() == tables.len() {
+        String::new()
+    } else {
+        let more = names.len().saturating_sub(NAMED);
+        names.truncate(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!(" ({}{more})", names.join(", "))
+    };
+    warnings.push(format!("upsert never deletes: rows that are gone at the source stay at the target{of}"));
     warnings
 }
 

@@ -231,3 +231,24 @@ async fn a_key_in_two_shards_is_refused_or_told_of() {
     let report = run(&other, RunOptions::default()).await;
     assert_eq!((report.status, told(&report.warnings)), (Status::Failed, 0), "{:#?}", report.tables);
 }
+
+#[tokio::test]
+async fn what_is_null_in_one_shard_may_be_null_in_the_merge() {
+    let source = servers::postgresql().await.fresh_database("nullable").await;
+    source
+        .execute(
+            "CREATE TABLE t_1 (id int PRIMARY KEY, v text NOT NULL); CREATE TABLE t_2 (id int PRIMARY KEY, v text); \
+             INSERT INTO t_1 VALUES (1, 'a'); INSERT INTO t_2 VALUES (2, NULL)",
+        )
+        .await;
+    for (name, server) in [("postgresql", servers::postgresql().await), ("mysql", servers::mariadb().await)] {
+        let target = server.fresh_database("nulled").await;
+        let more = json!({"objects": {"merge": [{"into": "t", "from": ["/t_[0-9]/"]}]},
+            "naming": {"schema": "{TARGET_SCHEMA}"}});
+        let job =
+            database_job(("postgresql", json!({"url": source.url()})), (name, json!({"url": target.url()})), more);
+        let report = run_ok(&job).await;
+        assert_eq!((report.rows_written, report.rows_dirty), (2, 0), "{name}");
+        assert_eq!(target.value("SELECT count(*) FROM t WHERE v IS NULL").await, "1", "{name}");
+    }
+}
