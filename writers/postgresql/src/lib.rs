@@ -5,6 +5,7 @@ mod columns;
 mod config;
 mod created;
 mod details;
+mod doubled;
 mod evolve;
 mod lease;
 mod maker;
