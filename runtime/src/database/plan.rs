@@ -11,6 +11,7 @@ use super::config::PublishConfig;
 use super::entries::entries;
 use super::evolve::{ChangeKind, ChangeOutcome, ChangedTable, Evolving, selection};
 use super::expand::{Expansion, expand};
+use super::moment::{Moment, moments};
 use super::only::Only;
 use super::select::Counts;
 use super::table::{FailedTable, TableJob};
@@ -46,6 +47,8 @@ pub struct DatabasePlan {
     pub max_source_connections: usize,
     /// Whether all tables become visible together.
     pub together: bool,
+    /// For each source, whether all tables show one moment.
+    pub moments: Vec<Moment>,
 }
 
 /// One group.
@@ -106,6 +109,9 @@ pub async fn plan_tables(
     let planned: Vec<_> = futures::stream::iter(planning).buffered(channels_of(&job)).collect().await;
     let mut mapped = Vec::with_capacity(planned.len());
     let mut groups = vec![GroupPlan::default(); expansion.groups];
+    let readable: Vec<_> =
+        job.entries.iter().zip(&planned).filter_map(|(entry, planned)| planned.is_ok().then_some(entry)).collect();
+    let moments = moments(&job, database, &readable, context).await;
     for (entry, table) in planned.into_iter().zip(&expansion.tables) {
         let name = table.target.to_string();
         match entry {
@@ -144,6 +150,7 @@ pub async fn plan_tables(
         concurrent_groups: config.group.concurrent_groups,
         max_source_connections: config.group.max_source_connections,
         together: config.publish == PublishConfig::All,
+        moments,
     };
     Ok((plan, mapped, notes(&expansion.tables, expansion.warnings)))
 }
@@ -194,6 +201,9 @@ impl DatabasePlan {
         writeln!(f, "mapped     {}; failed: {}; gone: {}", self.mapped, self.failed.len(), self.gone.len())?;
         let together = if self.together { "all tables together" } else { "each table by itself" };
         writeln!(f, "publish    {together}")?;
+        for moment in &self.moments {
+            writeln!(f, "snapshot   {}: {}", moment.source, moment.snapshot)?;
+        }
         writeln!(
             f,
             "groups     {}, {} at once, with {} source connections each",

@@ -3,6 +3,7 @@
 mod failures;
 mod merge;
 mod mirror;
+mod moment;
 #[cfg(feature = "cli")]
 mod resume;
 mod selection;
