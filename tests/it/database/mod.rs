@@ -4,6 +4,7 @@ mod failures;
 mod merge;
 mod mirror;
 mod moment;
+mod pressure;
 #[cfg(feature = "cli")]
 mod resume;
 mod selection;
