@@ -95,21 +95,31 @@ pub struct NameRules {
     pub ignores_case: bool,
     /// Whether it has namespaces at all (SQLite has none).
     pub schemas: bool,
+    /// Whether columns too may have `longest` at most.
+    pub columns: bool,
 }
 
 impl NameRules {
+    /// What is wrong with the name of a column, if anything. What no table may have in its name, columns may.
+    pub fn column_fault(&self, name: &str) -> Option<String> {
+        self.size_fault(name).filter(|_| self.columns || name.is_empty())
+    }
+
     /// What is wrong with a name, if anything.
     pub fn fault(&self, name: &str) -> Option<String> {
+        self.size_fault(name).or_else(|| {
+            let odd = name.chars().find(|c| c.is_control() || self.forbidden.contains(c));
+            odd.map(|c| format!("the target takes no {c:?} in a name"))
+        })
+    }
+
+    fn size_fault(&self, name: &str) -> Option<String> {
         let length = if self.in_bytes { name.len() } else { name.chars().count() };
         let unit = if self.in_bytes { "bytes" } else { "characters" };
         if name.is_empty() {
             return Some("it is empty".into());
         }
-        if length > self.longest {
-            return Some(format!("it has {length} {unit}, the target takes {}", self.longest));
-        }
-        let odd = name.chars().find(|c| c.is_control() || self.forbidden.contains(c));
-        odd.map(|c| format!("the target takes no {c:?} in a name"))
+        (length > self.longest).then(|| format!("it has {length} {unit}, the target takes {}", self.longest))
     }
 }
 

@@ -159,6 +159,9 @@ pub struct Check {
 }
 
 impl Check {
+    /// What a line is about that says how all splits see one moment of the source.
+    pub const ONE_SNAPSHOT: &str = "one snapshot";
+
     /// A line that found everything in order.
     pub fn ok(what: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { what: what.into(), outcome: CheckOutcome::Ok, detail: detail.into() }

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Check, CheckOutcome, ConnectorContext, ErrorKind, Faults, Form, Result};
 
-use crate::database::Only;
+use crate::database::{Only, source_checks};
 use crate::entry::open_all;
 use crate::job::{self, DataSources, Endpoint, Job, LoadOptions, Plugin, Side, find_plugin};
 
@@ -70,6 +70,14 @@ pub async fn check(job: &Job, cancel: CancellationToken) -> Result<Vec<EndCheck>
             pointer: "/objects".into(),
             checks: vec![Check::of("selection", Ok(selected))],
         });
+        if let Some(source) = database.sources.first() {
+            found.push(EndCheck {
+                end: "source",
+                connector: source.endpoint.plugin.clone(),
+                pointer: source.endpoint.pointer.clone(),
+                checks: source_checks(&job, &job.entries, &context(&source.endpoint)).await?,
+            });
+        }
         if let Some(entry) = job.entries.first() {
             let writer = entry.writer.open_writer(&context(&entry.writer))?;
             found.push(EndCheck {

@@ -36,6 +36,7 @@ mod snapshot;
 mod source;
 mod split;
 mod var;
+mod whole;
 
 use std::sync::Arc;
 
@@ -76,7 +77,7 @@ inventory::submit! {
         },
         catalog: Some(|parameters, context| {
             let config: MySqlReaderConfig = parse(parameters)?;
-            Ok(Arc::new(config.catalog(context)?) as Arc<dyn Catalog>)
+            Ok(Arc::new(whole::SourceCatalog::new(&config, context)?) as Arc<dyn Catalog>)
         }),
         recognise: weir_mysql::recognise,
     }

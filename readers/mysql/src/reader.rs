@@ -10,8 +10,8 @@ use weir_core::{
     ResultExt, Snapshot, SourceSchema, SourceTable, Split, SplitRequest, Window,
 };
 use weir_mysql::wire::{Next, Wire};
-use weir_mysql::{Options, RowSession, Session, Setup, Shape, Watch, ZeroDate, connect_first, connect_rows};
-use weir_sql::{IncrementalConfig, Object, Sources, columns::is_all, labels, statements::select};
+use weir_mysql::{Options, QUOTING, RowSession, Session, Setup, Shape, Watch, ZeroDate, connect_first, connect_rows};
+use weir_sql::{IncrementalConfig, Object, Sources, TableName, columns::is_all, labels, statements::select};
 
 use crate::batch::Building;
 use crate::config::{Consistency, MySqlReaderConfig};
@@ -223,9 +223,11 @@ impl Reader for MySqlReader {
             if !checks.iter().any(|c: &Check| c.what == format!("login {place}")) {
                 let version = weir_mysql::server(session).await.map(|s| s.version).unwrap_or_default();
                 checks.push(Check::ok(format!("login {place}"), format!("server {version}")));
-                if self.config.consistency == Consistency::Snapshot {
-                    checks.push(snapshot::check(session).await);
-                }
+                let database = match &location.object {
+                    Object::Table(name) => TableName::parse(name, QUOTING).ok().and_then(|name| name.schema),
+                    Object::Query(_) => None,
+                };
+                checks.push(snapshot::check(session, self.config.consistency, database).await);
             }
             let columns = self.config.common.column.as_slice();
             let what = match &location.object {

@@ -5,6 +5,7 @@
 //! kept the writers out meanwhile (`consistency: snapshot`); by default the server's binlog position tells, where the
 //! user may read it.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use weir_core::{Check, ConnectorContext, Error, ErrorKind, Result, ResultExt, Snapshot, SnapshotGuard};
 use weir_mysql::{
-    Options, RowSession, Server, Session, connect_first, connect_rows, grants, position, server, written,
+    Options, RowSession, Server, Session, Setup, connect_first, connect_rows, grants, position, server, written,
 };
 
 use crate::config::Consistency;
@@ -158,13 +159,45 @@ pub(crate) async fn borrow(context: &ConnectorContext, token: &Value, source: us
 
 /// The snapshot that the tables of a run share, where they lie on the same servers.
 #[derive(Default)]
-struct Common(tokio::sync::Mutex<Option<Made>>);
+pub(crate) struct Common(pub(crate) tokio::sync::Mutex<Option<Made>>);
+
+impl Common {
+    /// Under which name a run leaves it.
+    pub(crate) fn name(servers: &[Option<ServerKey>], certain: bool, setup: &Setup) -> String {
+        format!("mysql snapshot of {servers:?} {certain} {:?}", setup.session)
+    }
+}
+
+/// What tells servers apart: place, user and database.
+pub(crate) type ServerKey = (String, String, Option<String>);
+
+pub(crate) fn server_key(options: &[Options]) -> Option<ServerKey> {
+    options.first().map(|o| (o.place(), o.user.clone(), o.database.clone()))
+}
 
 #[derive(Clone)]
-struct Made {
-    id: String,
-    description: String,
+pub(crate) struct Made {
+    pub(crate) id: String,
+    pub(crate) description: String,
     pools: Arc<Vec<Arc<Pool>>>,
+    /// The only tables for which it is one moment; `None` for all of the servers'.
+    covers: Option<Arc<HashSet<String>>>,
+}
+
+impl Made {
+    pub(crate) fn pools(&self) -> Arc<Vec<Arc<Pool>>> {
+        self.pools.clone()
+    }
+
+    /// Whether these tables can be read in it; `None` where nobody knows which they are.
+    fn serves(&self, tables: Option<&[String]>) -> bool {
+        let covered = match (&self.covers, tables) {
+            (None, _) => true,
+            (Some(covers), Some(tables)) => tables.iter().all(|table| covers.contains(table)),
+            (Some(_), None) => false,
+        };
+        covered && self.pools.iter().all(|pool| pool.alive() > 0)
+    }
 }
 
 /// What becomes of the connections when the splits of a table have been read.
@@ -212,9 +245,12 @@ impl Snapshot for MySqlReader {
         let described = self.described().await?;
         let mut keys = Vec::new();
         let (mut sites, mut servers) = (Vec::<Site>::new(), Vec::new());
+        let mut tables = Some(Vec::new());
         let mut unsafe_tables = Vec::new();
         for (location, described) in self.locations.iter().zip(described.iter()) {
-            let key = location.options.first().map(|o| (o.place(), o.user.clone(), o.database.clone()));
+            let key = server_key(&location.options);
+            tables = tables.filter(|_| !described.query);
+            tables.iter_mut().for_each(|all: &mut Vec<String>| all.push(described.from.clone()));
             let number = keys.iter().position(|k| *k == key).unwrap_or(keys.len());
             if number == keys.len() {
                 keys.push(key);
@@ -244,21 +280,27 @@ impl Snapshot for MySqlReader {
             let first = site.options.first();
             first.is_some_and(|o| written::any(&self.context.shared, o, site.tables.as_deref()))
         });
-        let name = format!("mysql snapshot of {keys:?} {certain} {:?}", self.setup.session);
+        let name = Common::name(&keys, certain, &self.setup);
         let common: Arc<Common> =
             if written { Arc::default() } else { self.context.shared.find_or_leave(&name, Default::default) };
         let mut slot = common.0.lock().await;
-        let joined = slot.clone().filter(|made| made.pools.iter().all(|pool| pool.alive() > 0));
+        let joined = slot.clone().filter(|made| made.serves(tables.as_deref()));
+        let apart = joined.is_none() && (slot.is_some() || keys.len() > 1);
         let (made, shared) = match joined {
             Some(made) => (made, true),
             None => {
-                let (made, for_all) = self.make(sites, channels.max(1), certain).await?;
-                let shared = for_all && !written;
-                *slot = shared.then(|| made.clone());
+                let made = make(sites, channels.max(1), certain, &self.setup, &self.context).await?;
+                let shared = made.covers.is_none() && !written;
+                if shared {
+                    *slot = Some(made.clone());
+                }
                 (made, shared)
             }
         };
         let mut description = made.description.clone();
+        if apart && made.covers.is_some() {
+            description += "; the moment is one of these tables alone, other tables of the run have others";
+        }
         if !unsafe_tables.is_empty() {
             description += &format!("; {} is read as it is, for its engine has no snapshots", unsafe_tables.join(", "));
         }
@@ -269,32 +311,37 @@ impl Snapshot for MySqlReader {
 }
 
 /// One server of the job.
-struct Site {
-    options: Vec<Options>,
+pub(crate) struct Site {
+    pub(crate) options: Vec<Options>,
     /// The tables that are read there; `None` where nobody knows them all, for views and statements are read.
-    tables: Option<Vec<String>>,
+    pub(crate) tables: Option<Vec<String>>,
 }
 
-impl MySqlReader {
-    /// Opens connections and begins in them. Also says whether the moment is one for every table of the servers.
-    async fn make(&self, sites: Vec<Site>, channels: usize, certain: bool) -> Result<(Made, bool)> {
-        let mut places = Vec::with_capacity(sites.len());
-        for Site { options, tables } in sites {
-            let mut control = connect_first(&options, &self.setup, &self.context).await?;
-            let server = server(&mut control).await?;
-            let connect = || connect_rows(&options, &self.setup, &self.context);
-            let sessions = try_join_all((0..channels).map(|_| connect())).await?;
-            places.push(Place { control, server, sessions, tables });
-        }
-        let (description, for_all) =
-            if certain { locked(&mut places).await? } else { (together(&mut places).await?, true) };
-        let sessions = places.iter_mut().flat_map(|p| &mut p.sessions);
-        try_join_all(sessions.map(|session| session.run("SAVEPOINT weir"))).await?;
-        let pools = Arc::new(places.into_iter().map(|p| Arc::new(Pool::of(p.sessions))).collect::<Vec<_>>());
-        let id = fresh_id();
-        self.context.shared.leave(id.clone(), pools.clone());
-        Ok((Made { id, description, pools }, for_all))
+/// Opens connections and begins in them.
+pub(crate) async fn make(
+    sites: Vec<Site>,
+    channels: usize,
+    certain: bool,
+    setup: &Setup,
+    context: &ConnectorContext,
+) -> Result<Made> {
+    let mut places = Vec::with_capacity(sites.len());
+    for Site { options, tables } in sites {
+        let mut control = connect_first(&options, setup, context).await?;
+        let server = server(&mut control).await?;
+        let connect = || connect_rows(&options, setup, context);
+        let sessions = try_join_all((0..channels).map(|_| connect())).await?;
+        places.push(Place { control, server, sessions, tables });
     }
+    let (description, for_all) =
+        if certain { locked(&mut places).await? } else { (together(&mut places).await?, true) };
+    let sessions = places.iter_mut().flat_map(|p| &mut p.sessions);
+    try_join_all(sessions.map(|session| session.run("SAVEPOINT weir"))).await?;
+    let covers = (!for_all).then(|| Arc::new(places.iter_mut().filter_map(|p| p.tables.take()).flatten().collect()));
+    let pools = Arc::new(places.into_iter().map(|p| Arc::new(Pool::of(p.sessions))).collect::<Vec<_>>());
+    let id = fresh_id();
+    context.shared.leave(id.clone(), pools.clone());
+    Ok(Made { id, description, pools, covers })
 }
 
 fn fresh_id() -> String {
@@ -489,10 +536,19 @@ async fn lock(place: &mut Place) -> Result<Result<&'static str>> {
     }
 }
 
-/// How `consistency: snapshot` would be kept; the attempt itself would stop others.
-pub(crate) async fn check(session: &mut Session) -> Check {
-    let what = "one snapshot";
-    let database: Option<String> = session.row::<Option<String>>("SELECT DATABASE()").await.ok().flatten().flatten();
+/// How `consistency` would be kept; the attempt itself would stop others. `database` is where the tables are, the
+/// connection's own where nothing else is said.
+pub(crate) async fn check(session: &mut Session, consistency: Consistency, database: Option<String>) -> Check {
+    let what = Check::ONE_SNAPSHOT;
+    match consistency {
+        Consistency::Snapshot => {}
+        Consistency::Auto => return by_position(session).await,
+        Consistency::None => {
+            return Check::ok(what, "none, as the job says: each split sees the moment of its own read");
+        }
+    }
+    let own: Option<String> = session.row::<Option<String>>("SELECT DATABASE()").await.ok().flatten().flatten();
+    let database = database.or(own);
     match grants(session).await {
         Ok(Some(grants)) if grants.allow("RELOAD", "", "") => Check::ok(what, "by FLUSH TABLES WITH READ LOCK"),
         Ok(Some(grants)) if grants.allow("LOCK TABLES", &database.unwrap_or_default(), "") => {
@@ -503,6 +559,28 @@ pub(crate) async fn check(session: &mut Session) -> Check {
             "the user may not lock tables, so all splits are read in one connection: grant RELOAD, or LOCK TABLES",
         ),
         Ok(None) => Check::warning(what, "the server does not tell whether the user may lock tables"),
+        Err(error) => Check::fault(what, error.full()),
+    }
+}
+
+/// What `consistency: auto` comes to.
+async fn by_position(session: &mut Session) -> Check {
+    let what = Check::ONE_SNAPSHOT;
+    let found = match server(session).await {
+        Ok(server) => position(session, &server).await,
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(Some(_)) => Check::ok(
+            what,
+            "connections that are opened together, and the server's position tells whether that was one moment: the \
+             report says so",
+        ),
+        Ok(None) => Check::warning(
+            what,
+            "connections that are opened together; the server's position is not readable, so it is not certain that they \
+             see one moment: `consistency: snapshot` makes sure",
+        ),
         Err(error) => Check::fault(what, error.full()),
     }
 }

@@ -10,8 +10,8 @@ use super::config::{ColumnConfig, TableConfig, TableDeleted};
 use super::group::group;
 use super::incremental::choose;
 use super::job::{DatabaseJob, Override};
-use super::merge::{difference, origin};
-use super::naming::fitting;
+use super::merge::{difference, origin, united};
+use super::naming::{fitting, fitting_column};
 use super::only::Only;
 use super::select::{Counts, Found, own, select};
 use super::table::{FailedTable, TableJob, TableSource};
@@ -190,15 +190,18 @@ impl Draft<'_> {
             let gone = || (ErrorKind::NotFound, format!("{} was dropped just now", one.object.name));
             described.push(table.ok_or_else(gone)?);
         }
-        let model = *described.first().ok_or_else(|| schema("there is no table to read".into()))?;
         let named: Vec<_> = found.iter().map(|f| f.object.name.to_string()).zip(described.iter().copied()).collect();
         if let Some(fault) = difference(&named) {
             return Err(schema(fault));
         }
+        let model = &united(&described).ok_or_else(|| schema("there is no table to read".into()))?;
         let rules = database_writer(&self.job.target.plugin).map(|plugin| plugin.names);
         let rules = rules.ok_or_else(|| schema("the target takes no whole databases".into()))?;
-        let target = fitting(target.clone(), &rules, self.job.config.naming.fix).map_err(schema)?;
-        let columns = columns(model, &own_words.columns).map_err(schema)?;
+        let fix = self.job.config.naming.fix;
+        let target = fitting(target.clone(), &rules, fix).map_err(schema)?;
+        let columns = columns(model, &own_words.columns).map_err(schema)?.into_iter();
+        let columns = columns.map(|(from, to)| Ok((from, fitting_column(to, &rules, fix)?)));
+        let columns: Vec<_> = columns.collect::<Result<_, _>>().map_err(schema)?;
         let taken = |name: &str| columns.iter().find(|(from, _)| from == name).map(|(_, to)| to.clone());
         let origin = match with_origin {
             false => Vec::new(),

@@ -55,6 +55,19 @@ pub fn difference(tables: &[(String, &TableDescription)]) -> Option<String> {
     Some(format!("the tables to merge are not alike; other than {first}, {}", found.join("; ")))
 }
 
+/// The structure that holds the rows of all of these tables, which are alike: what may be NULL in one of them may be, and a
+/// unique key is one that all of them have.
+pub fn united(tables: &[&TableDescription]) -> Option<TableDescription> {
+    let (model, others) = tables.split_first()?;
+    let mut model = (*model).clone();
+    for column in &mut model.columns {
+        let may_be = |table: &&TableDescription| table.column(&column.name).is_some_and(|own| own.nullable);
+        column.nullable = column.nullable || others.iter().any(may_be);
+    }
+    model.unique.retain(|key| others.iter().all(|table| table.unique.iter().any(|other| other.columns == key.columns)));
+    Some(model)
+}
+
 /// A type without the width at which some servers show whole numbers: `int(11)` and `int` have the same values. Only
 /// `tinyint(1)` is told apart, as a truth value.
 fn plain(native_type: &str) -> String {
@@ -99,7 +112,7 @@ pub fn origin(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_core::{ColumnDescription, ObjectKind};
+    use weir_core::{ColumnDescription, ObjectKind, UniqueKey};
 
     fn table(name: &str, columns: &[(&str, &str)]) -> TableDescription {
         let column = |(name, kind): &(&str, &str)| ColumnDescription {
@@ -134,6 +147,23 @@ mod tests {
         for part in ["d.c has `id` as bigint instead of int", "no column `x`", "column `y` more", "primary key none"] {
             assert!(text.contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_null_in_one_shard_is_null_in_the_merge() {
+        let (mut a, mut b) = (table("a", &[("id", "int"), ("x", "text")]), table("b", &[("x", "text"), ("id", "int")]));
+        a.columns.iter_mut().for_each(|column| column.nullable = false);
+        b.columns[1].nullable = false;
+        let key = |columns: &[&str]| UniqueKey {
+            name: columns.concat(),
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        a.unique = vec![key(&["x"]), key(&["x", "id"])];
+        b.unique = vec![key(&["x", "id"])];
+        let one = united(&[&a, &b]).unwrap();
+        assert_eq!(one.columns.iter().map(|column| column.nullable).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(one.unique, [key(&["x", "id"])]);
+        assert_eq!(united(&[]), None);
     }
 
     #[test]

@@ -124,6 +124,20 @@ pub fn fitting(name: TargetName, rules: &NameRules, fix: bool) -> Result<TargetN
     Ok(TargetName { schema, table: fit(name.table, "table")? })
 }
 
+/// The name of a column as the target takes it: what a server cuts by itself is another name in the next run.
+///
+/// # Errors
+/// What is wrong with it, where names are not to be altered.
+pub fn fitting_column(name: String, rules: &NameRules, fix: bool) -> Result<String, String> {
+    match rules.column_fault(&name) {
+        None => Ok(name),
+        Some(_) if fix => Ok(altered(&name, &NameRules { forbidden: &[], ..*rules })),
+        Some(fault) => {
+            Err(format!("the column name `{name}` does not fit: {fault}; rename it under `tables`, or set naming.fix"))
+        }
+    }
+}
+
 /// Without what is forbidden, and short enough; what was cut off or replaced is told apart by a hash of the whole name.
 fn altered(name: &str, rules: &NameRules) -> String {
     let replace = |c: char| if c.is_control() || rules.forbidden.contains(&c) { '_' } else { c };
@@ -151,7 +165,7 @@ mod tests {
     }
 
     const RULES: NameRules =
-        NameRules { longest: 20, in_bytes: true, forbidden: &['/'], ignores_case: true, schemas: true };
+        NameRules { longest: 20, in_bytes: true, forbidden: &['/'], ignores_case: true, schemas: true, columns: true };
 
     #[test]
     fn expressions_name_tables() {
@@ -172,6 +186,17 @@ mod tests {
         for wrong in ["", "a.", "a.b.c", ".b"] {
             assert!(of(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn columns_have_the_bounds_of_tables_and_other_letters() {
+        let fit = |name: &str, rules, fix| fitting_column(name.to_owned(), rules, fix);
+        assert_eq!(fit("a/b", &RULES, false).unwrap(), "a/b");
+        let long = "a/b".repeat(9);
+        assert!(fit(&long, &RULES, false).unwrap_err().contains("27 bytes, the target takes 20"));
+        let short = fit(&long, &RULES, true).unwrap();
+        assert!(short.starts_with("a/ba/b") && short.len() == 20, "{short}");
+        assert_eq!(fit(&long, &NameRules { columns: false, ..RULES }, false).unwrap(), long);
     }
 
     #[test]

@@ -7,10 +7,11 @@ use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 use weir_core::{ConnectorContext, Error, Result};
 
-use super::config::{DatabaseConfig, PublishConfig};
+use super::config::PublishConfig;
 use super::entries::entries;
 use super::evolve::{ChangeKind, ChangeOutcome, ChangedTable, Evolving, selection};
 use super::expand::{Expansion, expand};
+use super::moment::{Moment, moments};
 use super::only::Only;
 use super::select::Counts;
 use super::table::{FailedTable, TableJob};
@@ -20,6 +21,9 @@ use crate::job::Job;
 use crate::layout::{Align, aligned};
 use crate::ledger::{KnownRow, WatermarkRecord};
 use crate::plan::{EntryPlan, channels_of, describe, entry_places};
+
+/// The most tables that a warning names.
+const NAMED: usize = 6;
 
 /// What there is to say of the job as a whole.
 #[derive(Debug, Clone, Serialize)]
@@ -43,6 +47,8 @@ pub struct DatabasePlan {
     pub max_source_connections: usize,
     /// Whether all tables become visible together.
     pub together: bool,
+    /// For each source, whether all tables show one moment.
+    pub moments: Vec<Moment>,
 }
 
 /// One group.
@@ -103,6 +109,9 @@ pub async fn plan_tables(
     let planned: Vec<_> = futures::stream::iter(planning).buffered(channels_of(&job)).collect().await;
     let mut mapped = Vec::with_capacity(planned.len());
     let mut groups = vec![GroupPlan::default(); expansion.groups];
+    let readable: Vec<_> =
+        job.entries.iter().zip(&planned).filter_map(|(entry, planned)| planned.is_ok().then_some(entry)).collect();
+    let moments = moments(&job, database, &readable, context).await;
     for (entry, table) in planned.into_iter().zip(&expansion.tables) {
         let name = table.target.to_string();
         match entry {
@@ -141,8 +150,9 @@ pub async fn plan_tables(
         concurrent_groups: config.group.concurrent_groups,
         max_source_connections: config.group.max_source_connections,
         together: config.publish == PublishConfig::All,
+        moments,
     };
-    Ok((plan, mapped, notes(config, expansion.warnings)))
+    Ok((plan, mapped, notes(&expansion.tables, expansion.warnings)))
 }
 
 /// What is computed at the source, and is written as any other value.
@@ -160,10 +170,21 @@ fn computed(table: &TableJob, entry: &EntryPlan) -> Vec<String> {
 }
 
 /// What the user should know of the job as a whole.
-fn notes(config: &DatabaseConfig, mut warnings: Vec<String>) -> Vec<String> {
-    if config.write.keyed == weir_core::WriteMode::Upsert {
-        warnings.push("upsert never deletes: rows that are gone at the source stay at the target".into());
+fn notes(tables: &[TableJob], mut warnings: Vec<String>) -> Vec<String> {
+    let upserted = |table: &&TableJob| table.mode == weir_core::WriteMode::Upsert;
+    let mut names: Vec<_> = tables.iter().filter(upserted).map(|table| table.target.to_string()).collect();
+    if names.is_empty() {
+        return warnings;
     }
+    let of = if names.len() == tables.len() {
+        String::new()
+    } else {
+        let more = names.len().saturating_sub(NAMED);
+        names.truncate(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!(" ({}{more})", names.join(", "))
+    };
+    warnings.push(format!("upsert never deletes: rows that are gone at the source stay at the target{of}"));
     warnings
 }
 
@@ -180,6 +201,9 @@ impl DatabasePlan {
         writeln!(f, "mapped     {}; failed: {}; gone: {}", self.mapped, self.failed.len(), self.gone.len())?;
         let together = if self.together { "all tables together" } else { "each table by itself" };
         writeln!(f, "publish    {together}")?;
+        for moment in &self.moments {
+            writeln!(f, "snapshot   {}: {}", moment.source, moment.snapshot)?;
+        }
         writeln!(
             f,
             "groups     {}, {} at once, with {} source connections each",

@@ -107,6 +107,7 @@ impl<'a> Loader<'a> {
             pointer: &raw.setting_pointer,
             core: &raw.core,
             column_formats: &raw.column_formats,
+            script: root.get("job").is_none(),
         };
         let setting = setting::read(&parts, self.notes);
         let entries = raw.entries.into_iter().flat_map(|entry| self.entries(entry)).collect();
@@ -116,8 +117,8 @@ impl<'a> Loader<'a> {
     fn whole_database(&mut self, root: &Value) -> (super::Setting, Vec<Entry>, Option<String>) {
         self.native = Some(true);
         let null = Value::Null;
-        let parts =
-            setting::Parts { setting: &root["setting"], pointer: "/setting", core: &null, column_formats: &null };
+        let (setting, core, column_formats) = (&root["setting"], &null, &null);
+        let parts = setting::Parts { setting, pointer: "/setting", core, column_formats, script: false };
         let setting = setting::read(&parts, self.notes);
         self.database = crate::database::read(root, self);
         let name = self.database.as_ref().and_then(|database| database.config.name.clone());

@@ -44,6 +44,8 @@ pub(crate) struct Parts<'a> {
     pub core: &'a Value,
     /// DataX's `common.column`, else null.
     pub column_formats: &'a Value,
+    /// Whether `mbps` counts only with `throttle`, as in DataWorks' scripts.
+    pub script: bool,
 }
 
 /// Reads the setting of either form.
@@ -131,13 +133,16 @@ fn speed(parts: &Parts<'_>, setting: &mut Setting, notes: &mut Notes) {
     let ceilings = [ceiling("channel"), ceiling("concurrent")];
     let throttle = notes.boolean(&speed["throttle"], &child(&at, "throttle"));
     let mbps = notes.number(&speed["mbps"], &child(&at, "mbps"), "a number of megabytes a second");
-    match (throttle, mbps) {
+    // Whoever gives a rate in another form means it.
+    match (throttle.or((!parts.script && mbps.is_some()).then_some(true)), mbps) {
         (Some(true), Some(mbps)) if mbps > 0.0 => {
             let bytes = ((mbps * MEBIBYTE) as u64).max(1);
             setting.bytes_per_second = Some(setting.bytes_per_second.map_or(bytes, |b| b.min(bytes)));
         }
-        (Some(true), _) => notes.warn(&at, "`throttle` is true, but `mbps` gives no rate: nothing is throttled"),
-        (None, Some(_)) => notes.warn(&at, "`mbps` counts only with `\"throttle\": true`"),
+        (Some(true), _) if throttle.is_some() => {
+            notes.warn(&at, "`throttle` is true, but `mbps` gives no rate: nothing is throttled");
+        }
+        (None, Some(_)) if parts.script => notes.warn(&at, "`mbps` counts only with `\"throttle\": true`"),
         _ => {}
     }
     setting.channels = ceilings.into_iter().flatten().min();
@@ -218,8 +223,13 @@ mod tests {
     use serde_json::json;
 
     fn of(setting: Value, core: Value) -> (Setting, Notes) {
+        of_form(setting, core, true)
+    }
+
+    fn of_form(setting: Value, core: Value, script: bool) -> (Setting, Notes) {
         let mut notes = Notes::default();
-        let parts = Parts { setting: &setting, pointer: "/job/setting", core: &core, column_formats: &Value::Null };
+        let column_formats = &Value::Null;
+        let parts = Parts { setting: &setting, pointer: "/job/setting", core: &core, column_formats, script };
         let read = read(&parts, &mut notes);
         (read, notes)
     }
@@ -276,6 +286,19 @@ mod tests {
         );
         assert_eq!(limits(json!({"throttle": true, "mbps": 0.5}), none), (None, None, Some(1 << 19)));
         assert_eq!(of(json!({"speed": {"throttle": true}}), json!({})).1.warnings.len(), 1);
+    }
+
+    #[test]
+    fn outside_of_scripts_a_rate_counts_by_itself() {
+        let limit = |speed: Value, script| {
+            let (setting, notes) = of_form(json!({"speed": speed}), Value::Null, script);
+            (setting.bytes_per_second, notes.warnings.len())
+        };
+        assert_eq!(limit(json!({"mbps": 50}), false), (Some(50 << 20), 0));
+        assert_eq!(limit(json!({"mbps": 50}), true), (None, 1));
+        assert_eq!(limit(json!({"mbps": 50, "byte": 1000}), false), (Some(1000), 0));
+        assert_eq!(limit(json!({"mbps": 50, "throttle": false}), false), (None, 0));
+        assert_eq!(limit(json!({"mbps": 0}), false), (None, 0));
     }
 
     #[test]

@@ -76,12 +76,13 @@ pub fn writer_parameters(table: &TargetTable<'_>, quoting: Quoting) -> Result<Pa
     parameters.insert("table".into(), json!([name]));
     parameters.insert("writeMode".into(), table.mode.name().into());
     parameters.entry("createSchema").or_insert(true.into());
-    if table.mode == WriteMode::Upsert {
+    let compared = table.merged && !table.key.is_empty();
+    if table.mode == WriteMode::Upsert || compared {
         let key: Vec<_> = table.key.iter().map(|column| quoting.quote(column)).collect();
         parameters.insert("key".into(), json!(key));
-        if table.merged {
-            parameters.insert("duplicateKeys".into(), "error".into());
-        }
+    }
+    if compared {
+        parameters.insert("duplicateKeys".into(), "error".into());
     }
     Ok(Value::Object(parameters))
 }
@@ -153,6 +154,11 @@ mod tests {
             json!({"url": "postgresql://h/d", "table": ["\"s\".\"t\""], "writeMode": "upsert", "createSchema": true,
                 "key": ["\"id\""], "duplicateKeys": "error"})
         );
+        let overwrite =
+            writer_parameters(&TargetTable { mode: WriteMode::Overwrite, ..table }, Quoting::DOUBLE).unwrap();
+        assert_eq!((&overwrite["key"], &overwrite["duplicateKeys"]), (&json!(["\"id\""]), &json!("error")));
+        let single = TargetTable { mode: WriteMode::Overwrite, merged: false, ..table };
+        assert_eq!(writer_parameters(&single, Quoting::DOUBLE).unwrap().get("key"), None);
         let partition = TargetTable { partition: Some(("pt", "1")), ..table };
         assert!(writer_parameters(&partition, Quoting::DOUBLE).is_err());
     }

@@ -1,7 +1,8 @@
 //! Which columns tell rows apart: the key of a new table, of an upsert, of an overwrite that compares.
 
-use weir_core::{Error, ErrorKind, MappedColumn, Result};
+use weir_core::{Error, ErrorKind, MappedColumn, Result, WriteMode};
 
+use crate::config::{DuplicateKeys, WriterConfig};
 use crate::names::{Quoting, TableName, find_name};
 
 /// A job's key columns, by their names in the table.
@@ -30,6 +31,33 @@ pub fn of_new(wanted: &[String], columns: &[MappedColumn], quoting: Quoting) -> 
     // A part of the source's key is no key.
     let whole = key.iter().enumerate().all(|(i, c)| c.key == Some(i as u32 + 1));
     Ok(if whole { key.iter().map(|c| c.name.clone()).collect() } else { Vec::new() })
+}
+
+/// The key that rows of an overwrite or an append are compared by: the job's, where it wants to know of equal ones and no
+/// unique key of the target finds them.
+///
+/// # Errors
+/// A name that no column has.
+pub fn to_compare(
+    config: &WriterConfig,
+    written: &[&str],
+    unique: &[&[String]],
+    quoting: Quoting,
+) -> Result<Vec<String>> {
+    if config.duplicate_keys != DuplicateKeys::Error || config.mode() == WriteMode::Upsert {
+        return Ok(Vec::new());
+    }
+    let key = resolve(config.key.as_slice(), written, quoting)?;
+    let finds = |unique: &&[String]| !unique.is_empty() && unique.iter().all(|column| key.contains(column));
+    Ok(if unique.iter().any(finds) { Vec::new() } else { key })
+}
+
+/// What to say of an append whose rows nobody compares.
+pub fn not_compared(config: &WriterConfig, table: &TableName, key: &[String]) -> Option<String> {
+    (!key.is_empty() && config.mode() != WriteMode::Overwrite).then(|| {
+        let key = key.join(", ");
+        format!("`{table}` has no unique key over ({key}), so rows of equal keys will be there twice: add one")
+    })
 }
 
 /// The keys of a target.

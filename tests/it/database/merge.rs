@@ -231,3 +231,58 @@ async fn a_key_in_two_shards_is_refused_or_told_of() {
     let report = run(&other, RunOptions::default()).await;
     assert_eq!((report.status, told(&report.warnings)), (Status::Failed, 0), "{:#?}", report.tables);
 }
+
+#[tokio::test]
+async fn what_is_null_in_one_shard_may_be_null_in_the_merge() {
+    let source = servers::postgresql().await.fresh_database("nullable").await;
+    source
+        .execute(
+            "CREATE TABLE t_1 (id int PRIMARY KEY, v text NOT NULL); CREATE TABLE t_2 (id int PRIMARY KEY, v text); \
+             INSERT INTO t_1 VALUES (1, 'a'); INSERT INTO t_2 VALUES (2, NULL)",
+        )
+        .await;
+    for (name, server) in [("postgresql", servers::postgresql().await), ("mysql", servers::mariadb().await)] {
+        let target = server.fresh_database("nulled").await;
+        let more = json!({"objects": {"merge": [{"into": "t", "from": ["/t_[0-9]/"]}]},
+            "naming": {"schema": "{TARGET_SCHEMA}"}});
+        let job =
+            database_job(("postgresql", json!({"url": source.url()})), (name, json!({"url": target.url()})), more);
+        let report = run_ok(&job).await;
+        assert_eq!((report.rows_written, report.rows_dirty), (2, 0), "{name}");
+        assert_eq!(target.value("SELECT count(*) FROM t WHERE v IS NULL").await, "1", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_in_two_shards_is_seen_without_a_key_of_the_target_too() {
+    let source = servers::postgresql().await.fresh_database("seen").await;
+    source
+        .execute(
+            "CREATE TABLE t_1 (id int PRIMARY KEY, v text); CREATE TABLE t_2 (id int PRIMARY KEY, v text); \
+             INSERT INTO t_1 VALUES (1, 'a'); INSERT INTO t_2 VALUES (1, 'b')",
+        )
+        .await;
+    for (name, server) in [("postgresql", servers::postgresql().await), ("mysql", servers::mariadb().await)] {
+        let target = server.fresh_database("keyless").await;
+        target.execute("CREATE TABLE t (id int, v text); INSERT INTO t VALUES (7, 'old')").await;
+        let job = |keyed: &str| {
+            let more = json!({"objects": {"merge": [{"into": "t", "from": ["/t_[0-9]/"]}]},
+                "naming": {"schema": "{TARGET_SCHEMA}"}, "write": {"keyed": keyed}});
+            database_job(("postgresql", json!({"url": source.url()})), (name, json!({"url": target.url()})), more)
+        };
+        let report = run(&job("overwrite"), RunOptions::default()).await;
+        let error = table(&report, "t").error.clone().unwrap();
+        assert!(error.message.contains("duplicateKeys"), "{name}: {error:?}");
+        assert_eq!(target.query("SELECT id FROM t").await, [[Some("7".to_owned())]], "{name}: the old rows stay");
+        // What is appended is seen at once, so that nobody can compare: this is said.
+        let plan = weir::plan(&load(&job("append")), &RunOptions::default()).await.unwrap();
+        let warnings = &plan.entries[0].warnings;
+        assert!(warnings.iter().any(|w| w.contains("no unique key over (id)")), "{name}: {warnings:?}");
+        let report = run_ok(&job("append")).await;
+        assert!(report.warnings.iter().any(|w| w.contains("no unique key over (id)")), "{:?}", report.warnings);
+        // With such a key nothing needs to be said or compared.
+        target.execute("DELETE FROM t; CREATE UNIQUE INDEX t_id ON t (id)").await;
+        let plan = weir::plan(&load(&job("append")), &RunOptions::default()).await.unwrap();
+        assert!(!plan.to_string().contains("no unique key"), "{name}: {plan}");
+    }
+}

@@ -3,6 +3,8 @@
 mod failures;
 mod merge;
 mod mirror;
+mod moment;
+mod pressure;
 #[cfg(feature = "cli")]
 mod resume;
 mod selection;

@@ -5,6 +5,7 @@ use weir::{ErrorReport, Only, RunOptions, Status};
 use weir_plugins_test::servers::{self, Database};
 
 use super::{database_job, run, run_ok};
+use crate::support::load;
 
 async fn source() -> Database {
     let source = servers::mariadb().await.fresh_database("select").await;
@@ -102,6 +103,54 @@ async fn names_that_the_target_does_not_take_are_reported_or_altered() {
         found.iter().any(|name| name.starts_with("public.tttt") && name.len() == "public.".len() + 63),
         "{found:?}"
     );
+}
+
+#[tokio::test]
+async fn columns_that_the_target_does_not_take_are_reported_or_altered() {
+    let source = servers::mysql().await.fresh_database("columns").await;
+    let long = "c".repeat(64);
+    source.execute(&format!("CREATE TABLE t (id int PRIMARY KEY, {long} int); INSERT INTO t VALUES (1, 2)")).await;
+    let target = servers::postgresql().await.fresh_database("columned").await;
+    let job = to(&source, &target, json!({}));
+    let report = run(&job, RunOptions::default()).await;
+    let error = report.tables[0].error.clone().unwrap();
+    assert!(error.message.contains("64 bytes") && error.message.contains("naming.fix"), "{error:?}");
+    let plan = weir::plan(&load(&job), &RunOptions::default()).await.unwrap();
+    assert!(plan.to_string().contains(&format!("the column name `{long}`")), "{plan}");
+    // Shortened by us and not by the server, the column is the same one in the next run.
+    let job = to(&source, &target, json!({"naming": {"fix": true}}));
+    let plan = weir::plan(&load(&job), &RunOptions::default()).await.unwrap().to_string();
+    assert!(plan.contains(&long) && plan.contains(&format!("{}_", "c".repeat(54))), "{plan}");
+    for _ in 0..2 {
+        run_ok(&job).await;
+    }
+    let sql = "SELECT column_name FROM information_schema.columns WHERE table_name = 't' AND column_name <> 'id'";
+    let found = target.query(sql).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0][0].as_ref().unwrap().len(), 63, "{found:?}");
+    // A job may name it itself.
+    let job = to(&source, &target, json!({"tables": {"t": {"columns": {long: "short"}, "target": "named"}}}));
+    run_ok(&job).await;
+}
+
+#[tokio::test]
+async fn a_plan_says_of_single_tables_too_that_an_upsert_never_deletes() {
+    let source = servers::postgresql().await.fresh_database("ups").await;
+    source.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)").await;
+    let target = servers::postgresql().await.fresh_database("upstarget").await;
+    let said = |more: Value| {
+        let (from, to) = (json!({"url": source.url()}), json!({"url": target.url()}));
+        let job = load(&database_job(("postgresql", from), ("postgresql", to), more));
+        async move {
+            let plan = weir::plan(&job, &RunOptions::default()).await.unwrap();
+            plan.warnings.into_iter().filter(|warning| warning.contains("upsert never deletes")).collect::<Vec<_>>()
+        }
+    };
+    assert!(said(json!({})).await.is_empty());
+    let some = said(json!({"tables": {"b": {"writeMode": "upsert"}}})).await;
+    assert!(matches!(&some[..], [text] if text.contains("(public.b)")), "{some:?}");
+    let all = said(json!({"write": {"keyed": "upsert"}})).await;
+    assert!(matches!(&all[..], [text] if text.ends_with("at the target")), "{all:?}");
 }
 
 #[tokio::test]

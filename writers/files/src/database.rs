@@ -11,6 +11,7 @@ pub(crate) const NAMES: NameRules = NameRules {
     forbidden: &['/', '\\', '%', ':', '*', '?', '"', '<', '>', '|', '.'],
     ignores_case: false,
     schemas: true,
+    columns: false,
 };
 
 /// What names the format.

@@ -10,6 +10,7 @@ pub(crate) const NAMES: NameRules = NameRules {
     forbidden: &['/', '\\', '%', ':', '*', '?', '"', '<', '>', '|'],
     ignores_case: false,
     schemas: true,
+    columns: false,
 };
 
 /// Whether a merge looks for keys that come twice in a run.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use weir_core::{Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
 use weir_mysql::{Column, Kind, QUOTING, Server, Table};
-use weir_sql::config::DuplicateKeys;
+use weir_sql::config::{DuplicateKeys, WriterConfig};
 use weir_sql::keys::{self, Keys, Referenced};
 use weir_sql::statements::{NewColumn, create_table, with_table};
 use weir_sql::{TableName, own_name};
@@ -65,7 +65,12 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
     if let Some(table) = &facts.table {
         refuse(table, mode, &mut warnings)?;
     }
-    let keys = if mode == WriteMode::Upsert { upsert_keys(common.key.as_slice(), &layout, &facts)? } else { vec![] };
+    let keys = match (mode, &facts.table) {
+        (WriteMode::Upsert, _) => upsert_keys(common.key.as_slice(), &layout, &facts)?,
+        (_, Some(table)) => compared_keys(common, &layout, table)?,
+        _ => Vec::new(),
+    };
+    warnings.extend(keys::not_compared(common, &facts.name, &keys).filter(|_| mode != WriteMode::Upsert));
     let commits = rights::commits(common, request, &facts, mode, &mut warnings)?;
     let direct = mode == WriteMode::Upsert && commits.is_none() && facts.rights.stage(mode).is_err();
     let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert) && !direct;
@@ -138,7 +143,7 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         method: method(mode, &state),
         commits_per_split: !staged,
         records_splits: state.commits.is_some(),
-        keys,
+        keys: if staged || direct { keys } else { Vec::new() },
         warnings,
         state: serde_json::to_value(&state).map_err(|e| Error::internal("a plan cannot be written down").because(e))?,
     })
@@ -339,6 +344,12 @@ fn upsert_keys(wanted: &[String], layout: &Layout, facts: &Facts) -> Result<Vec<
         facts.table.as_ref().map(|t| t.unique.iter().map(|(_, columns)| columns.as_slice()).collect());
     let keys = Keys { table: &facts.name, written: &written, primary: &layout.primary, unique: unique.as_deref() };
     keys.of_upsert(wanted, QUOTING)
+}
+
+fn compared_keys(common: &WriterConfig, layout: &Layout, table: &Table) -> Result<Vec<String>> {
+    let written: Vec<&str> = layout.columns.iter().map(|c| c.name.as_str()).collect();
+    let unique: Vec<&[String]> = table.unique.iter().map(|(_, columns)| columns.as_slice()).collect();
+    keys::to_compare(common, &written, &unique, QUOTING)
 }
 
 fn stage_sql(mode: WriteMode, staging: &TableName, target: &TableName, layout: &Layout) -> Vec<String> {

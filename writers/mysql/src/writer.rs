@@ -13,6 +13,7 @@ use weir_mysql::{
 };
 use weir_sql::commits::TABLE;
 use weir_sql::config::Destination;
+use weir_sql::config::DuplicateKeys;
 use weir_sql::{TableName, resolve_target_columns};
 
 use crate::config::MySqlWriterConfig;
@@ -62,8 +63,11 @@ impl MySqlWriter {
             }
         }
         let mode = config.common.mode();
-        if !config.common.key.is_empty() && mode != WriteMode::Upsert {
-            faults.add("/key", format!("`key` belongs to upsert, and the mode is {}", mode.name()));
+        let compares = mode == WriteMode::Upsert || config.common.duplicate_keys == DuplicateKeys::Error;
+        if !config.common.key.is_empty() && !compares {
+            let message =
+                format!("`key` belongs to upsert and to `duplicateKeys` error, and the mode is {}", mode.name());
+            faults.add("/key", message);
         }
         faults.or(())?;
         let setup = Setup { session: config.common.session.as_slice().to_vec() };

@@ -5,6 +5,7 @@ mod columns;
 mod config;
 mod created;
 mod details;
+mod doubled;
 mod evolve;
 mod lease;
 mod maker;
@@ -54,7 +55,7 @@ weir_core::inventory::submit! {
     weir_core::DatabaseWriter {
         name: "postgresql",
         parameters: |table| weir_sql::database::writer_parameters(table, weir_sql::Quoting::DOUBLE),
-        names: weir_core::NameRules { longest: 63, in_bytes: true, forbidden: &['\0'], ignores_case: false, schemas: true },
+        names: weir_core::NameRules { longest: 63, in_bytes: true, forbidden: &['\0'], ignores_case: false, schemas: true, columns: true },
         finds_equal_keys: |_, _| true,
     }
 }

@@ -7,6 +7,7 @@ use weir_postgresql::copy::encode::Format;
 use weir_postgresql::{PgType, Session};
 use weir_sql::commits::MAX_RUN_ID;
 use weir_sql::config::DuplicateKeys;
+use weir_sql::keys::{not_compared, to_compare};
 use weir_sql::statements::{NewColumn, create_table, with_table};
 use weir_sql::{Commits, Quoting, TableName, find_name, narrow};
 
@@ -148,6 +149,15 @@ pub(crate) async fn plan(
         WriteMode::Upsert => keys(session, found.as_ref(), config.key.as_slice(), &request.columns).await?,
         _ => Vec::new(),
     };
+    let compared = match &found {
+        Some(table) if config.duplicate_keys == DuplicateKeys::Error => {
+            let unique = unique_keys(session, table).await?;
+            let unique: Vec<&[String]> = unique.iter().map(Vec::as_slice).collect();
+            to_compare(config, &columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), &unique, Q)?
+        }
+        _ => Vec::new(),
+    };
+    warnings.extend(not_compared(config, &table, &compared));
     if let Some(table) = &found {
         refuse_unpublishable(session, table, mode, &columns, &keys).await?;
     }
@@ -214,7 +224,7 @@ pub(crate) async fn plan(
         method,
         commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
         records_splits: state.records.is_some(),
-        keys,
+        keys: if mode == WriteMode::Overwrite { compared } else { keys },
         warnings,
         state: serde_json::to_value(&state).map_err(|e| Error::internal("the plan cannot be written").because(e))?,
     })

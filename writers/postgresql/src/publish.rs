@@ -7,6 +7,7 @@ use weir_sql::TableName;
 use weir_sql::config::DuplicateKeys;
 use weir_sql::order::Steps;
 
+use crate::doubled::{all_there, refuse_doubled};
 use crate::plan::{Q, State};
 use crate::record::exists;
 use crate::stage::{ROW, SPLIT};
@@ -110,6 +111,9 @@ async fn overwrite(
     let rows = of_receipts(receipts);
     let key: Vec<String> = found.key().iter().map(|c| c.name.clone()).collect();
     let written = |name: &String| plan.columns.iter().any(|c| c.name == *name);
+    if !plan.keys.is_empty() {
+        refuse_doubled(session, &plan.keys, &from, &all_there(&plan.keys, &rows)).await?;
+    }
     let by_key = !key.is_empty() && key.iter().all(written) && is_referenced(session, found).await?;
     if !by_key {
         return Ok(replace(plan, state, stage, receipts));
@@ -226,16 +230,7 @@ async fn upsert(
     let rows = of_receipts(receipts);
     if state.duplicate_keys == DuplicateKeys::Error {
         let among = if null.is_empty() { rows.clone() } else { format!("{rows} AND NOT ({null})") };
-        let sql = format!(
-            "SELECT ROW({keys})::text || ' ' || count(*) || ' times' FROM {from} WHERE {among} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"
-        );
-        if let Some(row) = session.rows(&sql).await?.first() {
-            let twice: String = sqlx::Row::try_get(row, 0).map_err(weir_postgresql::error::map)?;
-            return Err(Error::new(
-                ErrorKind::Data,
-                format!("the input holds the key {twice}, and `duplicateKeys` is error: nothing was written"),
-            ));
-        }
+        refuse_doubled(session, &plan.keys, &from, &among).await?;
     }
     Ok(format!(
         "INSERT INTO {table} ({list}){} SELECT DISTINCT ON ({distinct}) {list} FROM {from} WHERE {rows} \

@@ -46,7 +46,7 @@ weir_core::inventory::submit! {
     weir_core::DatabaseWriter {
         name: "sqlite",
         parameters: |table| weir_sql::database::writer_parameters(table, weir_sqlite::QUOTING),
-        names: weir_core::NameRules { longest: 200, in_bytes: true, forbidden: &['\0'], ignores_case: true, schemas: false },
+        names: weir_core::NameRules { longest: 200, in_bytes: true, forbidden: &['\0'], ignores_case: true, schemas: false, columns: true },
         finds_equal_keys: |_, _| true,
     }
 }

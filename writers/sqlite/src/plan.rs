@@ -4,6 +4,7 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use serde::{Deserialize, Serialize};
 use weir_core::field::{DECIMAL, JSON, NATIVE, TEXT, extension, with_extension};
 use weir_core::{Error, ErrorKind, MappedColumn, OnEmpty, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
+use weir_sql::keys::{not_compared, to_compare};
 use weir_sql::statements::{NewColumn, create_table, with_table};
 use weir_sql::{Commits, DuplicateKeys, TableName, WriterConfig, find_name};
 use weir_sqlite::catalog::Table;
@@ -116,6 +117,11 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
     };
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
     let keys = keys(target, config, mode, request, &names)?;
+    let unique: Vec<&[String]> = target.unique.iter().map(Vec::as_slice).collect();
+    let compared = match &target.table {
+        Some(_) => to_compare(config, &names, &unique, QUOTING)?,
+        None => Vec::new(),
+    };
     let affinities = columns
         .iter()
         .map(|c| {
@@ -124,7 +130,7 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
         })
         .collect();
 
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = not_compared(config, &target.name, &compared).into_iter().collect();
     let create = |name: &TableName| {
         let texts: Vec<String> = columns.iter().map(|column| with_default(column, request)).collect();
         let new: Vec<NewColumn<'_>> = request
@@ -219,8 +225,22 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
                 .into(),
         );
     }
-    let shown_keys =
-        keys.iter().map(|k| format!("CAST({} AS TEXT)", QUOTING.quote(k))).collect::<Vec<_>>().join(" || ', ' || ");
+    // The target's own key finds equal ones while rows are staged, an upsert marks them, others are looked for.
+    let twice = match (rejects, compared.is_empty() || !staged) {
+        (true, _) => Some(format!("{twice} = 1")),
+        (false, true) => None,
+        (false, false) => {
+            let list = QUOTING.quote_all(&compared);
+            let there: Vec<_> = compared.iter().map(|k| format!("{} IS NOT NULL", QUOTING.quote(k))).collect();
+            Some(format!("{} GROUP BY {list} HAVING COUNT(*) > 1", there.join(" AND ")))
+        }
+    };
+    let shown_keys = if compared.is_empty() { &keys } else { &compared };
+    let shown_keys = shown_keys
+        .iter()
+        .map(|k| format!("CAST({} AS TEXT)", QUOTING.quote(k)))
+        .collect::<Vec<_>>()
+        .join(" || ', ' || ");
     let state = State {
         table: target.name.clone(),
         commits,
@@ -230,7 +250,7 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
         create: create_target,
         pre,
         make_stage,
-        twice: rejects.then(|| format!("SELECT {shown_keys} FROM {stage_quoted} WHERE {twice} = 1 LIMIT 1")),
+        twice: twice.map(|those| format!("SELECT {shown_keys} FROM {stage_quoted} WHERE {those} LIMIT 1")),
         affinities,
         keys: upsert_keys.iter().filter_map(|k| names.iter().position(|n| n == k)).collect(),
         insert,
@@ -255,7 +275,7 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
         method: method.into(),
         commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
         records_splits,
-        keys: upsert_keys,
+        keys: if mode == WriteMode::Overwrite { compared } else { upsert_keys },
         warnings,
         state: serde_json::to_value(state)
             .map_err(|error| Error::internal("the plan could not be written down").because(error))?,

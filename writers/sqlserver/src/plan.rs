@@ -66,7 +66,12 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
     if layout.create.is_some() {
         can_create(&facts)?;
     }
-    let keys = if mode == WriteMode::Upsert { upsert_keys(common.key.as_slice(), &layout, &facts)? } else { vec![] };
+    let keys = match (mode, &facts.table) {
+        (WriteMode::Upsert, _) => upsert_keys(common.key.as_slice(), &layout, &facts)?,
+        (_, Some(table)) => compared_keys(common, &layout, table)?,
+        _ => Vec::new(),
+    };
+    warnings.extend(keys::not_compared(common, &facts.name, &keys).filter(|_| mode != WriteMode::Upsert));
     let commits = rights::commits(common, request, &facts.name, &facts.own, &mut warnings)?;
     let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
     if staged {
@@ -112,7 +117,7 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
         method: method(&state),
         commits_per_split: !staged,
         records_splits: state.commits.is_some(),
-        keys,
+        keys: if staged { keys } else { Vec::new() },
         warnings,
         state: serde_json::to_value(&state).map_err(|e| Error::internal("a plan cannot be written down").because(e))?,
     })
@@ -287,6 +292,12 @@ fn upsert_keys(wanted: &[String], layout: &Layout, facts: &Facts) -> Result<Vec<
         facts.table.as_ref().map(|t| t.unique.iter().map(|u| u.columns.as_slice()).collect());
     let keys = Keys { table: &facts.name, written: &written, primary: &layout.primary, unique: unique.as_deref() };
     keys.of_upsert(wanted, QUOTING)
+}
+
+fn compared_keys(common: &WriterConfig, layout: &Layout, table: &Table) -> Result<Vec<String>> {
+    let written: Vec<&str> = layout.columns.iter().map(|c| c.name.as_str()).collect();
+    let unique: Vec<&[String]> = table.unique.iter().map(|u| u.columns.as_slice()).collect();
+    keys::to_compare(common, &written, &unique, QUOTING)
 }
 
 fn stage_sql(mode: WriteMode, staging: &TableName, layout: &Layout, table: Option<&Table>) -> String {

@@ -10,6 +10,7 @@ use weir_core::{
 };
 use weir_sql::commits::TABLE;
 use weir_sql::config::Destination;
+use weir_sql::config::DuplicateKeys;
 use weir_sql::{TableName, resolve_target_columns};
 use weir_sqlserver::{
     COLLATION, Options, QUOTING, Rights, Server, Session, Setup, Table, cell_number, cell_text, connect_first,
@@ -49,8 +50,11 @@ impl SqlServerWriter {
             faults.0.push(Fault { pointer: "/table".into(), message: error.message().into() });
         }
         let mode = config.common.mode();
-        if !config.common.key.is_empty() && mode != WriteMode::Upsert {
-            faults.add("/key", format!("`key` belongs to upsert, and the mode is {}", mode.name()));
+        let compares = mode == WriteMode::Upsert || config.common.duplicate_keys == DuplicateKeys::Error;
+        if !config.common.key.is_empty() && !compares {
+            let message =
+                format!("`key` belongs to upsert and to `duplicateKeys` error, and the mode is {}", mode.name());
+            faults.add("/key", message);
         }
         faults.or(())?;
         let setup = Setup { session: config.common.session.as_slice().to_vec() };

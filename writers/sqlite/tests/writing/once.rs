@@ -157,6 +157,23 @@ async fn the_last_of_equal_keys_wins_whichever_split_comes_first() {
 }
 
 #[tokio::test]
+async fn an_overwrite_can_look_for_keys_that_the_table_does_not_know() {
+    let file = TestFile::new("CREATE TABLE t(id INTEGER, name TEXT); INSERT INTO t VALUES(7, 'old')").await;
+    let looking = |mode: &str| file.writer(json!({ "writeMode": mode, "duplicateKeys": "error", "key": "id" }));
+    let writer = looking("overwrite");
+    let error = run(&writer, &[pairs(&[(1, "a"), (2, "b")]), pairs(&[(2, "c")])], "r1").await.err().unwrap();
+    assert!(error.kind() == ErrorKind::Data && error.message().contains("(2)"), "{error}");
+    assert_eq!(file.texts(ROWS).await, ["7:old"]);
+    run(&writer, &[pairs(&[(1, "a"), (2, "b")])], "r2").await.unwrap();
+    assert_eq!(file.texts(ROWS).await, ["1:a", "2:b"]);
+    // Appended rows are seen at once: that nobody compares them is said, unless the table does it by itself.
+    let said = |plan: WritePlan| plan.warnings.iter().filter(|w| w.contains("no unique key over (id)")).count();
+    assert_eq!(said(plan(&looking("append"), "r3").await), 1);
+    file.execute("CREATE UNIQUE INDEX t_id ON t(id)").await;
+    assert_eq!(said(plan(&looking("append"), "r4").await), 0);
+}
+
+#[tokio::test]
 async fn no_null_becomes_a_default_and_no_row_gets_lost_by_a_clause_of_the_table() {
     let sql = "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT NOT NULL ON CONFLICT REPLACE DEFAULT 'd',
                UNIQUE (name) ON CONFLICT IGNORE)";

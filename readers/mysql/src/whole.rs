@@ -1,0 +1,70 @@
+//! The catalogue of a source, and the one snapshot of all tables that a whole-database job reads there.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use weir_core::{
+    Catalog, ConnectorContext, Faults, ObjectName, Objects, Result, SourceSnapshot, TableDescription, TableInfo,
+};
+use weir_mysql::{MySqlCatalog, QUOTING};
+
+use crate::config::{Consistency, MySqlReaderConfig};
+use crate::snapshot::{Common, Site, make, server_key};
+
+pub(crate) struct SourceCatalog {
+    tables: MySqlCatalog,
+    consistency: Consistency,
+}
+
+impl SourceCatalog {
+    pub(crate) fn new(config: &MySqlReaderConfig, context: &ConnectorContext) -> Result<Self, Faults> {
+        Ok(Self { tables: config.catalog(context)?, consistency: config.consistency })
+    }
+}
+
+#[async_trait]
+impl Catalog for SourceCatalog {
+    async fn tables(&self, pattern: Option<&str>) -> Result<Vec<TableInfo>> {
+        self.tables.tables(pattern).await
+    }
+
+    async fn objects(&self) -> Result<Objects> {
+        self.tables.objects().await
+    }
+
+    async fn describe(&self, names: &[ObjectName]) -> Result<Vec<TableDescription>> {
+        self.tables.describe(names).await
+    }
+
+    /// Begun for all tables at once only where they may have to be locked: without locks the first reader begins it, and the
+    /// others join.
+    async fn snapshot(&self, tables: &[ObjectName], connections: usize) -> Result<Option<SourceSnapshot>> {
+        if self.consistency != Consistency::Snapshot || tables.is_empty() {
+            return Ok(None);
+        }
+        let MySqlCatalog { options, setup, context } = &self.tables;
+        let named = |name| weir_sql::database::database_and_table(name, QUOTING);
+        let site = Site { options: options.clone(), tables: Some(tables.iter().map(named).collect()) };
+        let name = Common::name(&[server_key(options)], true, setup);
+        let common: Arc<Common> = context.shared.find_or_leave(&name, Default::default);
+        // What is left for others must not keep them alive.
+        let made = make(vec![site], connections.max(1), true, setup, &context.alone()).await?;
+        let names = [name, made.id.clone()];
+        context.shared.leave(made.id.clone(), made.pools());
+        let description = made.description.clone();
+        *common.0.lock().await = Some(made);
+        Ok(Some(SourceSnapshot { description, hold: Box::new(Hold { context: context.clone(), names }) }))
+    }
+}
+
+/// Takes the snapshot away again.
+struct Hold {
+    context: ConnectorContext,
+    names: [String; 2],
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.names.iter().for_each(|name| self.context.shared.remove(name));
+    }
+}

@@ -1,0 +1,100 @@
+//! All tables of a job show one moment, and plan, check and report say how.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use weir::RunOptions;
+use weir_plugins_test::servers::{self, Database};
+
+use super::{database_job, run_ok, table};
+use crate::support::load;
+
+async fn two_tables(name: &str) -> Database {
+    let source = servers::mariadb().await.fresh_database(name).await;
+    for table in ["a", "b"] {
+        let rows: Vec<_> = (0..400).map(|n| format!("({n}, 0)")).collect();
+        source.execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, v int)")).await;
+        source.execute(&format!("INSERT INTO {table} VALUES {}", rows.join(","))).await;
+    }
+    source
+}
+
+/// A user who may not lock the whole server, and what the job says of the source.
+async fn limited(source: &Database) -> (String, Value) {
+    let user = format!("locks_{}", source.name());
+    let place = source.quote(source.name());
+    source
+        .execute(&format!(
+            "CREATE USER '{user}'@'%' IDENTIFIED BY 'poor'; GRANT SELECT, LOCK TABLES ON {place}.* TO '{user}'@'%'"
+        ))
+        .await;
+    let url = source.url_with(&user, "poor");
+    (user, json!({"url": url, "consistency": "snapshot"}))
+}
+
+#[tokio::test]
+async fn tables_that_are_locked_one_by_one_are_locked_together() {
+    let source = two_tables("locksall").await;
+    let target = servers::postgresql().await.fresh_database("lockedall").await;
+    let (user, from) = limited(&source).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn({
+        let (source, stop) = (source.clone(), stop.clone());
+        async move {
+            while !stop.load(Ordering::Relaxed) {
+                let both = "UPDATE a SET v = v + 1 WHERE id = 1; UPDATE b SET v = v + 1 WHERE id = 1";
+                source.execute(&format!("START TRANSACTION; {both}; COMMIT")).await;
+            }
+        }
+    });
+    // One table after the other, so that b has its turn long after a.
+    let more = json!({
+        "naming": {"schema": "{TARGET_SCHEMA}"},
+        "group": {"strategy": "static", "tablesPerGroup": 2, "maxSourceConnections": 1, "concurrentGroups": 1},
+        "setting": {"speed": {"record": 400}},
+    });
+    let job = database_job(("mysql", from), ("postgresql", json!({"url": target.url()})), more);
+    let report = run_ok(&job).await;
+    stop.store(true, Ordering::Relaxed);
+    writer.await.unwrap();
+    for name in ["a", "b"] {
+        let said = table(&report, name).snapshot.clone().unwrap();
+        assert_eq!(said, "one snapshot in one connection, opened under LOCK TABLES … READ");
+    }
+    let of = |table: &str| format!("SELECT v FROM {table} WHERE id = 1");
+    assert_eq!(target.value(&of("a")).await, target.value(&of("b")).await);
+    source.execute(&format!("DROP USER '{user}'@'%'")).await;
+}
+
+#[tokio::test]
+async fn plan_and_check_say_how_one_moment_comes_about() {
+    let source = two_tables("saysso").await;
+    let folder = tempfile::tempdir().unwrap();
+    let (user, locks) = limited(&source).await;
+    let other = servers::postgresql().await.fresh_database("saysso").await;
+    other.execute("CREATE TABLE a (id int PRIMARY KEY)").await;
+    let of = |more: Value| {
+        let mut from = json!({"url": source.url()});
+        from["consistency"] = more;
+        ("mysql", from)
+    };
+    for (from, planned, checked) in [
+        (of(json!("snapshot")), "one snapshot in 8 connections, opened under FLUSH", "by FLUSH TABLES"),
+        (("mysql", locks), "one snapshot in 8 connections, opened under LOCK TABLES", "by LOCK TABLES"),
+        (of(json!("auto")), "8 connections", "opened together"),
+        (of(json!("none")), "none: each split", "none, as the job says"),
+        (("postgresql", json!({"url": other.url()})), "exported snapshot", "exported snapshot"),
+    ] {
+        let job = load(&database_job(from, ("files", json!({"path": folder.path()})), json!({})));
+        let plan = weir::plan(&job, &RunOptions::default()).await.unwrap();
+        let moments = &plan.database.as_ref().unwrap().moments;
+        assert!(moments.len() == 1 && moments[0].snapshot.contains(planned), "{planned}: {moments:?}");
+        assert!(plan.to_string().contains(&format!("snapshot   {}: ", moments[0].source)), "{plan}");
+        let ends = weir::check(&job, RunOptions::default().cancel).await.unwrap();
+        let said: Vec<_> =
+            ends.iter().flat_map(|end| &end.checks).filter(|check| check.what == "one snapshot").collect();
+        assert!(matches!(&said[..], [check] if check.detail.contains(checked)), "{checked}: {said:?}");
+    }
+    source.execute(&format!("DROP USER '{user}'@'%'")).await;
+}
