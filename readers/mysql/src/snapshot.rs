@@ -263,8 +263,9 @@ impl Snapshot for MySqlReader {
             description += &format!("; {} is read as it is, for its engine has no snapshots", unsafe_tables.join(", "));
         }
         let token = json!(Token { id: made.id.clone(), servers });
+        let moments = shared.then(|| (name, made.id.clone())).into_iter().collect();
         let hold = Box::new(Hold { context: self.context.clone(), made, shared });
-        Ok(SnapshotGuard { token, description, hold })
+        Ok(SnapshotGuard { token, description, moments, hold })
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    fn new(entry: PlannedEntry, end: EntryEnd, moved: Result<Done>) -> Self {
+    pub fn new(entry: PlannedEntry, end: EntryEnd, moved: Result<Done>) -> Self {
         Self { entry, end, moved, together: None, in_doubt: false }
     }
 }
@@ -84,7 +84,7 @@ impl Run {
             let Some((decided, wait)) = end.decided.take().zip(retries.next()) else { break Err(error) };
             self.warn(&format!("{} starts again in {} s: {}", entry.plan.table, wait.as_secs_f64(), error.full()));
             let _ = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
-            match self.start_again(index, &entry, decided, context).await {
+            match self.start_again(index, &entry, decided, &end.receipts, context).await {
                 Ok(start) => {
                     end.receipts.clear();
                     (entry, left) = (start.planned, start.left);
@@ -151,6 +151,9 @@ impl Run {
         drop(connection);
         let fresh = left.is_none();
         end.snapshot = guard.as_ref().map(|guard| guard.description.clone());
+        if let Some(guard) = &guard {
+            self.moments.note(index, &guard.moments);
+        }
         self.add_tables(index, entry, &all);
         self.show_kept(index, entry, left, receipts);
         if published {

@@ -5,6 +5,7 @@ mod changes;
 mod distinct;
 mod entry;
 mod lease;
+mod moment;
 mod outcome;
 mod publish;
 mod resume;
@@ -30,6 +31,7 @@ use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result};
 use self::begin::{Beginning, begin};
 use self::distinct::distinct_targets;
 use self::lease::LeaseBook;
+use self::moment::Moments;
 use self::outcome::{Ended, EntryEnd, unstarted};
 use self::tables::{lanes, tables_of_run, with_entries};
 use crate::database::Expansion;
@@ -156,6 +158,7 @@ async fn whole(
         continued: beginning.continued,
         timed_out: AtomicBool::new(false),
         leases: LeaseBook::default(),
+        moments: Moments::default(),
         threads: Threads::default(),
         kept,
         job,
@@ -218,6 +221,8 @@ struct Run {
     timed_out: AtomicBool,
     /// What keeps other machines from running the job.
     leases: LeaseBook,
+    /// What its entries were read from.
+    moments: Moments,
     /// The threads of its channels.
     threads: Threads,
     /// The sessions that rest on the control runtime.

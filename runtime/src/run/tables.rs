@@ -180,8 +180,6 @@ impl Run {
             })
             .collect();
         let turns: Vec<Vec<Turn>> = futures::stream::iter(groups).buffer_unordered(lanes.max(1)).collect().await;
-        // All rows are read.
-        drop(held);
         let (mut ends, mut waiting) = (Vec::new(), Vec::new());
         for turn in turns.into_iter().flatten() {
             match turn {
@@ -189,6 +187,11 @@ impl Run {
                 Turn::Waits(moved) => waiting.push(*moved),
             }
         }
+        if all && ends.is_empty() && !self.cancel.is_cancelled() {
+            waiting = self.of_one_moment(waiting, tables.saturating_mul(lanes).max(1), context).await;
+        }
+        // All rows are read.
+        drop(held);
         if all {
             ends.extend(self.publish_all(ends.len(), waiting, context).await?);
         }
@@ -269,6 +272,7 @@ impl Run {
         mut moved: Vec<Moved>,
         context: &ConnectorContext,
     ) -> Result<Vec<EntryEnd>> {
+        let failed = failed + moved.iter().filter(|table| table.moved.is_err()).count();
         let stopped = self.cancel.is_cancelled();
         if let Some(ledger) = self.ledger.as_ref().filter(|_| failed == 0 && !stopped) {
             ledger.publishing(&self.run_id).await?;
