@@ -2,6 +2,7 @@
 
 mod begin;
 mod changes;
+mod clock;
 mod distinct;
 mod entry;
 mod lease;
@@ -16,7 +17,6 @@ mod waiting;
 mod windows;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result};
 
 use self::begin::{Beginning, begin};
+use self::clock::Clock;
 use self::distinct::distinct_targets;
 use self::lease::LeaseBook;
 use self::moment::Moments;
@@ -114,10 +115,14 @@ async fn whole(
     io: Handle,
     started: (Instant, DateTime<Utc>),
 ) -> Report {
+    let clock = Clock::start(job.setting.timeout, &cancel);
+    // Who stops a run is the caller or its own timeout; what stops of itself takes the time to clean up.
+    let options = RunOptions { cancel, ..options };
+    let cancel = options.cancel.child_token();
     let beginning = match begin(&job, &options, &io).await {
         Ok(Beginning::Finished(report)) => return *report,
         Ok(Beginning::Run(run)) => run,
-        Err(error) => return unstarted(&job, &options, started, error),
+        Err(error) => return unstarted(&job, &options, started, clock.fault().unwrap_or(error)),
     };
     let mut all = context(&job, &options, io);
     all.cancel = cancel.clone();
@@ -156,7 +161,7 @@ async fn whole(
         warnings: Mutex::new(beginning.warnings),
         ledger: beginning.ledger,
         continued: beginning.continued,
-        timed_out: AtomicBool::new(false),
+        clock,
         leases: LeaseBook::default(),
         moments: Moments::default(),
         threads: Threads::default(),
@@ -166,19 +171,9 @@ async fn whole(
         cancel,
         options,
     });
-    let timeout = run.job.setting.timeout.map(|seconds| {
-        let run = run.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(seconds)).await;
-            run.timed_out.store(true, Relaxed);
-            run.cancel.cancel();
-        })
-    });
     let mut ended = run.clone().execute(expansion, fault, &all).await;
     run.verify(&mut ended).await;
-    if let Some(timeout) = timeout {
-        timeout.abort();
-    }
+    run.clock.stop();
     let report = run.end(ended, started).await;
     // A run that was stopped waits for nobody's goodbye.
     if !run.cancel.is_cancelled() {
@@ -217,8 +212,8 @@ struct Run {
     ledger: Option<Ledger>,
     /// Whether an earlier process began it.
     continued: bool,
-    /// Set when the job's own timeout ended it.
-    timed_out: AtomicBool,
+    /// The job's own timeout.
+    clock: Clock,
     /// What keeps other machines from running the job.
     leases: LeaseBook,
     /// What its entries were read from.
