@@ -137,18 +137,20 @@ impl Run {
     ) -> Result<()> {
         let receipts = &mut end.receipts;
         let published = left.as_ref().is_some_and(|left| left.published);
-        // To cut the source takes a connection to it, as to read it does.
-        let connection = self.connection(index).await?;
+        let cut = || async {
+            // To cut the source takes a connection to it, as to read it does.
+            let _connection = self.connection(index).await?;
+            let guard = snapshot(entry, &self.job, context).await?;
+            let splits = match &left {
+                Some(left) => left.splits.clone(),
+                None => splits(entry, &self.job, &self.options, context, guard.as_ref()).await?,
+            };
+            Ok((guard, splits))
+        };
         let (guard, all) = match &left {
             Some(left) if left.published => (None, left.splits.clone()),
-            Some(left) => (snapshot(entry, &self.job, context).await?, left.splits.clone()),
-            None => {
-                let guard = snapshot(entry, &self.job, context).await?;
-                let splits = splits(entry, &self.job, &self.options, context, guard.as_ref()).await?;
-                (guard, splits)
-            }
+            _ => self.asking(&self.stop(index), &format!("cutting what goes to {}", entry.plan.table), cut).await?,
         };
-        drop(connection);
         let fresh = left.is_none();
         end.snapshot = guard.as_ref().map(|guard| guard.description.clone());
         if let Some(guard) = &guard {

@@ -17,6 +17,7 @@ mod waiting;
 mod windows;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -163,6 +164,7 @@ async fn whole(
         continued: beginning.continued,
         clock,
         leases: LeaseBook::default(),
+        reached: AtomicBool::new(beginning.continued),
         moments: Moments::default(),
         threads: Threads::default(),
         kept,
@@ -216,6 +218,8 @@ struct Run {
     clock: Clock,
     /// What keeps other machines from running the job.
     leases: LeaseBook,
+    /// Whether source and target can be reached, as far as the run knows.
+    reached: AtomicBool,
     /// What its entries were read from.
     moments: Moments,
     /// The threads of its channels.
@@ -277,7 +281,9 @@ impl Run {
     async fn execute_entries(&self, context: &ConnectorContext) -> Result<Vec<EntryEnd>> {
         let mut starts = Vec::with_capacity(self.job.entries.len());
         // Boxed, here and below: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
-        let planning = (0..self.job.entries.len()).map(|index| self.start_entry(index, context).boxed());
+        let plan =
+            |index| async move { self.asking(&self.cancel, "planning", || self.start_entry(index, context)).await };
+        let planning = (0..self.job.entries.len()).map(|index| plan(index).boxed());
         let mut planning = futures::stream::iter(planning.collect::<Vec<_>>()).buffered(channels_of(&self.job));
         while let Some(start) = planning.next().await {
             let index = starts.len();
@@ -287,6 +293,7 @@ impl Run {
             })?);
         }
         drop(planning);
+        self.reached.store(true, Relaxed);
         let planned: Vec<_> = starts.iter().map(|start| &start.planned).collect();
         distinct_targets(&self.job, &planned)?;
         for warning in planned.iter().flat_map(|entry| &entry.warnings) {

@@ -150,8 +150,10 @@ impl Run {
             }
         }
         self.take_first_lease(context).boxed().await?;
-        evolve::release(&self.job, context).boxed().await?;
-        let held = self.begin_snapshots(database, context).await?;
+        let release = || evolve::release(&self.job, context).boxed();
+        self.asking(&self.cancel, "letting go of foreign keys", release).await?;
+        let begin = || self.begin_snapshots(database, context);
+        let held = self.asking(&self.cancel, "the snapshot of the source", begin).await?;
         let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];
         for (index, entry) in self.job.entries.iter().enumerate() {
             let Some(table) = &entry.table else { continue };
@@ -227,10 +229,7 @@ impl Run {
         let name = self.table_name(index).unwrap_or_default();
         let started = match context.cancel.is_cancelled() {
             true => Err(Error::cancelled()),
-            false => match self.connection(index).await {
-                Ok(_connection) => self.start_leased(index, &context).await,
-                Err(error) => Err(error),
-            },
+            false => self.start_leased(index, &context).await,
         };
         let start = match started {
             Ok(start) => start,
