@@ -462,11 +462,15 @@ async fn lock(place: &mut Place) -> Result<Result<&'static str>> {
     let _ = place.control.raw(&format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}")).await?;
     let told = |error: Error| {
         match error.kind() {
+        // Another attempt would keep everybody else waiting for as long again.
         ErrorKind::Timeout => Error::new(
             ErrorKind::Timeout,
-            format!("no lock within {LOCK_SECONDS} s: a long statement or transaction holds the tables; wait for it, or use \
-                     `consistency: auto`"),
+            format!(
+                "no lock within {LOCK_SECONDS} s: a long statement or transaction holds the tables; wait for it, or use \
+                 `consistency: auto`"
+            ),
         )
+        .retryable(false)
         .because(error),
         _ => error,
     }
