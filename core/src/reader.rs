@@ -1,5 +1,6 @@
 //! The source's side of the contract.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -85,6 +86,9 @@ pub struct SnapshotGuard {
     pub token: Value,
     /// For the plan and the report: `exported snapshot 00000003-1`.
     pub description: String,
+    /// Which moment of which server it shows. The tables of a run that share a server's snapshot say the same, until that
+    /// is lost and another one takes its place; a server of which each table has a moment of its own is left out.
+    pub moments: BTreeMap<String, String>,
     /// Whatever keeps it alive: the exporting connection.
     pub hold: Box<dyn std::any::Any + Send + Sync>,
 }

@@ -26,6 +26,7 @@ pub enum Weather {
 /// A running proxy; dropped, it closes all connections.
 pub struct Proxy {
     port: u16,
+    server: u16,
     weather: Arc<AtomicU8>,
     delay: Arc<AtomicU64>,
     cut: broadcast::Sender<()>,
@@ -54,12 +55,17 @@ impl Proxy {
                 }
             }
         });
-        Ok(Self { port: own, weather, delay, cut, accepting })
+        Ok(Self { port: own, server: port, weather, delay, cut, accepting })
     }
 
     /// The port to connect to.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The way to what `url` of the server names, through here.
+    pub fn url(&self, url: &str) -> String {
+        url.replace(&format!(":{}/", self.server), &format!(":{}/", self.port))
     }
 
     /// Changes what happens to all connections from now on.

@@ -305,8 +305,9 @@ impl Snapshot for MySqlReader {
             description += &format!("; {} is read as it is, for its engine has no snapshots", unsafe_tables.join(", "));
         }
         let token = json!(Token { id: made.id.clone(), servers });
+        let moments = shared.then(|| (name, made.id.clone())).into_iter().collect();
         let hold = Box::new(Hold { context: self.context.clone(), made, shared });
-        Ok(SnapshotGuard { token, description, hold })
+        Ok(SnapshotGuard { token, description, moments, hold })
     }
 }
 
@@ -508,11 +509,15 @@ async fn lock(place: &mut Place) -> Result<Result<&'static str>> {
     let _ = place.control.raw(&format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}")).await?;
     let told = |error: Error| {
         match error.kind() {
+        // Another attempt would keep everybody else waiting for as long again.
         ErrorKind::Timeout => Error::new(
             ErrorKind::Timeout,
-            format!("no lock within {LOCK_SECONDS} s: a long statement or transaction holds the tables; wait for it, or use \
-                     `consistency: auto`"),
+            format!(
+                "no lock within {LOCK_SECONDS} s: a long statement or transaction holds the tables; wait for it, or use \
+                 `consistency: auto`"
+            ),
         )
+        .retryable(false)
         .because(error),
         _ => error,
     }

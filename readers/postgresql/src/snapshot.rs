@@ -4,6 +4,7 @@
 //! database joins it; the other holds this table's locks, until its splits are read. In a whole-database job one session
 //! holds both for all tables.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use weir_core::{ConnectorContext, Error, ErrorKind, Result, ResultExt, Snapshot, SnapshotGuard};
 use weir_postgresql::error::map;
-use weir_postgresql::snapshot::{Exported, Locked, exported};
+use weir_postgresql::snapshot::{Export, Exported, Locked, exported};
 use weir_postgresql::{Session, literal, written};
 
 use crate::PostgresqlReader;
@@ -41,6 +42,7 @@ impl Snapshot for PostgresqlReader {
         let described = self.describe().await?;
         let mut holders: Vec<Box<dyn std::any::Any + Send + Sync>> = Vec::new();
         let mut tokens = Vec::with_capacity(self.endpoints.len());
+        let mut moments = BTreeMap::new();
         for (number, endpoint) in self.endpoints.iter().enumerate() {
             let here: Vec<&Described> = self
                 .sources
@@ -55,8 +57,9 @@ impl Snapshot for PostgresqlReader {
             // A whole-database job has locked its tables, and holds one snapshot of them.
             if plain
                 && !written::any(&self.context.shared, endpoint, &names)
-                && let Some(token) = Locked::token(&self.context.shared, endpoint, &names).await?
+                && let Some((token, moment)) = Locked::token(&self.context.shared, endpoint, &names).await?
             {
+                moments.insert(endpoint.identity(), moment);
                 tokens.push(token);
                 continue;
             }
@@ -76,7 +79,8 @@ impl Snapshot for PostgresqlReader {
             }
             // What an earlier part of the run has written needs a snapshot from after that; of queries and views nobody
             // knows what they read.
-            let shared: Arc<Exported> = if written::any(&self.context.shared, endpoint, &names) {
+            let alone = written::any(&self.context.shared, endpoint, &names);
+            let shared: Arc<Exported> = if alone {
                 let own = Arc::<Exported>::default();
                 holders.push(Box::new(own.clone()));
                 own
@@ -84,23 +88,26 @@ impl Snapshot for PostgresqlReader {
                 exported(&self.context.shared, endpoint)
             };
             let mut exported = shared.0.lock().await;
-            if let Some((session, _)) = exported.as_mut()
-                && session.execute("SELECT 1").await.is_err()
+            if let Some(export) = exported.as_mut()
+                && export.session.execute("SELECT 1").await.is_err()
             {
                 *exported = None;
             }
             let joined = exported.is_some();
-            let token = match exported.as_ref() {
-                Some((_, token)) => token.clone(),
+            let export = match exported.take() {
+                Some(export) => export,
                 None => {
                     let mut session = endpoint.connect(&self.context).await?;
                     session.keep_open().await?;
                     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-                    let token: String = session.value("SELECT pg_export_snapshot()").await?;
-                    *exported = Some((session, token.clone()));
-                    token
+                    Export::of(session).await?
                 }
             };
+            let token = export.token.clone();
+            if !alone {
+                moments.insert(endpoint.identity(), export.moment.clone());
+            }
+            *exported = Some(export);
             drop(exported);
             let mut join = Some(format!("SET TRANSACTION SNAPSHOT {}; ", literal(&token)));
             for (described, _) in here.iter().filter_map(|d| Some((d, d.table.as_ref()?))).filter(|_| joined) {
@@ -124,6 +131,7 @@ impl Snapshot for PostgresqlReader {
         }
         Ok(SnapshotGuard {
             description: format!("exported snapshot {}", tokens.join(", ")),
+            moments,
             token: json!(tokens),
             hold: Box::new(holders),
         })

@@ -4,6 +4,7 @@
 //! further one says that nobody committed meanwhile (`PRAGMA data_version`), all of them see the same. When somebody has,
 //! no more can join, and the splits share those that there are: slower, never other rows.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -269,6 +270,8 @@ impl Snapshot for SqliteReader {
                 loose.join(", ")
             ));
         }
-        Ok(SnapshotGuard { token: json!({ "files": held }), description, hold: Box::new(moments) })
+        let token = json!({ "files": held });
+        // A run never has another moment of a file: when it is lost, so is the run.
+        Ok(SnapshotGuard { token, description, moments: BTreeMap::new(), hold: Box::new(moments) })
     }
 }

@@ -3,6 +3,8 @@
 //! SQL Server's snapshots belong to one connection each, and begin with its own first read: no other connection can join
 //! one. By default (`consistency: auto`) each split therefore sees a moment of its own, and nothing here happens.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde_json::json;
 use weir_core::{Error, ErrorKind, Result, ResultExt, Snapshot, SnapshotGuard};
@@ -42,6 +44,7 @@ impl Snapshot for SqlServerReader {
         Ok(SnapshotGuard {
             token: json!("locks"),
             description: format!("shared locks on {}, so that nobody writes to it meanwhile", locked.join(", ")),
+            moments: BTreeMap::new(),
             hold: Box::new(held),
         })
     }

@@ -31,7 +31,7 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    fn new(entry: PlannedEntry, end: EntryEnd, moved: Result<Done>) -> Self {
+    pub fn new(entry: PlannedEntry, end: EntryEnd, moved: Result<Done>) -> Self {
         Self { entry, end, moved, together: None, in_doubt: false }
     }
 }
@@ -84,7 +84,7 @@ impl Run {
             let Some((decided, wait)) = end.decided.take().zip(retries.next()) else { break Err(error) };
             self.warn(&format!("{} starts again in {} s: {}", entry.plan.table, wait.as_secs_f64(), error.full()));
             let _ = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
-            match self.start_again(index, &entry, decided, context).await {
+            match self.start_again(index, &entry, decided, &end.receipts, context).await {
                 Ok(start) => {
                     end.receipts.clear();
                     (entry, left) = (start.planned, start.left);
@@ -137,20 +137,25 @@ impl Run {
     ) -> Result<()> {
         let receipts = &mut end.receipts;
         let published = left.as_ref().is_some_and(|left| left.published);
-        // To cut the source takes a connection to it, as to read it does.
-        let connection = self.connection(index).await?;
+        let cut = || async {
+            // To cut the source takes a connection to it, as to read it does.
+            let _connection = self.connection(index).await?;
+            let guard = snapshot(entry, &self.job, context).await?;
+            let splits = match &left {
+                Some(left) => left.splits.clone(),
+                None => splits(entry, &self.job, &self.options, context, guard.as_ref()).await?,
+            };
+            Ok((guard, splits))
+        };
         let (guard, all) = match &left {
             Some(left) if left.published => (None, left.splits.clone()),
-            Some(left) => (snapshot(entry, &self.job, context).await?, left.splits.clone()),
-            None => {
-                let guard = snapshot(entry, &self.job, context).await?;
-                let splits = splits(entry, &self.job, &self.options, context, guard.as_ref()).await?;
-                (guard, splits)
-            }
+            _ => self.asking(&self.stop(index), &format!("cutting what goes to {}", entry.plan.table), cut).await?,
         };
-        drop(connection);
         let fresh = left.is_none();
         end.snapshot = guard.as_ref().map(|guard| guard.description.clone());
+        if let Some(guard) = &guard {
+            self.moments.note(index, &guard.moments);
+        }
         self.add_tables(index, entry, &all);
         self.show_kept(index, entry, left, receipts);
         if published {

@@ -5,6 +5,7 @@
 //! folder's name has died.
 
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -71,7 +72,14 @@ impl LeaseBook {
 impl Run {
     /// A table of a whole-database job that may start, with the lease where it writes.
     pub(super) async fn start_leased(&self, index: usize, context: &ConnectorContext) -> Result<EntryStart> {
-        let start = self.start_entry(index, context).await?;
+        let plan = || async {
+            // It takes a connection to the source, which is left to others while this one waits.
+            let _connection = self.connection(index).await?;
+            self.start_entry(index, context).await
+        };
+        let what = format!("planning {}", self.table_name(index).unwrap_or_default());
+        let start = self.asking(&context.cancel, &what, plan).await?;
+        self.reached.fetch_or(!start.is_over(), Relaxed);
         let taken = self.take_lease(index, &start.planned, context).await;
         // Where nothing is left to do it is taken only to be given back: the process that died has left it.
         if start.is_over() { Ok(start) } else { taken.map(|()| start) }
@@ -93,6 +101,7 @@ impl Run {
             let planning = plan_evolving(&self.job, entry, &id, context, Evolving::default());
             // What is wrong with a table is said when it has its turn.
             let Ok(Ok(planned)) = tokio::time::timeout(GUARD, planning).await else { continue };
+            self.reached.store(true, Relaxed);
             match self.take_lease(index, &planned, context).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Conflict => return Err(error),

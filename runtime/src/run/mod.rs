@@ -2,9 +2,11 @@
 
 mod begin;
 mod changes;
+mod clock;
 mod distinct;
 mod entry;
 mod lease;
+mod moment;
 mod outcome;
 mod publish;
 mod resume;
@@ -28,8 +30,10 @@ use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result};
 
 use self::begin::{Beginning, begin};
+use self::clock::Clock;
 use self::distinct::distinct_targets;
 use self::lease::LeaseBook;
+use self::moment::Moments;
 use self::outcome::{Ended, EntryEnd, unstarted};
 use self::tables::{lanes, tables_of_run, with_entries};
 use crate::database::Expansion;
@@ -112,10 +116,14 @@ async fn whole(
     io: Handle,
     started: (Instant, DateTime<Utc>),
 ) -> Report {
+    let clock = Clock::start(job.setting.timeout, &cancel);
+    // Who stops a run is the caller or its own timeout; what stops of itself takes the time to clean up.
+    let options = RunOptions { cancel, ..options };
+    let cancel = options.cancel.child_token();
     let beginning = match begin(&job, &options, &io).await {
         Ok(Beginning::Finished(report)) => return *report,
         Ok(Beginning::Run(run)) => run,
-        Err(error) => return unstarted(&job, &options, started, error),
+        Err(error) => return unstarted(&job, &options, started, clock.fault().unwrap_or(error)),
     };
     let mut all = context(&job, &options, io);
     all.cancel = cancel.clone();
@@ -154,8 +162,10 @@ async fn whole(
         warnings: Mutex::new(beginning.warnings),
         ledger: beginning.ledger,
         continued: beginning.continued,
-        timed_out: AtomicBool::new(false),
+        clock,
         leases: LeaseBook::default(),
+        reached: AtomicBool::new(beginning.continued),
+        moments: Moments::default(),
         threads: Threads::default(),
         kept,
         job,
@@ -163,19 +173,9 @@ async fn whole(
         cancel,
         options,
     });
-    let timeout = run.job.setting.timeout.map(|seconds| {
-        let run = run.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(seconds)).await;
-            run.timed_out.store(true, Relaxed);
-            run.cancel.cancel();
-        })
-    });
     let mut ended = run.clone().execute(expansion, fault, &all).await;
     run.verify(&mut ended).await;
-    if let Some(timeout) = timeout {
-        timeout.abort();
-    }
+    run.clock.stop();
     let report = run.end(ended, started).await;
     // A run that was stopped waits for nobody's goodbye.
     if !run.cancel.is_cancelled() {
@@ -214,10 +214,14 @@ struct Run {
     ledger: Option<Ledger>,
     /// Whether an earlier process began it.
     continued: bool,
-    /// Set when the job's own timeout ended it.
-    timed_out: AtomicBool,
+    /// The job's own timeout.
+    clock: Clock,
     /// What keeps other machines from running the job.
     leases: LeaseBook,
+    /// Whether source and target can be reached, as far as the run knows.
+    reached: AtomicBool,
+    /// What its entries were read from.
+    moments: Moments,
     /// The threads of its channels.
     threads: Threads,
     /// The sessions that rest on the control runtime.
@@ -277,7 +281,9 @@ impl Run {
     async fn execute_entries(&self, context: &ConnectorContext) -> Result<Vec<EntryEnd>> {
         let mut starts = Vec::with_capacity(self.job.entries.len());
         // Boxed, here and below: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
-        let planning = (0..self.job.entries.len()).map(|index| self.start_entry(index, context).boxed());
+        let plan =
+            |index| async move { self.asking(&self.cancel, "planning", || self.start_entry(index, context)).await };
+        let planning = (0..self.job.entries.len()).map(|index| plan(index).boxed());
         let mut planning = futures::stream::iter(planning.collect::<Vec<_>>()).buffered(channels_of(&self.job));
         while let Some(start) = planning.next().await {
             let index = starts.len();
@@ -287,6 +293,7 @@ impl Run {
             })?);
         }
         drop(planning);
+        self.reached.store(true, Relaxed);
         let planned: Vec<_> = starts.iter().map(|start| &start.planned).collect();
         distinct_targets(&self.job, &planned)?;
         for warning in planned.iter().flat_map(|entry| &entry.warnings) {

@@ -1,7 +1,6 @@
 //! How a run ended, and its report.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -89,8 +88,7 @@ impl Run {
     pub(super) fn report(&self, ended: Ended, started: (Instant, DateTime<Utc>), keep_parts: bool) -> Report {
         let (counts, tables) = self.progress.snapshot();
         let elapsed = started.0.elapsed();
-        let timed_out = self.timed_out.load(Relaxed);
-        let stopped = timed_out || self.options.cancel.is_cancelled();
+        let stopped = self.options.cancel.is_cancelled();
         let mut status = if ended.error.is_some() { Status::Failed } else { ended.overall() };
         let mut warnings = ended.warnings;
         warnings.append(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
@@ -191,9 +189,8 @@ impl Run {
         if stopped && status != Status::Succeeded {
             status = Status::Stopped;
         }
-        if let Some(seconds) = self.job.setting.timeout.filter(|_| timed_out && status == Status::Stopped) {
-            let text = format!("the run took longer than setting.timeout, {seconds} s, and was stopped");
-            error = Some(Error::new(ErrorKind::Timeout, text));
+        if status == Status::Stopped {
+            error = self.clock.fault().or(error);
         }
         let seconds = elapsed.as_secs_f64();
         Report {

@@ -181,13 +181,22 @@ impl Run {
                 None => Ok(()),
             }
         };
-        let patience = if self.options.cancel.is_cancelled() { CLEAN_UP } else { CLEAN_UP * 20 };
-        let result = tokio::time::timeout(patience, clean_up).await;
+        let patience = async {
+            // Whoever stops the run, before or now, does not wait for it.
+            let stopped = self.options.cancel.cancelled();
+            if tokio::time::timeout(CLEAN_UP * 20, stopped).await.is_ok() {
+                tokio::time::sleep(CLEAN_UP).await;
+            }
+        };
+        let result = tokio::select! {
+            result = clean_up => Some(result),
+            () = patience => None,
+        };
         stop.cancel();
         if let Some(text) = match result {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.full()),
-            Err(_) => Some("no answer in time".into()),
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(error.full()),
+            None => Some("no answer in time".into()),
         } {
             let table = &entry.plan.table;
             self.warn(&format!("staging of {table} is left behind: {text}"));
@@ -218,8 +227,11 @@ impl Run {
             async move { endpoint.open_writer(&context)?.forget(plan).await }.boxed()
         });
         let forgetting: Vec<_> = forgetting.collect();
-        // A few at a time: a whole database has thousands.
-        let patience = CLEAN_UP * 4 + FORGET * forgetting.len() as u32;
+        let patience = match self.options.cancel.is_cancelled() {
+            true => CLEAN_UP / 3,
+            // A few at a time: a whole database has thousands.
+            false => CLEAN_UP * 4 + FORGET * forgetting.len() as u32,
+        };
         let all = futures::stream::iter(forgetting).buffer_unordered(FORGET_AT_ONCE).collect::<Vec<_>>();
         let _ = tokio::time::timeout(patience, all).await;
         stop.cancel();

@@ -52,18 +52,22 @@ impl Run {
         Ok(EntryStart { planned, left: None })
     }
 
-    /// Takes up an entry whose snapshot was lost while it was read, as a later process would.
+    /// Takes up an entry whose snapshot was lost, as a later process would.
     pub(super) async fn start_again(
         &self,
         index: usize,
         entry: &PlannedEntry,
         (record, splits): (EntryRecord, Vec<Split>),
+        receipts: &[Receipt],
         context: &ConnectorContext,
     ) -> Result<EntryStart> {
         self.progress.forget(index);
         self.dirty.forget(index);
-        let splits: Vec<_> =
-            splits.into_iter().map(|split| SplitRecord { split, attempts: 1, receipt: None }).collect();
+        let splits = splits.into_iter().map(|split| {
+            let receipt = receipts.iter().find(|receipt| receipt.split == split.id).cloned();
+            SplitRecord { split, attempts: 1, receipt }
+        });
+        let splits: Vec<_> = splits.collect();
         let start = || async {
             if let Some(start) = self.take_up(index, record.clone(), splits.clone(), context).await? {
                 return Ok(start);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Receipt, Result, Split, WritePlan};
 
 use super::Run;
@@ -131,6 +132,41 @@ impl Run {
             let again = error.is_retryable() && plan.records_splits && !stop.is_cancelled();
             let Some(wait) = (if again { retries.next() } else { None }) else { return Err(error) };
             self.warn(&format!("{what} {} is tried again in {} s: {}", plan.table, wait.as_secs_f64(), error.full()));
+            let _ = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+        }
+    }
+
+    /// Asks the systems of an entry for something that changes nothing there, or nothing that a second time would change
+    /// again, once more while the fault may pass.
+    ///
+    /// Until the run has reached both of them, a server that cannot be reached is more likely a wrong address than one that
+    /// restarts, and its user is told at once.
+    pub(super) async fn asking<T, F>(
+        &self,
+        stop: &CancellationToken,
+        what: &str,
+        mut work: impl FnMut() -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut retries = Retries::new(self.job.setting.retry);
+        loop {
+            let error = match work().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            // What was cut from a snapshot that is lost is cut from another one.
+            let passes = error.is_retryable() || error.kind() == ErrorKind::SnapshotLost;
+            if !passes || stop.is_cancelled() || !self.reached.load(Relaxed) {
+                return Err(error);
+            }
+            let Some(wait) = retries.next() else {
+                // A thousand tables that wait their turn need not each find out for themselves.
+                self.reached.fetch_and(error.kind() != ErrorKind::Unreachable, Relaxed);
+                return Err(error);
+            };
+            self.warn(&format!("{what} is tried again in {} s: {}", wait.as_secs_f64(), error.full()));
             let _ = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
     }

@@ -150,8 +150,10 @@ impl Run {
             }
         }
         self.take_first_lease(context).boxed().await?;
-        evolve::release(&self.job, context).boxed().await?;
-        let held = self.begin_snapshots(database, context).await?;
+        let release = || evolve::release(&self.job, context).boxed();
+        self.asking(&self.cancel, "letting go of foreign keys", release).await?;
+        let begin = || self.begin_snapshots(database, context);
+        let held = self.asking(&self.cancel, "the snapshot of the source", begin).await?;
         let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];
         for (index, entry) in self.job.entries.iter().enumerate() {
             let Some(table) = &entry.table else { continue };
@@ -180,8 +182,6 @@ impl Run {
             })
             .collect();
         let turns: Vec<Vec<Turn>> = futures::stream::iter(groups).buffer_unordered(lanes.max(1)).collect().await;
-        // All rows are read.
-        drop(held);
         let (mut ends, mut waiting) = (Vec::new(), Vec::new());
         for turn in turns.into_iter().flatten() {
             match turn {
@@ -189,6 +189,11 @@ impl Run {
                 Turn::Waits(moved) => waiting.push(*moved),
             }
         }
+        if all && ends.is_empty() && !self.cancel.is_cancelled() {
+            waiting = self.of_one_moment(waiting, tables.saturating_mul(lanes).max(1), context).await;
+        }
+        // All rows are read.
+        drop(held);
         if all {
             ends.extend(self.publish_all(ends.len(), waiting, context).await?);
         }
@@ -224,10 +229,7 @@ impl Run {
         let name = self.table_name(index).unwrap_or_default();
         let started = match context.cancel.is_cancelled() {
             true => Err(Error::cancelled()),
-            false => match self.connection(index).await {
-                Ok(_connection) => self.start_leased(index, &context).await,
-                Err(error) => Err(error),
-            },
+            false => self.start_leased(index, &context).await,
         };
         let start = match started {
             Ok(start) => start,
@@ -269,6 +271,7 @@ impl Run {
         mut moved: Vec<Moved>,
         context: &ConnectorContext,
     ) -> Result<Vec<EntryEnd>> {
+        let failed = failed + moved.iter().filter(|table| table.moved.is_err()).count();
         let stopped = self.cancel.is_cancelled();
         if let Some(ledger) = self.ledger.as_ref().filter(|_| failed == 0 && !stopped) {
             ledger.publishing(&self.run_id).await?;

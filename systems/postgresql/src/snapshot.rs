@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::Mutex;
 use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Result, Shared, SourceSnapshot};
@@ -16,9 +17,32 @@ const AT_ONCE: usize = 100;
 /// How long a lock is waited for: one locked table must not keep all the others waiting for long.
 const LOCK_WAIT: &str = "5s";
 
-/// The session that exported a snapshot, and the snapshot's name. Empty until somebody exports one.
+/// The snapshot that is exported now. Empty until somebody exports one.
 #[derive(Default)]
-pub struct Exported(pub Mutex<Option<(Session, String)>>);
+pub struct Exported(pub Mutex<Option<Export>>);
+
+/// An exported snapshot.
+pub struct Export {
+    /// The session that keeps it.
+    pub session: Session,
+    /// Its name at the server, which may give the same name again after a restart.
+    pub token: String,
+    /// What tells it from all others of this process.
+    pub moment: String,
+}
+
+impl Export {
+    /// Exports what the transaction of `session` sees.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn of(mut session: Session) -> Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let token: String = session.value("SELECT pg_export_snapshot()").await?;
+        let moment = format!("{token} {}", COUNT.fetch_add(1, Relaxed));
+        Ok(Self { session, token, moment })
+    }
+}
 
 /// The snapshot that the tables of a run share, in one database.
 pub fn exported(shared: &Shared, endpoint: &Endpoint) -> Arc<Exported> {
@@ -51,11 +75,16 @@ impl Locked {
         shared.find::<Self>(&name(endpoint))?.described.get(table).cloned()
     }
 
-    /// The snapshot of a whole-database job, where it holds all of these tables; then nobody needs locks of his own.
+    /// The snapshot of a whole-database job and its moment, where it holds all of these tables; then nobody needs locks of
+    /// his own.
     ///
     /// # Errors
     /// One of the tables is locked by somebody else.
-    pub async fn token(shared: &Shared, endpoint: &Endpoint, tables: &[&TableName]) -> Result<Option<String>> {
+    pub async fn token(
+        shared: &Shared,
+        endpoint: &Endpoint,
+        tables: &[&TableName],
+    ) -> Result<Option<(String, String)>> {
         let Some(locked) = shared.find::<Self>(&name(endpoint)) else { return Ok(None) };
         if let Some(error) = tables.iter().find_map(|table| Self::refusal(shared, endpoint, table)) {
             return Err(error);
@@ -65,9 +94,9 @@ impl Locked {
         }
         let exported = exported(shared, endpoint);
         let mut exported = exported.0.lock().await;
-        let Some((session, token)) = exported.as_mut() else { return Ok(None) };
-        if session.execute("SELECT 1").await.is_ok() {
-            return Ok(Some(token.clone()));
+        let Some(export) = exported.as_mut() else { return Ok(None) };
+        if export.session.execute("SELECT 1").await.is_ok() {
+            return Ok(Some((export.token.clone(), export.moment.clone())));
         }
         // The locks are gone with the session.
         *exported = None;
@@ -125,9 +154,9 @@ pub async fn of_database(
         let described = describe_all(&mut session, &oids).await?;
         locked.described.extend(described.into_iter().map(|table| (table.name.clone(), table)));
     }
-    let token: String = session.value("SELECT pg_export_snapshot()").await?;
-    let description = format!("exported snapshot {token} of {} locked tables", locked.tables.len());
-    *exported(&context.shared, endpoint).0.lock().await = Some((session, token));
+    let export = Export::of(session).await?;
+    let description = format!("exported snapshot {} of {} locked tables", export.token, locked.tables.len());
+    *exported(&context.shared, endpoint).0.lock().await = Some(export);
     let names = [name(endpoint), format!("postgresql snapshot of {}", endpoint.identity())];
     context.shared.leave(names[0].clone(), Arc::new(locked));
     Ok(Some(SourceSnapshot { description, hold: Box::new(Hold { shared: context.shared.clone(), names }) }))

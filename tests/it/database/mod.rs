@@ -4,7 +4,9 @@ mod failures;
 mod merge;
 mod mirror;
 mod moment;
+mod money;
 mod pressure;
+mod restart;
 #[cfg(feature = "cli")]
 mod resume;
 mod selection;

@@ -224,7 +224,7 @@ async fn memory_is_bounded_whatever_the_table_into_databases() {
     let mariadb = servers::mariadb().await.fresh_database("memory").await;
     let proxy = Proxy::start(postgresql.port()).await.unwrap();
     proxy.delay(Duration::from_millis(15));
-    let slow = postgresql.url().replace(&format!(":{}/", postgresql.port()), &format!(":{}/", proxy.port()));
+    let slow = proxy.url(&postgresql.url());
     let (fast, mysql) = (postgresql.url(), mariadb.url());
     tokio::task::spawn_blocking(move || {
         let to = |url: &str, table: &str| json!({"url": url, "table": table});

@@ -5,6 +5,7 @@ mod altered;
 mod bounds;
 mod dirty;
 mod disk;
+mod late;
 mod lease;
 mod ledger;
 mod parser;

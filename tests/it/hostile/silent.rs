@@ -100,8 +100,7 @@ async fn flow(family: Family, source: bool, connect: &str) -> Flow {
     database.execute("CREATE TABLE old (id bigint NOT NULL PRIMARY KEY)").await;
     database.execute("INSERT INTO old VALUES (-1)").await;
     let proxy = Proxy::start(server.port()).await.unwrap();
-    let url = database.url().replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
-    let url = format!("{url}?connectTimeout={connect}");
+    let url = format!("{}?connectTimeout={connect}", proxy.url(&database.url()));
     let plugin = if family == Family::PostgreSql { "postgresql" } else { "mysql" };
     let place = Place::new();
     let rows = json!({"column": [{"incr": "1,1", "type": "long"}, {"random": "200,200", "type": "string"}], "sliceRecordCount": 60_000});
