@@ -3,6 +3,7 @@
 mod failures;
 mod merge;
 mod mirror;
+mod moment;
 mod money;
 mod restart;
 #[cfg(feature = "cli")]
