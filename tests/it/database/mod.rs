@@ -1,9 +1,9 @@
 //! Whole databases in one job, on real servers: every value of every table compared.
 
 mod failures;
+mod lost_snapshot;
 mod merge;
 mod mirror;
-mod moment;
 mod money;
 mod restart;
 #[cfg(feature = "cli")]
