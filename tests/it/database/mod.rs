@@ -1,6 +1,7 @@
 //! Whole databases in one job, on real servers: every value of every table compared.
 
 mod failures;
+mod lost_snapshot;
 mod merge;
 mod mirror;
 mod moment;
