@@ -8,6 +8,7 @@ mod disk;
 mod lease;
 mod ledger;
 mod parser;
+mod retry;
 mod silent;
 mod tls;
 
