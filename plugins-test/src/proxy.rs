@@ -29,6 +29,7 @@ pub struct Proxy {
     server: u16,
     weather: Arc<AtomicU8>,
     delay: Arc<AtomicU64>,
+    connections: Arc<AtomicU64>,
     cut: broadcast::Sender<()>,
     accepting: tokio::task::JoinHandle<()>,
 }
@@ -42,11 +43,14 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let own = listener.local_addr()?.port();
         let (weather, delay) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicU64::new(0)));
+        let connections = Arc::new(AtomicU64::new(0));
         let cut = broadcast::channel(1).0;
         let accepting = tokio::spawn({
             let (weather, delay, cut) = (weather.clone(), delay.clone(), cut.clone());
+            let connections = connections.clone();
             async move {
                 while let Ok((client, _)) = listener.accept().await {
+                    connections.fetch_add(1, Relaxed);
                     if weather.load(Relaxed) == Weather::Closed as u8 {
                         reset(client);
                         continue;
@@ -55,7 +59,7 @@ impl Proxy {
                 }
             }
         });
-        Ok(Self { port: own, server: port, weather, delay, cut, accepting })
+        Ok(Self { port: own, server: port, weather, delay, connections, cut, accepting })
     }
 
     /// The port to connect to.
@@ -66,6 +70,11 @@ impl Proxy {
     /// The way to what `url` of the server names, through here.
     pub fn url(&self, url: &str) -> String {
         url.replace(&format!(":{}/", self.server), &format!(":{}/", self.port))
+    }
+
+    /// How many connections were asked for, whatever became of them.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Relaxed)
     }
 
     /// Changes what happens to all connections from now on.

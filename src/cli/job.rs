@@ -20,6 +20,28 @@ pub(crate) fn load_as_begun(
     arguments: &JobArguments,
     begun_with: Option<(Vec<(String, String)>, String)>,
 ) -> Result<Job, Error> {
+    load_text(&read(path)?, path, arguments, begun_with)
+}
+
+/// The text of the job file, or of stdin for `-`.
+pub(crate) fn read(path: &Path) -> Result<String, Error> {
+    if path != Path::new("-") {
+        return job::read_file(path);
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| Error::config(format!("the job on stdin cannot be read: {error}")))?;
+    Ok(text)
+}
+
+/// As [`load_as_begun`], of what was [read](read) from `path`.
+pub(crate) fn load_text(
+    text: &str,
+    path: &Path,
+    arguments: &JobArguments,
+    begun_with: Option<(Vec<(String, String)>, String)>,
+) -> Result<Job, Error> {
     let given = parameters(&arguments.parameters)?;
     let (parameters, at) = match begun_with {
         None => (given, arguments.at.clone()),
@@ -33,17 +55,10 @@ pub(crate) fn load_as_begun(
         }
     };
     let mut options = LoadOptions { parameters, at, strict: arguments.strict, ..options(&arguments.sources) };
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .map_err(|error| Error::config(format!("the job on stdin cannot be read: {error}")))?;
-        text
-    } else {
+    if path != Path::new("-") {
         options.path = Some(path.to_owned());
-        job::read_file(path)?
-    };
-    job::load(&text, &options).map_err(|faults| {
+    }
+    job::load(text, &options).map_err(|faults| {
         let name = if path == Path::new("-") { "the job on stdin".into() } else { path.display().to_string() };
         told(&name, &faults)
     })
@@ -73,7 +88,8 @@ pub(crate) fn data_sources(sources: &SourceArguments) -> DataSources {
     DataSources::new(sources.datasources.as_deref(), None, sources.environment.as_deref())
 }
 
-fn parameters(texts: &[String]) -> Result<Vec<(String, String)>, Error> {
+/// The pairs of `-p`.
+pub(crate) fn parameters(texts: &[String]) -> Result<Vec<(String, String)>, Error> {
     let mut all = Vec::new();
     let mut faults = Faults::default();
     for text in texts {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use chrono::{SecondsFormat, Utc};
 use tokio_util::sync::CancellationToken;
 use weir::core::{Error, ErrorKind};
+use weir::job::UNNAMED;
 use weir::{ErrorReport, Job, Ledger, Only, Quarantine, Report, RunOptions, RunRecord, Start, Status};
 
 use super::arguments::{RunArguments, RunningArguments};
@@ -49,24 +50,31 @@ pub(crate) fn run(arguments: &RunArguments) -> Outcome {
 
 /// The job; that of a run to be continued with the parameters and the time it was begun with.
 fn load(arguments: &RunArguments) -> Result<Job, Error> {
-    let record = recorded(arguments)?.filter(|record| record.is_unfinished());
+    let text = job::read(&arguments.job)?;
+    let record = recorded(arguments, &text)?.filter(|record| record.is_unfinished());
     let begun_with = record.map(|record| (record.parameters.into_iter().collect(), record.at));
-    job::load_as_begun(&arguments.job, &arguments.reading, begun_with)
+    job::load_text(&text, &arguments.job, &arguments.reading, begun_with)
 }
 
-/// The run that the call means to continue, as far as its file or its name tells.
-fn recorded(arguments: &RunArguments) -> Result<Option<RunRecord>, Error> {
+/// The run that the call means to continue, as far as the job's name or its file tells.
+fn recorded(arguments: &RunArguments, text: &str) -> Result<Option<RunRecord>, Error> {
     let Some(state_dir) = state_dir(arguments.running.state_dir.as_deref()) else { return Ok(None) };
     if !arguments.resume && arguments.run_id.is_none() {
         return Ok(None);
     }
-    let path = std::path::absolute(&arguments.job).unwrap_or_else(|_| arguments.job.clone());
+    let path = std::path::absolute(&arguments.job).unwrap_or_else(|_| arguments.job.clone()).display().to_string();
+    let name = weir::job::name(text, &job::parameters(&arguments.reading.parameters)?);
+    // A name with a date in it is known only once the date is: the file tells then.
+    let certain = name.as_ref().is_none_or(|name| !name.contains('$'));
     runtime()?.block_on(async {
         let Some(ledger) = Ledger::find_in(&state_dir).await? else { return Ok(None) };
-        match &arguments.run_id {
-            Some(id) => ledger.run(id).await,
-            None => ledger.last_run(&path.display().to_string()).await,
-        }
+        let Some(id) = &arguments.run_id else {
+            return ledger.last_run(name.as_ref().filter(|_| certain).unwrap_or(&path)).await;
+        };
+        let unnamed = if arguments.job == Path::new("-") { UNNAMED } else { &path };
+        // Of a run of another job, which is refused later, the parameters mean nothing.
+        let of_this = |run: &RunRecord| !certain || run.job == name.as_deref().unwrap_or(unnamed);
+        Ok(ledger.run(id).await?.filter(of_this))
     })
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use weir_core::{Error, ErrorKind, Objects, Result};
+use weir_core::{Error, ErrorKind, LetterCase, Objects, Result};
 
 use super::expand::Expansion;
-use super::pattern::Pattern;
+use super::pattern::{Own, Pattern};
 use super::select::own;
 use super::table::TableJob;
 
@@ -24,6 +24,18 @@ pub enum Only {
 }
 
 impl Only {
+    /// Whether a run takes a table, as far as that can be told before the sources are asked: rather one too many.
+    pub fn may_take(&self, table: &TableJob) -> bool {
+        let any = Own { database: None, schema: None, case: LetterCase::Ignore };
+        match self {
+            Self::All | Self::FailedOf(_) => true,
+            Self::Targets(targets) => targets.contains(&table.target.to_string()),
+            Self::Tables(texts) => texts
+                .iter()
+                .any(|text| Pattern::parse(text).map_or(true, |pattern| names(text, &pattern, table, |_| any))),
+        }
+    }
+
     /// Leaves the others out.
     ///
     /// # Errors
@@ -42,7 +54,7 @@ impl Only {
                 for text in texts {
                     let pattern = Pattern::parse(text).map_err(|fault| Error::config(format!("--tables: {fault}")))?;
                     let matched: Vec<_> = (expansion.tables.iter())
-                        .filter(|table| names(text, &pattern, table, objects))
+                        .filter(|table| names(text, &pattern, table, |source| own(&objects[source])))
                         .map(|table| table.target.clone())
                         .collect();
                     let broken: Vec<_> = (expansion.failed.iter())
@@ -69,8 +81,8 @@ impl Only {
     }
 }
 
-fn names(text: &str, pattern: &Pattern, table: &TableJob, objects: &[Objects]) -> bool {
+fn names<'o>(text: &str, pattern: &Pattern, table: &TableJob, own: impl Fn(usize) -> Own<'o>) -> bool {
     table.target.to_string() == text
         || table.target.table == text
-        || table.sources.iter().any(|one| pattern.matches(&one.name, own(&objects[one.source])))
+        || table.sources.iter().any(|one| pattern.matches(&one.name, own(one.source)))
 }

@@ -15,7 +15,7 @@ use super::validate::is_empty;
 use super::{parameters, secrets, text, zone};
 
 /// What a job is called that has neither a name nor a file.
-pub(crate) const UNNAMED: &str = "job";
+pub const UNNAMED: &str = "job";
 
 /// What surrounds a job file.
 #[derive(Debug, Clone, Default)]
@@ -132,6 +132,13 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<Job, Faults> {
     })
 }
 
+/// The name that the text of a job gives it, for whoever has to know it before the parameters that hold. What stands for a
+/// parameter that is not `given` stays as it is.
+pub fn name(text: &str, given: &[(String, String)]) -> Option<String> {
+    let given = given.iter().cloned().collect();
+    text_at(text, &given, &["/job/name", "/name"]).map(|(name, _)| name)
+}
+
 /// A connector with parameters of its own, outside any job: for catalogues and checks. Validated as in a job;
 /// `datasource` may name a data source. Pointers of faults begin at the parameters.
 ///
@@ -151,11 +158,16 @@ pub fn endpoint(name: &str, parameter: Value, side: Side, options: &LoadOptions)
 
 /// `setting.timeZone`, which has to be known before the variables that depend on it.
 fn time_zone(text: &str, given: &BTreeMap<String, String>) -> Option<(String, &'static str)> {
-    let preview = parameters::preview(text, given);
+    text_at(text, given, &["/job/setting/timeZone", "/setting/timeZone", "/configuration/setting/timeZone"])
+}
+
+/// What stands at the first of these pointers, before variables that depend on other things are replaced.
+fn text_at(text: &str, given: &BTreeMap<String, String>, pointers: &[&'static str]) -> Option<(String, &'static str)> {
+    let preview = parameters::preview(text.strip_prefix('\u{feff}').unwrap_or(text), given);
     let document = text::parse(&preview, &preview, |byte| byte).ok()?;
-    ["/job/setting/timeZone", "/setting/timeZone", "/configuration/setting/timeZone"].into_iter().find_map(|pointer| {
+    pointers.iter().find_map(|pointer| {
         let value = document.value.pointer(pointer).filter(|value| !is_empty(value))?;
-        Some((value.as_str().map_or_else(|| value.to_string(), str::to_owned), pointer))
+        Some((value.as_str().map_or_else(|| value.to_string(), str::to_owned), *pointer))
     })
 }
 

@@ -44,12 +44,11 @@ pub(crate) mod front {
     pub(crate) use super::validate::{Rules, is_empty, show, validate};
 }
 
-pub(crate) use load::UNNAMED;
 pub(crate) use zone::parse as parse_zone;
 
 pub use datasources::{DataSource, DataSourceInfo, DataSources, FILE_NAME as DATA_SOURCES_FILE};
 pub use endpoint::Ends;
-pub use load::{LoadOptions, endpoint, load, load_file, read_file};
+pub use load::{LoadOptions, UNNAMED, endpoint, load, load_file, name, read_file};
 pub use model::{Endpoint, Entry, ErrorLimit, Job, Retry, Setting};
 pub use parameters::parse_parameters;
 pub use plugins::{Plugin, Side, find_plugin, plugins};

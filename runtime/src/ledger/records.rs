@@ -96,7 +96,7 @@ pub struct EntryRecord {
     pub entry: u32,
     /// The input of its tasks.
     pub spec: TaskSpec,
-    /// The source's columns, `name type`, as they were.
+    /// The source's columns as they were: `name type`, and `not null` and `key 1` where that is so.
     pub source: Vec<String>,
     /// What the commit said, once it is published.
     pub committed: Option<Committed>,

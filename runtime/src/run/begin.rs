@@ -1,18 +1,14 @@
 //! Before a run: which one it is, and what an earlier one has left.
 
-use std::sync::Arc;
-
 use chrono::{SecondsFormat, Utc};
 use serde_json::Value;
 use tokio::runtime::Handle;
-use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Result};
+use weir_core::{Error, ErrorKind, Result};
 
-use super::waiting::{SOON, aloud};
+use super::abandon::abandon;
 use crate::job::{Job, UNNAMED};
-use crate::ledger::{EntryRecord, JobLock, Ledger, RunRecord, RunStatus};
-use crate::observer::Event;
+use crate::ledger::{JobLock, Ledger, RunRecord, RunStatus};
 use crate::options::{RunOptions, Start};
-use crate::plan::context;
 use crate::report::Report;
 
 /// The longest name that a caller may give a run; entries add a number to it at the target.
@@ -70,6 +66,9 @@ pub async fn begin(job: &Job, options: &RunOptions, io: &Handle) -> Result<Begin
         Some(id) => ledger.run(id).await?,
         None => None,
     };
+    if let Some(run) = &named {
+        may_be_called(run, job, known, options.start)?;
+    }
     let mut warnings = Vec::new();
     let record = match (named, last) {
         (Some(run), _) if run.status == RunStatus::Succeeded => {
@@ -90,7 +89,7 @@ pub async fn begin(job: &Job, options: &RunOptions, io: &Handle) -> Result<Begin
     };
     let continued = record.is_some();
     let record = match record {
-        Some(run) => same_job(run, job)?,
+        Some(run) => same_job(run, job, anew(options))?,
         None => RunRecord {
             run_id: new_id(),
             job: job.name.clone(),
@@ -119,7 +118,7 @@ fn check_name(id: &str) -> Result<()> {
 }
 
 /// The entries as they were read, for comparing; secrets are left out, for a password may change between two calls.
-fn fingerprint(job: &Job) -> Value {
+pub(super) fn fingerprint(job: &Job) -> Value {
     if let Some(database) = &job.database {
         return database.fingerprint();
     }
@@ -132,22 +131,58 @@ fn fingerprint(job: &Job) -> Value {
     job.entries.iter().map(entry).collect()
 }
 
+/// What a user can do where a run cannot go on: a run id that is known names that run for good.
+pub(super) fn anew(options: &RunOptions) -> &'static str {
+    match options.run_id {
+        Some(_) => "start anew with --fresh and a new --run-id",
+        None => "start anew with --fresh",
+    }
+}
+
+/// A run id names one run of one job: nobody is told that what he calls is done because something else is.
+fn may_be_called(run: &RunRecord, job: &Job, known: bool, start: Start) -> Result<()> {
+    let id = &run.run_id;
+    let refused = |text: String| Err(Error::new(ErrorKind::Conflict, text).with("job", &job.name));
+    if run.job != job.name {
+        return refused(format!("run id {id} is that of a run of job {}: use one that no other job has", run.job));
+    }
+    if !known && run.status == RunStatus::Succeeded {
+        let changed = changes_since(run, job).join(", ");
+        if !changed.is_empty() {
+            return refused(format!(
+                "run id {id} is that of a run of another job without a name, or of this one before it was changed at \
+                 {changed}: give each job a name, or use a new run id"
+            ));
+        }
+    }
+    if start == Start::Fresh && run.status != RunStatus::Abandoned {
+        let done = if run.is_unfinished() { "goes on with it" } else { "reports it" };
+        return refused(format!(
+            "run {id} is known already, and --fresh begins a new run: use a new run id; without --fresh this call {done}"
+        ));
+    }
+    Ok(())
+}
+
 /// A run is continued only as what it was begun as.
-fn same_job(run: RunRecord, job: &Job) -> Result<RunRecord> {
+fn same_job(run: RunRecord, job: &Job, anew: &str) -> Result<RunRecord> {
     let conflict = |text: String| {
-        let text = format!("run {} cannot be continued: {text}; put it back, or start anew with --fresh", run.run_id);
+        let text = format!("run {} cannot be continued: {text}; put it back, or {anew}", run.run_id);
         Err(Error::new(ErrorKind::Conflict, text).with("job", &job.name))
     };
-    if run.job != job.name {
-        return conflict(format!("it is a run of job {}", run.job));
-    }
-    let mut changed = Vec::new();
-    differences(&run.fingerprint, &fingerprint(job), "", &mut changed);
+    let changed = changes_since(&run, job);
     if !changed.is_empty() {
-        changed.truncate(5);
         return conflict(format!("the job was changed at {}", changed.join(", ")));
     }
     Ok(run)
+}
+
+/// The first places at which a job differs from what the run was begun as.
+fn changes_since(run: &RunRecord, job: &Job) -> Vec<String> {
+    let mut changed = Vec::new();
+    differences(&run.fingerprint, &fingerprint(job), "", &mut changed);
+    changed.truncate(5);
+    changed
 }
 
 /// The JSON pointers at which two values differ.
@@ -168,115 +203,6 @@ fn differences(old: &Value, new: &Value, at: &str, found: &mut Vec<String>) {
         _ if old == new => {}
         _ => found.push(if at.is_empty() { "/".into() } else { at.to_owned() }),
     }
-}
-
-/// Gives an unfinished run up for a new one: takes back what it staged. Rows that it has published for good cannot be
-/// taken back, and a new run would write them again: that takes the user's word.
-async fn abandon(
-    ledger: &Ledger,
-    run: &RunRecord,
-    job: &Job,
-    options: &RunOptions,
-    io: &Handle,
-    warnings: &mut Vec<String>,
-) -> Result<()> {
-    let context = context(job, options, io.clone());
-    let current = fingerprint(job);
-    // The tables that a run of a whole-database job had are not those that the job would have now.
-    let tables = match &job.database {
-        None => job.entries.clone(),
-        Some(database) => match ledger.expansion(&run.run_id).await? {
-            Some((expansion, _)) => crate::database::entries(database, &expansion)?,
-            None => Vec::new(),
-        },
-    };
-    let mut left = Vec::new();
-    for entry in ledger.entries(&run.run_id).await? {
-        if entry.committed.is_some() && !entry.spec.plan.commits_per_split {
-            continue;
-        }
-        let index = entry.entry as usize;
-        let here = |of: &Value| match job.database {
-            Some(_) => of.get("target").filter(|_| index < tables.len()).cloned(),
-            None => of.get(index).and_then(|entry| entry.pointer("/writer")).cloned(),
-        };
-        let writer = match (here(&run.fingerprint), here(&current)) {
-            (old, new) if old.is_some() && old == new => {
-                let endpoint = &tables[index].writer;
-                let context = ConnectorContext { form: endpoint.form, ..context.clone() };
-                Some(endpoint.open_writer(&context)?)
-            }
-            // Where the job now writes elsewhere, nobody has the old target's address with its secrets.
-            _ => None,
-        };
-        let landed = landed(ledger, run, &entry, writer.as_ref(), &context).await?;
-        if landed.2 {
-            // It was read and is to be seen, although its process could not write that down.
-            if let Some((known, table)) = entry.known.as_ref().zip(tables.get(index).and_then(|e| e.table.as_ref())) {
-                ledger.know_table(&run.job, &table.target.to_string(), &table.source(), known).await?;
-            }
-            if !entry.windows.is_empty() {
-                ledger.publish(&run.run_id, entry.entry, &Committed::default(), true).await?;
-            }
-        }
-        if entry.spec.plan.commits_per_split && landed.0 > 0 && options.start != Start::Fresh {
-            let (finished, splits, _) = landed;
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!(
-                    "run {} of this job did not end, and {finished} of its {splits} splits are in {} for good: go on with it \
-                     (--resume), or start anew with --fresh, which leaves these rows where they are and writes them again",
-                    run.run_id, entry.spec.plan.table
-                ),
-            )
-            .with("job", &job.name)
-            .with("target", &entry.spec.plan.table));
-        }
-        left.push((entry, writer));
-    }
-    for (entry, writer) in left {
-        let table = &entry.spec.plan.table;
-        let cleaned = match &writer {
-            None => Err(Error::new(ErrorKind::NotFound, "the job writes elsewhere now")),
-            Some(writer) => {
-                let work = context.until_cancelled(writer.abort(&entry.spec.plan, &[]));
-                aloud(options.observer.as_ref(), &format!("taking back {table}"), SOON, work).await
-            }
-        };
-        let cleaned = match (&writer, cleaned) {
-            (Some(writer), Ok(())) => context.until_cancelled(writer.forget(&entry.spec.plan)).await,
-            (_, cleaned) => cleaned,
-        };
-        if let Err(error) = cleaned {
-            let text = format!("what run {} has staged for {table} is left behind: {}", run.run_id, error.full());
-            options.observer.event(&Event::Warning(&text));
-            warnings.push(text);
-        }
-    }
-    let now = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-    ledger.end(&run.run_id, RunStatus::Abandoned, &now, None).await
-}
-
-/// How many of an entry's splits are at the target for good, of how many; and whether it is published.
-async fn landed(
-    ledger: &Ledger,
-    run: &RunRecord,
-    entry: &EntryRecord,
-    writer: Option<&Arc<dyn weir_core::Writer>>,
-    context: &ConnectorContext,
-) -> Result<(usize, usize, bool)> {
-    let splits = ledger.splits(&run.run_id, entry.entry).await?;
-    let (recorded, published) = match writer {
-        Some(writer) if entry.spec.plan.records_splits => {
-            let recorded = context.until_cancelled(writer.recorded(&entry.spec.plan)).await?;
-            (recorded.receipts.len(), recorded.published)
-        }
-        // What nobody records does not count as there for good: the job has said that it does not mind.
-        _ => (0, false),
-    };
-    let known = splits.iter().filter(|split| split.receipt.is_some()).count();
-    let finished = if entry.spec.plan.records_splits { recorded.max(known) } else { 0 };
-    Ok((finished, splits.len(), published))
 }
 
 #[cfg(test)]

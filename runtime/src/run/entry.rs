@@ -7,6 +7,7 @@ use futures::{FutureExt, StreamExt};
 use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Receipt, Result, SnapshotGuard, Split};
 
 use super::Run;
+use super::abandon::stays;
 use super::outcome::EntryEnd;
 use super::resume::{EntryStart, Left, columns_of};
 use super::split::Retries;
@@ -112,15 +113,16 @@ impl Run {
                 self.cancel.cancel();
             }
             let resumable = self.ledger.is_some() && entry.plan.records_splits;
+            let stays = self.ledger.is_some() && stays(&entry.plan, &self.job.entries[index].writer);
             if in_doubt {
                 let table = &entry.plan.table;
                 let next = if resumable { "--resume finds out" } else { "look before you run the job again" };
                 self.warn(&format!("whether {table} was published is not known: {next}"));
-            } else if !(resumable
-                && entry.plan.commits_per_split
-                && (!end.receipts.is_empty() || self.may_have_landed(index, &entry, context).await))
+            } else if !(stays
+                && (!end.receipts.is_empty() || resumable && self.may_have_landed(index, &entry, context).await))
             {
-                // Splits that have landed for good keep their records: with these a resume goes on. All else is staging.
+                // Splits that have landed for good keep their records: with these a resume goes on, or knows that it
+                // must not. All else is staging.
                 self.abort(index, &entry, context, &end.receipts).await;
             }
         }

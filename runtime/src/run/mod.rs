@@ -1,5 +1,6 @@
 //! A whole run: plan every entry, move their splits through the channels, publish, report.
 
+mod abandon;
 mod begin;
 mod changes;
 mod clock;

@@ -1,8 +1,11 @@
 //! How an entry starts: anew, or where an earlier process left it.
 
-use weir_core::{ConnectorContext, Error, ErrorKind, Receipt, Result, SourceSchema, SourceTable, Split, Writer};
+use weir_core::{
+    ConnectorContext, Error, ErrorKind, Receipt, Result, SourceColumn, SourceSchema, SourceTable, Split, Writer,
+};
 
 use super::Run;
+use super::begin::anew;
 use crate::database::evolve::Evolution;
 use crate::entry::PlannedEntry;
 use crate::job::Endpoint;
@@ -38,16 +41,34 @@ pub(super) struct Left {
 impl Run {
     /// Plans an entry, or takes up what an earlier process has left of it.
     pub(super) async fn start_entry(&self, index: usize, context: &ConnectorContext) -> Result<EntryStart> {
+        let mut then = None;
         if let Some(ledger) = self.ledger.as_ref().filter(|_| self.continued) {
             let records = self.records.get_or_try_init(|| ledger.entries(&self.run_id)).await?;
             if let Some(record) = records.iter().find(|record| record.entry as usize == index).cloned() {
                 let splits = ledger.splits(&self.run_id, record.entry).await?;
+                then = Some(record.source.clone());
                 if let Some(start) = self.take_up(index, record, splits, context).await? {
                     return Ok(start);
                 }
             }
         }
+        self.start_anew(index, then.as_deref(), context).await
+    }
+
+    /// Plans an entry of which nothing is left. What of its source is not as it was `then` is no fault, but is said.
+    async fn start_anew(
+        &self,
+        index: usize,
+        then: Option<&[String]>,
+        context: &ConnectorContext,
+    ) -> Result<EntryStart> {
         let mut planned = self.plan_anew(index, context).await?;
+        if let Some(changes) = then.and_then(|then| source_changes(then, &planned.source)) {
+            let table = &planned.plan.table;
+            self.warn(&format!(
+                "{table} is planned anew: the source's columns have changed since the run began ({changes})"
+            ));
+        }
         self.set_windows(index, &mut planned, context).await?;
         Ok(EntryStart { planned, left: None })
     }
@@ -72,9 +93,7 @@ impl Run {
             if let Some(start) = self.take_up(index, record.clone(), splits.clone(), context).await? {
                 return Ok(start);
             }
-            let mut planned = self.plan_anew(index, context).await?;
-            self.set_windows(index, &mut planned, context).await?;
-            Ok(EntryStart { planned, left: None })
+            self.start_anew(index, Some(&record.source), context).await
         };
         self.again(index, &entry.plan, start, "starting").await
     }
@@ -151,7 +170,11 @@ impl Run {
             return Ok(None);
         }
         let source = context.until_cancelled(reader.schema()).await?;
-        same_source(&record.source, &source).map_err(|error| error.with("table", &plan.table))?;
+        if let Some(changes) = source_changes(&record.source, &source) {
+            let anew = anew(&self.options);
+            let text = format!("the source's columns have changed since the run began ({changes}): {anew}");
+            return Err(Error::new(ErrorKind::Conflict, text).with("table", &plan.table));
+        }
         if has_snapshot && missing {
             self.warn(&format!(
                 "{} of {} splits of {} were read by an earlier process: the others show the source at a later moment",
@@ -168,8 +191,9 @@ impl Run {
         Error::new(
             ErrorKind::Conflict,
             format!(
-                "run {} cannot go on where it ended: {why}; look at the target, and start anew with --fresh",
-                self.run_id
+                "run {} cannot go on where it ended: {why}; look at the target, and {}",
+                self.run_id,
+                anew(&self.options)
             ),
         )
         .with("target", &plan.table)
@@ -204,26 +228,28 @@ fn tables_of(splits: &[Split]) -> SourceSchema {
 
 /// The columns as the ledger compares them.
 pub(super) fn columns_of(source: &SourceSchema) -> Vec<String> {
-    source.columns.iter().map(|column| format!("{} {}", column.name, column.native_type)).collect()
+    let of = |column: &SourceColumn| {
+        let null = if column.nullable { "" } else { " not null" };
+        let key = column.key.map_or_else(String::new, |position| format!(" key {position}"));
+        format!("{} {}{null}{key}", column.name, column.native_type)
+    };
+    source.columns.iter().map(of).collect()
 }
 
-fn same_source(then: &[String], source: &SourceSchema) -> Result<()> {
+/// What of a source's columns is not as it was.
+fn source_changes(then: &[String], source: &SourceSchema) -> Option<String> {
     let now = columns_of(source);
     if then == now {
-        return Ok(());
+        return None;
     }
     let only = |these: &[String], those: &[String]| -> Vec<String> {
         these.iter().filter(|column| !those.contains(column)).cloned().collect()
     };
     let (gone, new) = (only(then, &now), only(&now, then));
-    let text = match (gone.is_empty(), new.is_empty()) {
+    Some(match (gone.is_empty(), new.is_empty()) {
         (true, true) => "their order".to_owned(),
         _ => format!("gone: {}; new: {}", list(&gone), list(&new)),
-    };
-    Err(Error::new(
-        ErrorKind::Conflict,
-        format!("the source's columns have changed since the run began ({text}): start anew with --fresh"),
-    ))
+    })
 }
 
 fn list(names: &[String]) -> String {

@@ -69,7 +69,7 @@ pub(super) async fn tables_of_run(
 }
 
 /// The tables of a run that did not end well, by their names.
-async fn failed_of(ledger: &Ledger, job: &str, run_id: &str) -> Result<BTreeSet<String>> {
+pub(super) async fn failed_of(ledger: &Ledger, job: &str, run_id: &str) -> Result<BTreeSet<String>> {
     let missing = || Error::new(ErrorKind::NotFound, format!("there is no run {run_id}: `weir runs` lists them"));
     let run = ledger.run(run_id).await?.ok_or_else(missing)?;
     if run.job != job {

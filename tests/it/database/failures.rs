@@ -214,3 +214,63 @@ async fn one_table_is_stopped_and_the_others_go_on() {
         "0"
     );
 }
+
+#[tokio::test]
+async fn what_was_appended_well_is_no_hindrance_for_those_that_failed() {
+    let source = source("appended").await;
+    let target = servers::postgresql().await.fresh_database("appendedtoo").await;
+    target.execute("CREATE TABLE c (id int PRIMARY KEY, v text CHECK (v <> 'v7'))").await;
+    let mut job = ends(&source, &target);
+    job["name"] = "appended".into();
+    job["tables"] = json!({"public.a": {"writeMode": "append"}});
+    let state = tempfile::tempdir().unwrap();
+    let options = || RunOptions { state_dir: Some(state.path().to_owned()), ..RunOptions::default() };
+    let first = run(&job, options()).await;
+    assert_eq!(first.status, Status::PartiallyFailed, "{:#?}", first.error);
+    assert_eq!(table(&first, "public.a").status, Status::Succeeded);
+    assert_eq!(table(&first, "public.c").status, Status::Failed);
+    source.execute("UPDATE c SET v = 'fine' WHERE id = 7").await;
+    // All of them: a would be there twice.
+    let all = run(&job, options()).await;
+    assert!(all.error.unwrap().message.contains("are in public.a for good"));
+    let again = run(&job, RunOptions { only: Only::FailedOf(first.run_id.clone()), ..options() }).await;
+    assert_eq!(again.status, Status::Succeeded, "{:#?}", again.error);
+    let names: Vec<_> = again.tables.iter().filter_map(|t| t.name.clone()).collect();
+    assert_eq!(names, ["public.c"]);
+    for name in ["a", "c"] {
+        assert_eq!(rows(&source, name).await, rows(&target, name).await);
+    }
+}
+
+#[tokio::test]
+async fn a_half_appended_table_is_gone_on_with_and_never_doubled_unasked() {
+    let source = servers::postgresql().await.fresh_database("half").await;
+    source
+        .execute(
+            "CREATE TABLE s1 (id int, v text); INSERT INTO s1 SELECT g, 'v' FROM generate_series(1, 200) g;
+             CREATE TABLE s2 (id int, v text); INSERT INTO s2 SELECT g, 'v' FROM generate_series(201, 400) g;
+             CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1)",
+        )
+        .await;
+    let target = servers::postgresql().await.fresh_database("halftoo").await;
+    target.execute("CREATE TABLE s (id int CHECK (id <> 300), v text)").await;
+    let mut job = ends(&source, &target);
+    job["name"] = "half".into();
+    job["objects"] = json!({"include": ["other"], "merge": [{"into": "s", "from": ["s1", "s2"]}]});
+    job["write"] = json!({"unkeyed": "append"});
+    job["setting"] = json!({"speed": {"channel": 1}});
+    let state = tempfile::tempdir().unwrap();
+    let options = || RunOptions { state_dir: Some(state.path().to_owned()), ..RunOptions::default() };
+    let first = run(&job, options()).await;
+    assert_eq!(first.status, Status::PartiallyFailed, "{:#?}", first.error);
+    assert_eq!(target.value("SELECT count(*) FROM s").await, "200", "{:#?}", first.tables);
+    target.execute("ALTER TABLE s DROP CONSTRAINT s_id_check").await;
+    let failed = || RunOptions { only: Only::FailedOf(first.run_id.clone()), ..options() };
+    for ask in [failed(), RunOptions { only: Only::Tables(vec!["other".into()]), ..options() }] {
+        let refused = run(&job, ask).await.error.unwrap().message;
+        assert!(refused.contains("1 of its 2 splits") && refused.contains("go on with it (--resume)"), "{refused}");
+    }
+    let resumed = run(&job, RunOptions { start: weir::Start::Resume, ..options() }).await;
+    assert_eq!((resumed.status, &resumed.run_id), (Status::Succeeded, &first.run_id), "{:#?}", resumed.error);
+    assert_eq!(target.value("SELECT count(*) || ' ' || count(DISTINCT id) FROM s").await, "400 400");
+}

@@ -1,6 +1,7 @@
 //! Hostile surroundings: other runs, kills, full and read-only disks, altered tables, silent servers, wrong certificates.
 //! The command runs as a process of its own, for that is what is killed, stopped and measured.
 
+mod again;
 mod altered;
 mod bounds;
 mod dirty;
@@ -9,6 +10,7 @@ mod late;
 mod lease;
 mod ledger;
 mod parser;
+mod retry;
 mod silent;
 mod tls;
 
@@ -125,6 +127,21 @@ impl Place {
             if run["splits"][0]["finished"].as_u64().unwrap_or_default() >= splits {
                 assert_eq!(run["status"], "running", "the run was faster than the test: {run}");
                 return run["run_id"].as_str().unwrap().to_owned();
+            }
+            assert!(begun.elapsed() < PATIENCE, "nothing lands: {shown:?}");
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// Waits until so many splits of this run have landed.
+    fn landed_of(&self, run_id: &str, splits: u64) {
+        let begun = Instant::now();
+        loop {
+            let shown = self.call(&["runs", run_id, "--format", "json"]);
+            let run: Value = serde_json::from_str(&shown.out).unwrap_or_default();
+            if run["splits"][0]["finished"].as_u64().unwrap_or_default() >= splits {
+                assert_eq!(run["status"], "running", "the run was faster than the test: {run}");
+                return;
             }
             assert!(begun.elapsed() < PATIENCE, "nothing lands: {shown:?}");
             std::thread::sleep(Duration::from_millis(30));

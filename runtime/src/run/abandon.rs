@@ -1,0 +1,180 @@
+//! An unfinished run that is given up for a new one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{SecondsFormat, Utc};
+use serde_json::Value;
+use tokio::runtime::Handle;
+use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Result, WritePlan, Writer};
+
+use super::begin::fingerprint;
+use super::tables::failed_of;
+use super::waiting::{SOON, aloud};
+use crate::database::{Only, entries};
+use crate::job::{Endpoint, Entry, Job};
+use crate::ledger::{EntryRecord, Ledger, RunRecord, RunStatus};
+use crate::observer::Event;
+use crate::options::{RunOptions, Start};
+use crate::plan::context;
+
+/// Gives an unfinished run up for a new one: takes back what it staged. Rows that it has published for good cannot be
+/// taken back, and a new run would write them again: that takes the user's word.
+pub(super) async fn abandon(
+    ledger: &Ledger,
+    run: &RunRecord,
+    job: &Job,
+    options: &RunOptions,
+    io: &Handle,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let context = context(job, options, io.clone());
+    let current = fingerprint(job);
+    // The tables that a run of a whole-database job had are not those that the job would have now.
+    let tables = match &job.database {
+        None => job.entries.clone(),
+        Some(database) => match ledger.expansion(&run.run_id).await? {
+            Some((expansion, _)) => entries(database, &expansion)?,
+            None => Vec::new(),
+        },
+    };
+    let only = match &options.only {
+        Only::FailedOf(run_id) => Only::Targets(failed_of(ledger, &job.name, run_id).await?),
+        only => only.clone(),
+    };
+    let mut warn = |text: String| {
+        options.observer.event(&Event::Warning(&text));
+        warnings.push(text);
+    };
+    let mut left = Vec::new();
+    for entry in ledger.entries(&run.run_id).await? {
+        if entry.committed.is_some() && !entry.spec.plan.commits_per_split {
+            continue;
+        }
+        let index = entry.entry as usize;
+        let here = |of: &Value| match job.database {
+            Some(_) => of.get("target").filter(|_| index < tables.len()).cloned(),
+            None => of.get(index).and_then(|entry| entry.pointer("/writer")).cloned(),
+        };
+        let writer = match (here(&run.fingerprint), here(&current)) {
+            (old, new) if old.is_some() && old == new => {
+                let endpoint = &tables[index].writer;
+                let context = ConnectorContext { form: endpoint.form, ..context.clone() };
+                Some(endpoint.open_writer(&context)?)
+            }
+            // Where the job now writes elsewhere, nobody has the old target's address with its secrets.
+            _ => None,
+        };
+        let landed = landed(ledger, run, &entry, writer.as_ref(), &context).await?;
+        if landed.published {
+            // It was read and is to be seen, although its process could not write that down.
+            if let Some((known, table)) = entry.known.as_ref().zip(tables.get(index).and_then(|e| e.table.as_ref())) {
+                ledger.know_table(&run.job, &table.target.to_string(), &table.source(), known).await?;
+            }
+            if !entry.windows.is_empty() {
+                ledger.publish(&run.run_id, entry.entry, &Committed::default(), true).await?;
+            }
+        }
+        let over = entry.committed.is_some() || landed.published;
+        // What ended well and is not written again may stay as it is. What did not end well is known to this run alone:
+        // given up, it would be doubled by whatever run comes to it.
+        let concerned = !over || is_written(&only, tables.get(index));
+        if let Some(fault) = landed.doubled(run, &entry, options.start).filter(|_| concerned) {
+            if options.start != Start::Fresh {
+                return Err(Error::new(ErrorKind::Conflict, fault)
+                    .with("job", &job.name)
+                    .with("target", &entry.spec.plan.table));
+            }
+            warn(fault);
+        }
+        left.push((entry, writer));
+    }
+    for (entry, writer) in left {
+        let table = &entry.spec.plan.table;
+        let cleaned = match &writer {
+            None => Err(Error::new(ErrorKind::NotFound, "the job writes elsewhere now")),
+            Some(writer) => {
+                let work = context.until_cancelled(writer.abort(&entry.spec.plan, &[]));
+                aloud(options.observer.as_ref(), &format!("taking back {table}"), SOON, work).await
+            }
+        };
+        let cleaned = match (&writer, cleaned) {
+            (Some(writer), Ok(())) => context.until_cancelled(writer.forget(&entry.spec.plan)).await,
+            (_, cleaned) => cleaned,
+        };
+        if let Err(error) = cleaned {
+            warn(format!("what run {} has staged for {table} is left behind: {}", run.run_id, error.full()));
+        }
+    }
+    let now = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+    ledger.end(&run.run_id, RunStatus::Abandoned, &now, None).await
+}
+
+/// Whether rows that have landed count as there for good, so that a later run would double them. Where nobody records
+/// splits because rows are only printed or counted there is nothing to double.
+pub(super) fn stays(plan: &WritePlan, writer: &Endpoint) -> bool {
+    plan.commits_per_split && (plan.records_splits || writer.parameter.get("exactlyOnce") == Some(&Value::Bool(false)))
+}
+
+/// Whether a run of these tables writes an entry.
+fn is_written(only: &Only, entry: Option<&Entry>) -> bool {
+    entry.and_then(|entry| entry.table.as_ref()).is_none_or(|table| only.may_take(table))
+}
+
+/// What of an entry is at the target.
+struct Landed {
+    /// Splits that are there for good, as far as anybody knows.
+    splits: usize,
+    /// Of how many.
+    of: usize,
+    /// Splits that were begun, and of which nobody can tell.
+    unknown: usize,
+    /// Whether all is to be seen.
+    published: bool,
+}
+
+impl Landed {
+    /// What a new run would do to the rows that are there.
+    fn doubled(&self, run: &RunRecord, entry: &EntryRecord, start: Start) -> Option<String> {
+        let (plan, id) = (&entry.spec.plan, &run.run_id);
+        let there = match (self.splits, self.unknown) {
+            _ if !stays(plan, &entry.spec.writer) => return None,
+            (0, 0) => return None,
+            (0, unknown) => format!("whether {unknown} of its {} splits are in {} is not known", self.of, plan.table),
+            (splits, _) => format!("{splits} of its {} splits are in {} for good", self.of, plan.table),
+        };
+        let go_on = match plan.records_splits {
+            true => "go on with it (--resume), which keeps these rows",
+            false => "the target does not record splits, so that it cannot go on: look at the target",
+        };
+        Some(match start {
+            Start::Fresh => format!("run {id} is given up, and {there}: these rows stay, and are written again"),
+            _ => format!(
+                "run {id} of this job did not end, and {there}: {go_on}, or start anew with --fresh, which leaves these \
+                 rows where they are and writes them again"
+            ),
+        })
+    }
+}
+
+async fn landed(
+    ledger: &Ledger,
+    run: &RunRecord,
+    entry: &EntryRecord,
+    writer: Option<&Arc<dyn Writer>>,
+    context: &ConnectorContext,
+) -> Result<Landed> {
+    let splits = ledger.splits(&run.run_id, entry.entry).await?;
+    let mut there: BTreeSet<u32> =
+        splits.iter().filter(|split| split.receipt.is_some()).map(|split| split.split.id).collect();
+    let mut published = false;
+    if let Some(writer) = writer.filter(|_| entry.spec.plan.records_splits) {
+        let recorded = context.until_cancelled(writer.recorded(&entry.spec.plan)).await?;
+        published = recorded.published;
+        there.extend(recorded.receipts.iter().map(|receipt| receipt.split));
+    }
+    let begun = splits.iter().filter(|split| split.attempts > 0 && !there.contains(&split.split.id)).count();
+    // A process that lived on has seen each of its splits land or fail.
+    let unknown = if entry.spec.plan.records_splits || run.status != RunStatus::Running { 0 } else { begun };
+    Ok(Landed { splits: there.len(), of: splits.len(), unknown, published })
+}
