@@ -4,6 +4,7 @@ mod begin;
 mod changes;
 mod distinct;
 mod entry;
+mod keys;
 mod lease;
 mod outcome;
 mod publish;
@@ -29,6 +30,7 @@ use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result};
 
 use self::begin::{Beginning, begin};
 use self::distinct::distinct_targets;
+use self::keys::KeyBook;
 use self::lease::LeaseBook;
 use self::outcome::{Ended, EntryEnd, unstarted};
 use self::tables::{lanes, tables_of_run, with_entries};
@@ -156,6 +158,7 @@ async fn whole(
         continued: beginning.continued,
         timed_out: AtomicBool::new(false),
         leases: LeaseBook::default(),
+        keys: KeyBook::of(&job),
         threads: Threads::default(),
         kept,
         job,
@@ -218,6 +221,8 @@ struct Run {
     timed_out: AtomicBool,
     /// What keeps other machines from running the job.
     leases: LeaseBook,
+    /// The foreign keys that are out of the way meanwhile.
+    keys: KeyBook,
     /// The threads of its channels.
     threads: Threads,
     /// The sessions that rest on the control runtime.
@@ -236,6 +241,7 @@ impl Run {
             observer.event(&Event::Warning(warning));
         }
         if ended.error.is_some() {
+            self.say_missing_keys().await;
             return ended;
         }
         if let Err(faults) = open_all(&self.job, context) {

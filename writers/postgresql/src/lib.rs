@@ -6,6 +6,7 @@ mod config;
 mod created;
 mod details;
 mod evolve;
+mod keys;
 mod lease;
 mod maker;
 mod plan;
