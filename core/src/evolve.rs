@@ -1,6 +1,7 @@
 //! Changing a target's table when its source has changed: optional for writers, used by whole-database jobs only.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::{ColumnDefault, MappedColumn, Relation, Result, TargetName, UniqueKey, WriteRequest};
 
@@ -28,11 +29,26 @@ pub trait Evolve: Send + Sync {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for what the target cannot do, before anything is changed.
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>>;
 
-    /// Drops these foreign keys of the table, if it is there and has them, whatever they are called: the tables of a run
-    /// become visible one after the other, and would refuse each other's rows meanwhile. [`complete`](Self::complete) makes
-    /// them again.
-    async fn release(&self, foreign_keys: &[Reference]) -> Result<()> {
-        let _ = foreign_keys;
+    /// Those of the table's foreign keys that are meant, whatever they are called, as they stand; none without a table. Reads
+    /// only.
+    async fn foreign_keys(&self, meant: &[Reference]) -> Result<Vec<KeyDefinition>> {
+        let _ = meant;
+        Ok(Vec::new())
+    }
+
+    /// Drops these foreign keys of the table, as far as they are there: the tables of a run become visible one after the
+    /// other, and would refuse each other's rows meanwhile. [`restore`](Self::restore) makes them again.
+    async fn release(&self, keys: &[KeyDefinition]) -> Result<()> {
+        let _ = keys;
+        Ok(())
+    }
+
+    /// Makes a foreign key again as it was, unless the table has one that says the same, or is gone itself.
+    ///
+    /// # Errors
+    /// Why the key is not there; rows that do not allow it are one.
+    async fn restore(&self, key: &KeyDefinition) -> Result<()> {
+        let _ = key;
         Ok(())
     }
 
@@ -105,7 +121,7 @@ pub struct Completion {
 }
 
 /// A foreign key in the target's own names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// The name, if the target takes it.
     pub name: String,
@@ -119,4 +135,13 @@ pub struct Reference {
     pub on_delete: String,
     /// The same when its key changes.
     pub on_update: String,
+}
+
+/// A foreign key that a table has, and how the target makes the same again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyDefinition {
+    /// The key.
+    pub key: Reference,
+    /// The statement, with everything that the target knows of the key.
+    pub statement: String,
 }

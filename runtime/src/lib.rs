@@ -52,7 +52,7 @@ pub use database::{DatabaseJob, Only, TableStops};
 pub use dirty::QuarantineRow;
 pub use job::{Endpoint, Entry, ErrorLimit, Job, LoadOptions, Setting};
 pub use ledger::{
-    EntryProgress, EntryRecord, Ledger, RecordedChange, RunRecord, RunStatus, SplitRecord, WatermarkRecord,
+    DroppedKey, EntryProgress, EntryRecord, Ledger, RecordedChange, RunRecord, RunStatus, SplitRecord, WatermarkRecord,
 };
 pub use observer::{Event, Observer, Silent, TableProgress, TableState};
 pub use options::{Quarantine, RunOptions, Start, default_state_dir};

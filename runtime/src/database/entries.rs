@@ -1,7 +1,10 @@
 //! From the tables of a whole-database job to ordinary entries of a job.
 
 use serde_json::{Value, json};
-use weir_core::{Error, Form, ObjectName, Result, Shard, SourceTables, TargetTable, database_reader, database_writer};
+use weir_core::{
+    Error, Form, ObjectName, Result, Shard, SourceTables, TargetName, TargetTable, WriteMode, database_reader,
+    database_writer,
+};
 
 use super::expand::Expansion;
 use super::job::DatabaseJob;
@@ -59,10 +62,9 @@ fn entry(job: &DatabaseJob, table: &TableJob) -> Result<Entry> {
         merged: table.sources.len() > 1 && table.origin.is_empty(),
     })
     .map_err(|faults| Error::from(faults.under(&job.target.pointer)))?;
-    let of = |endpoint: &Endpoint, parameter: Value| Endpoint { parameter, form: Form::Native, ..endpoint.clone() };
     Ok(Entry {
-        reader: of(&first.endpoint, read),
-        writer: of(&job.target, write),
+        reader: with(&first.endpoint, read),
+        writer: with(&job.target, write),
         transformers: Vec::new(),
         mapping: mapping(table),
         on_type_loss: job.on_type_loss,
@@ -71,6 +73,22 @@ fn entry(job: &DatabaseJob, table: &TableJob) -> Result<Entry> {
         target_zone: job.target_zone.clone(),
         table: Some(Box::new(table.clone())),
     })
+}
+
+fn with(endpoint: &Endpoint, parameter: Value) -> Endpoint {
+    Endpoint { parameter, form: Form::Native, ..endpoint.clone() }
+}
+
+/// A table of the target by itself, for work on its keys; the job need not have it.
+///
+/// # Errors
+/// A target that takes no whole databases.
+pub fn at_target(job: &DatabaseJob, name: &TargetName) -> Result<Endpoint> {
+    let writer = database_writer(&job.target.plugin);
+    let writer = writer.ok_or_else(|| Error::internal("a connector of the job takes no whole databases"))?;
+    let (target, mode) = (&job.target.parameter, WriteMode::Append);
+    let parameters = (writer.parameters)(&TargetTable { target, name, mode, key: &[], partition: None, merged: false });
+    Ok(with(&job.target, parameters.map_err(|faults| Error::from(faults.under(&job.target.pointer)))?))
 }
 
 /// Pairs of columns where names alone do not say it.

@@ -13,6 +13,7 @@ use super::job::{DatabaseJob, Override};
 use super::merge::{difference, origin, united};
 use super::naming::{fitting, fitting_column};
 use super::only::Only;
+use super::references::{left_out, refer, referrers};
 use super::select::{Counts, Found, own, select};
 use super::table::{FailedTable, TableJob, TableSource};
 
@@ -261,6 +262,8 @@ impl Draft<'_> {
             rows: sum(|found| found.object.rows),
             bytes: sum(|found| found.object.bytes),
             rules: self.job.config.rules.clone(),
+            references: Vec::new(),
+            referrers: Vec::new(),
         })
     }
 
@@ -268,7 +271,10 @@ impl Draft<'_> {
     fn finish(mut self, only: &Only) -> Result<Expansion> {
         self.distinct()?;
         self.unused_overrides();
+        refer(&mut self.expansion.tables);
+        let references = referrers(&self.expansion.tables);
         only.narrow(&mut self.expansion, self.objects)?;
+        left_out(&mut self.expansion.tables, references);
         let mut expansion = self.expansion;
         if expansion.tables.is_empty() && expansion.failed.is_empty() && expansion.gone.is_empty() {
             let text = format!(

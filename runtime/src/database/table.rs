@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use weir_core::incremental::IncrementalConfig;
-use weir_core::{ErrorKind, ObjectName, TableDescription, TargetName, WriteMode};
+use weir_core::{ErrorKind, ObjectName, Reference, TableDescription, TargetName, WriteMode};
 
 use super::config::RulesConfig;
 use super::merge::OriginColumn;
+use super::references::Referrer;
 
 /// What an entry of a whole-database job knows beside its source and its target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,12 @@ pub struct TableJob {
     /// The structure of the source (of a merge: of its first table), columns by their names at the target and without those
     /// that the job leaves out.
     pub described: TableDescription,
+    /// Its foreign keys onto tables of the job, in the target's names.
+    #[serde(default)]
+    pub references: Vec<Reference>,
+    /// Foreign keys onto it of tables of the job that the run leaves out.
+    #[serde(default)]
+    pub referrers: Vec<Referrer>,
 }
 
 /// A source table.

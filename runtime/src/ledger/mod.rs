@@ -5,6 +5,7 @@
 //! losing the last moments of the ledger to a crash loses nothing.
 
 mod changes;
+mod keys;
 mod lock;
 mod records;
 mod watermarks;
@@ -20,6 +21,7 @@ use weir_core::{Committed, Error, ErrorKind, Receipt, Result};
 use crate::database::Expansion;
 
 pub use changes::{KnownRow, RecordedChange};
+pub use keys::DroppedKey;
 pub use lock::JobLock;
 pub use records::{EntryProgress, EntryRecord, RunRecord, RunStatus, SplitRecord};
 pub use watermarks::WatermarkRecord;
@@ -28,7 +30,7 @@ pub use watermarks::WatermarkRecord;
 const FILE: &str = "ledger.db";
 
 /// The number that a changed layout raises; a newer ledger is refused by an older program.
-const LAYOUT: i64 = 5;
+const LAYOUT: i64 = 6;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS runs (
@@ -92,7 +94,9 @@ impl Ledger {
         }
         if layout < LAYOUT {
             sqlx::raw_sql(TABLES).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
-            sqlx::raw_sql(changes::TABLES).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
+            for more in [changes::TABLES, keys::TABLES] {
+                sqlx::raw_sql(more).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
+            }
             let layout = format!("PRAGMA user_version = {LAYOUT}");
             let raised = sqlx::raw_sql(AssertSqlSafe(layout)).execute(&mut connection).await;
             raised.map_err(|error| at(unusable(error)))?;

@@ -60,6 +60,11 @@ impl LeaseBook {
         self.overtaken.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Whether a run on another machine is at work in this one's place.
+    pub(super) fn is_overtaken(&self) -> bool {
+        self.overtaken.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn places(&self) -> MutexGuard<'_, Vec<Place>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }

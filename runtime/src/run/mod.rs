@@ -6,6 +6,7 @@ mod changes;
 mod clock;
 mod distinct;
 mod entry;
+mod keys;
 mod lease;
 mod moment;
 mod outcome;
@@ -33,6 +34,7 @@ use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result};
 use self::begin::{Beginning, begin};
 use self::clock::Clock;
 use self::distinct::distinct_targets;
+use self::keys::KeyBook;
 use self::lease::LeaseBook;
 use self::moment::Moments;
 use self::outcome::{Ended, EntryEnd, unstarted};
@@ -167,6 +169,7 @@ async fn whole(
         leases: LeaseBook::default(),
         reached: AtomicBool::new(beginning.continued),
         moments: Moments::default(),
+        keys: KeyBook::of(&job),
         threads: Threads::default(),
         kept,
         job,
@@ -223,6 +226,8 @@ struct Run {
     reached: AtomicBool,
     /// What its entries were read from.
     moments: Moments,
+    /// The foreign keys that are out of the way meanwhile.
+    keys: KeyBook,
     /// The threads of its channels.
     threads: Threads,
     /// The sessions that rest on the control runtime.
@@ -241,6 +246,7 @@ impl Run {
             observer.event(&Event::Warning(warning));
         }
         if ended.error.is_some() {
+            self.say_missing_keys().await;
             return ended;
         }
         if let Err(faults) = open_all(&self.job, context) {

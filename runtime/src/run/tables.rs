@@ -137,8 +137,7 @@ impl Run {
     /// error here.
     pub(super) async fn execute_tables(&self, failed: usize, context: &ConnectorContext) -> Result<Vec<EntryEnd>> {
         let Some(database) = &self.job.database else { return Ok(Vec::new()) };
-        let config = &database.config;
-        let all = config.publish == PublishConfig::All;
+        let all = database.config.publish == PublishConfig::All;
         if all && failed > 0 {
             let text = format!("nothing was moved: {failed} tables cannot be mapped, and publish is `all`");
             return Err(Error::new(ErrorKind::Conflict, text));
@@ -150,8 +149,26 @@ impl Run {
             }
         }
         self.take_first_lease(context).boxed().await?;
-        let release = || evolve::release(&self.job, context).boxed();
-        self.asking(&self.cancel, "letting go of foreign keys", release).await?;
+        self.take_over_keys().await?;
+        let ends = self.move_tables(database, all, context).boxed().await;
+        // However that ended.
+        self.put_keys_back(context).boxed().await;
+        let ends = ends?;
+        let published: Vec<usize> = ends.iter().filter(|end| end.result.is_ok()).map(|end| end.index).collect();
+        for warning in evolve::complete(&self.job, &published, context).boxed().await {
+            self.warn(&warning);
+        }
+        Ok(ends)
+    }
+
+    /// Moves the tables in their groups; with `all` they are published together at the end.
+    async fn move_tables(
+        &self,
+        database: &DatabaseJob,
+        all: bool,
+        context: &ConnectorContext,
+    ) -> Result<Vec<EntryEnd>> {
+        let config = &database.config;
         let begin = || self.begin_snapshots(database, context);
         let held = self.asking(&self.cancel, "the snapshot of the source", begin).await?;
         let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];
@@ -198,10 +215,6 @@ impl Run {
             ends.extend(self.publish_all(ends.len(), waiting, context).await?);
         }
         ends.sort_by_key(|end| end.index);
-        let published: Vec<usize> = ends.iter().filter(|end| end.result.is_ok()).map(|end| end.index).collect();
-        for warning in evolve::complete(&self.job, &published, context).boxed().await {
-            self.warn(&warning);
-        }
         Ok(ends)
     }
 
@@ -224,13 +237,18 @@ impl Run {
     }
 
     /// One table's turn.
-    async fn turn(&self, index: usize, wait: bool, context: &ConnectorContext) -> Turn {
-        let context = ConnectorContext { cancel: self.stop(index), ..context.clone() };
+    async fn turn(&self, index: usize, wait: bool, whole: &ConnectorContext) -> Turn {
+        let context = ConnectorContext { cancel: self.stop(index), ..whole.clone() };
         let name = self.table_name(index).unwrap_or_default();
-        let started = match context.cancel.is_cancelled() {
-            true => Err(Error::cancelled()),
-            false => self.start_leased(index, &context).await,
+        let start = async {
+            if context.cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            // With the run's own token: what is in the way of this table is in the way of others.
+            self.release_keys(index, whole).await?;
+            self.start_leased(index, &context).await
         };
+        let started = start.boxed().await;
         let start = match started {
             Ok(start) => start,
             Err(error) => {

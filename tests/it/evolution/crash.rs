@@ -17,7 +17,7 @@ const WAITS: &str =
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
 /// Waits until a query gives anything but `0`.
-async fn until(database: &Database, sql: &str) {
+pub(super) async fn until(database: &Database, sql: &str) {
     for _ in 0..3_000 {
         if database.value(sql).await != "0" {
             return;
@@ -36,7 +36,7 @@ async fn end(database: &Database, statement: &str) {
     database.execute(&sql).await;
 }
 
-fn run(mirror: &Mirror, job: &Path, arguments: &[&str]) -> Child {
+pub(super) fn run(mirror: &Mirror, job: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
     command.arg("run").arg(job).args(arguments).args(["--quiet", "--quarantine", "off", "--state-dir"]);
     command.arg(mirror.state_dir()).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()

@@ -5,6 +5,7 @@ mod catalogues;
 mod changes;
 #[cfg(feature = "cli")]
 mod crash;
+mod keys;
 mod targets;
 
 use serde_json::{Value, json};

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 use weir_core::{
-    Completion, Error, ErrorKind, Evolve, Fit, MappedColumn, ObjectName, PresentColumn, Reference, Relation, Result,
+    Completion, Error, ErrorKind, Evolve, Fit, KeyDefinition, MappedColumn, PresentColumn, Reference, Relation, Result,
     ResultExt, TableChange, WriteRequest,
 };
-use weir_mysql::{Kind, QUOTING, Server, Session, Table, describe_all, escape, server};
-use weir_sql::TableName;
+use weir_mysql::{Kind, QUOTING, Server, Session, Table, escape, server};
 
 use crate::details::{comment, default_text};
+use crate::keys;
 use crate::types::for_new;
 use crate::writer::MySqlWriter;
 
@@ -51,21 +51,34 @@ impl Evolve for MySqlWriter {
         Ok(statement.into_iter().collect())
     }
 
-    async fn release(&self, foreign_keys: &[Reference]) -> Result<()> {
+    async fn foreign_keys(&self, meant: &[Reference]) -> Result<Vec<KeyDefinition>> {
+        let mut session = self.connect().await?;
+        let server = server(&mut session).await?;
+        let keys = match self.find(&mut session, &server).await? {
+            (name, Some(_)) => keys::definitions(&mut session, &name, meant).await?,
+            _ => Vec::new(),
+        };
+        session.rest().await;
+        Ok(keys)
+    }
+
+    async fn release(&self, keys: &[KeyDefinition]) -> Result<()> {
         let mut session = self.connect().await?;
         let server = server(&mut session).await?;
         if let (name, Some(_)) = self.find(&mut session, &server).await? {
-            let own = constraints(&mut session, &name).await?;
-            let drops: Vec<_> = own
-                .iter()
-                .filter(|own| foreign_keys.iter().any(|wanted| own.is(wanted, &name)))
-                .map(|own| format!("DROP FOREIGN KEY {}", QUOTING.quote(&own.name)))
-                .collect();
-            if !drops.is_empty() {
-                impatient(&mut session).await?;
-                let sql = format!("ALTER TABLE {} {}", name.quoted(QUOTING), drops.join(", "));
-                session.run(&sql).await.context("table", &name)?;
-            }
+            impatient(&mut session).await?;
+            keys::drop(&mut session, &name, keys).await.context("table", &name)?;
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    async fn restore(&self, key: &KeyDefinition) -> Result<()> {
+        let mut session = self.connect().await?;
+        let server = server(&mut session).await?;
+        if let (name, Some(_)) = self.find(&mut session, &server).await? {
+            impatient(&mut session).await?;
+            keys::restore(&mut session, &name, key).await?;
         }
         session.close().await;
         Ok(())
@@ -89,27 +102,7 @@ impl Evolve for MySqlWriter {
                 tried(&mut session, &sql, &mut undone).await?;
             }
         }
-        let own = constraints(&mut session, &table.name).await?;
-        let schema = table.name.schema.clone().unwrap_or_default();
-        for key in completion.foreign_keys.iter().filter(|key| !own.iter().any(|own| own.is(key, &table.name))) {
-            let to = TableName {
-                schema: Some(key.to.schema.clone().unwrap_or_else(|| schema.clone())),
-                name: key.to.table.clone(),
-            };
-            // In a database no two foreign keys have one name; without a name the server finds one.
-            let named = match key.name.is_empty() || key.name.chars().count() > 64 {
-                true => String::new(),
-                false if is_taken(&mut session, &schema, &key.name).await? => String::new(),
-                false => format!("CONSTRAINT {} ", QUOTING.quote(&key.name)),
-            };
-            let sql = format!(
-                "ALTER TABLE {quoted} ADD {named}FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
-                QUOTING.quote_all(&key.columns),
-                to.quoted(QUOTING),
-                QUOTING.quote_all(&key.to_columns),
-                key.on_delete,
-                key.on_update
-            );
+        for sql in keys::missing(&mut session, &table.name, &completion.foreign_keys).await? {
             tried(&mut session, &sql, &mut undone).await?;
         }
         session.close().await;
@@ -249,47 +242,6 @@ async fn position(session: &mut Session, table: &Table, column: &str, next: i64)
         session.run(&format!("ALTER TABLE {} AUTO_INCREMENT = {next}", table.name.quoted(QUOTING))).await?;
     }
     Ok(())
-}
-
-async fn is_taken(session: &mut Session, schema: &str, name: &str) -> Result<bool> {
-    let found: Option<u64> = session
-        .row(&format!(
-            "SELECT COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS \
-             WHERE CONSTRAINT_SCHEMA = {} AND CONSTRAINT_NAME = {}",
-            escape(schema),
-            escape(name)
-        ))
-        .await?;
-    Ok(found.unwrap_or(0) > 0)
-}
-
-/// A foreign key that the table has.
-struct Constraint {
-    name: String,
-    columns: Vec<String>,
-    to: ObjectName,
-    to_columns: Vec<String>,
-}
-
-impl Constraint {
-    fn is(&self, wanted: &Reference, table: &TableName) -> bool {
-        let schema = wanted.to.schema.as_deref().or(table.schema.as_deref());
-        // Where file names ignore case, so do tables.
-        let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-        schema.is_some_and(|schema| same(schema, &self.to.database))
-            && same(&self.to.table, &wanted.to.table)
-            && self.columns == wanted.columns
-            && self.to_columns == wanted.to_columns
-    }
-}
-
-async fn constraints(session: &mut Session, table: &TableName) -> Result<Vec<Constraint>> {
-    let name =
-        ObjectName { database: table.schema.clone().unwrap_or_default(), schema: None, table: table.name.clone() };
-    let keys = describe_all(session, &[name]).await?.into_iter().flat_map(|table| table.foreign_keys);
-    Ok(keys
-        .map(|key| Constraint { name: key.name, columns: key.columns, to: key.to, to_columns: key.to_columns })
-        .collect())
 }
 
 #[cfg(test)]

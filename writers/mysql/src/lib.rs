@@ -27,6 +27,7 @@ mod details;
 mod encode;
 mod evolve;
 mod json;
+mod keys;
 mod lease;
 mod ledger;
 mod plan;

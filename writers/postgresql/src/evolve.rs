@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use weir_core::field::native_type;
 use weir_core::{
-    Completion, Error, ErrorKind, Evolve, Family, Fit, MappedColumn, PresentColumn, Reference, Relation, Result,
-    ResultExt, TableChange, WriteRequest,
+    Completion, Error, ErrorKind, Evolve, Family, Fit, KeyDefinition, MappedColumn, PresentColumn, Reference, Relation,
+    Result, ResultExt, TableChange, WriteRequest,
 };
 use weir_postgresql::catalog::{self, Table};
 use weir_postgresql::types::labels;
@@ -13,6 +13,7 @@ use weir_sql::TableName;
 
 use crate::created::{NewType, created_type};
 use crate::details::{comment, default_sql};
+use crate::keys;
 use crate::plan::Q;
 use crate::writer::PostgresqlWriter;
 
@@ -81,20 +82,29 @@ impl Evolve for PostgresqlWriter {
         Ok(statements)
     }
 
-    async fn release(&self, foreign_keys: &[Reference]) -> Result<()> {
+    async fn foreign_keys(&self, meant: &[Reference]) -> Result<Vec<KeyDefinition>> {
+        let mut session = self.connect().await?;
+        let keys = match catalog::find_table(&mut session, &self.table).await? {
+            Some(table) => keys::definitions(&mut session, &table, meant).await?,
+            None => Vec::new(),
+        };
+        session.rest().await;
+        Ok(keys)
+    }
+
+    async fn release(&self, keys: &[KeyDefinition]) -> Result<()> {
         let mut session = self.connect().await?;
         if let Some(table) = catalog::find_table(&mut session, &self.table).await? {
-            let drops: Vec<_> = constraints(&mut session, &table)
-                .await?
-                .into_iter()
-                .filter(|own| foreign_keys.iter().any(|wanted| own.is(wanted)))
-                .map(|own| format!("DROP CONSTRAINT {}", Q.quote(&own.name)))
-                .collect();
-            if !drops.is_empty() {
-                session.execute("SET lock_timeout = '60s'").await?;
-                let sql = format!("ALTER TABLE {} {}", table.name.quoted(Q), drops.join(", "));
-                session.execute(&sql).await.context("table", &table.name)?;
-            }
+            keys::drop(&mut session, &table, keys).await.context("table", &table.name)?;
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    async fn restore(&self, key: &KeyDefinition) -> Result<()> {
+        let mut session = self.connect().await?;
+        if let Some(table) = catalog::find_table(&mut session, &self.table).await? {
+            keys::restore(&mut session, &table, key).await?;
         }
         session.close().await;
         Ok(())
@@ -118,24 +128,7 @@ impl Evolve for PostgresqlWriter {
                 tried(&mut session, &sql, &mut undone).await?;
             }
         }
-        let own = constraints(&mut session, &table).await?;
-        for key in completion.foreign_keys.iter().filter(|key| !own.iter().any(|own| own.is(key))) {
-            // A name that is taken by something else would refuse the key: then the server finds one.
-            let taken = own.iter().any(|own| own.name == key.name);
-            let name = if taken || key.name.is_empty() || key.name.len() > 63 {
-                String::new()
-            } else {
-                format!("CONSTRAINT {} ", Q.quote(&key.name))
-            };
-            let to = TableName { schema: key.to.schema.clone(), name: key.to.table.clone() };
-            let sql = format!(
-                "ALTER TABLE {quoted} ADD {name}FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
-                Q.quote_all(&key.columns),
-                to.quoted(Q),
-                Q.quote_all(&key.to_columns),
-                key.on_delete,
-                key.on_update
-            );
+        for sql in keys::missing(&mut session, &table, &completion.foreign_keys).await? {
             tried(&mut session, &sql, &mut undone).await?;
         }
         session.close().await;
@@ -264,49 +257,6 @@ async fn position(session: &mut Session, quoted: &str, column: &str, next: i64) 
         ))
         .await?;
     Ok(())
-}
-
-/// A foreign key that the table has.
-struct Constraint {
-    name: String,
-    columns: Vec<String>,
-    to: TableName,
-    to_columns: Vec<String>,
-    /// Whether the schema referred to is the session's own.
-    current: bool,
-}
-
-impl Constraint {
-    fn is(&self, wanted: &Reference) -> bool {
-        let same_schema = match &wanted.to.schema {
-            Some(schema) => self.to.schema.as_ref() == Some(schema),
-            None => self.current,
-        };
-        same_schema
-            && self.to.name == wanted.to.table
-            && self.columns == wanted.columns
-            && self.to_columns == wanted.to_columns
-    }
-}
-
-async fn constraints(session: &mut Session, table: &Table) -> Result<Vec<Constraint>> {
-    let name = weir_core::ObjectName {
-        database: session.value("SELECT current_database()::text").await?,
-        schema: table.name.schema.clone(),
-        table: table.name.name.clone(),
-    };
-    let own: Option<String> = session.value("SELECT current_schema()::text").await?;
-    let described = weir_postgresql::structure::describe(session, &[name]).await?;
-    let keys = described.into_iter().flat_map(|table| table.foreign_keys);
-    Ok(keys
-        .map(|key| Constraint {
-            name: key.name,
-            columns: key.columns,
-            current: key.to.schema == own,
-            to: TableName { schema: key.to.schema, name: key.to.table },
-            to_columns: key.to_columns,
-        })
-        .collect())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod created;
 mod details;
 mod doubled;
 mod evolve;
+mod keys;
 mod lease;
 mod maker;
 mod plan;

@@ -1,36 +1,18 @@
 //! What a table gets once its rows are there: the next number, unique keys, foreign keys.
 
-use weir_core::{Completion, ErrorKind, ForeignKey, ObjectName, Reference, Result, UniqueKey};
+use weir_core::{Completion, ErrorKind, Result, UniqueKey};
 use weir_sql::TableName;
-use weir_sqlserver::{QUOTING, Server, Session, Table, cell_number, cell_text, describe_all, exists_object, literal};
+use weir_sqlserver::{QUOTING, Server, Session, Table, cell_number, cell_text, literal};
+
+use crate::keys;
 
 /// The longest name.
-const LONGEST: usize = 128;
+pub(crate) const LONGEST: usize = 128;
 
 /// Whoever waits for the table keeps everybody else waiting, so nobody is waited for long.
 pub(crate) async fn impatient(session: &mut Session) -> Result<()> {
     // A relative that does not know the setting has no such limit.
     session.raw("SET LOCK_TIMEOUT 60000").await.map(drop)
-}
-
-/// Drops those of the table's foreign keys that are meant.
-pub(crate) async fn release(
-    session: &mut Session,
-    server: &Server,
-    table: &TableName,
-    foreign_keys: &[Reference],
-) -> Result<()> {
-    let own = constraints(session, server, table).await?;
-    let meant = own.iter().filter(|own| foreign_keys.iter().any(|wanted| is(own, wanted, server)));
-    let drops: Vec<String> = meant.map(|own| QUOTING.quote(&own.name)).collect();
-    if drops.is_empty() {
-        return Ok(());
-    }
-    impatient(session).await?;
-    for name in drops {
-        session.run(&format!("ALTER TABLE {} DROP CONSTRAINT {name}", table.quoted(QUOTING))).await?;
-    }
-    Ok(())
 }
 
 /// Makes the table whole; what could not be done is said in words.
@@ -49,13 +31,8 @@ pub(crate) async fn complete(
     for key in completion.unique.iter().filter(|key| !present.iter().any(|index| index.keeps(key))) {
         tried(session, &unique_index(table, key, &present), &mut undone).await?;
     }
-    let own = constraints(session, server, &table.name).await?;
-    for key in completion.foreign_keys.iter().filter(|key| !own.iter().any(|own| is(own, key, server))) {
-        // In a schema no two constraints have one name; without a name the server finds one.
-        let name = TableName { schema: table.name.schema.clone(), name: key.name.clone() };
-        let free =
-            !key.name.is_empty() && key.name.chars().count() <= LONGEST && !exists_object(session, &name).await?;
-        tried(session, &foreign_key(table, server, key, free), &mut undone).await?;
+    for sql in keys::missing(session, server, &table.name, &completion.foreign_keys).await? {
+        tried(session, &sql, &mut undone).await?;
     }
     Ok(undone)
 }
@@ -170,46 +147,9 @@ fn unique_index(table: &Table, key: &UniqueKey, present: &[Index]) -> String {
     )
 }
 
-fn foreign_key(table: &Table, server: &Server, key: &Reference, named: bool) -> String {
-    let to = TableName {
-        schema: Some(key.to.schema.clone().unwrap_or_else(|| server.schema.clone())),
-        name: key.to.table.clone(),
-    };
-    let named = if named { format!("CONSTRAINT {} ", QUOTING.quote(&key.name)) } else { String::new() };
-    // At the end of a statement both mean the same, and only one of the words is known here.
-    let action = |word: &str| if word == "RESTRICT" { "NO ACTION".to_owned() } else { word.to_owned() };
-    format!(
-        "ALTER TABLE {} ADD {named}FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
-        table.name.quoted(QUOTING),
-        QUOTING.quote_all(&key.columns),
-        to.quoted(QUOTING),
-        QUOTING.quote_all(&key.to_columns),
-        action(&key.on_delete),
-        action(&key.on_update)
-    )
-}
-
-/// Whether a foreign key that is there is the one that is meant, whatever it is called.
-fn is(own: &ForeignKey, wanted: &Reference, server: &Server) -> bool {
-    // Names that differ in case alone are no good anywhere.
-    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
-    let schema = wanted.to.schema.as_deref().unwrap_or(&server.schema);
-    own.to.schema.as_deref().is_some_and(|own| same(own, schema))
-        && same(&own.to.table, &wanted.to.table)
-        && own.columns == wanted.columns
-        && own.to_columns == wanted.to_columns
-}
-
-async fn constraints(session: &mut Session, server: &Server, table: &TableName) -> Result<Vec<ForeignKey>> {
-    let name =
-        ObjectName { database: server.database.clone(), schema: table.schema.clone(), table: table.name.clone() };
-    Ok(describe_all(session, &[name]).await?.into_iter().flat_map(|table| table.foreign_keys).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_core::TargetName;
     use weir_sqlserver::{Column, Kind};
 
     fn table(columns: &[(&str, bool)]) -> Table {
@@ -269,41 +209,5 @@ mod tests {
         assert!(own(Some("([b] IS NOT NULL)")).keeps(&key(&["a", "b"])));
         assert!(own(Some("([a] IS NOT NULL AND [b] IS NOT NULL)")).keeps(&key(&["a", "b"])));
         assert!(!own(Some("([a]>(5))")).keeps(&key(&["a", "b"])));
-    }
-
-    #[test]
-    fn foreign_keys_are_told_apart_by_what_they_say() {
-        let server = Server {
-            version: String::new(),
-            babelfish: false,
-            database: "d".into(),
-            schema: "dbo".into(),
-            snapshot: false,
-            versioned: false,
-            collation: None,
-        };
-        let wanted = Reference {
-            name: "fk".into(),
-            columns: vec!["b".into()],
-            to: TargetName { schema: None, table: "T".into() },
-            to_columns: vec!["a".into()],
-            on_delete: "RESTRICT".into(),
-            on_update: "CASCADE".into(),
-        };
-        assert_eq!(
-            foreign_key(&table(&[]), &server, &wanted, true),
-            "ALTER TABLE [dbo].[t] ADD CONSTRAINT [fk] FOREIGN KEY ([b]) REFERENCES [dbo].[T] ([a]) ON DELETE NO ACTION ON \
-             UPDATE CASCADE"
-        );
-        let own = ForeignKey {
-            name: "other".into(),
-            columns: wanted.columns.clone(),
-            to: ObjectName { database: "d".into(), schema: Some("dbo".into()), table: "t".into() },
-            to_columns: wanted.to_columns.clone(),
-            on_delete: String::new(),
-            on_update: String::new(),
-        };
-        assert!(is(&own, &wanted, &server));
-        assert!(!is(&ForeignKey { columns: vec!["c".into()], ..own }, &wanted, &server));
     }
 }

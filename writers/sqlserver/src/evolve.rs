@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use weir_core::{
-    Completion, Error, ErrorKind, Evolve, Fit, MappedColumn, PresentColumn, Reference, Relation, Result, ResultExt,
-    TableChange, WriteRequest,
+    Completion, Error, ErrorKind, Evolve, Fit, KeyDefinition, MappedColumn, PresentColumn, Reference, Relation, Result,
+    ResultExt, TableChange, WriteRequest,
 };
 use weir_sqlserver::{Column, Kind, QUOTING, Server, Session, Table, cell_text, literal, server};
 
 use crate::complete;
 use crate::details::{comment, default_text};
+use crate::keys;
 use crate::types::for_new;
 use crate::writer::SqlServerWriter;
 
@@ -85,11 +86,34 @@ impl Evolve for SqlServerWriter {
         Ok(statements)
     }
 
-    async fn release(&self, foreign_keys: &[Reference]) -> Result<()> {
+    async fn foreign_keys(&self, meant: &[Reference]) -> Result<Vec<KeyDefinition>> {
+        let mut session = self.connect().await?;
+        let server = server(&mut session).await?;
+        let keys = match self.find(&mut session, &server).await? {
+            (name, Some(_)) => keys::definitions(&mut session, &server, &name, meant).await?,
+            _ => Vec::new(),
+        };
+        session.close().await;
+        Ok(keys)
+    }
+
+    async fn release(&self, keys: &[KeyDefinition]) -> Result<()> {
         let mut session = self.connect().await?;
         let server = server(&mut session).await?;
         if let (name, Some(_)) = self.find(&mut session, &server).await? {
-            complete::release(&mut session, &server, &name, foreign_keys).await.context("table", &name)?;
+            complete::impatient(&mut session).await?;
+            keys::drop(&mut session, &server, &name, keys).await.context("table", &name)?;
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    async fn restore(&self, key: &KeyDefinition) -> Result<()> {
+        let mut session = self.connect().await?;
+        let server = server(&mut session).await?;
+        if let (name, Some(_)) = self.find(&mut session, &server).await? {
+            complete::impatient(&mut session).await?;
+            keys::restore(&mut session, &server, &name, key).await?;
         }
         session.close().await;
         Ok(())

@@ -34,6 +34,7 @@ mod config;
 mod details;
 mod encode;
 mod evolve;
+mod keys;
 mod lease;
 mod ledger;
 mod plan;

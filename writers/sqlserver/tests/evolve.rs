@@ -112,9 +112,17 @@ async fn a_table_takes_over_what_its_source_has() {
     let keys = "SELECT COUNT(*) FROM sys.foreign_keys WHERE parent_object_id = OBJECT_ID('made')";
     assert_eq!(database.value(keys).await, "1");
     assert_eq!((insert(&database, "x").await, insert(&database, "y").await), ("50".into(), "51".into()));
-    evolve.release(&[key("another name", "RESTRICT")]).await.unwrap();
-    evolve.release(&[key("another name", "RESTRICT")]).await.unwrap();
-    assert_eq!(database.value(keys).await, "0");
+    let meant = [key("another name", "CASCADE")];
+    let found = evolve.foreign_keys(&meant).await.unwrap();
+    assert_eq!((found.len(), found[0].key.name.as_str()), (1, "fk"));
+    for _ in 0..2 {
+        evolve.release(&found).await.unwrap();
+        assert_eq!(database.value(keys).await, "0");
+    }
+    for _ in 0..2 {
+        evolve.restore(&found[0]).await.unwrap();
+        assert_eq!(evolve.foreign_keys(&meant).await.unwrap(), found);
+    }
 }
 
 #[tokio::test]

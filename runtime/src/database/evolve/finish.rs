@@ -1,103 +1,90 @@
-//! What goes before and comes after the rows of all tables: foreign keys between them, unique keys, positions of numbers.
+//! What comes after the rows of all tables: foreign keys between them, unique keys, positions of numbers.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
 use futures::{FutureExt, StreamExt};
-use weir_core::{Completion, ConnectorContext, ErrorKind, ObjectName, Reference, Result, UniqueKey};
+use weir_core::{Completion, ConnectorContext, ErrorKind, Result, TargetName, UniqueKey};
 
 use super::super::table::TableJob;
-use crate::job::{Entry, Job};
+use crate::database::{DatabaseJob, at_target};
+use crate::job::Job;
 
 /// How many tables are seen to at once: each takes a connection.
 const AT_ONCE: usize = 8;
 
-/// Drops the foreign keys between tables of the run that this job has made at the target, as far as they are there.
-///
-/// The tables become visible one by one, in any order: with the keys in force, rows would be refused whose counterparts
-/// come a moment later, or be deleted with those that go first. [`complete`] makes the keys again.
-///
-/// # Errors
-/// A target that cannot be reached or changed.
-pub async fn release(job: &Job, context: &ConnectorContext) -> Result<()> {
-    let targets = Targets::of(job);
-    let mut work = Vec::new();
-    for (entry, table) in tables(job) {
-        let references = targets.references(table);
-        if !references.is_empty() {
-            // Boxed, here and below: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
-            work.push(release_one(entry, references, context).boxed());
-        }
-    }
-    let mut done = futures::stream::iter(work).buffer_unordered(AT_ONCE);
-    while let Some(released) = done.next().await {
-        released?;
-    }
-    Ok(())
-}
-
-async fn release_one(entry: &Entry, references: Vec<Reference>, context: &ConnectorContext) -> Result<()> {
-    let writer = entry.writer.open_writer(&at(entry, context))?;
-    match writer.evolve() {
-        Some(able) => context.until_cancelled(able.release(&references)).await,
-        None => Ok(()),
-    }
-}
-
 /// Gives the tables at `published` (indexes of the job's entries) what makes them whole. Says in words what could not be
 /// done: it is no reason for the run to fail, for the rows are there.
 pub async fn complete(job: &Job, published: &[usize], context: &ConnectorContext) -> Vec<String> {
-    let targets = Targets::of(job);
-    let mut warnings = Vec::new();
+    let Some(database) = &job.database else { return Vec::new() };
+    let published = || published.iter().filter_map(|index| job.entries.get(*index)?.table.as_deref());
+    let unique = published().map(|table| Work { completion: first(table), ..Work::of(&table.target) });
+    let own = published().map(|table| Work {
+        completion: Completion { foreign_keys: table.references.clone(), ..Completion::default() },
+        ..Work::of(&table.target)
+    });
+    let others = published().flat_map(|table| &table.referrers).map(|one| Work {
+        completion: Completion { foreign_keys: vec![one.key.clone()], ..Completion::default() },
+        left_out: true,
+        ..Work::of(&one.table)
+    });
+    let (mut warnings, mut stopped) = (Vec::new(), BTreeSet::new());
     // First everything that a foreign key rests on, then the keys.
-    for keys in [false, true] {
-        let mut work = Vec::new();
-        for index in published {
-            let Some(entry) = job.entries.get(*index) else { continue };
-            let Some(table) = entry.table.as_deref() else { continue };
-            let completion = match keys {
-                true => Completion { foreign_keys: targets.references(table), ..Completion::default() },
-                false => first(table),
-            };
-            if completion != Completion::default() {
-                work.push(one(entry, table, completion, context).boxed());
-            }
-        }
+    for work in [unique.collect::<Vec<_>>(), own.chain(others).collect()] {
+        let work = work.into_iter().filter(|work| work.completion != Completion::default());
+        // Boxed: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
+        let work: Vec<_> = work.map(|work| one(database, work, context).boxed()).collect();
         let mut done = futures::stream::iter(work).buffer_unordered(AT_ONCE);
-        while let Some((table, result)) = done.next().await {
+        while let Some((work, result)) = done.next().await {
             match result {
                 Ok(undone) => {
-                    warnings.extend(undone.into_iter().map(|what| format!("{} is not complete: {what}", table.target)));
+                    warnings.extend(undone.into_iter().map(|what| format!("{} is not complete: {what}", work.table)));
                 }
-                Err(error) if error.kind() == ErrorKind::Cancelled => {}
-                Err(error) => warnings.push(format!("{} is not complete: {}", table.target, error.full())),
+                // A table that no run has moved yet gets its keys from the one that does.
+                Err(error) if work.left_out && error.kind() == ErrorKind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::Cancelled => {
+                    stopped.insert(work.table.to_string());
+                }
+                Err(error) => warnings.push(format!("{} is not complete: {}", work.table, error.full())),
             }
         }
+    }
+    if !stopped.is_empty() {
+        let tables = stopped.into_iter().collect::<Vec<_>>().join(", ");
+        warnings
+            .push(format!("stopped before it was seen to the keys and next numbers of {tables}: the next run does"));
     }
     warnings
 }
 
-async fn one<'a>(
-    entry: &Entry,
-    table: &'a TableJob,
+/// What a table is to get.
+struct Work<'a> {
+    table: &'a TargetName,
     completion: Completion,
+    /// Whether the run has not moved it.
+    left_out: bool,
+}
+
+impl<'a> Work<'a> {
+    fn of(table: &'a TargetName) -> Self {
+        Self { table, completion: Completion::default(), left_out: false }
+    }
+}
+
+async fn one<'a>(
+    database: &DatabaseJob,
+    work: Work<'a>,
     context: &ConnectorContext,
-) -> (&'a TableJob, Result<Vec<String>>) {
+) -> (Work<'a>, Result<Vec<String>>) {
     let complete = async {
-        let writer = entry.writer.open_writer(&at(entry, context))?;
+        let endpoint = at_target(database, work.table)?;
+        let writer = endpoint.open_writer(&ConnectorContext { form: endpoint.form, ..context.clone() })?;
         match writer.evolve() {
-            Some(able) => context.until_cancelled(able.complete(&completion)).await,
+            Some(able) => context.until_cancelled(able.complete(&work.completion)).await,
             None => Ok(Vec::new()),
         }
     };
-    (table, complete.await)
-}
-
-fn at(entry: &Entry, context: &ConnectorContext) -> ConnectorContext {
-    ConnectorContext { form: entry.writer.form, ..context.clone() }
-}
-
-fn tables(job: &Job) -> impl Iterator<Item = (&Entry, &TableJob)> {
-    job.entries.iter().filter_map(|entry| Some((entry, entry.table.as_deref()?)))
+    let result = complete.await;
+    (work, result)
 }
 
 /// What a table needs for itself. A merge has no numbers and keys of its own: each of its tables has others.
@@ -118,34 +105,5 @@ fn first(table: &TableJob) -> Completion {
         positions: positions.collect(),
         unique: described.unique.iter().filter(is_key).cloned().collect(),
         foreign_keys: Vec::new(),
-    }
-}
-
-/// Where the source tables of a job have gone.
-struct Targets<'a>(HashMap<(usize, &'a ObjectName), &'a TableJob>);
-
-impl<'a> Targets<'a> {
-    fn of(job: &'a Job) -> Self {
-        let single = tables(job).filter(|(_, table)| table.sources.len() == 1);
-        Self(single.map(|(_, table)| ((table.sources[0].source, &table.sources[0].name), table)).collect())
-    }
-
-    /// The foreign keys of a table onto tables of the job, in the target's names.
-    fn references(&self, table: &TableJob) -> Vec<Reference> {
-        let [source] = table.sources.as_slice() else { return Vec::new() };
-        let keys = table.described.foreign_keys.iter().filter_map(|key| {
-            let other = self.0.get(&(source.source, &key.to))?;
-            let at_target =
-                |name: &String| other.columns.iter().find(|(from, _)| from == name).map(|(_, to)| to.clone());
-            Some(Reference {
-                name: key.name.clone(),
-                columns: key.columns.clone(),
-                to: other.target.clone(),
-                to_columns: key.to_columns.iter().map(at_target).collect::<Option<_>>()?,
-                on_delete: key.on_delete.clone(),
-                on_update: key.on_update.clone(),
-            })
-        });
-        keys.collect()
     }
 }

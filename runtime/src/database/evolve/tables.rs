@@ -7,6 +7,7 @@ use weir_core::{ErrorKind, Result};
 
 use super::super::config::{TableAdded, TableDeleted};
 use super::super::expand::Expansion;
+use super::super::references::forget;
 use super::super::table::FailedTable;
 use super::{ChangeKind, ChangeOutcome, Journal, TableChangeRecord};
 use crate::database::config::RulesConfig;
@@ -58,6 +59,7 @@ pub fn selection(known: &[KnownRow], rules: &RulesConfig, expansion: &mut Expans
     let mut settled = Settled::default();
     let before: HashMap<&str, &KnownRow> = known.iter().map(|row| (row.target.as_str(), row)).collect();
     let mut here: HashSet<String> = HashSet::new();
+    let mut left_out = HashSet::new();
     expansion.tables.retain(|table| {
         let (source, target) = (table.source(), table.target.to_string());
         let before = before.get(target.as_str());
@@ -78,8 +80,12 @@ pub fn selection(known: &[KnownRow], rules: &RulesConfig, expansion: &mut Expans
             settled.met.push((target.clone(), source, ignored));
         }
         here.insert(target);
+        if ignored {
+            left_out.insert(table.target.clone());
+        }
         !ignored
     });
+    forget(&mut expansion.tables, &left_out);
     here.extend(expansion.failed.iter().map(|table| table.target.clone()));
     for row in known.iter().filter(|row| all && !here.contains(&row.target)) {
         if expansion.present.contains(&row.source) || row.ignored {

@@ -1,0 +1,271 @@
+//! The foreign keys between the tables of a run: dropped when the first of their tables has its turn, put back however the
+//! run ends.
+//!
+//! The tables become visible one by one, in any order: with the keys in force, rows would be refused whose counterparts come
+//! a moment later, or be deleted with those that go first. What is dropped is in the ledger before it is, so that the next
+//! run of the job puts back what a dead one could not.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures::{FutureExt, StreamExt};
+use serde_json::json;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use weir_core::{ConnectorContext, Error, ErrorKind, Reference, Result, TargetName};
+
+use super::split::Retries;
+use super::waiting::{SOON, aloud};
+use super::{CLEAN_UP, Run};
+use crate::database::at_target;
+use crate::job::{Job, UNNAMED};
+use crate::ledger::DroppedKey;
+
+/// How many tables are seen to at once: each takes a connection.
+const AT_ONCE: usize = 8;
+
+/// The keys of a run.
+#[derive(Default)]
+pub(super) struct KeyBook {
+    /// The tables that refer to others of the run.
+    children: Vec<Child>,
+    /// For each entry those of them that have a part in it: itself, and those that refer to it.
+    of_entry: HashMap<usize, Vec<usize>>,
+    /// What is to be put back, by table and name.
+    dropped: Mutex<BTreeMap<(String, String), DroppedKey>>,
+}
+
+/// A table that refers to others of the run.
+struct Child {
+    table: TargetName,
+    references: Vec<Reference>,
+    /// Whether its keys are out of the way, or why not.
+    released: OnceCell<Option<(ErrorKind, String)>>,
+}
+
+impl KeyBook {
+    pub fn of(job: &Job) -> Self {
+        let tables = || job.entries.iter().enumerate().filter_map(|(index, e)| Some((index, e.table.as_deref()?)));
+        let at: HashMap<&TargetName, usize> = tables().map(|(index, table)| (&table.target, index)).collect();
+        let mut book = Self::default();
+        for (index, table) in tables() {
+            let references: Vec<_> = table.references.iter().filter(|key| at.contains_key(&key.to)).cloned().collect();
+            let mut parts: Vec<usize> = references.iter().filter_map(|key| at.get(&key.to).copied()).collect();
+            if parts.is_empty() {
+                continue;
+            }
+            parts.push(index);
+            parts.sort_unstable();
+            parts.dedup();
+            for part in parts {
+                book.of_entry.entry(part).or_default().push(book.children.len());
+            }
+            book.children.push(Child { table: table.target.clone(), references, released: OnceCell::new() });
+        }
+        book
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, BTreeMap<(String, String), DroppedKey>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, keys: Vec<DroppedKey>) {
+        let name = |key: &DroppedKey| (key.table.to_string(), key.definition.key.name.clone());
+        self.dropped().extend(keys.into_iter().map(|key| (name(&key), key)));
+    }
+}
+
+impl Run {
+    /// Takes over the keys that an earlier run has dropped and could not put back.
+    pub(super) async fn take_over_keys(&self) -> Result<()> {
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        let (here, elsewhere): (Vec<_>, Vec<_>) =
+            ledger.dropped_keys(self.keys_of()).await?.into_iter().partition(|key| key.place == self.place());
+        for key in elsewhere {
+            self.warn(&format!(
+                "run {} has dropped a foreign key of {}, and the job writes elsewhere now: {}",
+                key.run_id, key.table, key.definition.statement
+            ));
+            ledger.forget_key(self.keys_of(), &key).await?;
+        }
+        self.keys.add(here);
+        Ok(())
+    }
+
+    /// Lets a table become visible in any order with those that it refers to, and that refer to it.
+    ///
+    /// # Errors
+    /// That its own keys cannot be dropped. Those of another table onto this one then stay in force, and the other one fails.
+    pub(super) async fn release_keys(&self, index: usize, context: &ConnectorContext) -> Result<()> {
+        let Some(children) = self.keys.of_entry.get(&index) else { return Ok(()) };
+        if self.is_published(index).await? {
+            return Ok(());
+        }
+        let name = self.table_name(index);
+        // Boxed, here and below: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
+        let work = children.iter().filter_map(|child| self.keys.children.get(*child)).map(|child| {
+            let released = child.released.get_or_init(|| self.release_all(child, context));
+            async move { (child, released.await) }.boxed()
+        });
+        let mut work = futures::stream::iter(work.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
+        let mut own = Ok(());
+        while let Some((child, released)) = work.next().await {
+            if let Some((kind, why)) = released
+                && Some(child.table.to_string()) == name
+            {
+                own = Err(Error::new(*kind, format!("its foreign keys cannot be dropped while it is moved: {why}")));
+            }
+        }
+        own
+    }
+
+    async fn release_all(&self, child: &Child, context: &ConnectorContext) -> Option<(ErrorKind, String)> {
+        let mut retries = Retries::new(self.job.setting.retry);
+        loop {
+            let what = format!("dropping the foreign keys of {}", child.table);
+            let work = self.release_once(child, context);
+            let error = match aloud(self.options.observer.as_ref(), &what, SOON, work).await {
+                Ok(()) => return None,
+                Err(error) => error,
+            };
+            let again = error.is_retryable() && !context.cancel.is_cancelled();
+            let Some(wait) = (if again { retries.next() } else { None }) else {
+                return Some((error.kind(), error.full()));
+            };
+            self.warn(&format!("{what} is tried again in {} s: {}", wait.as_secs_f64(), error.full()));
+            let _ = context.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+        }
+    }
+
+    async fn release_once(&self, child: &Child, context: &ConnectorContext) -> Result<()> {
+        let Some(database) = &self.job.database else { return Ok(()) };
+        let endpoint = at_target(database, &child.table)?;
+        let writer = endpoint.open_writer(&ConnectorContext { form: endpoint.form, ..context.clone() })?;
+        let Some(able) = writer.evolve() else { return Ok(()) };
+        let keys = context.until_cancelled(able.foreign_keys(&child.references)).await?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let of = |definition: &weir_core::KeyDefinition| DroppedKey {
+            run_id: self.run_id.clone(),
+            place: self.place(),
+            table: child.table.clone(),
+            definition: definition.clone(),
+        };
+        let dropped: Vec<_> = keys.iter().map(of).collect();
+        // Before they are dropped: whatever ends the run in between, somebody puts them back.
+        if let Some(ledger) = &self.ledger {
+            ledger.drop_keys(self.keys_of(), &dropped).await?;
+        }
+        self.keys.add(dropped);
+        // Not left in mid-air by a stop: the server would drop them after they were put back.
+        able.release(&keys).await
+    }
+
+    /// Puts back what was dropped, whoever wants the run to end: then only for a moment. What cannot be put back is said.
+    pub(super) async fn put_keys_back(&self, context: &ConnectorContext) {
+        let mut left = std::mem::take(&mut *self.keys.dropped());
+        if left.is_empty() {
+            return;
+        }
+        let stop = CancellationToken::new();
+        let context = ConnectorContext { cancel: stop.clone(), ..context.clone() };
+        let keys: Vec<DroppedKey> = left.values().cloned().collect();
+        // A run that has taken the job over has its own tables in hand.
+        let keys = if self.leases.is_overtaken() { Vec::new() } else { keys };
+        let work = keys.iter().map(|key| self.restore(key, &context).map(move |result| (key, result)).boxed());
+        let mut work = futures::stream::iter(work.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
+        let patience = async {
+            self.cancel.cancelled().await;
+            tokio::time::sleep(CLEAN_UP).await;
+        };
+        tokio::pin!(patience);
+        loop {
+            let (key, result) = tokio::select! {
+                biased;
+                done = work.next() => match done {
+                    Some(done) => done,
+                    None => break,
+                },
+                () = &mut patience => {
+                    stop.cancel();
+                    let _ = tokio::time::timeout(CLEAN_UP / 5, work.collect::<Vec<_>>()).await;
+                    break;
+                }
+            };
+            left.remove(&(key.table.to_string(), key.definition.key.name.clone()));
+            match (result, &self.ledger) {
+                (Ok(()), Some(ledger)) => {
+                    if let Err(error) = ledger.forget_key(self.keys_of(), key).await {
+                        tracing::debug!(%error, "a key that is back stays in the ledger");
+                    }
+                }
+                (Ok(()), None) => {}
+                (Err(error), _) => self.missing_key(key, &error.full()),
+            }
+        }
+        for key in left.values() {
+            self.missing_key(key, "there was no time to put it back");
+        }
+    }
+
+    async fn restore(&self, key: &DroppedKey, context: &ConnectorContext) -> Result<()> {
+        let Some(database) = &self.job.database else { return Ok(()) };
+        let what = format!("putting the foreign keys of {} back", key.table);
+        let mut retries = Retries::new(self.job.setting.retry);
+        loop {
+            let once = async {
+                let endpoint = at_target(database, &key.table)?;
+                let writer = endpoint.open_writer(&ConnectorContext { form: endpoint.form, ..context.clone() })?;
+                match writer.evolve() {
+                    Some(able) => able.restore(&key.definition).await,
+                    None => Ok(()),
+                }
+            };
+            match aloud(self.options.observer.as_ref(), &what, SOON, once).await {
+                Err(error) if error.is_retryable() => match retries.next() {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => return Err(error),
+                },
+                result => return result,
+            }
+        }
+    }
+
+    fn missing_key(&self, key: &DroppedKey, why: &str) {
+        let next = match &self.ledger {
+            Some(_) => "the next run of the job tries again",
+            None => "make it yourself",
+        };
+        self.warn(&format!(
+            "{} is not complete: its foreign key {} was dropped by run {} and is not back: {why}; {next}: {}",
+            key.table, key.definition.key.name, key.run_id, key.definition.statement
+        ));
+    }
+
+    /// Says which keys are still missing, when the run ends before it can do anything about it.
+    pub(super) async fn say_missing_keys(&self) {
+        let Some(ledger) = self.ledger.as_ref().filter(|_| self.job.database.is_some()) else { return };
+        for key in ledger.dropped_keys(self.keys_of()).await.unwrap_or_default() {
+            self.missing_key(&key, "this run did not come to it");
+        }
+    }
+
+    /// Whose keys they are in the ledger: jobs without a name of their own have only their runs in common.
+    fn keys_of(&self) -> &str {
+        if self.job.name == UNNAMED && self.job.path.is_none() { &self.run_id } else { &self.job.name }
+    }
+
+    /// The target system, as far as it tells where keys were dropped.
+    fn place(&self) -> String {
+        let target = self.job.database.as_ref().map(|database| &database.target);
+        target.map(|target| json!([target.plugin, target.redacted()]).to_string()).unwrap_or_default()
+    }
+
+    /// Whether an earlier process has published an entry for good.
+    async fn is_published(&self, index: usize) -> Result<bool> {
+        let Some(ledger) = self.ledger.as_ref().filter(|_| self.continued) else { return Ok(false) };
+        let records = self.records.get_or_try_init(|| ledger.entries(&self.run_id)).await?;
+        Ok(records.iter().any(|record| record.entry as usize == index && record.committed.is_some()))
+    }
+}
