@@ -278,8 +278,8 @@ enum Values<'a> {
     Decimal128(&'a PrimitiveArray<Decimal128Type>, i8),
     Decimal256(&'a PrimitiveArray<Decimal256Type>, i8),
     DecimalText(&'a StringArray, Option<i32>),
-    /// Texts that hold no NUL and fit whatever their length.
-    Clean(&'a StringArray),
+    /// Texts that hold no NUL and fit whatever their length: where each begins, and all their bytes.
+    Clean(&'a [i32], &'a [u8]),
     Text(&'a StringArray, Option<usize>),
     Jsonb(&'a StringArray),
     Date(&'a PrimitiveArray<Date32Type>),
@@ -327,7 +327,7 @@ impl<'a> View<'a> {
                 let (start, end) = (*offsets.first()? as usize, *offsets.last()? as usize);
                 // One look at all of them, instead of one at each.
                 match most.is_none() && !texts.value_data()[start..end].contains(&0) {
-                    true => Values::Clean(texts),
+                    true => Values::Clean(texts.value_offsets(), texts.value_data()),
                     false => Values::Text(texts, *most),
                 }
             }
@@ -385,7 +385,7 @@ impl<'a> View<'a> {
                 });
             }
             Values::DecimalText(a, most) => return measured(out, |out| numeric::from_text(a.value(row), *most, out)),
-            Values::Clean(a) => put(out, a.value(row).as_bytes()),
+            Values::Clean(starts, bytes) => put(out, &bytes[starts[row] as usize..starts[row + 1] as usize]),
             Values::Text(a, most) => put(out, within(without_nul(a.value(row))?, *most)?),
             Values::Jsonb(a) => {
                 let json = without_nul(a.value(row))?;
