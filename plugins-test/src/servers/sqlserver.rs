@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 use url::Url;
 
-use super::{Family, Place, Server};
+use super::{Database, Family, Place, Server};
 
 /// Held while databases are made and dropped: servers that are not the original fail at two at once.
 pub(super) static ALONE: Mutex<()> = Mutex::const_new(());
@@ -119,6 +119,16 @@ fn decimal(value: i128, scale: usize) -> String {
     let digits = format!("{:0>width$}", value.unsigned_abs(), width = scale + 1);
     let (whole, fraction) = digits.split_at(digits.len() - scale);
     if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+}
+
+impl Database {
+    /// Whether the SQL Server is Babelfish, which cannot show everything.
+    ///
+    /// # Panics
+    /// When it does not answer: the test fails.
+    pub async fn is_babelfish(&self) -> bool {
+        self.value("SELECT CAST(@@VERSION AS nvarchar(4000))").await.contains("Babelfish")
+    }
 }
 
 /// A database on a server that stays: it goes with this.

@@ -246,7 +246,7 @@ pub async fn cells(table: &Table, target: Target, there: Option<&Place>, folder:
         if place.system == source.system {
             for index in &gone.columns {
                 let (was, is) = (&source_types[*index].1, cells[*index].target_type.clone());
-                if *was != is {
+                if *was != is && !renewed(source.system, was, &is) {
                     cells[*index].changed.push(format!("{was} was created as {is}"));
                 }
             }
@@ -319,6 +319,12 @@ pub async fn cells(table: &Table, target: Target, there: Option<&Place>, folder:
         way.compare_back(&mut cells, &gone.columns, &to, &missing).await;
     }
     cells
+}
+
+/// Whether a type was created by its new name.
+fn renewed(system: System, was: &str, is: &str) -> bool {
+    let old = [("text", "varchar(max)"), ("ntext", "nvarchar(max)"), ("image", "varbinary(max)")];
+    system == System::SqlServer && old.contains(&(was, is))
 }
 
 /// Whether a type holds plain text: values of another type stand in it in their text form.

@@ -6,6 +6,7 @@ use weir_mysql::{Options, QUOTING, escape};
 use weir_sql::{Commits, LeaseRow};
 
 use crate::ledger;
+use crate::plan::database_creation;
 use crate::state::State;
 use crate::writer::MySqlWriter;
 
@@ -24,8 +25,12 @@ impl Leases for MySqlWriter {
     }
 
     async fn take(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Standing>> {
-        let Some(commits) = State::of(plan)?.commits else { return Ok(None) };
+        let State { commits: Some(commits), create_database, .. } = State::of(plan)? else { return Ok(None) };
         let mut session = self.connect().await?;
+        // The lease comes before everything else of a run.
+        if let Some(database) = &create_database {
+            session.run(&database_creation(database)).await.context("statement", "CREATE DATABASE")?;
+        }
         ledger::create(&mut session, &commits).await?;
         let row = row(&commits, lease);
         let (columns, values) = row.row()?;

@@ -9,6 +9,7 @@ use weir_sql::{Commits, LeaseRow};
 
 use crate::plan::{Q, State};
 use crate::record;
+use crate::stage;
 use crate::writer::PostgresqlWriter;
 
 /// How old a lease is.
@@ -26,8 +27,12 @@ impl Leases for PostgresqlWriter {
     }
 
     async fn take(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Standing>> {
-        let Some(commits) = State::of(plan)?.records else { return Ok(None) };
+        let State { records: Some(commits), create_schema, .. } = State::of(plan)? else { return Ok(None) };
         let mut session = self.connect().await?;
+        // The lease comes before everything else of a run.
+        if let Some(schema) = &create_schema {
+            stage::create_schema(&mut session, schema).await?;
+        }
         record::create(&mut session, &commits).await?;
         let row = row(&commits, lease);
         let (columns, values) = row.row()?;

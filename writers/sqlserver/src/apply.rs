@@ -1,6 +1,6 @@
 //! Bringing a batch into a table: INSERT BULK straight into it, or into `#weir_load` and on from there.
 
-use arrow::array::{Int32Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -12,9 +12,13 @@ use weir_sqlserver::{QUOTING, Session, cell_number, from_driver, is_row_fault};
 use crate::carry::{Carrier, Form, direct, through};
 use crate::encode::Encoder;
 use crate::state::{ROW, SPLIT, State, Written};
+use crate::types::KEY_COLLATION;
 
 /// The session's own table, which takes everything.
 const SCRATCH: &str = "#weir_load";
+/// The longest value, in bytes of UTF-8 or its own, that a bulk load brings: the driver takes 65,535 bytes, as which the
+/// wire counts a MAX column's length, for a limit.
+const LONGEST: usize = 32_767;
 /// The number of a row in its batch.
 const NUMBER: &str = "weir_number";
 
@@ -40,6 +44,24 @@ pub(crate) struct Applied {
     /// Rows that are in.
     pub(crate) rows: u64,
     pub(crate) refused: Vec<DirtyRow>,
+}
+
+/// A cell that is too long for a bulk load.
+struct Long<'a> {
+    row: usize,
+    column: usize,
+    cell: ColumnData<'a>,
+}
+
+impl Long<'_> {
+    /// An empty cell in place of one that is too long.
+    fn empty(cell: &ColumnData<'_>) -> Option<ColumnData<'static>> {
+        match cell {
+            ColumnData::String(Some(text)) if text.len() > LONGEST => Some(ColumnData::String(None)),
+            ColumnData::Binary(Some(bytes)) if bytes.len() > LONGEST => Some(ColumnData::Binary(None)),
+            _ => None,
+        }
+    }
 }
 
 /// A row that is at fault before the server sees it.
@@ -73,6 +95,11 @@ impl Target {
     /// Whether a bulk load can go straight into the table.
     pub(crate) fn is_direct(&self) -> bool {
         self.direct.is_some()
+    }
+
+    /// Whether a batch has a value that a bulk load does not bring.
+    pub(crate) fn is_long(&self, batch: &RecordBatch) -> bool {
+        batch.columns().iter().any(longest)
     }
 
     /// The written columns, quoted, with those that number rows in a staging table.
@@ -133,7 +160,7 @@ impl Target {
             }
         };
         let sent = bulk(session, &self.table, &columns, &encoder, batch.num_rows(), extra).await?;
-        Ok(sent.map(|(rows, refused)| Applied { rows, refused: self.dirty(batch, refused) }))
+        Ok(sent.map(|(rows, refused, _)| Applied { rows, refused: self.dirty(batch, refused) }))
     }
 
     /// Brings a batch in by way of the session's own table, and finds the rows that the target refuses.
@@ -149,7 +176,10 @@ impl Target {
         let encoder = Encoder::new(batch, &self.written, &forms, self.cast)?;
         let number = |row: usize, cells: &mut TokenRow<'_>| cells.push(ColumnData::I32(Some(row as i32)));
         let loaded = bulk(session, SCRATCH, &names, &encoder, batch.num_rows(), number).await?;
-        let (_, refused) = loaded.map_err(from_driver)?;
+        let (_, mut refused, long) = loaded.map_err(from_driver)?;
+        for cell in long {
+            refused.extend(self.send_long(session, cell).await?);
+        }
         let mut applied = Applied { rows: 0, refused: self.dirty(batch, refused) };
         // What is halved is numbers, not rows: those are at the server already.
         let numbers = Int32Array::from_iter_values(0..batch.num_rows() as i32);
@@ -167,13 +197,72 @@ impl Target {
         Ok(applied)
     }
 
+    /// Brings a cell to its row in the session's own table, as a parameter.
+    async fn send_long(&self, session: &mut Session, long: Long<'_>) -> Result<Option<Refused>> {
+        let Long { row, column, cell } = long;
+        let mut sql = format!("UPDATE {SCRATCH} SET c{column} = @P1 WHERE {NUMBER} = @P2");
+        let in_page = self.carriers[column].ddl.starts_with("varchar");
+        if in_page {
+            // The server puts a question mark for what the code page lacks.
+            sql += &format!(
+                "; DELETE FROM {SCRATCH} WHERE {NUMBER} = @P2 AND CAST(c{column} AS nvarchar(max)) COLLATE {KEY_COLLATION} <> @P1"
+            );
+        }
+        let number = row as i32;
+        let (client, watch) = session.parts();
+        let work = async {
+            let done = match &cell {
+                ColumnData::String(Some(text)) => client.execute(sql, &[&&**text, &number]).await?,
+                ColumnData::Binary(Some(bytes)) => client.execute(sql, &[&&**bytes, &number]).await?,
+                _ => return Ok(1),
+            };
+            Ok(done.total())
+        };
+        match watch.until(Box::pin(work)).await {
+            Ok(Ok(1)) => Ok(None),
+            Ok(Ok(2)) if in_page => Ok(Some(Refused { row, column: Some(column), reason: LACKS.into() })),
+            Ok(Ok(rows)) => Err(Error::internal(format!("a long value has come to {rows} rows"))),
+            Ok(Err(error)) => {
+                if !matches!(error, Driver::Server(_)) {
+                    session.lose();
+                }
+                Err(from_driver(error))
+            }
+            Err(error) => {
+                session.stop().await;
+                Err(error)
+            }
+        }
+    }
+
     fn dirty(&self, batch: &RecordBatch, refused: Vec<Refused>) -> Vec<DirtyRow> {
         let name = |column: usize| batch.schema_ref().field(column).name().clone();
         refused.into_iter().map(|r| DirtyRow::of_batch(batch, r.row, r.column.map(name), r.reason)).collect()
     }
 }
 
-/// One INSERT BULK: rows that were sent, and those that could not be. The inner error is the server's.
+const LACKS: &str = "a character that the column's code page lacks";
+
+/// Whether a column of texts or bytes has a value that is too long for a bulk load.
+fn longest(array: &ArrayRef) -> bool {
+    match array.data_type() {
+        DataType::Utf8 => any_long(array.as_string::<i32>().iter()),
+        DataType::LargeUtf8 => any_long(array.as_string::<i64>().iter()),
+        DataType::Utf8View => any_long(array.as_string_view().iter()),
+        DataType::Binary => any_long(array.as_binary::<i32>().iter()),
+        DataType::LargeBinary => any_long(array.as_binary::<i64>().iter()),
+        DataType::BinaryView => any_long(array.as_binary_view().iter()),
+        DataType::FixedSizeBinary(bytes) => *bytes as usize > LONGEST,
+        _ => false,
+    }
+}
+
+fn any_long<T: AsRef<[u8]>>(mut values: impl Iterator<Item = Option<T>>) -> bool {
+    values.any(|value| value.is_some_and(|value| value.as_ref().len() > LONGEST))
+}
+
+/// One INSERT BULK: rows that were sent, those that could not be, and the cells that were left empty in them. The inner
+/// error is the server's.
 async fn bulk<'a>(
     session: &mut Session,
     table: &str,
@@ -181,18 +270,30 @@ async fn bulk<'a>(
     encoder: &Encoder<'a>,
     rows: usize,
     extra: impl Fn(usize, &mut TokenRow<'_>),
-) -> Result<Result<(u64, Vec<Refused>), Driver>> {
+) -> Result<Result<(u64, Vec<Refused>, Vec<Long<'a>>), Driver>> {
     let options = SqlBulkCopyOption::KeepIdentity
         | SqlBulkCopyOption::CheckConstraints
         | SqlBulkCopyOption::KeepNulls
         | SqlBulkCopyOption::FireTriggers;
     let (client, watch) = session.parts();
     let work = async {
-        let mut refused = Vec::new();
+        let (mut refused, mut long) = (Vec::new(), Vec::new());
         let mut request = client.bulk_insert_with_options(table, columns, options, &[]).await?;
         for row in 0..rows {
             let mut cells = TokenRow::with_capacity(columns.len());
-            if let Err((column, reason)) = encoder.row(row, |cell| cells.push(cell)) {
+            let (mut column, before) = (0, long.len());
+            let push = |cell| {
+                match Long::empty(&cell) {
+                    Some(empty) => {
+                        cells.push(empty);
+                        long.push(Long { row, column, cell });
+                    }
+                    None => cells.push(cell),
+                }
+                column += 1;
+            };
+            if let Err((column, reason)) = encoder.row(row, push) {
+                long.truncate(before);
                 refused.push(Refused { row, column: Some(column), reason });
                 continue;
             }
@@ -201,22 +302,23 @@ async fn bulk<'a>(
                 Ok(()) => {}
                 // The driver has taken the row back: it does not fit its column.
                 Err(Driver::BulkInput(reason)) => {
+                    long.truncate(before);
                     refused.push(Refused { row, column: None, reason: reason.into_owned() })
                 }
                 Err(Driver::Encoding(_)) => {
-                    let reason = "a character that the column's code page lacks".into();
-                    refused.push(Refused { row, column: None, reason });
+                    long.truncate(before);
+                    refused.push(Refused { row, column: None, reason: LACKS.into() });
                 }
                 Err(error) => return Err(error),
             }
         }
         let sent = (rows - refused.len()) as u64;
         let counted = request.finalize().await?.total();
-        Ok((sent, counted, refused))
+        Ok((sent, counted, refused, long))
     };
     match watch.until(Box::pin(work)).await {
-        Ok(Ok((sent, counted, refused))) if counted == sent => Ok(Ok((sent, refused))),
-        Ok(Ok((sent, counted, _))) => Err(Error::new(
+        Ok(Ok((sent, counted, refused, long))) if counted == sent => Ok(Ok((sent, refused, long))),
+        Ok(Ok((sent, counted, ..))) => Err(Error::new(
             ErrorKind::Remote,
             format!("the server counts {counted} rows of a bulk load of {sent}: nothing of it is committed"),
         )),
@@ -244,7 +346,7 @@ struct Inserts<'a> {
 #[async_trait]
 impl Bisect for Inserts<'_> {
     async fn apply(&mut self, rows: &RecordBatch) -> Result<Option<Refusal>> {
-        let numbers = arrow::array::AsArray::as_primitive::<arrow::datatypes::Int32Type>(rows.column(0));
+        let numbers = rows.column(0).as_primitive::<arrow::datatypes::Int32Type>();
         let Some(first) = numbers.values().first().copied() else { return Ok(None) };
         let insert = self.target.insert(first, first + rows.num_rows() as i32, self.next);
         match self.session.try_change(&insert).await? {

@@ -20,6 +20,7 @@ pub(crate) enum Form {
     Date,
     /// With so many decimals of a second.
     Time(u8),
+    TimeText,
     DateTime,
     DateTime2(u8),
     DateTimeOffset(u8),
@@ -45,8 +46,9 @@ fn in_code_page(collation: Option<&str>) -> bool {
 
 /// The form in which a bulk load brings values straight into a column; `None` where that would bend them or be refused.
 ///
-/// The driver declares `time` and `datetimeoffset` without their decimals and `nchar` by its bytes, and Babelfish reads
-/// decimals by another length than is sent.
+/// The driver declares `time` and `datetimeoffset` without their decimals and `nchar` by its bytes. Babelfish reads
+/// decimals by another length than is sent, the four bytes of `smallmoney` without their sign, and cuts `time` down to the
+/// microsecond before where binary fractions fall short.
 pub(crate) fn direct(kind: &Kind, collation: Option<&str>, babelfish: bool) -> Option<Form> {
     Some(match kind {
         Kind::Bit => Form::Bit,
@@ -57,9 +59,10 @@ pub(crate) fn direct(kind: &Kind, collation: Option<&str>, babelfish: bool) -> O
         Kind::Real => Form::Real,
         Kind::Float => Form::Float,
         Kind::Decimal { scale, .. } if !babelfish => Form::Decimal(*scale as u8),
-        Kind::Money | Kind::SmallMoney => Form::Decimal(4),
+        Kind::Money => Form::Decimal(4),
+        Kind::SmallMoney if !babelfish => Form::Decimal(4),
         Kind::Date => Form::Date,
-        Kind::Time(7) => Form::Time(7),
+        Kind::Time(7) if !babelfish => Form::Time(7),
         Kind::DateTime => Form::DateTime,
         Kind::DateTime2(n) => Form::DateTime2(*n),
         Kind::DateTimeOffset(7) => Form::DateTimeOffset(7),
@@ -84,6 +87,12 @@ pub(crate) fn through(kind: &Kind, type_text: &str, collation: Option<&str>, bab
         Kind::Decimal { scale, .. } if babelfish => Carrier {
             ddl: "nvarchar(50)".into(),
             form: Form::DecimalText(*scale as u8),
+            cast: Some(format!("CAST({{}} AS {type_text})")),
+        },
+        Kind::SmallMoney if babelfish => wide("money", Form::Decimal(4)),
+        Kind::Time(_) if babelfish => Carrier {
+            ddl: "nvarchar(20)".into(),
+            form: Form::TimeText,
             cast: Some(format!("CAST({{}} AS {type_text})")),
         },
         Kind::Time(_) => wide("time(7)", Form::Time(7)),
@@ -129,6 +138,7 @@ mod tests {
             ("int", Form::Int),
             ("decimal(38,10)", Form::Decimal(10)),
             ("money", Form::Decimal(4)),
+            ("smallmoney", Form::Decimal(4)),
             ("datetime2(3)", Form::DateTime2(3)),
             ("nvarchar(max)", Form::Text),
             ("varbinary(9)", Form::Bytes),
@@ -153,6 +163,8 @@ mod tests {
         assert_eq!(wide("nchar(4000)", None, false).unwrap(), "nvarchar(max)");
         assert_eq!(wide("varchar(5)", Some("X_UTF8"), false).unwrap(), "nvarchar(5)");
         assert_eq!(wide("decimal(10,2)", None, true).unwrap(), "nvarchar(50)");
+        assert_eq!(wide("smallmoney", None, true).unwrap(), "money");
+        assert_eq!(wide("time(7)", None, true).unwrap(), "nvarchar(20)");
         assert_eq!(wide("xml", None, false).unwrap(), "nvarchar(max)");
         assert_eq!(wide("sql_variant", None, false), None);
         let page = ways("varchar(5)", Some("Latin1_General_CI_AS"), false);

@@ -252,6 +252,10 @@ impl<'a> Column<'a> {
                 let steps = self.steps(self.values.nanos(row).ok_or_else(foreign)?, cast)?;
                 Cell::Time(Some(clock(steps.min(DAY - 1), scale)))
             }
+            Form::TimeText => {
+                let steps = self.steps(self.values.nanos(row).ok_or_else(foreign)?, cast)?;
+                Cell::String(Some(Cow::Owned(clock_text(steps.min(DAY - 1)))))
+            }
             Form::DateTime => {
                 let steps = self.steps(self.values.nanos(row).ok_or_else(foreign)?, cast)?;
                 Cell::DateTime(Some(old_time(steps, cast)?))
@@ -307,7 +311,7 @@ impl<'a> Column<'a> {
             Form::DateTime => Cell::DateTime(None),
             Form::DateTime2(_) => Cell::DateTime2(None),
             Form::DateTimeOffset(_) => Cell::DateTimeOffset(None),
-            Form::DecimalText(_) | Form::Text => Cell::String(None),
+            Form::DecimalText(_) | Form::TimeText | Form::Text => Cell::String(None),
             Form::Bytes => Cell::Binary(None),
             Form::Uuid => Cell::Guid(None),
         }
@@ -378,6 +382,11 @@ fn days(days: i128) -> Result<u32, String> {
 
 fn clock(steps: i128, scale: u8) -> Time {
     Time::new((steps / 10i128.pow(7 - u32::from(scale.min(7)))) as u64, scale)
+}
+
+fn clock_text(steps: i128) -> String {
+    let (seconds, rest) = (steps / 10_000_000, steps % 10_000_000);
+    format!("{:02}:{:02}:{:02}.{rest:07}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 fn moment(steps: i128, scale: u8) -> Result<DateTime2, String> {

@@ -21,20 +21,28 @@ pub(crate) async fn create_missing(session: &mut Session, table: &TableName, sql
     }
     match session.raw(sql).await? {
         Ok(()) => Ok(true),
-        // Another run has just made it.
-        Err(Driver::Server(e)) if e.code() == 2714 => Ok(false),
+        // Another table or run has just made it; servers have different errors for that.
+        Err(Driver::Server(_)) if exists(session, table).await? => Ok(false),
         Err(error) => Err(from_driver(error)),
     }
 }
 
 /// Creates a schema where it is missing.
 pub(crate) async fn create_schema(session: &mut Session, schema: &str) -> Result<()> {
-    let sql = format!("SELECT CAST(SCHEMA_ID({}) AS bigint)", literal(schema));
-    if session.row(&sql).await?.as_ref().and_then(|row| cell_number(row, 0)).is_some() {
+    if has_schema(session, schema).await? {
         return Ok(());
     }
     // A statement that has to stand alone in its batch.
-    session.run(&crate::plan::schema_creation(schema)).await
+    match session.raw(&crate::plan::schema_creation(schema)).await? {
+        // As above.
+        Err(Driver::Server(_)) if has_schema(session, schema).await? => Ok(()),
+        made => made.map_err(from_driver),
+    }
+}
+
+async fn has_schema(session: &mut Session, schema: &str) -> Result<bool> {
+    let sql = format!("SELECT CAST(SCHEMA_ID({}) AS bigint)", literal(schema));
+    Ok(session.row(&sql).await?.as_ref().and_then(|row| cell_number(row, 0)).is_some())
 }
 
 /// Creates the table of records where it is missing. A user who may not create tables can be given one that is there.

@@ -123,7 +123,7 @@ impl SqlServerTask {
 
     /// Loads a batch straight into the table; `None` where that cannot be, or the table has refused some row.
     async fn straight(&mut self, batch: &RecordBatch) -> Result<Option<Applied>> {
-        if !self.target.is_direct() || self.careful.0.load(Ordering::Relaxed) {
+        if !self.target.is_direct() || self.careful.0.load(Ordering::Relaxed) || self.target.is_long(batch) {
             return Ok(None);
         }
         let session = self.session.as_mut().ok_or_else(lost)?;
