@@ -388,14 +388,28 @@ pub async fn is_referenced(session: &mut Session, table: &Table) -> Result<bool>
         .await
 }
 
-/// Whether other tables have foreign keys to it.
-pub async fn is_referenced_by_others(session: &mut Session, table: &Table) -> Result<bool> {
-    session
-        .value(&format!(
-            "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = {0} AND conrelid <> {0})",
-            table.oid
-        ))
-        .await
+/// A table that has foreign keys to another one, or to itself.
+pub struct Referring {
+    /// Its name.
+    pub table: String,
+    /// Whether it is the table itself.
+    pub itself: bool,
+    /// Whether its rows go or change when those that they refer to are deleted.
+    pub cascades: bool,
+}
+
+/// The tables that have foreign keys to it.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn referring(session: &mut Session, table: &Table) -> Result<Vec<Referring>> {
+    let sql = format!(
+        "SELECT conrelid::regclass::text, conrelid = confrelid, bool_or(confdeltype IN ('c', 'n', 'd')) \
+         FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = {} GROUP BY conrelid, confrelid ORDER BY 1",
+        table.oid
+    );
+    let rows = session.rows(&sql).await?;
+    rows.iter().map(|row| Ok(Referring { table: get(row, 0)?, itself: get(row, 1)?, cascades: get(row, 2)? })).collect()
 }
 
 /// Whether the unique index on exactly these columns holds NULLs equal (`NULLS NOT DISTINCT`).

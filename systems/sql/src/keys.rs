@@ -129,9 +129,8 @@ impl Referenced<'_> {
     pub fn key(&self) -> Result<(Vec<String>, Vec<String>)> {
         let nullable = |name: &str| self.columns.iter().all(|(column, null)| *column != name || *null);
         let certain = |name: &String| self.written.contains(&name.as_str()) && !nullable(name);
-        let names = |cascading: bool| {
-            let chosen = self.by.iter().filter(|(_, cascades)| *cascades || !cascading);
-            chosen.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+        let names = |cascading: bool| -> Vec<&str> {
+            self.by.iter().filter(|(_, cascades)| *cascades || !cascading).map(|(name, _)| *name).collect()
         };
         let Some(key) = self.unique.iter().find(|key| key.iter().all(certain)) else {
             return Err(Error::new(
@@ -140,18 +139,11 @@ impl Referenced<'_> {
                     "foreign keys of {} refer to this table, so its rows are compared by a key and not all deleted, and \
                      no primary or unique key without NULLs is among the written columns: write such a key too, use \
                      upsert, or drop the foreign keys",
-                    names(false)
+                    names(false).join(", ")
                 ),
             ));
         };
-        let mut warnings = Vec::new();
-        let cascading = names(true);
-        if !cascading.is_empty() {
-            warnings.push(format!(
-                "rows that are missing in the source are deleted, and by their foreign keys rows of {cascading} go or \
-                 change with them"
-            ));
-        }
+        let mut warnings: Vec<String> = cascades(&names(true)).into_iter().collect();
         let kept = self.columns.iter().map(|(name, _)| *name).filter(|name| !self.written.contains(name));
         let kept = kept.collect::<Vec<_>>().join(", ");
         if !kept.is_empty() {
@@ -159,6 +151,16 @@ impl Referenced<'_> {
         }
         Ok((key.to_vec(), warnings))
     }
+}
+
+/// What to know before rows are deleted that these tables refer to by foreign keys that delete or change theirs.
+pub fn cascades(tables: &[&str]) -> Option<String> {
+    (!tables.is_empty()).then(|| {
+        format!(
+            "rows that are missing in the source are deleted, and by their foreign keys rows of {} go or change with them",
+            tables.join(", ")
+        )
+    })
 }
 
 #[cfg(test)]

@@ -158,9 +158,10 @@ pub(crate) async fn plan(
         _ => Vec::new(),
     };
     warnings.extend(not_compared(config, &table, &compared));
-    if let Some(table) = &found {
-        refuse_unpublishable(session, table, mode, &columns, &keys).await?;
-    }
+    let matched = match &found {
+        Some(table) => publication(session, table, (mode, &keys), &columns, &mut warnings).await?,
+        None => None,
+    };
     let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
     let ledger = config.ledger.schema.as_deref().map(|s| Q.unquote(s));
     let commits = Commits::new(&request.run_id, &table, ledger.as_deref());
@@ -213,7 +214,8 @@ pub(crate) async fn plan(
         table,
     };
     let (pre, post) = (config.pre_sql.as_slice(), config.post_sql.as_slice());
-    let (statements, method) = described(&state, mode, &columns, &keys, pre, post, rights.commits.is_none());
+    let by = matched.as_deref().unwrap_or(&keys);
+    let (statements, method) = described(&state, mode, &columns, by, (pre, post), rights.commits.is_none());
     Ok(WritePlan {
         run_id: request.run_id.clone(),
         table: if found.is_some() { state.table.to_string() } else { wanted.to_string() },
@@ -292,14 +294,15 @@ fn guarantee(
     Ok(())
 }
 
-/// Finds what would fail, or silently do something else, only when everything is staged.
-async fn refuse_unpublishable(
+/// The key by which an overwrite compares rows, as it must where other rows refer to them. Finds what would fail, or silently
+/// do something else, only when everything is staged.
+async fn publication(
     session: &mut Session,
     table: &Table,
-    mode: WriteMode,
+    (mode, keys): (WriteMode, &[String]),
     columns: &[PlannedColumn],
-    keys: &[String],
-) -> Result<()> {
+    warnings: &mut Vec<String>,
+) -> Result<Option<Vec<String>>> {
     let written = |name: &str| columns.iter().any(|c| c.name == name);
     let fixed = table.columns.iter().find(|c| c.identity_always && written(&c.name) && !keys.contains(&c.name));
     if let (WriteMode::Upsert, Some(column)) = (mode, fixed) {
@@ -313,19 +316,23 @@ async fn refuse_unpublishable(
         )
         .with("table", &table.name));
     }
-    if mode == WriteMode::Overwrite {
-        let key = table.key();
-        let matched = !key.is_empty() && key.iter().all(|c| written(&c.name));
-        if !matched && catalog::is_referenced_by_others(session, table).await? {
-            return Err(Error::new(
-                ErrorKind::Schema,
-                "other tables have foreign keys to it, so an overwrite must match old rows and new ones by primary key: \
-                 map columns onto its primary key, or drop the foreign keys",
-            )
-            .with("table", &table.name));
-        }
+    if mode != WriteMode::Overwrite {
+        return Ok(None);
     }
-    Ok(())
+    let referring = catalog::referring(session, table).await?;
+    let key: Vec<String> = table.key().iter().map(|c| c.name.clone()).collect();
+    let matched = !key.is_empty() && key.iter().all(|name| written(name));
+    if !matched && referring.iter().any(|by| !by.itself) {
+        return Err(Error::new(
+            ErrorKind::Schema,
+            "other tables have foreign keys to it, so an overwrite must match old rows and new ones by primary key: \
+             map columns onto its primary key, or drop the foreign keys",
+        )
+        .with("table", &table.name));
+    }
+    let cascading: Vec<&str> = referring.iter().filter(|by| by.cascades).map(|by| by.table.as_str()).collect();
+    warnings.extend(weir_sql::keys::cascades(&cascading));
+    Ok((matched && !referring.is_empty()).then_some(key))
 }
 
 fn existing_types(table: &Table, columns: &[MappedColumn]) -> Result<Vec<PgType>> {
@@ -473,8 +480,7 @@ fn described(
     mode: WriteMode,
     columns: &[PlannedColumn],
     keys: &[String],
-    pre: &[String],
-    post: &[String],
+    (pre, post): (&[String], &[String]),
     makes_record: bool,
 ) -> (Vec<String>, String) {
     let names = Q.quote_all(columns.iter().map(|c| &c.name));
@@ -492,6 +498,17 @@ fn described(
     }
     statements.push(format!("COPY {into} ({names}) FROM STDIN"));
     let method = match mode {
+        WriteMode::Overwrite if !keys.is_empty() => {
+            let keys = Q.quote_all(keys);
+            statements.push(format!(
+                "DELETE FROM {table} … rows without a partner by ({keys}) in {into}; UPDATE {table} … rows that differ; \
+                 INSERT INTO {table} ({names}) … the others; DROP TABLE {into}"
+            ));
+            format!(
+                "staged, then in one transaction by ({keys}) missing rows deleted, changed ones updated and new ones inserted, \
+                 for foreign keys refer to the table"
+            )
+        }
         WriteMode::Overwrite => {
             statements.push(format!(
                 "DELETE FROM {table}; INSERT INTO {table} ({names}) SELECT {names} FROM {into}; DROP TABLE {into}"
