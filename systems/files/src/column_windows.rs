@@ -9,9 +9,9 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::BatchCoalescer;
-use arrow::datatypes::{FieldRef, Schema};
+use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, FieldRef, Schema, StringViewType};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -39,15 +39,16 @@ pub(crate) fn column_windows(metadata: &ParquetMetaData, group: usize, columns: 
     let schema = metadata.file_metadata().schema_descr();
     let mut costs = vec![0; schema.root_schema().get_fields().len()];
     for (leaf, column) in metadata.row_group(group).columns().iter().enumerate() {
-        costs[schema.get_column_root_idx(leaf)] += open_bytes(metadata, group, leaf, column);
+        let cost = &mut costs[schema.get_column_root_idx(leaf)];
+        *cost = u64::saturating_add(*cost, open_bytes(metadata, group, leaf, column));
     }
     let cost = |column: &usize| costs.get(*column).copied().unwrap_or(0);
-    if columns.iter().map(cost).sum::<u64>() <= OPEN {
+    if columns.iter().map(cost).fold(0, u64::saturating_add) <= OPEN {
         return vec![columns.to_vec()];
     }
     let (mut windows, mut open) = (vec![Vec::new()], 0);
     for column in columns {
-        open += cost(column);
+        open = u64::saturating_add(open, cost(column));
         if open > WINDOW && windows.last().is_some_and(|window| !window.is_empty()) {
             windows.push(Vec::new());
             open = cost(column);
@@ -65,13 +66,16 @@ fn open_bytes(metadata: &ParquetMetaData, group: usize, leaf: usize, column: &Co
     let (page, dictionary) = match pages(metadata, group, leaf) {
         Some(index) => {
             let sizes = || index.page_locations().iter().map(|page| bytes(page.compressed_page_size.into()));
-            (unpacked(sizes().max().unwrap_or(0)), unpacked(packed.saturating_sub(sizes().sum())))
+            (
+                unpacked(sizes().max().unwrap_or(0)),
+                unpacked(packed.saturating_sub(sizes().fold(0, u64::saturating_add))),
+            )
         }
         None if column.dictionary_page_offset().is_some() => (PAGE.min(chunk), PAGE.min(chunk)),
         None => (PAGE.min(chunk), 0),
     };
     let codec = if column.compression() == Compression::UNCOMPRESSED { 0 } else { DECOMPRESSOR };
-    codec + page.min(chunk) + dictionary.min(chunk)
+    codec.saturating_add(page.min(chunk)).saturating_add(dictionary.min(chunk))
 }
 
 /// The columns of a window, on their way into a temporary file: batches of Arrow IPC of the same number of rows each, but for
@@ -103,7 +107,7 @@ impl Window {
         };
         batches.push_batch(batch)?;
         while let Some(batch) = batches.next_completed_batch() {
-            file.write(&batch).map_err(not_kept)?;
+            file.write(&settled(&batch)?).map_err(not_kept)?;
         }
         Ok(())
     }
@@ -116,11 +120,32 @@ impl Window {
         let Some((mut batches, mut file)) = self.open else { return Ok(None) };
         batches.finish_buffered_batch()?;
         while let Some(batch) = batches.next_completed_batch() {
-            file.write(&batch).map_err(not_kept)?;
+            file.write(&settled(&batch)?).map_err(not_kept)?;
         }
         let mut file = file.into_inner().map_err(not_kept)?.into_inner().map_err(|e| spool_error(e.into_error()))?;
         file.rewind().map_err(spool_error)?;
         Ok(Some(StreamReader::try_new_buffered(file, None)?))
+    }
+}
+
+/// The batch with views that refer to little more than its own values: the file takes the whole of what they refer to, which
+/// may be a page or a dictionary for a few rows.
+fn settled(batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(settled_column).collect();
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
+}
+
+fn settled_column(array: &ArrayRef) -> ArrayRef {
+    fn of<T: ByteViewType>(array: &ArrayRef) -> ArrayRef {
+        let views = array.as_byte_view::<T>();
+        let used: usize = views.lengths().map(|length| length as usize).filter(|length| *length > 12).sum();
+        let kept: usize = views.data_buffers().iter().map(|buffer| buffer.len()).sum();
+        if kept > used.saturating_mul(2) { Arc::new(views.gc()) } else { array.clone() }
+    }
+    match array.data_type() {
+        DataType::Utf8View => of::<StringViewType>(array),
+        DataType::BinaryView => of::<BinaryViewType>(array),
+        _ => array.clone(),
     }
 }
 
@@ -183,7 +208,7 @@ mod tests {
     use super::*;
     use crate::testing::Watched;
     use crate::{ColumnarReader, Format};
-    use arrow::array::{Array, Int32Array, ListArray, StringArray};
+    use arrow::array::{Int32Array, ListArray, StringArray};
     use arrow::compute::{cast, concat_batches};
     use arrow::datatypes::Int32Type;
     use parquet::arrow::ArrowWriter;
@@ -201,10 +226,14 @@ mod tests {
             let all = 0..ROWS;
             match nth % 4 {
                 0 => Arc::new(all.map(|n| some(n, nth).then_some((n * nth) as i32)).collect::<Int32Array>()),
-                1 => {
-                    Arc::new(all.map(|n| some(n, nth).then(|| format!("{} of a few", n % 50))).collect::<StringArray>())
-                }
-                2 => Arc::new(all.map(|n| some(n, nth).then(|| format!("{n} {nth}"))).collect::<StringArray>()),
+                1 => Arc::new(
+                    all.map(|n| some(n, nth).then(|| format!("{} of a few that come again", n % 50)))
+                        .collect::<StringArray>(),
+                ),
+                2 => Arc::new(
+                    all.map(|n| some(n, nth).then(|| format!("a text that is long enough: {n} {nth}")))
+                        .collect::<StringArray>(),
+                ),
                 _ => Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(
                     all.map(|n| some(n, nth).then(|| vec![Some(n as i32); n % 3])),
                 )),

@@ -170,13 +170,16 @@ impl<S: ParquetSource> RowGroups<S> {
 
     /// Reads the row group one window of columns after the other.
     async fn open_windows(&mut self, group: usize, windows: Vec<Vec<usize>>) -> Result<Open<S>> {
-        let rows = rows_at_once(self.metadata.metadata(), group, &self.mask, self.views);
+        // What a dictionary holds once stands in every row of a temporary file.
+        let rows = rows_at_once(self.metadata.metadata(), group, &self.mask, false);
         let mut read = Vec::with_capacity(windows.len());
         for columns in windows {
             let mut narrow = Self::of(self.source.another()?, self.metadata.clone(), &[group], columns, self.views)?;
             let mut window = Window::new(rows);
             while let Some(batch) = Box::pin(narrow.next()).await? {
                 window.add(batch)?;
+                // A local file is read without a wait: others want to run too, and to stop this.
+                tokio::task::yield_now().await;
             }
             read.push(window.finish()?);
         }

@@ -28,8 +28,12 @@ fn rows(first: usize, count: usize) -> RecordBatch {
     let all = first..first + count;
     let number =
         |nth: usize| -> ArrayRef { Arc::new(Int64Array::from_iter_values(all.clone().map(|n| (n + nth) as i64))) };
-    let text =
-        |nth: usize| -> ArrayRef { Arc::new(StringArray::from_iter_values(all.clone().map(|n| format!("{n} {nth}")))) };
+    // Longer than what a view holds itself, and half of them out of a dictionary.
+    let of = |n: usize, nth: usize| if nth % 4 == 1 { n % 50 } else { n };
+    let text = |nth: usize| -> ArrayRef {
+        let word = |n: usize| format!("a text that fills its forty bytes: {:>5}", of(n, nth));
+        Arc::new(StringArray::from_iter_values(all.clone().map(word)))
+    };
     let column = |nth: usize| (format!("c{nth}"), if nth.is_multiple_of(2) { number(nth) } else { text(nth) });
     RecordBatch::try_from_iter((0..COLUMNS).map(column)).unwrap()
 }
