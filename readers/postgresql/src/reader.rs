@@ -264,8 +264,8 @@ async fn begin(session: &mut RowSession, request: &ReadRequest, endpoint: usize)
     // them in turn, for ever: the server sees no deadlock, for we wait for ourselves outside of it.
     let begin = format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; \
-         SELECT set_config('lock_timeout', CASE WHEN (setting || unit)::interval = '{LOCK_TIMEOUT}' THEN '{LOCK_WAIT}' \
-         ELSE setting || unit END, true) \
+         SELECT set_config('lock_timeout', CASE WHEN setting = '0' OR (setting || unit)::interval = '{LOCK_TIMEOUT}' \
+         THEN '{LOCK_WAIT}' ELSE setting || unit END, true) \
          FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'",
         weir_postgresql::literal(token)
     );

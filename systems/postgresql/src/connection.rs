@@ -225,7 +225,8 @@ impl Session {
         Ok(())
     }
 
-    /// Lets no timeout of the server end this session, whatever the job's own statements have set.
+    /// Lets no timeout of the server end this session, whatever the job's own statements have set; for a lock it waits as long as
+    /// others.
     ///
     /// # Errors
     /// Those of the connection.

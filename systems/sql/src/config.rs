@@ -90,7 +90,7 @@ pub struct WriterConfig {
     pub column: OneOrMany<String>,
     /// append (insert), overwrite, upsert (update); MySQL also replace and ignore (insert ignore).
     pub write_mode: Option<WriteMode>,
-    /// The key columns of an upsert; by default the primary key.
+    /// The key columns of an upsert, by default the primary key; or those that `duplicateKeys` compares.
     pub key: OneOrMany<String>,
     /// Whether to create the table when it is missing. On under the plain names, off under DataX's.
     pub create_table: Option<bool>,
@@ -98,7 +98,8 @@ pub struct WriterConfig {
     /// whole-database jobs. SQLite has none.
     pub create_schema: Option<bool>,
     /// What an upsert does when the input holds a key more than once: `last` keeps the row that comes last, in the
-    /// order of splits and of rows within a split; `error` fails the job before anything is published.
+    /// order of splits and of rows within a split; `error` fails the job before anything is published. With overwrite `error`
+    /// means the same, also where the table itself has no such key; with append its own unique keys decide.
     pub duplicate_keys: DuplicateKeys,
     /// What an overwrite does when the source is empty: overwrite, keep or error.
     pub on_empty: OnEmpty,

@@ -43,7 +43,6 @@ pub async fn drop(session: &mut Session, table: &Table, keys: &[KeyDefinition]) 
     if drops.is_empty() {
         return Ok(());
     }
-    impatient(session).await?;
     session.execute(&format!("ALTER TABLE {} {}", table.name.quoted(Q), drops.join(", "))).await.map(|_| ())
 }
 
@@ -53,7 +52,6 @@ pub async fn restore(session: &mut Session, table: &Table, key: &KeyDefinition) 
     if own.keys.iter().any(|there| own.schema.is(there, &key.key)) {
         return Ok(());
     }
-    impatient(session).await?;
     session.execute(&key.statement).await.context("statement", &key.statement).map(|_| ())
 }
 
@@ -83,13 +81,6 @@ pub async fn missing(session: &mut Session, table: &Table, wanted: &[Reference])
         )
     };
     Ok(missing.map(statement).collect())
-}
-
-/// Whoever waits for the table keeps everybody else waiting, so nobody is waited for long; the job may say how long.
-async fn impatient(session: &mut Session) -> Result<()> {
-    let sql = "SELECT set_config('lock_timeout', '60s', false) FROM pg_catalog.pg_settings \
-               WHERE name = 'lock_timeout' AND setting::int8 NOT BETWEEN 1 AND 60000";
-    session.rows(sql).await.map(|_| ())
 }
 
 /// The foreign keys that the table has.
