@@ -362,6 +362,12 @@ impl WriterConfig {
             1 => {}
             n => faults.add(format!("{at}/table"), format!("{n} tables: a writer has one; make a job for each")),
         }
+        if self.duplicate_keys == DuplicateKeys::Error && matches!(self.mode(), WriteMode::Replace | WriteMode::Ignore)
+        {
+            let message =
+                format!("writeMode {} lets one of two rows of a key go, so that none is seen", self.mode().name());
+            faults.add("/duplicateKeys", message);
+        }
         faults.or(())?;
         Ok(Destination {
             urls,
@@ -416,6 +422,16 @@ mod tests {
         assert_eq!(faults.0.len(), 4, "{faults}");
         let writer: WriterConfig = weir_core::config::parse(&json!({"table": ["a", "b"]})).unwrap();
         assert_eq!(writer.destination().unwrap_err().0.len(), 2);
+    }
+
+    #[test]
+    fn a_mode_that_lets_rows_of_a_key_go_cannot_refuse_them() {
+        for (mode, refused) in [("replace", true), ("ignore", true), ("append", false), ("upsert", false)] {
+            let job = json!({"url": "mysql://h/d", "table": "t", "writeMode": mode, "duplicateKeys": "error"});
+            let writer: WriterConfig = weir_core::config::parse(&job).unwrap();
+            let found = writer.destination().err().map(|faults| faults.0[0].pointer.clone());
+            assert_eq!(found.as_deref(), refused.then_some("/duplicateKeys"), "{mode}");
+        }
     }
 
     #[test]

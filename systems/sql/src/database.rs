@@ -76,7 +76,7 @@ pub fn writer_parameters(table: &TargetTable<'_>, quoting: Quoting) -> Result<Pa
     parameters.insert("table".into(), json!([name]));
     parameters.insert("writeMode".into(), table.mode.name().into());
     parameters.entry("createSchema").or_insert(true.into());
-    let compared = table.merged && !table.key.is_empty();
+    let compared = table.merged && !table.key.is_empty() && finds_equal_keys(table.target, table.mode);
     if table.mode == WriteMode::Upsert || compared {
         let key: Vec<_> = table.key.iter().map(|column| quoting.quote(column)).collect();
         parameters.insert("key".into(), json!(key));
@@ -85,6 +85,11 @@ pub fn writer_parameters(table: &TargetTable<'_>, quoting: Quoting) -> Result<Pa
         parameters.insert("duplicateKeys".into(), "error".into());
     }
     Ok(Value::Object(parameters))
+}
+
+/// Whether a row of a key that came before is refused: not where the mode lets one of the two rows go.
+pub fn finds_equal_keys(_: &Parameters, mode: WriteMode) -> bool {
+    !matches!(mode, WriteMode::Replace | WriteMode::Ignore)
 }
 
 fn object(parameters: &Parameters) -> Map<String, Value> {
@@ -157,6 +162,8 @@ mod tests {
         let overwrite =
             writer_parameters(&TargetTable { mode: WriteMode::Overwrite, ..table }, Quoting::DOUBLE).unwrap();
         assert_eq!((&overwrite["key"], &overwrite["duplicateKeys"]), (&json!(["\"id\""]), &json!("error")));
+        let ignore = writer_parameters(&TargetTable { mode: WriteMode::Ignore, ..table }, Quoting::DOUBLE).unwrap();
+        assert_eq!((ignore.get("key"), ignore.get("duplicateKeys")), (None, None), "one of two rows goes");
         let single = TargetTable { mode: WriteMode::Overwrite, merged: false, ..table };
         assert_eq!(writer_parameters(&single, Quoting::DOUBLE).unwrap().get("key"), None);
         let partition = TargetTable { partition: Some(("pt", "1")), ..table };

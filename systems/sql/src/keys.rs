@@ -44,7 +44,9 @@ pub fn to_compare(
     unique: &[&[String]],
     quoting: Quoting,
 ) -> Result<Vec<String>> {
-    if config.duplicate_keys != DuplicateKeys::Error || config.mode() == WriteMode::Upsert {
+    if config.duplicate_keys != DuplicateKeys::Error
+        || !matches!(config.mode(), WriteMode::Overwrite | WriteMode::Append)
+    {
         return Ok(Vec::new());
     }
     let key = resolve(config.key.as_slice(), written, quoting)?;

@@ -79,6 +79,6 @@ weir_core::inventory::submit! {
         name: "mysql",
         parameters: |table| weir_sql::database::writer_parameters(table, weir_mysql::QUOTING),
         names: weir_core::NameRules { longest: 64, in_bytes: false, forbidden: &['\0', '/', '\\'], ignores_case: true, schemas: true, columns: true },
-        finds_equal_keys: |_, _| true,
+        finds_equal_keys: weir_sql::database::finds_equal_keys,
     }
 }

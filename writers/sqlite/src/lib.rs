@@ -47,6 +47,6 @@ weir_core::inventory::submit! {
         name: "sqlite",
         parameters: |table| weir_sql::database::writer_parameters(table, weir_sqlite::QUOTING),
         names: weir_core::NameRules { longest: 200, in_bytes: true, forbidden: &['\0'], ignores_case: true, schemas: false, columns: true },
-        finds_equal_keys: |_, _| true,
+        finds_equal_keys: weir_sql::database::finds_equal_keys,
     }
 }
