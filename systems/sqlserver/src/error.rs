@@ -100,7 +100,7 @@ fn of_server(code: u32, message: &str) -> Error {
             (ErrorKind::Remote, "check the SQL of the job: where, column expressions, querySql, preSql, session")
         }
         1205 => (ErrorKind::Conflict, "another transaction was in the way; run again"),
-        1222 => (ErrorKind::Timeout, "the server gave up waiting for a lock; look for who holds it"),
+        1222 => (ErrorKind::Conflict, "the server gave up waiting for a lock; look for who holds it"),
         3960 | 3961 => (ErrorKind::Conflict, "the table was changed while it was read: run again"),
         3951 | 3952 => (ErrorKind::Unsupported, "the database allows no snapshot isolation"),
         1101 | 1105 | 9002 => (ErrorKind::Remote, "the server's disk, file group or log is full"),
@@ -111,8 +111,8 @@ fn of_server(code: u32, message: &str) -> Error {
     };
     let text = if remedy.is_empty() { message.to_owned() } else { format!("{message}: {remedy}") };
     let error = Error::new(kind, text).with("code", code);
-    // A deadlock's victim was rolled back whole: trying again is right.
-    if matches!(code, 1205 | 3960 | 3961) { error.retryable(true) } else { error }
+    // A deadlock's victim was rolled back whole, and who has waited in vain rolls back: trying again is right.
+    if matches!(code, 1205 | 1222 | 3960 | 3961) { error.retryable(true) } else { error }
 }
 
 /// Whether the server refused because of a row's values: the column where the message names it, and the message.
@@ -168,6 +168,8 @@ mod tests {
         let cut =
             "The incoming tabular data stream (TDS) Bulk Load Request (BulkLoadBCP) protocol stream is incorrect. x";
         assert!(of_server(UNMAPPED, cut).is_retryable());
+        let waited = of_server(1222, "Lock request time out period exceeded.");
+        assert!(waited.kind() == ErrorKind::Conflict && waited.is_retryable(), "{waited}");
         assert!(of_server(1205, "deadlock").is_retryable() && !of_server(547, "x").is_retryable());
     }
 

@@ -1,5 +1,9 @@
 //! What every session says to the server before anything else.
 
+/// How many milliseconds a statement waits for a lock where the URL says nothing: a minute. The server itself would wait for
+/// ever.
+const LOCK_WAIT: i32 = 60_000;
+
 /// The statements that set up a session.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
@@ -17,8 +21,8 @@ impl Setup {
     }
 
     /// Statements that some relatives do not know.
-    pub(crate) fn optional(lock_timeout: Option<u32>) -> Vec<String> {
-        let wait = lock_timeout.map_or_else(|| "-1".to_owned(), |millis| millis.to_string());
+    pub(crate) fn optional(lock_timeout: Option<i32>) -> Vec<String> {
+        let wait = lock_timeout.unwrap_or(LOCK_WAIT);
         vec!["SET LANGUAGE us_english".into(), "SET DATEFORMAT ymd".into(), format!("SET LOCK_TIMEOUT {wait}")]
     }
 }

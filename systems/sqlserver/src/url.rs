@@ -62,8 +62,8 @@ pub struct Options {
     pub login_timeout: Duration,
     /// How long a statement may take until its first, and from each to its next word; `None` for ever.
     pub statement_timeout: Option<Duration>,
-    /// How long to wait for a lock, in milliseconds; `None` for ever.
-    pub lock_timeout: Option<u32>,
+    /// How long to wait for a lock, in milliseconds: below zero for ever, `None` for a minute.
+    pub lock_timeout: Option<i32>,
     /// Whether a readable secondary will do (`applicationIntent=ReadOnly`).
     pub read_only: bool,
     /// Whether all addresses of the host are tried at once.
@@ -255,7 +255,8 @@ impl Options {
                     None => faults.add(pointer, "socketTimeout is no number of milliseconds"),
                 },
                 "locktimeout" => match number() {
-                    Some(millis) => self.lock_timeout = u32::try_from(millis).ok(),
+                    // Below zero it is no limit.
+                    Some(millis) => self.lock_timeout = Some(i32::try_from(millis).unwrap_or(i32::MAX).max(-1)),
                     None => faults.add(pointer, "lockTimeout is no number of milliseconds"),
                 },
                 "applicationintent" => self.read_only = value.eq_ignore_ascii_case("readonly"),
