@@ -6,7 +6,7 @@ use weir_sql::WriterConfig;
 use weir_sql::commits::{PREPARED, Records};
 use weir_sql::statements::with_table;
 
-use crate::ledger::{self, exists};
+use crate::ledger::{self, exists, is_empty};
 use crate::state::State;
 use crate::transaction::{self, Staged, staging_is_gone};
 
@@ -75,7 +75,7 @@ pub(crate) async fn commit(
     receipts: &[Receipt],
 ) -> Result<Committed> {
     let staged = Staged { plan, state, receipts };
-    let done = transaction::publish(session, config, std::slice::from_ref(&staged)).await?;
+    let done = transaction::publish(session, std::slice::from_ref(&staged)).await?;
     let mut done = done.into_iter().next().unwrap_or_default();
     for sql in with_table(config.post_sql.as_slice(), &state.table, QUOTING) {
         if let Err(error) = session.run(&sql).await {
@@ -91,13 +91,9 @@ pub(crate) async fn commit(
 }
 
 /// Publishes several tables at one moment; [`commit`] does the rest of each. Safe to call again.
-pub(crate) async fn publish_together(
-    session: &mut Session,
-    config: &WriterConfig,
-    tables: &[Staged<'_>],
-) -> Result<Vec<Committed>> {
-    let done = transaction::publish(session, config, tables).await?;
-    // Without a record only a staging table that is gone tells that its rows are published. They are, so nothing fails here.
+pub(crate) async fn publish_together(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
+    let done = transaction::publish(session, tables).await?;
+    // Without a record the staging tables are empty now, and of no more use. The rows are published, so nothing fails here.
     for staged in tables.iter().filter(|staged| staged.state.commits.is_none()) {
         if let Err(error) = drop_staging(session, staged.state).await {
             tracing::warn!(table = %staged.plan.table, %error, "the staging table is left behind");
@@ -110,8 +106,7 @@ pub(crate) async fn publish_together(
 pub(crate) async fn abort(session: &mut Session, plan: &WritePlan, state: &State) -> Result<()> {
     drop_staging(session, state).await?;
     if plan.creates && exists(session, &state.table).await? {
-        let row: Option<u8> = session.row(&format!("SELECT 1 FROM {} LIMIT 1", state.table.quoted(QUOTING))).await?;
-        if row.is_none() {
+        if is_empty(session, &state.table).await? {
             session.run(&format!("DROP TABLE {}", state.table.quoted(QUOTING))).await?;
         }
     }

@@ -69,6 +69,12 @@ pub(crate) fn overtaken() -> Error {
     Error::new(ErrorKind::Conflict, "another attempt has written this split already").retryable(true)
 }
 
+/// Whether a table has no row.
+pub(crate) async fn is_empty(session: &mut Session, table: &TableName) -> Result<bool> {
+    let row: Option<u8> = session.row(&format!("SELECT 1 FROM {} LIMIT 1", table.quoted(QUOTING))).await?;
+    Ok(row.is_none())
+}
+
 pub(crate) async fn exists(session: &mut Session, table: &TableName) -> Result<bool> {
     let found: Option<u8> = session
         .row(&format!(

@@ -132,6 +132,8 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         max_packet: facts.server.max_packet,
         same,
         cast: request.on_type_loss == OnTypeLoss::Cast,
+        duplicate_keys: common.duplicate_keys,
+        on_empty: common.on_empty,
     };
     Ok(WritePlan {
         run_id: request.run_id.clone(),

@@ -1,7 +1,7 @@
 //! What a plan carries from the planner to tasks and commit.
 
 use serde::{Deserialize, Serialize};
-use weir_core::{Error, Result, WritePlan};
+use weir_core::{DuplicateKeys, Error, OnEmpty, Result, WritePlan};
 use weir_mysql::Kind;
 use weir_sql::{Commits, TableName};
 
@@ -38,6 +38,12 @@ pub(crate) struct State {
     pub(crate) same: String,
     /// Whether the server may round fractions of seconds.
     pub(crate) cast: bool,
+    /// What is done with rows of equal keys. Tables that are published together may differ in it.
+    #[serde(default)]
+    pub(crate) duplicate_keys: DuplicateKeys,
+    /// What an overwrite does when nothing came.
+    #[serde(default)]
+    pub(crate) on_empty: OnEmpty,
 }
 
 /// How staged rows get into the target, always in one transaction.

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
-use weir_mysql::Session;
-use weir_sql::WriterConfig;
+use weir_mysql::{QUOTING, Session};
 use weir_sql::commits::PUBLISHED;
 use weir_sql::order::{Step, Steps, depths, queue};
 
-use crate::ledger::{self, exists};
+use crate::ledger::{self, exists, is_empty};
 use crate::publish::Names;
 use crate::state::{Publish, State};
 
@@ -22,16 +21,11 @@ pub(crate) struct Staged<'a> {
     pub(crate) receipts: &'a [Receipt],
 }
 
-/// Publishes all of these tables, or none. What is published already stays as it is. `config` is the job's, the same for
-/// all of them.
-pub(crate) async fn publish(
-    session: &mut Session,
-    config: &WriterConfig,
-    tables: &[Staged<'_>],
-) -> Result<Vec<Committed>> {
+/// Publishes all of these tables, or none. What is published already stays as it is.
+pub(crate) async fn publish(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
     let mut attempt = 1;
     loop {
-        match once(session, config, tables).await {
+        match once(session, tables).await {
             Err(error) if error.kind() != ErrorKind::Cancelled => {
                 // A deadlock's victim is rolled back already; everything else must not hold its locks.
                 let back = session.run("ROLLBACK").await;
@@ -48,7 +42,7 @@ pub(crate) async fn publish(
     }
 }
 
-async fn once(session: &mut Session, config: &WriterConfig, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
+async fn once(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
     // A table that is alone is named by the caller.
     let named = |error: Error, staged: &Staged<'_>| match tables {
         [_] => error,
@@ -56,7 +50,7 @@ async fn once(session: &mut Session, config: &WriterConfig, tables: &[Staged<'_>
     };
     let (mut all, mut open) = (Vec::with_capacity(tables.len()), Vec::new());
     for (staged, depth) in tables.iter().zip(depths(tables.iter().map(Staged::references))) {
-        let (committed, steps) = staged.look(session, config).await.map_err(|error| named(error, staged))?;
+        let (committed, steps) = staged.look(session).await.map_err(|error| named(error, staged))?;
         all.push(committed);
         open.extend(steps.map(|steps| (depth, staged, steps)));
     }
@@ -78,6 +72,13 @@ async fn once(session: &mut Session, config: &WriterConfig, tables: &[Staged<'_>
             ran => ran.map_err(|error| named(explained(error, staged.state), staged))?,
         }
     }
+    // Without a record only a staging table without its rows tells that they are published. To drop it would commit first.
+    for (_, staged, _) in open.iter().filter(|_| tables.len() > 1) {
+        if let (None, Some(staging)) = (&staged.state.commits, &staged.state.staging) {
+            let empty = format!("DELETE FROM {}", staging.quoted(QUOTING));
+            session.run(&empty).await.map_err(|error| named(error, staged))?;
+        }
+    }
     session.run("COMMIT").await?;
     Ok(all)
 }
@@ -89,7 +90,7 @@ impl Staged<'_> {
     }
 
     /// What publishing comes to, and its statements; none where there is nothing to do.
-    async fn look(&self, session: &mut Session, config: &WriterConfig) -> Result<(Committed, Option<Steps>)> {
+    async fn look(&self, session: &mut Session) -> Result<(Committed, Option<Steps>)> {
         let Self { plan, state, receipts } = self;
         let rows: u64 = receipts.iter().map(|r| r.rows).sum();
         let came = |description: String| Committed { description, ..Committed::default() };
@@ -99,8 +100,11 @@ impl Staged<'_> {
         };
         let published = match &state.commits {
             Some(commits) => ledger::read(session, commits).await?.recorded.published,
-            // Without a record, publishing is over when the staging table is gone.
-            None => state.staging.is_some() && !staged,
+            // Without a record, publishing is over when the staging table is gone, or has lost the rows that came.
+            None => match &state.staging {
+                Some(staging) => !staged || (rows > 0 && is_empty(session, staging).await?),
+                None => false,
+            },
         };
         if published {
             return Ok((came("published before".into()), None));
@@ -113,13 +117,13 @@ impl Staged<'_> {
             return Err(staging_is_gone());
         }
         let names = Names::new(plan, state, receipts)?;
-        names.check_duplicates(session, config.duplicate_keys, &plan.keys).await?;
+        names.check_duplicates(session, state.duplicate_keys, &plan.keys).await?;
         let steps = names.steps(&state.publish, &plan.keys, &state.same);
         let mut done = came(format!("published {rows} rows in one transaction"));
         if plan.mode != WriteMode::Overwrite || rows > 0 {
             return Ok((done, Some(steps)));
         }
-        match config.on_empty {
+        match state.on_empty {
             OnEmpty::Overwrite => {
                 done.warnings.push(format!("the source is empty, and so is {} now", plan.table));
                 done.description = "the source is empty: the target was emptied".into();

@@ -148,3 +148,28 @@ async fn without_a_record_too_they_come_once() {
         assert_eq!(sorted(&database, "SELECT * FROM a UNION ALL SELECT * FROM b").await, ["1|new", "1|ours"]);
     }
 }
+
+/// A staging table that cannot be dropped after its rows are published is not published a second time.
+#[tokio::test]
+async fn without_a_record_a_staging_table_that_stays_is_no_second_load() {
+    for database in databases("staying").await {
+        database.execute("CREATE TABLE a (id INT PRIMARY KEY, t VARCHAR(20)); CREATE TABLE b LIKE a").await;
+        let more = json!({ "exactlyOnce": false, "session": "SET SESSION lock_wait_timeout = 1" });
+        let tables =
+            [staged(&database, "a", &more, &[1], "new").await, staged(&database, "b", &more, &[1], "new").await];
+        let staging = tables[0].plan.state["staging"]["name"].as_str().unwrap();
+        // Whoever reads it keeps it from being dropped.
+        let (reader, query) = (database.clone(), format!("SELECT SLEEP(8) FROM {staging}"));
+        let reads = tokio::spawn(async move { reader.query(&query).await });
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        together(&database, &more, &[&tables[0], &tables[1]]).await.unwrap();
+        assert!(!reads.is_finished() && own_tables(&database).await == 1, "it is there");
+        database.execute("UPDATE a SET t = 'ours'").await;
+        reads.await.unwrap();
+        for one in tables {
+            assert_eq!(one.commit().await.unwrap().description, "published before");
+        }
+        assert_eq!(sorted(&database, "SELECT * FROM a UNION ALL SELECT * FROM b").await, ["1|new", "1|ours"]);
+        assert_eq!(own_tables(&database).await, 0);
+    }
+}
