@@ -31,6 +31,7 @@ mod config;
 mod decode;
 mod incremental;
 mod numbers;
+mod pool;
 mod reader;
 mod snapshot;
 mod source;

@@ -17,6 +17,7 @@ use crate::batch::Building;
 use crate::config::{Consistency, MySqlReaderConfig};
 use crate::decode::Decoder;
 use crate::incremental::narrowed;
+use crate::pool;
 use crate::snapshot;
 use crate::source::{Described, Location, check_equal, look};
 use crate::split::{Part, plan};
@@ -290,7 +291,7 @@ impl MySqlReader {
             }
             return end.result;
         };
-        let mut loan = snapshot::borrow(&self.context, token, part.source).await?;
+        let mut loan = pool::borrow(&self.context, token, part.source).await?;
         let end = self.rows(loan.session()?, &mut wanted, output, true).await;
         match end.result {
             Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) && !end.clean => {

@@ -6,21 +6,20 @@
 //! user may read it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tokio::sync::Notify;
+use serde_json::json;
 use weir_core::{Check, ConnectorContext, Error, ErrorKind, Result, ResultExt, Snapshot, SnapshotGuard};
 use weir_mysql::{
     Options, RowSession, Server, Session, Setup, connect_first, connect_rows, grants, position, server, written,
 };
 
 use crate::config::Consistency;
+use crate::pool::{Pool, Token};
 use crate::reader::MySqlReader;
 
 /// How often the connections are opened together anew while the position moves.
@@ -33,129 +32,6 @@ const SETTLE: Duration = Duration::from_millis(10);
 
 const FLUSH: &str = "FLUSH TABLES WITH READ LOCK";
 const START: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
-
-/// What a task needs to find the connections.
-#[derive(Debug, Serialize, Deserialize)]
-struct Token {
-    /// The name under which they were left.
-    id: String,
-    /// The server of each of the job's tables and statements.
-    servers: Vec<usize>,
-}
-
-/// The connections of one server.
-#[derive(Default)]
-pub(crate) struct Pool {
-    state: Mutex<Lent>,
-    changed: Notify,
-}
-
-#[derive(Default)]
-struct Lent {
-    idle: Vec<RowSession>,
-    /// Idle or in use.
-    alive: usize,
-}
-
-/// A connection on loan. Dropped without being given back, it is lost: rows may still be on their way.
-pub(crate) struct Loan {
-    pool: Arc<Pool>,
-    session: Option<RowSession>,
-}
-
-impl Pool {
-    fn of(sessions: Vec<RowSession>) -> Self {
-        let lent = Lent { alive: sessions.len(), idle: sessions };
-        Self { state: Mutex::new(lent), changed: Notify::new() }
-    }
-
-    /// An idle connection.
-    fn take(self: &Arc<Self>) -> Option<Loan> {
-        let session = self.state.lock().unwrap_or_else(PoisonError::into_inner).idle.pop();
-        session.map(|session| Loan { pool: self.clone(), session: Some(session) })
-    }
-
-    fn alive(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).alive
-    }
-
-    async fn lend(pool: Arc<Self>) -> Result<Loan> {
-        loop {
-            let changed = pool.changed.notified();
-            tokio::pin!(changed);
-            // From here on no change is missed.
-            changed.as_mut().enable();
-            if let Some(loan) = pool.take() {
-                return Ok(loan);
-            }
-            if pool.alive() == 0 {
-                return Err(lost());
-            }
-            changed.await;
-        }
-    }
-}
-
-impl Loan {
-    /// The connection.
-    ///
-    /// # Errors
-    /// Never, while it is lent.
-    pub(crate) fn session(&mut self) -> Result<&mut RowSession> {
-        self.session.as_mut().ok_or_else(|| Error::internal("the connection is given back"))
-    }
-
-    /// Gives it back: nothing is on its way any more.
-    pub(crate) fn give_back(mut self) {
-        if let Some(session) = self.session.take() {
-            self.pool.state.lock().unwrap_or_else(PoisonError::into_inner).idle.push(session);
-            self.pool.changed.notify_waiters();
-        }
-    }
-
-    /// What to say of a connection that broke: others of the same moment can take its place, others can not.
-    pub(crate) fn broke(self, error: Error) -> Error {
-        let pool = self.pool.clone();
-        drop(self);
-        match pool.alive() {
-            0 => lost().because(error),
-            _ => error,
-        }
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
-        if self.session.take().is_some() {
-            self.pool.state.lock().unwrap_or_else(PoisonError::into_inner).alive -= 1;
-            self.pool.changed.notify_waiters();
-        }
-    }
-}
-
-fn lost() -> Error {
-    Error::new(
-        ErrorKind::SnapshotLost,
-        "the connection that held the snapshot was lost, and a new one would see another moment: run the job again",
-    )
-}
-
-/// Borrows a connection of the snapshot for one of the job's tables or statements.
-pub(crate) async fn borrow(context: &ConnectorContext, token: &Value, source: usize) -> Result<Loan> {
-    let token =
-        Token::deserialize(token).map_err(|e| Error::internal("the snapshot is none of this reader's").because(e))?;
-    let pools: Arc<Vec<Arc<Pool>>> = context.shared.find(&token.id).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Conflict,
-            "the snapshot's connections belong to another process: with `consistency: none` splits can be read anywhere",
-        )
-    })?;
-    let pool = token.servers.get(source).and_then(|server| pools.get(*server));
-    let pool = pool.ok_or_else(|| Error::internal("the split's source is not in the snapshot"))?;
-    let mut loan = context.until_cancelled(Pool::lend(pool.clone())).await?;
-    loan.session()?.serve(context);
-    Ok(loan)
-}
 
 /// The snapshot that the tables of a run share, where they lie on the same servers.
 #[derive(Default)]
@@ -182,6 +58,8 @@ pub(crate) struct Made {
     pools: Arc<Vec<Arc<Pool>>>,
     /// The only tables for which it is one moment; `None` for all of the servers'.
     covers: Option<Arc<HashSet<String>>>,
+    /// How many connections to each server were asked for.
+    channels: usize,
 }
 
 impl Made {
@@ -189,14 +67,18 @@ impl Made {
         self.pools.clone()
     }
 
-    /// Whether these tables can be read in it; `None` where nobody knows which they are.
-    fn serves(&self, tables: Option<&[String]>) -> bool {
-        let covered = match (&self.covers, tables) {
+    /// Whether it is, or was, one moment for these tables; `None` where nobody knows which they are.
+    fn covers(&self, tables: Option<&[String]>) -> bool {
+        match (&self.covers, tables) {
             (None, _) => true,
             (Some(covers), Some(tables)) => tables.iter().all(|table| covers.contains(table)),
             (Some(_), None) => false,
-        };
-        covered && self.pools.iter().all(|pool| pool.alive() > 0)
+        }
+    }
+
+    /// Whether tables can still be read in it.
+    fn lives(&self) -> bool {
+        self.pools.iter().all(|pool| pool.alive() > 0)
     }
 }
 
@@ -284,28 +166,37 @@ impl Snapshot for MySqlReader {
         let common: Arc<Common> =
             if written { Arc::default() } else { self.context.shared.find_or_leave(&name, Default::default) };
         let mut slot = common.0.lock().await;
-        let joined = slot.clone().filter(|made| made.serves(tables.as_deref()));
-        let apart = joined.is_none() && (slot.is_some() || keys.len() > 1);
-        let (made, shared) = match joined {
-            Some(made) => (made, true),
-            None => {
-                let made = make(sites, channels.max(1), certain, &self.setup, &self.context).await?;
-                let shared = made.covers.is_none() && !written;
+        let apart = slot.is_some() || keys.len() > 1;
+        let found = slot.clone().filter(|made| made.covers(tables.as_deref()));
+        // Tables that were read in a lost one show an earlier moment: the runtime learns that from what is reported here.
+        let mut reported = found.is_some();
+        let (made, shared) = match found {
+            Some(made) if made.lives() => (made, true),
+            lost => {
+                let covered = lost.as_ref().and_then(|lost| lost.covers.clone());
+                // The others may have to be read again, at this moment. Only one server's tables are ever covered so.
+                if let (Some(covered), [site]) = (&covered, sites.as_mut_slice()) {
+                    site.tables = Some(covered.iter().cloned().collect());
+                }
+                let channels = lost.map_or(1, |lost| lost.channels).max(channels);
+                let made = make(sites, channels, certain, &self.setup, &self.context).await?;
+                let shared = !written && (made.covers.is_none() || covered.is_some());
                 if shared {
                     *slot = Some(made.clone());
                 }
+                reported |= shared;
                 (made, shared)
             }
         };
         let mut description = made.description.clone();
-        if apart && made.covers.is_some() {
+        if apart && !shared && made.covers.is_some() {
             description += "; the moment is one of these tables alone, other tables of the run have others";
         }
         if !unsafe_tables.is_empty() {
             description += &format!("; {} is read as it is, for its engine has no snapshots", unsafe_tables.join(", "));
         }
         let token = json!(Token { id: made.id.clone(), servers });
-        let moments = shared.then(|| (name, made.id.clone())).into_iter().collect();
+        let moments = reported.then(|| (name, made.id.clone())).into_iter().collect();
         let hold = Box::new(Hold { context: self.context.clone(), made, shared });
         Ok(SnapshotGuard { token, description, moments, hold })
     }
@@ -342,7 +233,7 @@ pub(crate) async fn make(
     let pools = Arc::new(places.into_iter().map(|p| Arc::new(Pool::of(p.sessions))).collect::<Vec<_>>());
     let id = fresh_id();
     context.shared.leave(id.clone(), pools.clone());
-    Ok(Made { id, description, pools, covers })
+    Ok(Made { id, description, pools, covers, channels })
 }
 
 fn fresh_id() -> String {

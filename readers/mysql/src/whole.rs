@@ -53,7 +53,7 @@ impl Catalog for SourceCatalog {
         context.shared.leave(made.id.clone(), made.pools());
         let description = made.description.clone();
         *common.0.lock().await = Some(made);
-        Ok(Some(SourceSnapshot { description, hold: Box::new(Hold { context: context.clone(), names }) }))
+        Ok(Some(SourceSnapshot { description, hold: Box::new(Hold { context: context.clone(), names, common }) }))
     }
 }
 
@@ -61,10 +61,15 @@ impl Catalog for SourceCatalog {
 struct Hold {
     context: ConnectorContext,
     names: [String; 2],
+    common: Arc<Common>,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         self.names.iter().for_each(|name| self.context.shared.remove(name));
+        // Where the first one was lost, this is another.
+        if let Some(made) = self.common.0.try_lock().ok().and_then(|mut slot| slot.take()) {
+            self.context.shared.remove(&made.id);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use weir_core::{ConnectorContext, ErrorKind, Reader, Result, SnapshotGuard};
+use weir_core::{ConnectorContext, ErrorKind, ObjectName, Reader, Result, SnapshotGuard, readers};
 use weir_plugins_test::harness::{self, ReadOptions, control, open_reader_in, read_with, split_request};
 use weir_plugins_test::servers::{Database, Family};
 use weir_reader_mysql as _;
@@ -34,6 +34,7 @@ on_both!(
     connections_are_used_again,
     a_lost_connection_is_no_other_moment,
     tables_of_a_run_share_their_moment,
+    a_lost_snapshot_of_all_tables_is_followed_by_another_of_all,
 );
 
 fn with(url: &str, more: Value) -> Value {
@@ -204,14 +205,19 @@ async fn connections_are_used_again(database: Database) {
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Conflict, false), "{error:?}");
 }
 
-async fn a_lost_connection_is_no_other_moment(database: Database) {
-    accounts(&database).await;
-    let (reader, _context) = open(&database.url(), json!({ "table": "acc_0" }));
-    let guard = begin(&reader, 2).await.unwrap();
+/// Ends all other connections to the database.
+async fn kill_others(database: &Database) {
     let sql = "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID()";
     for id in database.query(sql).await.into_iter().flatten().flatten() {
         let _ = database.try_execute(&format!("KILL {id}")).await;
     }
+}
+
+async fn a_lost_connection_is_no_other_moment(database: Database) {
+    accounts(&database).await;
+    let (reader, _context) = open(&database.url(), json!({ "table": "acc_0" }));
+    let guard = begin(&reader, 2).await.unwrap();
+    kill_others(&database).await;
     // The first error leaves hope in the other connection, which sees the same moment.
     let error = read_with(&reader, options(&guard, 1)).await.err().unwrap();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unreachable, true), "{error:?}");
@@ -245,4 +251,57 @@ async fn tables_of_a_run_share_their_moment(database: Database) {
     weir_mysql::written::note(&context.shared, &url[0], table);
     let guard = begin(&second, 2).await.unwrap();
     assert_eq!(read_with(&second, options(&guard, 2)).await.unwrap().rows(), 0);
+}
+
+async fn a_lost_snapshot_of_all_tables_is_followed_by_another_of_all(database: Database) {
+    accounts(&database).await;
+    let user = format!("lost_{}_{}", std::process::id(), database.port());
+    database
+        .execute(&format!(
+            "CREATE USER '{user}'@'%' IDENTIFIED BY 'poor'; GRANT SELECT, LOCK TABLES ON {}.* TO '{user}'@'%'",
+            database.quote(database.name())
+        ))
+        .await;
+    let context = harness::context();
+    let url = database.url_with(&user, "poor");
+    let parameters = |mut more: Value| {
+        more["consistency"] = json!("snapshot");
+        with(&url, more)
+    };
+    let plugin = readers().into_iter().find(|plugin| plugin.name == "mysql").unwrap();
+    let catalog = (plugin.catalog.unwrap())(&parameters(json!({})), &context).unwrap();
+    let names = ["acc_0", "acc_1"].map(|table| ObjectName {
+        database: database.name().to_owned(),
+        schema: None,
+        table: table.to_owned(),
+    });
+    let held = control(async move { catalog.snapshot(&names, 2).await }).await.unwrap().unwrap();
+    assert!(held.description.ends_with("LOCK TABLES … READ"), "{}", held.description);
+    let [first, second] = ["acc_0", "acc_1"].map(|table| {
+        let table = format!("{}.{table}", database.quote(database.name()));
+        open_reader_in("mysql", parameters(json!({ "table": table })), &context).unwrap()
+    });
+    let guard = begin(&first, 1).await.unwrap();
+    assert_eq!(read_with(&first, options(&guard, 1)).await.unwrap().rows(), 1000);
+    let before = guard.moments.clone();
+    assert_eq!(before.len(), 1);
+    database.execute("DELETE FROM acc_0 WHERE id < 10; DELETE FROM acc_1 WHERE id < 10").await;
+    kill_others(&database).await;
+    let lost = begin(&second, 1).await.unwrap();
+    for _ in 0..2 {
+        assert!(read_with(&second, options(&lost, 1)).await.is_err());
+    }
+    drop((guard, lost));
+    let guard = begin(&second, 1).await.unwrap();
+    assert!(guard.description.starts_with("one snapshot in 2 connections"), "{}", guard.description);
+    assert!(guard.moments.keys().eq(before.keys()), "{:?} {before:?}", guard.moments);
+    assert_ne!(guard.moments, before);
+    database.execute("DELETE FROM acc_0; DELETE FROM acc_1").await;
+    assert_eq!(read_with(&second, options(&guard, 1)).await.unwrap().rows(), 990);
+    // The table that was read before is to be had at the same moment.
+    let again = begin(&first, 1).await.unwrap();
+    assert_eq!(again.moments, guard.moments);
+    assert_eq!(read_with(&first, options(&again, 1)).await.unwrap().rows(), 990);
+    drop((guard, again, held));
+    database.execute(&format!("DROP USER '{user}'@'%'")).await;
 }
