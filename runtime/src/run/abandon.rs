@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{SecondsFormat, Utc};
 use serde_json::Value;
 use tokio::runtime::Handle;
-use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Result, WritePlan, Writer};
+use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Result, WriteMode, WritePlan, Writer};
 
 use super::begin::fingerprint;
 use super::tables::failed_of;
@@ -48,7 +48,9 @@ pub(super) async fn abandon(
     };
     let mut left = Vec::new();
     for entry in ledger.entries(&run.run_id).await? {
-        if entry.committed.is_some() && !entry.spec.plan.commits_per_split {
+        // What is published whole has nothing left to take back; it is looked at only where it would be doubled.
+        let whole = entry.committed.is_some() && !entry.spec.plan.commits_per_split;
+        if whole && !adds(&entry) {
             continue;
         }
         let index = entry.entry as usize;
@@ -65,8 +67,8 @@ pub(super) async fn abandon(
             // Where the job now writes elsewhere, nobody has the old target's address with its secrets.
             _ => None,
         };
-        let landed = landed(ledger, run, &entry, writer.as_ref(), &context).await?;
-        if landed.published {
+        let landed = landed(ledger, run, &entry, writer.as_ref().filter(|_| !whole), &context).await?;
+        if landed.published && entry.committed.is_none() {
             // It was read and is to be seen, although its process could not write that down.
             if let Some((known, table)) = entry.known.as_ref().zip(tables.get(index).and_then(|e| e.table.as_ref())) {
                 ledger.know_table(&run.job, &table.target.to_string(), &table.source(), known).await?;
@@ -87,7 +89,9 @@ pub(super) async fn abandon(
             }
             warn(fault);
         }
-        left.push((entry, writer));
+        if !whole {
+            left.push((entry, writer));
+        }
     }
     for (entry, writer) in left {
         let table = &entry.spec.plan.table;
@@ -116,6 +120,13 @@ pub(super) fn stays(plan: &WritePlan, writer: &Endpoint) -> bool {
     plan.commits_per_split && (plan.records_splits || writer.parameter.get("exactlyOnce") == Some(&Value::Bool(false)))
 }
 
+/// Whether an entry that is published whole adds to what is there, so that a later run would add the same rows again. One
+/// that goes on after what it has read does not.
+fn adds(entry: &EntryRecord) -> bool {
+    let plan = &entry.spec.plan;
+    plan.mode == WriteMode::Append && !plan.commits_per_split && entry.windows.is_empty()
+}
+
 /// Whether a run of these tables writes an entry.
 fn is_written(only: &Only, entry: Option<&Entry>) -> bool {
     entry.and_then(|entry| entry.table.as_ref()).is_none_or(|table| only.may_take(table))
@@ -138,12 +149,13 @@ impl Landed {
     fn doubled(&self, run: &RunRecord, entry: &EntryRecord, start: Start) -> Option<String> {
         let (plan, id) = (&entry.spec.plan, &run.run_id);
         let there = match (self.splits, self.unknown) {
+            _ if self.published && adds(entry) => format!("its rows are in {} for good", plan.table),
             _ if !stays(plan, &entry.spec.writer) => return None,
             (0, 0) => return None,
             (0, unknown) => format!("whether {unknown} of its {} splits are in {} is not known", self.of, plan.table),
             (splits, _) => format!("{splits} of its {} splits are in {} for good", self.of, plan.table),
         };
-        let go_on = match plan.records_splits {
+        let go_on = match plan.records_splits || adds(entry) {
             true => "go on with it (--resume), which keeps these rows",
             false => "the target does not record splits, so that it cannot go on: look at the target",
         };
@@ -167,10 +179,10 @@ async fn landed(
     let splits = ledger.splits(&run.run_id, entry.entry).await?;
     let mut there: BTreeSet<u32> =
         splits.iter().filter(|split| split.receipt.is_some()).map(|split| split.split.id).collect();
-    let mut published = false;
+    let mut published = entry.committed.is_some();
     if let Some(writer) = writer.filter(|_| entry.spec.plan.records_splits) {
         let recorded = context.until_cancelled(writer.recorded(&entry.spec.plan)).await?;
-        published = recorded.published;
+        published |= recorded.published;
         there.extend(recorded.receipts.iter().map(|receipt| receipt.split));
     }
     let begun = splits.iter().filter(|split| split.attempts > 0 && !there.contains(&split.split.id)).count();

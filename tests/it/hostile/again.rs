@@ -206,3 +206,35 @@ async fn a_job_that_moved_is_resumed_by_its_name_with_what_it_was_begun_with() {
     assert_eq!(report["at"], json!("2025-11-02T00:00:00+00:00"));
     assert_eq!(rows(&place).await, format!("{ALL} {ALL}"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_added_whole_is_not_added_again_for_another_entrys_fault() {
+    let place = place(None, json!({"writeMode": "append"})).await;
+    let refused = "CREATE TABLE u (id INTEGER, v TEXT CHECK (v <> 'value 7'))";
+    sqlite(&place.path("to.db"), refused).await;
+    let job = |mode: &str| {
+        let lake = json!({"path": "lake", "format": "parquet", "writeMode": mode});
+        let mut job = job_of("sqlite", json!({"path": "from.db", "table": ["t0"]}), "files", lake);
+        let to = json!({"path": "to.db", "table": "u", "writeMode": "overwrite"});
+        let other = job_of("sqlite", json!({"path": "from.db", "table": ["t1"]}), "sqlite", to);
+        job["job"]["content"].as_array_mut().unwrap().push(other["job"]["content"][0].clone());
+        job
+    };
+    let files = || std::fs::read_dir(place.path("lake")).unwrap().count();
+    place.job(&job("append"));
+    place.fails(&["run", "job.json"], 1, &["value 7"]);
+    let once = files();
+    place.fails(&["run", "job.json"], 1, &["its rows are in", "for good", "--resume", "--fresh"]);
+    place.fails(&["run", "job.json", "--resume"], 1, &["value 7"]);
+    assert_eq!(files(), once);
+    sqlite(&place.path("to.db"), "DROP TABLE u; CREATE TABLE u (id INTEGER, v TEXT)").await;
+    let report = place.report(&["--fresh"]);
+    assert!(report["warnings"].to_string().contains("written again"), "{report:#}");
+    assert!(files() > once);
+    // What replaces the old rows doubles nothing.
+    sqlite(&place.path("to.db"), &format!("DROP TABLE u; {refused}")).await;
+    place.job(&job("truncate"));
+    for _ in 0..2 {
+        place.fails(&["run", "job.json"], 1, &["value 7"]);
+    }
+}
