@@ -236,9 +236,18 @@ pub(super) fn columns_of(source: &SourceSchema) -> Vec<String> {
     source.columns.iter().map(of).collect()
 }
 
+/// Whether a column is recorded with more than its name and type, as builds of old did not.
+fn is_whole(column: &String) -> bool {
+    let key = column.rsplit_once(" key ").is_some_and(|(_, position)| position.parse::<u32>().is_ok());
+    key || column.ends_with(" not null")
+}
+
 /// What of a source's columns is not as it was.
 fn source_changes(then: &[String], source: &SourceSchema) -> Option<String> {
-    let now = columns_of(source);
+    let now = match then.iter().any(is_whole) {
+        true => columns_of(source),
+        false => source.columns.iter().map(|column| format!("{} {}", column.name, column.native_type)).collect(),
+    };
     if then == now {
         return None;
     }
@@ -254,4 +263,30 @@ fn source_changes(then: &[String], source: &SourceSchema) -> Option<String> {
 
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_an_older_build_are_compared_by_name_and_type() {
+        let column = |name: &str, nullable, key| SourceColumn {
+            name: name.into(),
+            native_type: "int".into(),
+            nullable,
+            key,
+            representations: Vec::new(),
+            comment: None,
+        };
+        let source = SourceSchema {
+            columns: vec![column("id", false, Some(1)), column("v", true, None)],
+            ..SourceSchema::default()
+        };
+        let of = |columns: [&str; 2]| source_changes(&columns.map(str::to_owned), &source);
+        assert_eq!(of(["id int", "v int"]), None);
+        assert_eq!(of(["id int not null key 1", "v int"]), None);
+        assert_eq!(of(["id int", "v text"]).unwrap(), "gone: v text; new: v int");
+        assert_eq!(of(["id int key 1", "v int"]).unwrap(), "gone: id int key 1; new: id int not null key 1");
+    }
 }
