@@ -105,10 +105,8 @@ pub(crate) async fn publish_together(session: &mut Session, tables: &[Staged<'_>
 /// Takes back what is not published.
 pub(crate) async fn abort(session: &mut Session, plan: &WritePlan, state: &State) -> Result<()> {
     drop_staging(session, state).await?;
-    if plan.creates && exists(session, &state.table).await? {
-        if is_empty(session, &state.table).await? {
-            session.run(&format!("DROP TABLE {}", state.table.quoted(QUOTING))).await?;
-        }
+    if plan.creates && exists(session, &state.table).await? && is_empty(session, &state.table).await? {
+        session.run(&format!("DROP TABLE {}", state.table.quoted(QUOTING))).await?;
     }
     forget(session, state).await
 }
