@@ -149,11 +149,11 @@ impl Ledger {
         row.map(|row| Ok((parsed(row.get("body"))?, row.get("publishing")))).transpose()
     }
 
-    /// All tables of a run are moved, and begin to be published together.
-    pub async fn publishing(&self, run_id: &str) -> Result<()> {
+    /// All tables of a run are moved, and begin to be published together; or that came to nothing.
+    pub async fn publishing(&self, run_id: &str, begun: bool) -> Result<()> {
         let mut connection = self.connection.lock().await;
         durable(&mut connection).await?;
-        let query = sqlx::query("UPDATE expansions SET publishing = 1 WHERE run_id = ?1").bind(run_id);
+        let query = sqlx::query("UPDATE expansions SET publishing = ?2 WHERE run_id = ?1").bind(run_id).bind(begun);
         query.execute(&mut *connection).await.map_err(failed).map(drop)
     }
 

@@ -292,11 +292,17 @@ impl Run {
         let failed = failed + moved.iter().filter(|table| table.moved.is_err()).count();
         let stopped = self.cancel.is_cancelled();
         if let Some(ledger) = self.ledger.as_ref().filter(|_| failed == 0 && !stopped) {
-            ledger.publishing(&self.run_id).await?;
+            ledger.publishing(&self.run_id, true).await?;
         }
         if failed == 0 && !stopped {
             moved.sort_by_key(|table| table.end.index);
             self.publish_together(&mut moved, context).await;
+            if let Some(ledger) = self.ledger.as_ref().filter(|_| came_to_nothing(&moved)) {
+                // Before anything is taken back, so that a resume begins all tables together. It is taken back in any case.
+                if let Err(error) = ledger.publishing(&self.run_id, false).await {
+                    self.warn(&format!("a resume may keep tables of several moments: {}", error.full()));
+                }
+            }
         }
         let mut publishing = Vec::with_capacity(moved.len());
         for mut table in moved {
@@ -311,4 +317,9 @@ impl Run {
         }
         Ok(futures::stream::iter(publishing).buffer_unordered(channels_of(&self.job)).collect().await)
     }
+}
+
+/// Whether tables were to be published together, and none of them was for sure.
+fn came_to_nothing(moved: &[Moved]) -> bool {
+    !moved.is_empty() && moved.iter().all(|one| one.moved.is_err() && !one.in_doubt)
 }
