@@ -143,6 +143,10 @@ impl Run {
             // To cut the source takes a connection to it, as to read it does.
             let _connection = self.connection(index).await?;
             let guard = snapshot(entry, &self.job, context).await?;
+            if let Some(guard) = &guard {
+                // At once: to cut takes its time, and who is noted late would seem to be read late.
+                self.moments.note(index, &guard.moments);
+            }
             let splits = match &left {
                 Some(left) => left.splits.clone(),
                 None => splits(entry, &self.job, &self.options, context, guard.as_ref()).await?,
@@ -155,9 +159,6 @@ impl Run {
         };
         let fresh = left.is_none();
         end.snapshot = guard.as_ref().map(|guard| guard.description.clone());
-        if let Some(guard) = &guard {
-            self.moments.note(index, &guard.moments);
-        }
         self.add_tables(index, entry, &all);
         self.show_kept(index, entry, left, receipts);
         if published {

@@ -1,6 +1,7 @@
 //! Tables that are published together show one moment, also when the source's snapshot was lost while they were read.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::{FutureExt, StreamExt};
@@ -35,7 +36,13 @@ impl Moments {
                 known.push(moment.clone());
             }
         }
-        met.of_entry.insert(entry, moments.clone());
+        if met.of_entry.insert(entry, moments.clone()).is_some_and(|before| before != *moments) {
+            // A moment that nobody has any more makes nobody late.
+            let Met { of_server, of_entry } = &mut *met;
+            for (server, known) in of_server {
+                known.retain(|moment| of_entry.values().any(|of| of.get(server) == Some(moment)));
+            }
+        }
     }
 
     /// Whether others are read from a later moment.
@@ -54,14 +61,27 @@ impl Run {
         at_once: usize,
         context: &ConnectorContext,
     ) -> Vec<Moved> {
+        let failed = AtomicBool::new(false);
         for _ in 0..self.job.setting.retry.times {
             let (behind, others): (Vec<_>, Vec<_>) = moved.into_iter().partition(|one| self.is_behind(one));
             moved = others;
             if behind.is_empty() {
                 return moved;
             }
-            let again: Vec<_> = behind.into_iter().map(|one| self.move_again(one, context).boxed()).collect();
+            // Once one has failed none is published.
+            let again = |one: Moved| async {
+                if failed.load(Relaxed) {
+                    return one;
+                }
+                let one = self.move_again(one, context).await;
+                failed.fetch_or(one.moved.is_err(), Relaxed);
+                one
+            };
+            let again: Vec<_> = behind.into_iter().map(|one| again(one).boxed()).collect();
             moved.extend(futures::stream::iter(again).buffer_unordered(at_once).collect::<Vec<_>>().await);
+            if failed.load(Relaxed) {
+                return moved;
+            }
         }
         for one in &mut moved {
             if self.is_behind(one) {
@@ -116,5 +136,19 @@ mod tests {
         moments.note(0, &of(&[("a", "2")]));
         moments.note(1, &of(&[("a", "2"), ("b", "2")]));
         assert_eq!([0, 1, 2, 3, 4].map(|entry| moments.is_behind(entry)), [false; 5]);
+    }
+
+    #[test]
+    fn nobody_is_behind_a_moment_that_nobody_has() {
+        let of = |moment: &str| BTreeMap::from([("a".to_owned(), moment.to_owned())]);
+        let moments = Moments::default();
+        moments.note(0, &of("2"));
+        // Noted late.
+        moments.note(1, &of("1"));
+        assert_eq!([0, 1].map(|entry| moments.is_behind(entry)), [true, false]);
+        moments.note(1, &of("2"));
+        assert_eq!([0, 1].map(|entry| moments.is_behind(entry)), [false; 2]);
+        moments.note(0, &of("3"));
+        assert_eq!([0, 1].map(|entry| moments.is_behind(entry)), [false, true]);
     }
 }
