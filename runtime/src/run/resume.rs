@@ -237,14 +237,14 @@ pub(super) fn columns_of(source: &SourceSchema) -> Vec<String> {
 }
 
 /// Whether a column is recorded with more than its name and type, as builds of old did not.
-fn is_whole(column: &String) -> bool {
+fn is_whole(column: &str) -> bool {
     let key = column.rsplit_once(" key ").is_some_and(|(_, position)| position.parse::<u32>().is_ok());
     key || column.ends_with(" not null")
 }
 
 /// What of a source's columns is not as it was.
 fn source_changes(then: &[String], source: &SourceSchema) -> Option<String> {
-    let now = match then.iter().any(is_whole) {
+    let now = match then.iter().any(|column| is_whole(column)) {
         true => columns_of(source),
         false => source.columns.iter().map(|column| format!("{} {}", column.name, column.native_type)).collect(),
     };
