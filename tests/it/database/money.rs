@@ -20,7 +20,7 @@ fn pay(bank: &Database, over: &Arc<AtomicBool>, number: u64) -> tokio::task::Joi
             let n = paid.fetch_add(1, Relaxed);
             // Far from each other, in either direction.
             let (from, to) = ((n * 7919 + number) % ROWS, ROWS - 1 - (n * 104_729 + number) % ROWS);
-            let (payer, payee) = if n % 2 == 0 { ("cash", "bank") } else { ("bank", "cash") };
+            let (payer, payee) = if n.is_multiple_of(2) { ("cash", "bank") } else { ("bank", "cash") };
             bank.execute(&format!(
                 "BEGIN; UPDATE {payer} SET v = v - 1 WHERE id = {from}; UPDATE {payee} SET v = v + 1 WHERE id = {to}; COMMIT"
             ))
