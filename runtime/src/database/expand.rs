@@ -165,17 +165,11 @@ impl Draft<'_> {
         let seen = table.sources.len() < 2 || (plugin.finds_equal_keys)(target, table.mode);
         let told_apart = table.key.is_empty() || !table.origin.is_empty();
         (!seen && !told_apart).then(|| {
-            let key = table.key.join(", ");
-            let what = format!("{}: a key ({key}) that two of the merged tables have", table.target);
-            if matches!(table.mode, WriteMode::Replace | WriteMode::Ignore) {
-                let mode = table.mode.name();
-                return format!(
-                    "{what} keeps one of their rows, for {mode} lets the other go: `origin` tells such rows apart"
-                );
-            }
             format!(
-                "{what} will be there twice, for a target of {} with these parameters compares none: `origin` tells such \
-                 rows apart",
+                "{}: a key ({}) that two of the merged tables have will be there twice, for a target of {} with \
+                 these parameters compares none: `origin` tells such rows apart",
+                table.target,
+                table.key.join(", "),
                 plugin.name
             )
         })

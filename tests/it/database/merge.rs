@@ -286,3 +286,39 @@ async fn a_key_in_two_shards_is_seen_without_a_key_of_the_target_too() {
         assert!(!plan.to_string().contains("no unique key"), "{name}: {plan}");
     }
 }
+
+/// The tables of one transaction have words of their own about equal keys, whichever of them comes first.
+#[tokio::test]
+async fn a_key_in_two_shards_keeps_all_tables_from_coming_that_are_published_together() {
+    let source = servers::postgresql().await.fresh_database("clash").await;
+    source
+        .execute(
+            "CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE t_1 (id int PRIMARY KEY, v text); \
+             CREATE TABLE t_2 (id int PRIMARY KEY, v text); \
+             INSERT INTO a SELECT g, repeat('new', 100) FROM generate_series(1, 2000) g; \
+             INSERT INTO t_1 VALUES (1, 'a'); INSERT INTO t_2 VALUES (1, 'b')",
+        )
+        .await;
+    for (name, server) in [("postgresql", servers::postgresql().await), ("mysql", servers::mariadb().await)] {
+        let target = server.fresh_database("clashed").await;
+        target
+            .execute(
+                "CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE t (id int, v text); \
+                 INSERT INTO a VALUES (7, 'old'); INSERT INTO t VALUES (7, 'old')",
+            )
+            .await;
+        let more = json!({"objects": {"include": ["a"], "merge": [{"into": "t", "from": ["/t_[0-9]/"]}]},
+            "naming": {"schema": "{TARGET_SCHEMA}"}, "write": {"keyed": "overwrite"}, "publish": "all"});
+        let job =
+            database_job(("postgresql", json!({"url": source.url()})), (name, json!({"url": target.url()})), more);
+        let plan = weir::plan(&load(&job), &RunOptions::default()).await.unwrap();
+        // The largest one is the first.
+        assert!(plan.entries[0].table.ends_with(".a"), "{name}: {}", plan.entries[0].table);
+        let report = run(&job, RunOptions::default()).await;
+        assert_eq!((report.status, report.rows_written), (Status::Failed, 0), "{name}: {:#?}", report.tables);
+        for table in ["a", "t"] {
+            let old = target.query(&format!("SELECT id FROM {table}")).await;
+            assert_eq!(old, [[Some("7".to_owned())]], "{name}: {table}: {:#?}", report.tables);
+        }
+    }
+}
