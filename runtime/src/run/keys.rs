@@ -21,7 +21,7 @@ use crate::database::at_target;
 use crate::job::{Job, UNNAMED};
 use crate::ledger::DroppedKey;
 
-/// How many tables are seen to at once: each takes a connection.
+/// Of how many tables the keys are dropped at once: each takes a connection.
 const AT_ONCE: usize = 8;
 
 /// The keys of a run.
@@ -37,6 +37,8 @@ pub(super) struct KeyBook {
 
 /// A table that refers to others of the run.
 struct Child {
+    /// Its entry.
+    index: usize,
     table: TargetName,
     references: Vec<Reference>,
     /// Whether its keys are out of the way, or why not.
@@ -60,7 +62,7 @@ impl KeyBook {
             for part in parts {
                 book.of_entry.entry(part).or_default().push(book.children.len());
             }
-            book.children.push(Child { table: table.target.clone(), references, released: OnceCell::new() });
+            book.children.push(Child { index, table: table.target.clone(), references, released: OnceCell::new() });
         }
         book
     }
@@ -146,6 +148,7 @@ impl Run {
         if keys.is_empty() {
             return Ok(());
         }
+        self.take_lease_before(child.index, &child.table, context).await?;
         let of = |definition: &weir_core::KeyDefinition| DroppedKey {
             run_id: self.run_id.clone(),
             place: self.place(),
@@ -172,27 +175,27 @@ impl Run {
         let context = ConnectorContext { cancel: stop.clone(), ..context.clone() };
         let keys: Vec<DroppedKey> = left.values().cloned().collect();
         // A run that has taken the job over has its own tables in hand.
-        let keys = if self.leases.is_overtaken() { Vec::new() } else { keys };
-        let work = keys.iter().map(|key| self.restore(key, &context).map(move |result| (key, result)).boxed());
-        let mut work = futures::stream::iter(work.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
+        let overtaken = self.leases.is_overtaken();
+        let keys = if overtaken { Vec::new() } else { keys };
         let patience = async {
             self.cancel.cancelled().await;
             tokio::time::sleep(CLEAN_UP).await;
         };
         tokio::pin!(patience);
-        loop {
-            let (key, result) = tokio::select! {
+        // One after the other: each locks the table that it refers to as well, and would wait for others until it gives up.
+        for key in &keys {
+            let mut work = self.restore(key, &context).boxed();
+            let result = tokio::select! {
                 biased;
-                done = work.next() => match done {
-                    Some(done) => done,
-                    None => break,
-                },
+                result = &mut work => result,
                 () = &mut patience => {
                     stop.cancel();
-                    let _ = tokio::time::timeout(CLEAN_UP / 5, work.collect::<Vec<_>>()).await;
-                    break;
+                    tokio::time::timeout(CLEAN_UP / 5, &mut work).await.unwrap_or_else(|_| Err(Error::cancelled()))
                 }
             };
+            if stop.is_cancelled() && result.is_err() {
+                break;
+            }
             left.remove(&(key.table.to_string(), key.definition.key.name.clone()));
             match (result, &self.ledger) {
                 (Ok(()), Some(ledger)) => {
@@ -203,9 +206,16 @@ impl Run {
                 (Ok(()), None) => {}
                 (Err(error), _) => self.missing_key(key, &error.full()),
             }
+            if stop.is_cancelled() {
+                break;
+            }
         }
+        let why = match overtaken {
+            true => "a run on another machine has the job now",
+            false => "there was no time to put it back",
+        };
         for key in left.values() {
-            self.missing_key(key, "there was no time to put it back");
+            self.missing_key(key, why);
         }
     }
 
@@ -246,8 +256,9 @@ impl Run {
     /// Says which keys are still missing, when the run ends before it can do anything about it.
     pub(super) async fn say_missing_keys(&self) {
         let Some(ledger) = self.ledger.as_ref().filter(|_| self.job.database.is_some()) else { return };
-        for key in ledger.dropped_keys(self.keys_of()).await.unwrap_or_default() {
-            self.missing_key(&key, "this run did not come to it");
+        match ledger.dropped_keys(self.keys_of()).await {
+            Ok(keys) => keys.iter().for_each(|key| self.missing_key(key, "this run did not come to it")),
+            Err(error) => self.warn(&format!("whether foreign keys are still missing is not known: {}", error.full())),
         }
     }
 

@@ -4,6 +4,7 @@
 //! The state folder's lock keeps a second run of the job out on this machine, so whatever else holds a lease under the
 //! folder's name has died.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectorContext, Error, ErrorKind, Lease, Result, ResultExt, Standing, WritePlan};
+use weir_core::{ConnectorContext, Error, ErrorKind, Lease, Result, ResultExt, Standing, TargetName, WritePlan};
 
 use super::resume::EntryStart;
 use super::{CLEAN_UP, Run};
@@ -38,6 +39,8 @@ pub(super) struct LeaseBook {
     /// Held while one is asked for, so that entries of one place wait for each other, and renewals for none of them.
     asking: tokio::sync::Mutex<()>,
     places: Mutex<Vec<Place>>,
+    /// The target's schemas whose place has a lease before any of their tables is planned.
+    ahead: tokio::sync::Mutex<BTreeSet<Option<String>>>,
     /// Why the run ended when one on another machine has taken the job over.
     overtaken: Mutex<Option<Error>>,
 }
@@ -112,6 +115,42 @@ impl Run {
                 Err(error) if error.kind() == ErrorKind::Conflict => return Err(error),
                 Err(_) => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Takes the lease where a table goes, before something of it is changed ahead of its turn; once for each schema.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) when a run of the job is at work there.
+    pub(super) async fn take_lease_before(
+        &self,
+        index: usize,
+        table: &TargetName,
+        context: &ConnectorContext,
+    ) -> Result<()> {
+        if !self.keeps_leases() {
+            return Ok(());
+        }
+        let mut ahead = self.leases.ahead.lock().await;
+        if ahead.contains(&table.schema) {
+            return Ok(());
+        }
+        let _connection = self.connection(index).await?;
+        let (entry, id) = (&self.job.entries[index], self.entry_id(index));
+        let planning = plan_evolving(&self.job, entry, &id, context, Evolving::default());
+        let planned = match tokio::time::timeout(GUARD, planning).await {
+            Ok(Ok(planned)) => planned,
+            _ if context.cancel.is_cancelled() => return Err(Error::cancelled()),
+            // What is wrong with a table is said when it has its turn; who does not answer is asked once.
+            failed => {
+                ahead.extend(failed.is_err().then(|| table.schema.clone()));
+                return Ok(());
+            }
+        };
+        match self.take_lease(index, &planned, context).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => return Err(error),
+            taken => ahead.extend(taken.is_ok().then(|| table.schema.clone())),
         }
         Ok(())
     }
