@@ -160,7 +160,14 @@ impl Target {
             }
         };
         let sent = bulk(session, &self.table, &columns, &encoder, batch.num_rows(), extra).await?;
-        Ok(sent.map(|(rows, refused, _)| Applied { rows, refused: self.dirty(batch, refused) }))
+        match sent {
+            // The rows are in already, with nothing in the place of such a value.
+            Ok((.., long)) if !long.is_empty() => {
+                Err(Error::internal("a long value went into a bulk load of the table"))
+            }
+            Ok((rows, refused, _)) => Ok(Ok(Applied { rows, refused: self.dirty(batch, refused) })),
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     /// Brings a batch in by way of the session's own table, and finds the rows that the target refuses.
@@ -178,6 +185,10 @@ impl Target {
         let loaded = bulk(session, SCRATCH, &names, &encoder, batch.num_rows(), number).await?;
         let (_, mut refused, long) = loaded.map_err(from_driver)?;
         for cell in long {
+            // The row is gone since one of its other cells was refused.
+            if refused.last().is_some_and(|last| last.row == cell.row) {
+                continue;
+            }
             refused.extend(self.send_long(session, cell).await?);
         }
         let mut applied = Applied { rows: 0, refused: self.dirty(batch, refused) };
@@ -408,6 +419,8 @@ mod tests {
             babelfish: true,
             straight: true,
             cast: false,
+            duplicate_keys: Default::default(),
+            on_empty: Default::default(),
         };
         let target = Target::new(&state, vec!["a".into(), "b]".into()], 3, 2).unwrap();
         assert!(!target.is_direct(), "Babelfish misreads the decimals of a bulk load");

@@ -74,7 +74,7 @@ pub(crate) async fn commit(
     receipts: &[Receipt],
 ) -> Result<Committed> {
     let staged = Staged { plan, state, receipts };
-    let done = transaction::publish(session, config, std::slice::from_ref(&staged)).await?;
+    let done = transaction::publish(session, std::slice::from_ref(&staged)).await?;
     let mut done = done.into_iter().next().unwrap_or_default();
     for sql in with_table(config.post_sql.as_slice(), &state.table, QUOTING) {
         if let Err(error) = session.run(&sql).await {
@@ -90,19 +90,8 @@ pub(crate) async fn commit(
 }
 
 /// Publishes several tables at one moment; [`commit`] does the rest of each. Safe to call again.
-pub(crate) async fn publish_together(
-    session: &mut Session,
-    config: &WriterConfig,
-    tables: &[Staged<'_>],
-) -> Result<Vec<Committed>> {
-    let done = transaction::publish(session, config, tables).await?;
-    // Without a record only a staging table that is gone tells that its rows are published. They are, so nothing fails here.
-    for staged in tables.iter().filter(|staged| staged.state.commits.is_none()) {
-        if let Err(error) = drop_staging(session, staged.state).await {
-            tracing::warn!(table = %staged.plan.table, %error, "the staging table is left behind");
-        }
-    }
-    Ok(done)
+pub(crate) async fn publish_together(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
+    transaction::publish(session, tables).await
 }
 
 /// Takes back what is not published.

@@ -106,6 +106,8 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
         babelfish: facts.server.babelfish,
         straight,
         cast: request.on_type_loss == OnTypeLoss::Cast,
+        duplicate_keys: common.duplicate_keys,
+        on_empty: common.on_empty,
     };
     Ok(WritePlan {
         run_id: request.run_id.clone(),

@@ -1,7 +1,7 @@
 //! What a plan carries from the planner to tasks and commit.
 
 use serde::{Deserialize, Serialize};
-use weir_core::{Error, Result, WritePlan};
+use weir_core::{DuplicateKeys, Error, OnEmpty, Result, WritePlan};
 use weir_sql::{Commits, TableName};
 use weir_sqlserver::Kind;
 
@@ -39,6 +39,12 @@ pub(crate) struct State {
     pub(crate) straight: bool,
     /// Whether values may be rounded to what their column holds.
     pub(crate) cast: bool,
+    /// What is done with rows of equal keys. Tables that are published together may differ in it.
+    #[serde(default)]
+    pub(crate) duplicate_keys: DuplicateKeys,
+    /// What an overwrite does when nothing came.
+    #[serde(default)]
+    pub(crate) on_empty: OnEmpty,
 }
 
 /// A written column of the target.

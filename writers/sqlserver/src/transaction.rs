@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
-use weir_sql::WriterConfig;
 use weir_sql::commits::PUBLISHED;
 use weir_sql::order::{Step, Steps, depths, queue};
 use weir_sqlserver::{QUOTING, Session, exists};
 
+use crate::apply::alive;
 use crate::ledger;
 use crate::publish::Names;
 use crate::state::{Publish, State};
@@ -22,16 +22,11 @@ pub(crate) struct Staged<'a> {
     pub(crate) receipts: &'a [Receipt],
 }
 
-/// Publishes all of these tables, or none. What is published already stays as it is. `config` is the job's, the same for
-/// all of them.
-pub(crate) async fn publish(
-    session: &mut Session,
-    config: &WriterConfig,
-    tables: &[Staged<'_>],
-) -> Result<Vec<Committed>> {
+/// Publishes all of these tables, or none. What is published already stays as it is.
+pub(crate) async fn publish(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
     let mut attempt = 1;
     loop {
-        match once(session, config, tables).await {
+        match once(session, tables).await {
             Err(error) if error.kind() != ErrorKind::Cancelled => {
                 // A deadlock's victim is rolled back already; everything else must not hold its locks.
                 let back = roll_back(session, tables).await;
@@ -57,7 +52,7 @@ async fn roll_back(session: &mut Session, tables: &[Staged<'_>]) -> Result<()> {
     session.run(&sql).await
 }
 
-async fn once(session: &mut Session, config: &WriterConfig, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
+async fn once(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
     // A table that is alone is named by the caller.
     let named = |error: Error, staged: &Staged<'_>| match tables {
         [_] => error,
@@ -65,7 +60,7 @@ async fn once(session: &mut Session, config: &WriterConfig, tables: &[Staged<'_>
     };
     let (mut all, mut open) = (Vec::with_capacity(tables.len()), Vec::new());
     for (staged, depth) in tables.iter().zip(depths(tables.iter().map(Staged::references))) {
-        let (committed, steps) = staged.look(session, config).await.map_err(|error| named(error, staged))?;
+        let (committed, steps) = staged.look(session).await.map_err(|error| named(error, staged))?;
         all.push(committed);
         open.extend(steps.map(|steps| (depth, staged, steps)));
     }
@@ -82,9 +77,21 @@ async fn once(session: &mut Session, config: &WriterConfig, tables: &[Staged<'_>
     while let Some(step) = steps.pop_front() {
         let (_, staged, _) = &open[step.table];
         let ran = session.run(step.sql).await.context("step", step.sql.split_whitespace().next().unwrap_or_default());
-        match ran {
-            Err(error) if step.can_wait && still_referred(&error) => steps.push_back(Step { can_wait: false, ..step }),
-            ran => ran.map_err(|error| named(explained(error, staged.state), staged))?,
+        let Err(error) = ran else { continue };
+        let referred = still_referred(&error);
+        // Where the error has ended the transaction, the next statements would be committed each by itself.
+        if step.can_wait && referred && alive(session).await.unwrap_or(false) {
+            steps.push_back(Step { can_wait: false, ..step });
+            continue;
+        }
+        let clears = open[step.table].2.clear.as_deref() == Some(step.sql);
+        return Err(named(if clears && referred { explained(error, staged.state) } else { error }, staged));
+    }
+    // Without a record only a staging table that is gone tells that its rows are published.
+    for (_, staged, _) in &open {
+        if let (None, Some(staging)) = (&staged.state.commits, &staged.state.staging) {
+            let sql = format!("DROP TABLE {}", staging.quoted(QUOTING));
+            session.run(&sql).await.map_err(|error| named(error, staged))?;
         }
     }
     session.run("COMMIT TRANSACTION").await?;
@@ -98,7 +105,7 @@ impl Staged<'_> {
     }
 
     /// What publishing comes to, and its statements; none where there is nothing to do.
-    async fn look(&self, session: &mut Session, config: &WriterConfig) -> Result<(Committed, Option<Steps>)> {
+    async fn look(&self, session: &mut Session) -> Result<(Committed, Option<Steps>)> {
         let Self { plan, state, receipts } = self;
         let rows: u64 = receipts.iter().map(|r| r.rows).sum();
         let came = |description: String| Committed { description, ..Committed::default() };
@@ -122,13 +129,13 @@ impl Staged<'_> {
             return Err(staging_is_gone());
         }
         let names = Names::new(plan, state, receipts)?;
-        names.check_duplicates(session, config.duplicate_keys, &plan.keys).await?;
+        names.check_duplicates(session, state.duplicate_keys, &plan.keys).await?;
         let steps = names.steps(&state.publish, &plan.keys);
         let mut done = came(format!("published {rows} rows in one transaction"));
         if plan.mode != WriteMode::Overwrite || rows > 0 {
             return Ok((done, Some(steps)));
         }
-        match config.on_empty {
+        match state.on_empty {
             OnEmpty::Overwrite => {
                 done.warnings.push(format!("the source is empty, and so is {} now", plan.table));
                 done.description = "the source is empty: the target was emptied".into();
@@ -169,12 +176,13 @@ fn still_referred(error: &Error) -> bool {
     error.context().iter().any(|(key, code)| *key == "code" && code == "547")
 }
 
+/// What to say of a clearing statement that rows of other tables were in the way of.
 fn explained(error: Error, state: &State) -> Error {
-    if matches!(state.publish, Publish::Diff(_)) && still_referred(&error) {
+    if matches!(state.publish, Publish::Diff(_)) {
         return Error::new(
             ErrorKind::Conflict,
-            "rows that are missing in the source are still referred to by other tables, or new ones refer to rows that are \
-             not there: nothing was changed; delete the rows that refer to them, or use upsert",
+            "rows that are missing in the source are still referred to by other tables: nothing was changed; delete the \
+             rows that refer to them, or use upsert",
         )
         .because(error);
     }

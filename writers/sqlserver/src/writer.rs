@@ -283,7 +283,7 @@ impl PublishTogether for SqlServerWriter {
         let tables = tables.iter().zip(&states).map(|((plan, receipts), state)| Staged { plan, state, receipts });
         let tables: Vec<Staged<'_>> = tables.collect();
         let mut session = self.connect().await?;
-        let done = commit::publish_together(&mut session, &self.config.common, &tables).await;
+        let done = commit::publish_together(&mut session, &tables).await;
         session.close().await;
         done
     }

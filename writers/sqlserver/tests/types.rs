@@ -115,7 +115,8 @@ async fn long_values_and_money_and_times_arrive(database: Database) {
     let texts = StringArray::from(vec![long("я"), Some("short".into()), None, long("")]);
     let pages = StringArray::from(vec![long("é"), None, long("漢"), Some("é".into())]);
     let bytes = vec![0x5c_u8; 1 << 20];
-    let bytes = BinaryArray::from_opt_vec(vec![Some(&bytes), Some(b""), None, None]);
+    // The third row has a long value behind the one that is refused.
+    let bytes = BinaryArray::from_opt_vec(vec![Some(&bytes), Some(b""), Some(&bytes), None]);
     let money = Decimal128Array::from_iter_values([-2_147_483_648, 2_147_483_647, 0, -1]);
     let money = money.with_precision_and_scale(10, 4).unwrap();
     let times = Time64MicrosecondArray::from_iter_values([45_296_000_001, 86_399_999_999, 0, 1]);
