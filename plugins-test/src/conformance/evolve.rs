@@ -10,7 +10,7 @@ use weir_core::{
     Writer,
 };
 
-use super::report::{Outcome, left_out, passed, same};
+use super::report::{Outcome, left_out, passed, passed_but, same};
 use super::{Cells, Target, sorted};
 use crate::harness::{self, WriteOptions, columns_of, context, control, open_writer_in};
 
@@ -30,7 +30,7 @@ pub(super) async fn evolves(target: &dyn Target) -> Outcome {
         return left_out("its tables cannot be changed");
     }
     write(&writer, before(), "create").await?;
-    let columns = columns_of(&after().schema());
+    let columns = columns_of(&after(None).schema());
     let fits = compare(&writer, &columns).await?;
     let seen: Vec<_> = fits.iter().map(|fit| fit.present.as_ref().map(|present| present.relation)).collect();
     let expected =
@@ -39,13 +39,17 @@ pub(super) async fn evolves(target: &dyn Target) -> Outcome {
         return Err(format!("compare() sees {fits:?}"));
     }
     let change = |at: usize| columns[at].clone();
-    let changes = vec![
+    let mut changes = vec![
         TableChange::AddColumn { column: change(4), default: None },
         TableChange::AddColumn { column: change(5), default: Some(ColumnDefault::Literal("7".into())) },
         TableChange::WidenColumn { column: change(1) },
         TableChange::WidenColumn { column: change(2) },
-        TableChange::AllowNull { column: change(1) },
     ];
+    let not_null = target.keeps_not_null();
+    if not_null.is_none() {
+        changes.push(TableChange::AllowNull { column: change(1) });
+    }
+    let last = not_null.map(|_| 7);
     let shown = alterations(&writer, &changes).await?;
     let done = alter(&writer, &changes).await.map_err(told)?;
     if shown.is_empty() || shown != done {
@@ -73,7 +77,7 @@ pub(super) async fn evolves(target: &dyn Target) -> Outcome {
     if standing != with(Some("7")) {
         same(&standing, &with(None)).map_err(|e| format!("after the changes: {e}"))?;
     }
-    write(&writer, after(), "after the changes").await?;
+    write(&writer, after(last), "after the changes").await?;
     let new: Cells = vec![
         vec![
             Some("3".into()),
@@ -83,7 +87,14 @@ pub(super) async fn evolves(target: &dyn Target) -> Outcome {
             Some("new".into()),
             Some("1".into()),
         ],
-        vec![Some("4".into()), None, Some("0.25".into()), Some("d".into()), None, Some("2".into())],
+        vec![
+            Some("4".into()),
+            last.map(|n| n.to_string()),
+            Some("0.25".into()),
+            Some("d".into()),
+            None,
+            Some("2".into()),
+        ],
     ];
     let expected = sorted(standing.into_iter().chain(new).collect());
     let now = sorted(target.contents(TABLE).await.unwrap_or_default());
@@ -100,7 +111,7 @@ pub(super) async fn evolves(target: &dyn Target) -> Outcome {
         result => return Err(format!("a change of another family gives {result:?}")),
     }
     same(&sorted(target.contents(TABLE).await.unwrap_or_default()), &expected).map_err(|e| format!("refused: {e}"))?;
-    passed()
+    not_null.map_or_else(passed, |why| passed_but(format!("a column that begins to take NULL: {why}")))
 }
 
 fn before() -> RecordBatch {
@@ -113,11 +124,12 @@ fn before() -> RecordBatch {
     ])
 }
 
-fn after() -> RecordBatch {
+/// New rows; `last` is the last one's number.
+fn after(last: Option<i64>) -> RecordBatch {
     let decimals = Decimal128Array::from(vec![123_456_789_025, 25]).with_precision_and_scale(14, 2);
     batch(vec![
         (key(), Arc::new(Int64Array::from(vec![3, 4]))),
-        (Field::new("n", DataType::Int64, true), Arc::new(Int64Array::from(vec![Some(5_000_000_000), None]))),
+        (Field::new("n", DataType::Int64, true), Arc::new(Int64Array::from(vec![Some(5_000_000_000), last]))),
         (Field::new("price", DataType::Decimal128(14, 2), true), Arc::new(decimals.expect("fits"))),
         (Field::new("note", DataType::Utf8, true), Arc::new(StringArray::from(vec!["c", "d"]))),
         (Field::new("extra", DataType::Utf8, true), Arc::new(StringArray::from(vec![Some("new"), None]))),

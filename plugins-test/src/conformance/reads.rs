@@ -28,7 +28,7 @@ pub async fn check_source(source: &dyn Source) {
     report.run("mixed-case and unicode keys", text_keys(source)).await;
     report.run("NULL keys", null_keys(source)).await;
     // Many tables one after the other, on servers that may be slow to describe one.
-    report.run_within(6, "every type", types(source)).await;
+    report.run_within(20, "every type", types(source)).await;
     report.run("a missing table is NotFound", missing(source)).await;
     report.run("a wrong password is Denied", wrong_password(source)).await;
     report.run("a closed port is Unreachable", unreachable(source)).await;

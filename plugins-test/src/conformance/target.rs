@@ -43,6 +43,11 @@ pub trait Target: Send + Sync {
         Vec::new()
     }
 
+    /// Why a column that takes no NULL cannot begin to take it, on a server that is not able to.
+    fn keeps_not_null(&self) -> Option<&'static str> {
+        None
+    }
+
     /// A write in which the target must refuse some rows.
     async fn refused(&self) -> Option<Refused> {
         None

@@ -25,7 +25,7 @@ pub async fn check_target(target: &dyn Target) {
     report.run("mixed-case and unicode keys", text_keys(target)).await;
     report.run("many tasks at once", many_tasks(target)).await;
     // Many tables one after the other, on servers that may be slow to describe one.
-    report.run_within(6, "every type", types(target)).await;
+    report.run_within(20, "every type", types(target)).await;
     report.run("append keeps what is there", append(target)).await;
     report.run("overwrite twice is overwrite once", overwrite(target)).await;
     report.run("overwrite with nothing", overwrite_with_nothing(target)).await;

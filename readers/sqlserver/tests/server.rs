@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use weir_core::ErrorKind;
 use weir_plugins_test::harness::{self, ReadOptions, open_reader, read_all, read_with, split_request};
+use weir_plugins_test::not_run;
 use weir_plugins_test::servers::Database;
 use weir_reader_sqlserver as _;
 
@@ -153,22 +154,31 @@ async fn queries_and_expressions(database: Database) {
     database
         .execute(
             "CREATE TABLE q (id int PRIMARY KEY, f real, [odd name] nvarchar(9)); \
-             INSERT INTO q VALUES (1, 0.1, 'x'), (2, 16777216, 'y')",
+             INSERT INTO q VALUES (1, 0.1, 'xyz'), (2, 16777216, 'y')",
         )
         .await;
-    let columns = json!(["ID", "[odd name]", "id * 2", "'it''s'", "null", "1.50", "getdate()"]);
+    let mut columns = json!(["ID", "[odd name]", "id * 2", "'it''s'", "null", "getdate()", "1.50"]);
+    let decimals = !database.is_babelfish().await;
+    if !decimals {
+        not_run("Babelfish describes the constant 1.50 without its digits; the other columns are run");
+        columns[6] = "15".into();
+    }
     let parameters = json!({ "table": "q", "column": columns, "where": "id > 1 -- all;" });
     let reader = open_reader("sqlserver", with(&database, parameters)).unwrap();
     let read = read_all(&reader).await.unwrap();
     assert!(read.schema.listed);
     let row = &read.cells()[0];
-    assert_eq!(row[..6], [cell("2"), cell("y"), cell("4"), cell("it's"), None, cell("1.50")]);
-    let sql = "SELECT f, id, CAST(1 AS decimal(20,3)) AS d, REPLICATE('x', 3) AS r FROM q; ";
+    assert_eq!(row[..5], [cell("2"), cell("y"), cell("4"), cell("it's"), None]);
+    assert_eq!(row[6], cell(if decimals { "1.50" } else { "15" }));
+    let sql = "SELECT f, id, CAST(1 AS decimal(20,3)) AS d, REPLICATE('x', 3) AS r, [odd name] AS n, UPPER([odd name] + N'ü') AS u \
+               FROM q; ";
     let reader = open_reader("sqlserver", with(&database, json!({ "querySql": sql }))).unwrap();
     let read = read_all(&reader).await.unwrap();
     assert_eq!(read.column("f"), [cell("0.1"), cell("16777216.0")]);
     assert_eq!(read.column("d"), [cell("1.000"), cell("1.000")]);
     assert_eq!(read.column("r"), [cell("xxx"), cell("xxx")]);
+    assert_eq!(read.column("n"), [cell("xyz"), cell("y")]);
+    assert_eq!(read.column("u"), [cell("XYZÜ"), cell("YÜ")]);
     let backwards = ReadOptions { columns: Some(vec![1, 0]), limit: Some(1), ..ReadOptions::default() };
     assert_eq!(read_with(&reader, backwards).await.unwrap().rows(), 1);
     for (more, kind, says) in [

@@ -117,7 +117,7 @@ async fn a_split_shows_one_moment() {
 async fn under_locks_all_splits_show_one_moment() {
     let Some(server) = servers::sqlserver() else { return };
     let database = server.fresh_database("locks").await;
-    if database.value("SELECT CAST(@@VERSION AS nvarchar(4000))").await.contains("Babelfish") {
+    if database.is_babelfish().await {
         return not_run("Babelfish reads the words of lock hints and goes on without locks");
     }
     accounts(&database).await;

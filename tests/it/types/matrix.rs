@@ -311,7 +311,7 @@ pub async fn cells(table: &Table, target: Target, there: Option<&Place>, folder:
         let types = source.types(&to).await;
         for index in &gone.columns {
             let is = types.iter().find(|(name, _)| *name == column(*index)).map_or("nothing", |(_, text)| text);
-            if is != source_types[*index].1 {
+            if is != source_types[*index].1 && !renewed(source.system, &source_types[*index].1, is) {
                 cells[*index].changed.push(format!("{} came back as {is}", source_types[*index].1));
             }
         }

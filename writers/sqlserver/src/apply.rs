@@ -73,10 +73,14 @@ struct Refused {
 
 impl Target {
     pub(crate) fn new(state: &State, names: Vec<String>, split: u32, extra: usize) -> Result<Self> {
-        let forms = state.columns.iter().map(|c| direct(&c.kind(), c.collation.as_deref(), state.babelfish));
+        let forms = state
+            .columns
+            .iter()
+            .map(|c| direct(&c.kind(), c.collation.as_deref(), state.babelfish).map(|form| form.on(state.babelfish)));
         let direct = if state.straight { forms.collect() } else { None };
         let carriers = state.columns.iter().map(|c| {
             through(&c.kind(), &c.type_text, c.collation.as_deref(), state.babelfish)
+                .map(|carrier| Carrier { form: carrier.form.on(state.babelfish), ..carrier })
                 .ok_or_else(|| Error::internal(format!("`{}` cannot be written", c.type_text)))
         });
         Ok(Self {

@@ -25,8 +25,20 @@ pub(crate) enum Form {
     DateTime2(u8),
     DateTimeOffset(u8),
     Text,
+    /// Where the server takes no U+0000, and gives up the session when it meets one.
+    TextWithoutNul,
     Bytes,
     Uuid,
+}
+
+impl Form {
+    /// The form on a server that may be Babelfish.
+    pub(crate) fn on(self, babelfish: bool) -> Self {
+        match self {
+            Self::Text if babelfish => Self::TextWithoutNul,
+            form => form,
+        }
+    }
 }
 
 /// How a column travels through `#weir_load`.

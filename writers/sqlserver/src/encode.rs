@@ -275,8 +275,11 @@ impl<'a> Column<'a> {
                 let steps = self.steps(nanos, cast)?;
                 Cell::DateTimeOffset(Some(DateTimeOffset::new(moment(steps, scale)?, offset)))
             }
-            Form::Text => {
+            Form::Text | Form::TextWithoutNul => {
                 let text = self.values.text(row).ok_or_else(foreign)?;
+                if self.form == Form::TextWithoutNul && text.contains('\0') {
+                    return Err("Babelfish's texts hold no U+0000".into());
+                }
                 self.check_length(text)?;
                 Cell::String(Some(Cow::Borrowed(text)))
             }
@@ -311,7 +314,7 @@ impl<'a> Column<'a> {
             Form::DateTime => Cell::DateTime(None),
             Form::DateTime2(_) => Cell::DateTime2(None),
             Form::DateTimeOffset(_) => Cell::DateTimeOffset(None),
-            Form::DecimalText(_) | Form::TimeText | Form::Text => Cell::String(None),
+            Form::DecimalText(_) | Form::TimeText | Form::Text | Form::TextWithoutNul => Cell::String(None),
             Form::Bytes => Cell::Binary(None),
             Form::Uuid => Cell::Guid(None),
         }

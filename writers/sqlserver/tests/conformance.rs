@@ -9,7 +9,10 @@ use weir_plugins_test::conformance::{self, Cells, Dialect, Refused, Sample, Tabl
 use weir_plugins_test::servers::{self, Database};
 use weir_writer_sqlserver as _;
 
-struct Shop(Database);
+struct Shop {
+    database: Database,
+    babelfish: bool,
+}
 
 #[async_trait]
 impl Target for Shop {
@@ -18,17 +21,17 @@ impl Target for Shop {
     }
 
     async fn parameters(&self, table: &str, mode: WriteMode) -> Option<Value> {
-        Some(json!({ "url": self.0.url(), "table": self.0.quote(table), "writeMode": mode.name() }))
+        Some(json!({ "url": self.database.url(), "table": self.database.quote(table), "writeMode": mode.name() }))
     }
 
     async fn lay(&self, table: &Table) -> Result<(), &'static str> {
-        self.0.execute(&table.sql(&Dialect::SQLSERVER)).await;
+        self.database.execute(&table.sql(&Dialect::SQLSERVER)).await;
         Ok(())
     }
 
     async fn contents(&self, table: &str) -> Option<Cells> {
         let there = format!("SELECT COUNT(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = N'{table}'");
-        if self.0.value(&there).await == "0" {
+        if self.database.value(&there).await == "0" {
             return None;
         }
         // Times have no text form of their own.
@@ -42,12 +45,12 @@ impl Target for Shop {
             Some("instant") => "LEFT(CONVERT(varchar(26), CAST(value AS datetime2(6)), 121) + '000000', 26)",
             _ => "*",
         };
-        Some(self.0.query(&format!("SELECT {value} FROM {}", self.0.quote(table))).await)
+        Some(self.database.query(&format!("SELECT {value} FROM {}", self.database.quote(table))).await)
     }
 
     async fn inventory(&self) -> Vec<String> {
         let sql = "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES";
-        self.0.query(sql).await.into_iter().flatten().flatten().collect()
+        self.database.query(sql).await.into_iter().flatten().flatten().collect()
     }
 
     async fn types(&self) -> Vec<WriteCase> {
@@ -68,17 +71,23 @@ impl Target for Shop {
 
     async fn refused(&self) -> Option<Refused> {
         let (rows, refused) = conformance::rows_with_null_keys();
-        self.0.execute("CREATE TABLE refused ([key] nvarchar(100) NOT NULL PRIMARY KEY, value nvarchar(max))").await;
-        let parameters = json!({ "url": self.0.url(), "table": "refused" });
+        self.database
+            .execute("CREATE TABLE refused ([key] nvarchar(100) NOT NULL PRIMARY KEY, value nvarchar(max))")
+            .await;
+        let parameters = json!({ "url": self.database.url(), "table": "refused" });
         Some(Refused { parameters, table: "refused".into(), rows, refused })
     }
 
+    fn keeps_not_null(&self) -> Option<&'static str> {
+        self.babelfish.then_some("Babelfish does not know ALTER COLUMN … NULL")
+    }
+
     async fn missing(&self) -> Option<Value> {
-        Some(json!({ "url": self.0.url(), "table": "no_such_table", "createTable": false }))
+        Some(json!({ "url": self.database.url(), "table": "no_such_table", "createTable": false }))
     }
 
     async fn wrong_password(&self) -> Option<Value> {
-        Some(json!({ "url": self.0.url_with(self.0.user(), "wrong"), "table": "t" }))
+        Some(json!({ "url": self.database.url_with(self.database.user(), "wrong"), "table": "t" }))
     }
 
     fn at(&self, address: SocketAddr) -> Option<Value> {
@@ -89,5 +98,7 @@ impl Target for Shop {
 #[tokio::test]
 async fn the_writer_conforms() {
     let Some(server) = servers::sqlserver() else { return };
-    conformance::check_target(&Shop(server.fresh_database("conformance").await)).await;
+    let database = server.fresh_database("conformance").await;
+    let babelfish = database.is_babelfish().await;
+    conformance::check_target(&Shop { database, babelfish }).await;
 }
