@@ -25,7 +25,7 @@ use crate::ledger::DroppedKey;
 const AT_ONCE: usize = 8;
 
 /// What is left of [`CLEAN_UP`] to put keys back, however long the rest takes.
-const FOR_KEYS: Duration = Duration::from_millis(500);
+const FOR_KEYS: Duration = Duration::from_millis(600);
 
 /// The keys of a run.
 #[derive(Default)]

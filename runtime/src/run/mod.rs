@@ -57,10 +57,10 @@ use crate::threads::Threads;
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long cleaning up may take when the run is stopped, counted from then on: the run ends within two seconds.
-const CLEAN_UP: Duration = Duration::from_millis(1_500);
+const CLEAN_UP: Duration = Duration::from_millis(1_400);
 
 /// When nothing is waited for any more that was told to end at [`CLEAN_UP`].
-const GIVEN_UP: Duration = Duration::from_millis(1_700);
+const GIVEN_UP: Duration = Duration::from_millis(1_600);
 
 /// Runs a job to its end. What goes wrong is in the report; nothing is printed and nothing panics.
 ///
