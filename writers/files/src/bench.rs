@@ -13,7 +13,7 @@ use crate::parquet::properties;
 /// Columns that Parquet does not have.
 pub fn parquet(batch: &RecordBatch) -> Result<Vec<u8>> {
     let compression = Compression::ZSTD(Default::default());
-    let (properties, repeating) = properties(compression, batch.schema_ref(), Some(batch));
+    let (properties, repeating) = properties(compression, batch.schema_ref(), std::slice::from_ref(batch));
     let file = Groups::new(batch.schema(), properties, repeating, compression).and_then(|mut groups| {
         groups.write(batch)?;
         groups.into_inner()

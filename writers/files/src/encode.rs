@@ -42,7 +42,8 @@ impl Encoder {
     /// Begins a Parquet or Arrow file of any schema.
     pub(crate) fn columnar(rules: &Rules, schema: SchemaRef, first: Option<&RecordBatch>) -> Result<Self> {
         if rules.format == Format::Parquet {
-            let (properties, repeating) = properties(rules.parquet_compression, &schema, first);
+            let (properties, repeating) =
+                properties(rules.parquet_compression, &schema, first.map_or(&[], std::slice::from_ref));
             let writer = Groups::new(schema, properties, repeating, rules.parquet_compression).map_err(misfit)?;
             return Ok(Self::Parquet(Box::new(writer), Share::new(&rules.row_groups)));
         }
