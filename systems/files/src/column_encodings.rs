@@ -27,7 +27,7 @@ use parquet::schema::types::ColumnPath;
 /// How many values of a column are looked at, where there are not so many columns that it takes longer than to write them.
 const SAMPLE: usize = 8192;
 /// How many values of all columns together, but for [`FEWEST`] of each.
-const SAMPLE_OF_ALL: usize = 128 * SAMPLE;
+const SAMPLE_OF_ALL: usize = 64 * SAMPLE;
 /// With fewer values the library may try a dictionary.
 const FEWEST: usize = 1000;
 /// Rows a page: fewer pages than the library's 20,000 rows make, and still a megabyte of most columns.

@@ -75,11 +75,19 @@ impl Column {
 }
 
 impl Groups {
-    /// Begins a file. `repeating`: which columns to write by [`Dictionary`], where `compression` allows it.
+    /// Begins a file whose first rows are these, if any come.
     ///
     /// # Errors
     /// Columns that Parquet does not have.
-    pub(crate) fn new(
+    pub(crate) fn new(schema: SchemaRef, compression: Compression, first: Option<&RecordBatch>) -> Result<Self> {
+        // Very many columns are looked at when their row group is complete.
+        let first = first.filter(|_| schema.fields().len() <= MANY).map_or(&[][..], std::slice::from_ref);
+        let (properties, repeating) = properties(compression, &schema, first);
+        Self::with(schema, properties, repeating, compression)
+    }
+
+    /// `repeating`: which columns to write by [`Dictionary`], where `compression` allows it.
+    fn with(
         schema: SchemaRef,
         mut properties: WriterProperties,
         repeating: Vec<bool>,
@@ -341,7 +349,7 @@ mod tests {
     fn file(batches: &[RecordBatch], first: usize, compression: Compression, ours: bool) -> bytes::Bytes {
         let (properties, mut repeating) = properties(compression, batches[0].schema_ref(), &batches[..first]);
         repeating.iter_mut().for_each(|repeats| *repeats &= ours);
-        let mut groups = Groups::new(batches[0].schema(), properties, repeating, compression).unwrap();
+        let mut groups = Groups::with(batches[0].schema(), properties, repeating, compression).unwrap();
         let mut out = Vec::new();
         for batch in batches {
             groups.write(batch).unwrap();

@@ -53,8 +53,7 @@ pub(crate) mod tests {
 
     pub(crate) fn write(path: &Path, batch: &RecordBatch) -> String {
         let compression = Compression::ZSTD(Default::default());
-        let (properties, repeating) = properties(compression, batch.schema_ref(), std::slice::from_ref(batch));
-        let mut writer = Groups::new(batch.schema(), properties, repeating, compression).unwrap();
+        let mut writer = Groups::new(batch.schema(), compression, Some(batch)).unwrap();
         writer.write(batch).unwrap();
         std::fs::write(path, writer.into_inner().unwrap()).unwrap();
         path.display().to_string()
