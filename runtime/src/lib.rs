@@ -39,6 +39,7 @@ mod plan;
 mod progress;
 mod replay;
 mod report;
+mod retry;
 mod run;
 mod sender;
 mod task;
