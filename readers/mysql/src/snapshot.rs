@@ -19,7 +19,7 @@ use weir_mysql::{
 };
 
 use crate::config::Consistency;
-use crate::pool::{Pool, Token};
+use crate::pool::{Pool, Token, turn};
 use crate::reader::MySqlReader;
 
 /// How often the connections are opened together anew while the position moves.
@@ -218,6 +218,7 @@ pub(crate) async fn make(
     context: &ConnectorContext,
 ) -> Result<Made> {
     let mut places = Vec::with_capacity(sites.len());
+    let turn = turn(context).await;
     for Site { options, tables } in sites {
         let mut control = connect_first(&options, setup, context).await?;
         let server = server(&mut control).await?;
@@ -230,7 +231,13 @@ pub(crate) async fn make(
     let sessions = places.iter_mut().flat_map(|p| &mut p.sessions);
     try_join_all(sessions.map(|session| session.run("SAVEPOINT weir"))).await?;
     let covers = (!for_all).then(|| Arc::new(places.iter_mut().filter_map(|p| p.tables.take()).flatten().collect()));
-    let pools = Arc::new(places.into_iter().map(|p| Arc::new(Pool::of(p.sessions))).collect::<Vec<_>>());
+    let mut pools = Vec::with_capacity(places.len());
+    for place in places {
+        place.control.close().await;
+        pools.push(Arc::new(Pool::of(place.sessions)));
+    }
+    drop(turn);
+    let pools = Arc::new(pools);
     let id = fresh_id();
     context.shared.leave(id.clone(), pools.clone());
     Ok(Made { id, description, pools, covers, channels })

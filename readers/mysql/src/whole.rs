@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use weir_core::{
-    Catalog, ConnectorContext, Faults, ObjectName, Objects, Result, SourceSnapshot, TableDescription, TableInfo,
+    Catalog, ConnectorContext, Faults, Hold, ObjectName, Objects, Result, SourceSnapshot, TableDescription, TableInfo,
 };
 use weir_mysql::{MySqlCatalog, QUOTING};
 
@@ -36,6 +36,10 @@ impl Catalog for SourceCatalog {
         self.tables.describe(names).await
     }
 
+    async fn look_ahead(&self, tables: &[ObjectName]) -> Result<Option<Hold>> {
+        self.tables.look_ahead(tables).await
+    }
+
     /// Begun for all tables at once only where they may have to be locked: without locks the first reader begins it, and the
     /// others join.
     async fn snapshot(&self, tables: &[ObjectName], connections: usize) -> Result<Option<SourceSnapshot>> {
@@ -44,27 +48,29 @@ impl Catalog for SourceCatalog {
         }
         let MySqlCatalog { options, setup, context } = &self.tables;
         let named = |name| weir_sql::database::database_and_table(name, QUOTING);
+        let ahead = self.look_ahead(tables).await?;
         let site = Site { options: options.clone(), tables: Some(tables.iter().map(named).collect()) };
         let name = Common::name(&[server_key(options)], true, setup);
         let common: Arc<Common> = context.shared.find_or_leave(&name, Default::default);
         // What is left for others must not keep them alive.
-        let made = make(vec![site], connections.max(1), true, setup, &context.alone()).await?;
+        let made = make(vec![site], connections.max(1), true, setup, &context.apart()).await?;
         let names = [name, made.id.clone()];
         context.shared.leave(made.id.clone(), made.pools());
         let description = made.description.clone();
         *common.0.lock().await = Some(made);
-        Ok(Some(SourceSnapshot { description, hold: Box::new(Hold { context: context.clone(), names, common }) }))
+        let begun = Begun { context: context.clone(), names, common };
+        Ok(Some(SourceSnapshot { description, hold: Box::new((begun, ahead)) }))
     }
 }
 
 /// Takes the snapshot away again.
-struct Hold {
+struct Begun {
     context: ConnectorContext,
     names: [String; 2],
     common: Arc<Common>,
 }
 
-impl Drop for Hold {
+impl Drop for Begun {
     fn drop(&mut self) {
         self.names.iter().for_each(|name| self.context.shared.remove(name));
         // Where the first one was lost, this is another.

@@ -1,5 +1,7 @@
 //! From the tables of a whole-database job to ordinary entries of a job.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use weir_core::{
     Error, Form, ObjectName, Result, Shard, SourceTables, TargetName, TargetTable, WriteMode, database_reader,
@@ -77,6 +79,13 @@ fn entry(job: &DatabaseJob, table: &TableJob) -> Result<Entry> {
 
 fn with(endpoint: &Endpoint, parameter: Value) -> Endpoint {
     Endpoint { parameter, form: Form::Native, ..endpoint.clone() }
+}
+
+/// The tables that entries read from one of the job's sources, each once.
+pub fn tables_of(entries: &[Entry], source: usize) -> Vec<ObjectName> {
+    let tables = entries.iter().filter_map(|entry| entry.table.as_ref()).flat_map(|table| &table.sources);
+    let names: BTreeSet<&ObjectName> = tables.filter(|one| one.source == source).map(|one| &one.name).collect();
+    names.into_iter().cloned().collect()
 }
 
 /// A table of the target by itself, for work on its keys; the job need not have it.
