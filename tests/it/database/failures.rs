@@ -1,12 +1,13 @@
 //! One table that fails is one table that failed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
-use weir::{Only, RunOptions, Status, TableStops};
+use weir::{Only, Report, RunOptions, Status, TableStops};
 use weir_core::ErrorKind;
 use weir_plugins_test::servers::{self, Database};
 
+use super::moment::limited;
 use super::{database_job, rows, run, table};
 
 /// Four tables of some rows.
@@ -113,9 +114,9 @@ async fn tables_that_are_locked_at_either_end_stay_alone() {
     }
 }
 
-#[tokio::test]
-async fn a_table_that_is_locked_in_mariadb_stays_alone() {
-    let source = servers::mariadb().await.fresh_database("lockedthere").await;
+/// Three tables at MariaDB, of which somebody keeps `b` locked for as long as the guard lives.
+async fn locked_in_mariadb(name: &str) -> (Database, tokio::task::JoinHandle<()>) {
+    let source = servers::mariadb().await.fresh_database(name).await;
     for table in ["a", "b", "c"] {
         source
             .execute(&format!(
@@ -123,31 +124,60 @@ async fn a_table_that_is_locked_in_mariadb_stays_alone() {
             ))
             .await;
     }
-    let target = servers::postgresql().await.fresh_database("lockedthere").await;
     let holder = tokio::spawn({
         let source = source.clone();
-        async move { source.try_execute("LOCK TABLES b WRITE; SELECT SLEEP(60); UNLOCK TABLES").await }
+        async move { drop(source.try_execute("LOCK TABLES b WRITE; SELECT SLEEP(60); UNLOCK TABLES").await) }
     });
     let held = "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(60)%' AND command <> 'Sleep' \
                 AND db = DATABASE() AND id <> CONNECTION_ID()";
-    for tries in 0.. {
-        assert!(tries < 200, "the lock was never held");
+    for _ in 0..200 {
         if source.value(held).await != "0" {
-            break;
+            return (source, holder);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    panic!("the lock was never held");
+}
+
+/// Only the table that is locked fails, in this way.
+fn fails_alone(report: &Report, kind: ErrorKind) {
+    assert_eq!(report.status, Status::PartiallyFailed, "{:#?}", report.error);
+    let failed: Vec<_> = report.tables.iter().filter(|t| t.status != Status::Succeeded).collect();
+    assert_eq!(failed.len(), 1, "{failed:#?}");
+    assert!(failed[0].name.as_deref().is_some_and(|name| name.ends_with(".b")), "{failed:#?}");
+    assert_eq!(failed[0].error.as_ref().unwrap().kind, kind, "{failed:#?}");
+}
+
+#[tokio::test]
+async fn a_table_that_is_locked_in_mariadb_stays_alone() {
+    let (source, holder) = locked_in_mariadb("lockedthere").await;
+    let target = servers::postgresql().await.fresh_database("lockedthere").await;
     // Without a word of the job it is a minute.
     let parameters = json!({"url": source.url(), "session": ["SET SESSION lock_wait_timeout = 1"]});
     let mut job = database_job(("mysql", parameters), ("postgresql", json!({"url": target.url()})), json!({}));
     job["setting"] = json!({"retry": {"times": 0}});
     let report = run(&job, RunOptions::default()).await;
     holder.abort();
-    assert_eq!(report.status, Status::PartiallyFailed, "{:#?}", report.error);
-    let failed: Vec<_> = report.tables.iter().filter(|t| t.status != Status::Succeeded).collect();
-    assert_eq!(failed.len(), 1, "{failed:#?}");
-    assert!(failed[0].name.as_deref().is_some_and(|name| name.ends_with(".b")), "{failed:#?}");
-    assert_eq!(failed[0].error.as_ref().unwrap().kind, ErrorKind::Timeout, "{failed:#?}");
+    fails_alone(&report, ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn a_table_that_is_locked_stays_out_of_the_lock_on_all_tables() {
+    let (source, holder) = locked_in_mariadb("lockedout").await;
+    let folder = tempfile::tempdir().unwrap();
+    let (user, from) = limited(&source).await;
+    let job = database_job(("mysql", from), ("files", json!({"path": folder.path()})), json!({}));
+    let begun = Instant::now();
+    let report = run(&job, RunOptions::default()).await;
+    // The lock is held for a minute.
+    assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
+    holder.abort();
+    fails_alone(&report, ErrorKind::Conflict);
+    for table in report.tables.iter().filter(|table| table.status == Status::Succeeded) {
+        let said = table.snapshot.as_deref().unwrap_or_default();
+        assert!(said.contains("opened under LOCK TABLES"), "{said}");
+    }
+    source.execute(&format!("DROP USER '{user}'@'%'")).await;
 }
 
 #[tokio::test]
