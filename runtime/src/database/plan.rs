@@ -14,16 +14,13 @@ use super::expand::{Expansion, expand};
 use super::moment::{Moment, moments};
 use super::only::Only;
 use super::select::Counts;
-use super::table::{FailedTable, TableJob};
+use super::table::{FailedTable, TableJob, some_of};
 use crate::entry::plan_evolving;
 use crate::incremental::{of_entry, ordinal};
 use crate::job::Job;
 use crate::layout::{Align, aligned};
 use crate::ledger::{KnownRow, WatermarkRecord};
 use crate::plan::{EntryPlan, channels_of, describe, entry_places};
-
-/// The most tables that a warning names.
-const NAMED: usize = 6;
 
 /// What there is to say of the job as a whole.
 #[derive(Debug, Clone, Serialize)]
@@ -137,6 +134,7 @@ pub async fn plan_tables(
                 target: name,
                 kind: error.kind(),
                 reason: error.full(),
+                sources: table.sources.clone(),
             }),
         }
     }
@@ -172,18 +170,11 @@ fn computed(table: &TableJob, entry: &EntryPlan) -> Vec<String> {
 /// What the user should know of the job as a whole.
 fn notes(tables: &[TableJob], mut warnings: Vec<String>) -> Vec<String> {
     let upserted = |table: &&TableJob| table.mode == weir_core::WriteMode::Upsert;
-    let mut names: Vec<_> = tables.iter().filter(upserted).map(|table| table.target.to_string()).collect();
+    let names: Vec<_> = tables.iter().filter(upserted).map(|table| table.target.to_string()).collect();
     if names.is_empty() {
         return warnings;
     }
-    let of = if names.len() == tables.len() {
-        String::new()
-    } else {
-        let more = names.len().saturating_sub(NAMED);
-        names.truncate(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!(" ({}{more})", names.join(", "))
-    };
+    let of = if names.len() == tables.len() { String::new() } else { format!(" ({})", some_of(names)) };
     warnings.push(format!("upsert never deletes: rows that are gone at the source stay at the target{of}"));
     warnings
 }

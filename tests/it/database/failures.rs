@@ -71,6 +71,29 @@ async fn a_table_that_is_denied_or_dirty_stays_alone_and_runs_again_alone() {
 }
 
 #[tokio::test]
+async fn a_table_that_had_failed_because_it_was_not_there_runs_again_alone() {
+    let source = source("late").await;
+    let target = servers::postgresql().await.fresh_database("latetoo").await;
+    let mut job = ends(&source, &target);
+    job["name"] = "late".into();
+    job["objects"] = json!({"include": ["a", "late"], "merge": [{"into": "parts", "from": ["/part_[0-9]/"]}]});
+    job["rules"] = json!({"tableDeleted": "error"});
+    let state = tempfile::tempdir().unwrap();
+    let options = || RunOptions { state_dir: Some(state.path().to_owned()), ..RunOptions::default() };
+    let first = run(&job, options()).await;
+    assert_eq!((first.status, first.tables.len()), (Status::PartiallyFailed, 3), "{:#?}", first.tables);
+    source
+        .execute("CREATE TABLE late (id int PRIMARY KEY); CREATE TABLE part_1 (id int PRIMARY KEY); INSERT INTO late VALUES (1)")
+        .await;
+    let again = run(&job, RunOptions { only: Only::FailedOf(first.run_id), ..options() }).await;
+    assert_eq!(again.status, Status::Succeeded, "{:#?}", again.error);
+    let mut names: Vec<_> = again.tables.iter().filter_map(|table| table.name.as_deref()).collect();
+    names.sort();
+    assert_eq!(names, ["public.late", "public.parts"]);
+    assert_eq!(target.value("SELECT count(*) FROM late").await, "1");
+}
+
+#[tokio::test]
 async fn a_job_that_has_lost_a_source_or_writes_elsewhere_begins_anew() {
     let server = servers::postgresql().await;
     let (a, b) = (server.fresh_database("kept").await, server.fresh_database("lost").await);

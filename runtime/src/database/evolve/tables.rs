@@ -107,6 +107,7 @@ pub fn selection(known: &[KnownRow], rules: &RulesConfig, expansion: &mut Expans
                         target: row.target.clone(),
                         kind: ErrorKind::NotFound,
                         reason: reason.clone(),
+                        sources: Vec::new(),
                     });
                 }
                 (ChangeOutcome::Refused, reason)
