@@ -132,7 +132,7 @@ pub struct RulesConfig {
     pub type_widened: TypeWidened,
     /// A table that is named in the job and gone at the source: `ignore` it (the default), or an `error`.
     pub table_deleted: TableDeleted,
-    /// A table that the target does not have: `add` it (the default), or `ignore` it.
+    /// A table that the source has more than in the job's earlier runs: `add` it (the default), or `ignore` it.
     pub table_added: TableAdded,
 }
 

@@ -82,7 +82,7 @@ pub async fn plan_tables(
     let Some(database) = &job.database else { return Err(Error::internal("the job is none of a whole database")) };
     let config = &database.config;
     let mut expansion = expand(database, only, context).await?;
-    let settled = selection(known, &config.rules, &mut expansion, *only == Only::All);
+    let settled = selection(known, database, &mut expansion, *only == Only::All);
     let job = Job { entries: entries(database, &expansion)?, ..job.clone() };
     let known: HashMap<&str, &KnownRow> = known.iter().map(|row| (row.target.as_str(), row)).collect();
     let planning: Vec<_> = job

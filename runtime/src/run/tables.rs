@@ -61,7 +61,7 @@ pub(super) async fn tables_of_run(
     let mut expansion = expand(job, &only, context).await?;
     if let Some(ledger) = &began.ledger {
         if let Some(journal) = Journal::of(ledger, &began.run_id, name) {
-            settle(journal, &job.config.rules, &mut expansion, only == Only::All).boxed().await?;
+            settle(journal, job, &mut expansion, only == Only::All).boxed().await?;
         }
         ledger.expand(&began.run_id, &expansion).await?;
     }
