@@ -72,7 +72,7 @@ pub(super) async fn tables_of_run(
     let mut expansion = listed?;
     if let Some(ledger) = &began.ledger {
         if let Some(journal) = Journal::of(ledger, &began.run_id, name) {
-            settle(journal, &database.config.rules, &mut expansion, only == Only::All).boxed().await?;
+            settle(journal, database, &mut expansion, only == Only::All).boxed().await?;
         }
         ledger.expand(&began.run_id, &expansion).await?;
     }
