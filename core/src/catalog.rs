@@ -31,9 +31,18 @@ pub trait Catalog: Send + Sync {
         Err(Error::new(ErrorKind::Unsupported, "whole-database jobs cannot read the structure of this system's tables"))
     }
 
+    /// Reads what readers ask of these tables before they read them, by as many queries as for one of them, and leaves it for
+    /// those that are opened with the same [`ConnectorContext::shared`](crate::ConnectorContext) until what is given is
+    /// dropped. What is wrong with one table is told by its reader. `None`, by default, where each reader asks for itself.
+    async fn look_ahead(&self, tables: &[ObjectName]) -> Result<Option<Hold>> {
+        let _ = tables;
+        Ok(None)
+    }
+
     /// Begins one snapshot for all readers of these tables that are opened with the same
     /// [`ConnectorContext::shared`](crate::ConnectorContext), and lasts until its `hold` is dropped; `connections` of them read
-    /// at once. `None`, by default, where each reader sees to itself.
+    /// at once. It brings along what [`look_ahead`](Self::look_ahead) does. `None`, by default, where each reader sees to
+    /// itself.
     async fn snapshot(&self, tables: &[ObjectName], connections: usize) -> Result<Option<SourceSnapshot>> {
         let _ = (tables, connections);
         Ok(None)
@@ -45,8 +54,11 @@ pub struct SourceSnapshot {
     /// For the plan and the report.
     pub description: String,
     /// Whatever keeps it alive.
-    pub hold: Box<dyn std::any::Any + Send + Sync>,
+    pub hold: Hold,
 }
+
+/// What keeps something alive until it is dropped.
+pub type Hold = Box<dyn std::any::Any + Send + Sync>;
 
 /// A table as a catalogue lists it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

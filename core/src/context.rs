@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::Kept;
+use crate::{Kept, Room, Seat};
 
 /// How long a connector may take to tell its server that the run is stopped.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -45,12 +45,27 @@ pub struct ConnectorContext {
 pub struct Shared {
     values: Arc<Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>>,
     kept: Option<Kept>,
+    room: Option<Room>,
 }
 
 impl Shared {
     /// The same values for work on another runtime, whose sessions are kept in `kept`, or not kept at all.
     pub fn on(&self, kept: Option<Kept>) -> Self {
-        Self { values: self.values.clone(), kept }
+        if let (Some(room), Some(kept)) = (&self.room, &kept) {
+            room.knows(kept);
+        }
+        Self { kept, ..self.clone() }
+    }
+
+    /// The same for connectors whose sessions are counted in this room, or not at all.
+    pub fn within(&self, room: Option<Room>) -> Self {
+        let kept = self.kept.clone();
+        Self { room, ..self.clone() }.on(kept)
+    }
+
+    /// Whether sessions are counted.
+    pub fn room(&self) -> Option<&Room> {
+        self.room.as_ref()
     }
 
     /// Where sessions are kept on this runtime, if they are.
@@ -98,6 +113,17 @@ impl ConnectorContext {
     /// its connections open, for as long as the process lives.
     pub fn alone(&self) -> Self {
         Self { shared: Shared::default(), ..self.clone() }
+    }
+
+    /// As [`alone`](Self::alone), for sessions that are counted all the same.
+    pub fn apart(&self) -> Self {
+        let shared = Shared { values: Arc::default(), ..self.shared.clone() };
+        Self { shared, ..self.clone() }
+    }
+
+    /// The seat of a session that is to be opened at a place, where they are counted.
+    pub async fn seat(&self, place: impl FnOnce() -> String) -> Option<Seat> {
+        Some(self.shared.room()?.enter(&place()).await)
     }
 
     /// Waits for `future`, but no longer than until the run is stopped, and then for the moment that it may take to tell its

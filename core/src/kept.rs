@@ -1,9 +1,11 @@
 //! What is dear to open and cheap to keep: sessions with servers, between the calls of one run.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
+
+use crate::Seat;
 
 /// The most that is kept at once; what was kept first goes first.
 const MOST: usize = 16;
@@ -13,6 +15,11 @@ const MOST: usize = 16;
 pub trait Keep: Any + Send {
     /// Says goodbye.
     async fn close(self: Box<Self>);
+
+    /// The seat that it takes, if its run counts such things.
+    fn seat(&self) -> Option<&Seat> {
+        None
+    }
 }
 
 /// What connectors keep for each other on one runtime, for a connection belongs to the runtime that opened it: one on a
@@ -21,13 +28,28 @@ pub trait Keep: Any + Send {
 pub struct Kept(Arc<Mutex<Shelf>>);
 
 #[derive(Default)]
-struct Shelf {
+pub(crate) struct Shelf {
     items: Vec<Box<dyn Keep>>,
     /// Whether nothing is taken in any more.
     closed: bool,
 }
 
 impl Kept {
+    pub(crate) fn of(shelf: Arc<Mutex<Shelf>>) -> Self {
+        Self(shelf)
+    }
+
+    pub(crate) fn shelf(&self) -> Weak<Mutex<Shelf>> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// Takes what was kept first of all that has a seat at a place.
+    pub(crate) fn take_seated(&self, place: &str) -> Option<Box<dyn Keep>> {
+        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = shelf.items.iter().position(|item| item.seat().is_some_and(|seat| seat.place() == place))?;
+        Some(shelf.items.remove(at))
+    }
+
     /// Takes what was kept last and fits.
     pub fn take<T: Keep>(&self, fits: impl Fn(&T) -> bool) -> Option<T> {
         let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);

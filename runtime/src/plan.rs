@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use weir_core::convert::Loss;
 use weir_core::field::type_text;
-use weir_core::{ConnectorContext, Error, Result, SnapshotGuard, Split, SplitRequest, Window};
+use weir_core::{ConnectorContext, Error, Kept, Result, Room, SnapshotGuard, Split, SplitRequest, Window};
 
 use crate::database::evolve::{ChangeKind, TableChangeRecord};
 use crate::database::{DatabasePlan, plan_tables};
@@ -126,8 +126,16 @@ pub struct ColumnPlan {
 /// # Errors
 /// The first entry's fault that would keep the job from running.
 pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
-    let context = context(job, options, Handle::current());
-    open_all(job, &context)?;
+    let (kept, mut context) = (Kept::default(), context(job, options, Handle::current()));
+    // A thousand tables take no more connections than are at work at once.
+    context.shared = context.shared.within(room(job)).on(Some(kept.clone()));
+    let planned = plan_in(job, options, &context).await;
+    kept.close().await;
+    planned
+}
+
+async fn plan_in(job: &Job, options: &RunOptions, context: &ConnectorContext) -> Result<Plan> {
+    open_all(job, context)?;
     let watermarks = if options.full { Vec::new() } else { known(job, options.state_dir.as_deref()).await? };
     let mut entries = Vec::new();
     let mut database = None;
@@ -141,17 +149,17 @@ pub async fn plan(job: &Job, options: &RunOptions) -> Result<Plan> {
             Some(ledger) => ledger.known_tables(&job.name).await?,
             None => Vec::new(),
         };
-        let (plan, tables, more) = plan_tables(job, &options.only, (&known, &watermarks), &context).await?;
+        let (plan, tables, more) = plan_tables(job, &options.only, (&known, &watermarks), context).await?;
         (database, entries) = (Some(plan), tables);
         warnings.extend(more);
     }
     for (index, entry) in job.entries.iter().enumerate() {
         let at = |error: Error| error.with("entry", index);
-        let mut planned = plan_entry(job, entry, "plan", &context).await.map_err(at)?;
+        let mut planned = plan_entry(job, entry, "plan", context).await.map_err(at)?;
         let watermarks = of_entry(&watermarks, ordinal(job, index));
-        planned.decide_windows(job, entry, &context, watermarks).await.map_err(at)?;
-        let guard = snapshot(&planned, job, &context).await?;
-        let splits = splits(&planned, job, options, &context, guard.as_ref()).await?;
+        planned.decide_windows(job, entry, context, watermarks).await.map_err(at)?;
+        let guard = snapshot(&planned, job, context).await?;
+        let splits = splits(&planned, job, options, context, guard.as_ref()).await?;
         entries.push(describe(&planned, job, entry_places(entry), guard, splits));
     }
     Ok(Plan {
@@ -200,6 +208,12 @@ pub fn channels_of(job: &Job) -> usize {
         }
         _ => channels(&job.setting),
     }
+}
+
+/// The sessions that a whole-database job may have open at a source.
+pub fn room(job: &Job) -> Option<Room> {
+    let group = &job.database.as_ref()?.config.group;
+    Some(Room::new(group.max_source_connections.saturating_mul(group.concurrent_groups).max(1)))
 }
 
 /// Begins the source's snapshot, where it has one.

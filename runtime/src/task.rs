@@ -62,8 +62,11 @@ pub struct TaskContext {
     pub io: Handle,
     /// What the connectors of the run share in this process.
     pub shared: weir_core::Shared,
-    /// The threads of the run's channels.
-    pub threads: Threads,
+    /// The threads of the run's channels that read. Apart from those that write, so that no more of them than read at once
+    /// have a session with the source.
+    pub readers: Threads,
+    /// Those that write.
+    pub writers: Threads,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) dirty: Arc<DirtyRows>,
     pub(crate) left: Option<Arc<AtomicI64>>,
@@ -122,7 +125,7 @@ pub async fn run_task(
 
     let job = (spec.clone(), split.clone(), context.clone(), cancel.clone());
     let (read_counters, read_dirty) = (counters.clone(), dirty.clone());
-    let reader = context.threads.run(move |kept| async move {
+    let reader = context.readers.run(move |kept| async move {
         let (spec, split, context, cancel) = job;
         let context = context.on(kept);
         let work = async {
@@ -154,7 +157,7 @@ pub async fn run_task(
     });
 
     let job = (spec.clone(), split.clone(), context.clone(), cancel.clone());
-    let writer = context.threads.run(move |kept| async move {
+    let writer = context.writers.run(move |kept| async move {
         let (spec, split, context, cancel) = job;
         let context = context.on(kept);
         let mut reading = Some(reading);

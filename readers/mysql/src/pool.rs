@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedMutexGuard};
 use weir_core::{ConnectorContext, Error, ErrorKind, Result};
 use weir_mysql::RowSession;
 
@@ -129,4 +129,12 @@ pub(crate) async fn borrow(context: &ConnectorContext, token: &Value, source: us
     let mut loan = context.until_cancelled(Pool::lend(pool.clone())).await?;
     loan.session()?.serve(context);
     Ok(loan)
+}
+
+/// The right to ask a source about its tables, beside the connections that hold its snapshot: in a whole-database job, which
+/// counts connections, one does so at a time.
+pub(crate) async fn turn(context: &ConnectorContext) -> Option<OwnedMutexGuard<()>> {
+    context.shared.room()?;
+    let asking: Arc<tokio::sync::Mutex<()>> = context.shared.find_or_leave("mysql asking", Default::default);
+    Some(asking.lock_owned().await)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedMutexGuard};
 use weir_core::{
     BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, Incremental, ReadRequest, Reader, Result,
     ResultExt, Snapshot, SourceSchema, SourceTable, Split, SplitRequest, Window,
@@ -19,8 +19,8 @@ use crate::decode::Decoder;
 use crate::incremental::narrowed;
 use crate::pool;
 use crate::snapshot;
-use crate::source::{Described, Location, check_equal, look};
-use crate::split::{Part, plan};
+use crate::source::{Described, Location, check_equal, look, plain};
+use crate::split::{Part, cuts, plan};
 
 /// Reads one logical table: a table, several shards, or statements.
 pub struct MySqlReader {
@@ -79,9 +79,15 @@ impl MySqlReader {
         let mut all: Vec<Described> = Vec::with_capacity(self.locations.len());
         let mut held: Option<Held> = None;
         for (number, location) in self.locations.iter().enumerate() {
-            let session = self.hold(&mut held, location).await?;
-            let columns = self.config.common.column.as_slice();
-            let described = look(session, &location.object, number, columns, self.config.common.filter()).await?;
+            let (columns, filter) = (self.config.common.column.as_slice(), self.config.common.filter());
+            let known = location.known(&self.context.shared);
+            let described = match known.as_ref().map(|table| plain(table, columns, filter)).transpose()?.flatten() {
+                Some(described) => described,
+                None => {
+                    let session = self.hold(&mut held, location).await?;
+                    look(session, &location.object, number, columns, filter, known).await?
+                }
+            };
             if let Some(first) = all.first() {
                 check_equal(first, &described)?;
             }
@@ -107,8 +113,9 @@ impl MySqlReader {
             if let Some(old) = held.take() {
                 old.session.rest().await;
             }
+            let _turn = pool::turn(&self.context).await;
             let session = connect_first(&location.options, &self.setup, &self.context).await?;
-            *held = Some(Held { place, session });
+            *held = Some(Held { place, session, _turn });
         }
         held.as_mut().map(|h| &mut h.session).ok_or_else(|| Error::internal("no session is held"))
     }
@@ -121,11 +128,11 @@ impl MySqlReader {
         let common = &self.config.common;
         let key = common.split_pk.as_deref();
         for (source, (location, described)) in self.locations.iter().zip(all.iter()).enumerate() {
-            let session = self.hold(&mut held, location).await?;
             let narrow = match windows {
                 None => None,
                 Some(windows) => {
                     let config = self.incremental_config()?;
+                    let session = self.hold(&mut held, location).await?;
                     let narrowed = narrowed(session, described, windows, config, common.filter()).await;
                     Some(narrowed.context("table", &described.label)?)
                 }
@@ -134,7 +141,12 @@ impl MySqlReader {
                 Some((window, narrow)) => (Some(window.as_str()), narrow),
                 None => (None, described),
             };
-            let planned = plan(session, source, described, window, all.len(), key, request).await;
+            let cut = cuts(described, all.len(), key, request).context("table", &described.label)?;
+            // Who reads a table in one piece need not ask about it.
+            let planned = match cut {
+                Some(cut) => plan(Some((self.hold(&mut held, location).await?, cut)), source, described, window).await,
+                None => plan(None, source, described, window).await,
+            };
             splits.extend(planned.context("table", &described.label)?);
         }
         if let Some(held) = held {
@@ -152,6 +164,7 @@ impl MySqlReader {
 pub(crate) struct Held {
     place: (String, String, Option<String>),
     pub(crate) session: Session,
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 #[async_trait]
@@ -235,7 +248,7 @@ impl Reader for MySqlReader {
                 Object::Table(name) => format!("SELECT on {name}"),
                 Object::Query(_) => format!("query {}", number + 1),
             };
-            match look(session, &location.object, number, columns, self.config.common.filter()).await {
+            match look(session, &location.object, number, columns, self.config.common.filter(), None).await {
                 Ok(described) => {
                     let columns: Result<Vec<_>> =
                         described.columns.iter().map(|c| c.source_column(self.shape)).collect();

@@ -5,7 +5,7 @@
 //! kept the writers out meanwhile (`consistency: snapshot`); by default the server's binlog position tells, where the
 //! user may read it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,13 +19,17 @@ use weir_mysql::{
 };
 
 use crate::config::Consistency;
-use crate::pool::{Pool, Token};
+use crate::pool::{Pool, Token, turn};
 use crate::reader::MySqlReader;
 
 /// How often the connections are opened together anew while the position moves.
 const ATTEMPTS: usize = 5;
 /// How long a lock may be waited for. Who waits for one keeps all the others waiting.
 const LOCK_SECONDS: u32 = 60;
+/// How long the lock on all tables of a whole-database job is waited for, which may be kept from them by one.
+const ALL_SECONDS: u32 = 5;
+/// How long each table is waited for while those are looked for that somebody holds.
+const EACH_SECONDS: u32 = 1;
 
 /// How long a commit takes from the binlog to the tables, as a rule.
 const SETTLE: Duration = Duration::from_millis(10);
@@ -33,9 +37,10 @@ const SETTLE: Duration = Duration::from_millis(10);
 const FLUSH: &str = "FLUSH TABLES WITH READ LOCK";
 const START: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
 
-/// The snapshot that the tables of a run share, where they lie on the same servers.
+/// The snapshots that the tables of a run share, where they lie on the same servers: one, or as many as there are sources of
+/// a whole-database job that had to lock their tables one by one.
 #[derive(Default)]
-pub(crate) struct Common(pub(crate) tokio::sync::Mutex<Option<Made>>);
+pub(crate) struct Common(pub(crate) tokio::sync::Mutex<Vec<Made>>);
 
 impl Common {
     /// Under which name a run leaves it.
@@ -58,6 +63,8 @@ pub(crate) struct Made {
     pools: Arc<Vec<Arc<Pool>>>,
     /// The only tables for which it is one moment; `None` for all of the servers'.
     covers: Option<Arc<HashSet<String>>>,
+    /// Tables that it leaves out, for somebody held them, and what the server said of that.
+    held: Arc<BTreeMap<String, String>>,
     /// How many connections to each server were asked for.
     channels: usize,
 }
@@ -68,7 +75,7 @@ impl Made {
     }
 
     /// Whether it is, or was, one moment for these tables; `None` where nobody knows which they are.
-    fn covers(&self, tables: Option<&[String]>) -> bool {
+    pub(crate) fn covers(&self, tables: Option<&[String]>) -> bool {
         match (&self.covers, tables) {
             (None, _) => true,
             (Some(covers), Some(tables)) => tables.iter().all(|table| covers.contains(table)),
@@ -76,8 +83,15 @@ impl Made {
         }
     }
 
+    /// What to say of a table that it leaves out.
+    fn refusal(&self, tables: &[String]) -> Option<Error> {
+        let (table, reason) = tables.iter().find_map(|table| self.held.get_key_value(table))?;
+        let text = format!("another session holds the table, and the snapshot was begun without it: {reason}");
+        Some(Error::new(ErrorKind::Conflict, text).with("table", table))
+    }
+
     /// Whether tables can still be read in it.
-    fn lives(&self) -> bool {
+    pub(crate) fn lives(&self) -> bool {
         self.pools.iter().all(|pool| pool.alive() > 0)
     }
 }
@@ -119,6 +133,8 @@ struct Place {
     sessions: Vec<RowSession>,
     /// What LOCK TABLES would name.
     tables: Option<Vec<String>>,
+    /// Those of them that were left out, for somebody held them, and what the server said of that.
+    held: BTreeMap<String, String>,
 }
 
 #[async_trait]
@@ -166,8 +182,13 @@ impl Snapshot for MySqlReader {
         let common: Arc<Common> =
             if written { Arc::default() } else { self.context.shared.find_or_leave(&name, Default::default) };
         let mut slot = common.0.lock().await;
-        let apart = slot.is_some() || keys.len() > 1;
-        let found = slot.clone().filter(|made| made.covers(tables.as_deref()));
+        let apart = !slot.is_empty() || keys.len() > 1;
+        let at = slot.iter().position(|made| made.covers(tables.as_deref()));
+        let refusal = |made: &Made| made.refusal(tables.as_deref().unwrap_or_default());
+        if let Some(error) = slot.iter().find_map(refusal).filter(|_| at.is_none()) {
+            return Err(error);
+        }
+        let found = at.and_then(|at| slot.get(at)).cloned();
         // Tables that were read in a lost one show an earlier moment: the runtime learns that from what is reported here.
         let mut reported = found.is_some();
         let (made, shared) = match found {
@@ -179,10 +200,21 @@ impl Snapshot for MySqlReader {
                     site.tables = Some(covered.iter().cloned().collect());
                 }
                 let channels = lost.map_or(1, |lost| lost.channels).max(channels);
-                let made = make(sites, channels, certain, &self.setup, &self.context).await?;
+                let locks = match (certain, &covered) {
+                    (false, _) => Locks::None,
+                    (true, None) => Locks::All,
+                    (true, Some(_)) => Locks::AllButHeld,
+                };
+                let made = make(sites, channels, locks, &self.setup, &self.context).await?;
                 let shared = !written && (made.covers.is_none() || covered.is_some());
+                if let Some(error) = refusal(&made) {
+                    return Err(error);
+                }
                 if shared {
-                    *slot = Some(made.clone());
+                    match at.and_then(|at| slot.get_mut(at)) {
+                        Some(lost) => *lost = made.clone(),
+                        None => slot.push(made.clone()),
+                    }
                 }
                 reported |= shared;
                 (made, shared)
@@ -209,31 +241,50 @@ pub(crate) struct Site {
     pub(crate) tables: Option<Vec<String>>,
 }
 
+/// Whether writers are kept out while snapshots begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Locks {
+    /// They are not.
+    None,
+    /// From all tables that are read.
+    All,
+    /// From those tables that nobody holds, for what is wrong with one is no fault of the others.
+    AllButHeld,
+}
+
 /// Opens connections and begins in them.
 pub(crate) async fn make(
     sites: Vec<Site>,
     channels: usize,
-    certain: bool,
+    locks: Locks,
     setup: &Setup,
     context: &ConnectorContext,
 ) -> Result<Made> {
     let mut places = Vec::with_capacity(sites.len());
+    let turn = turn(context).await;
     for Site { options, tables } in sites {
         let mut control = connect_first(&options, setup, context).await?;
         let server = server(&mut control).await?;
         let connect = || connect_rows(&options, setup, context);
         let sessions = try_join_all((0..channels).map(|_| connect())).await?;
-        places.push(Place { control, server, sessions, tables });
+        places.push(Place { control, server, sessions, tables, held: BTreeMap::new() });
     }
     let (description, for_all) =
-        if certain { locked(&mut places).await? } else { (together(&mut places).await?, true) };
+        if locks == Locks::None { (together(&mut places).await?, true) } else { locked(&mut places, locks).await? };
     let sessions = places.iter_mut().flat_map(|p| &mut p.sessions);
     try_join_all(sessions.map(|session| session.run("SAVEPOINT weir"))).await?;
     let covers = (!for_all).then(|| Arc::new(places.iter_mut().filter_map(|p| p.tables.take()).flatten().collect()));
-    let pools = Arc::new(places.into_iter().map(|p| Arc::new(Pool::of(p.sessions))).collect::<Vec<_>>());
+    let (mut pools, mut held) = (Vec::with_capacity(places.len()), BTreeMap::new());
+    for place in places {
+        place.control.close().await;
+        held.extend(place.held);
+        pools.push(Arc::new(Pool::of(place.sessions)));
+    }
+    drop(turn);
+    let pools = Arc::new(pools);
     let id = fresh_id();
     context.shared.leave(id.clone(), pools.clone());
-    Ok(Made { id, description, pools, covers, channels })
+    Ok(Made { id, description, pools, covers, held: Arc::new(held), channels })
 }
 
 fn fresh_id() -> String {
@@ -350,11 +401,11 @@ fn pass(error: Error) -> Result<()> {
 
 /// Keeps writers out while the snapshots are opened.
 /// Also says whether the moment is one for tables that are not the job entry's own.
-async fn locked(places: &mut [Place]) -> Result<(String, bool)> {
+async fn locked(places: &mut [Place], locks: Locks) -> Result<(String, bool)> {
     let mut how = Vec::new();
     let mut refused = None;
     for place in places.iter_mut() {
-        match lock(place).await? {
+        match lock(place, locks).await? {
             Ok(statement) => how.push(statement),
             Err(error) => {
                 refused = Some(error);
@@ -395,7 +446,7 @@ async fn release(places: &mut [Place]) -> Result<()> {
 }
 
 /// Locks a server's tables against writers. The inner error is a privilege that is missing.
-async fn lock(place: &mut Place) -> Result<Result<&'static str>> {
+async fn lock(place: &mut Place, locks: Locks) -> Result<Result<&'static str>> {
     // Relatives that do not know the variable wait as long as they like.
     let _ = place.control.raw(&format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}")).await?;
     let told = |error: Error| {
@@ -415,21 +466,62 @@ async fn lock(place: &mut Place) -> Result<Result<&'static str>> {
     };
     match place.control.run(FLUSH).await {
         Ok(()) => return Ok(Ok(FLUSH)),
+        // It waits for statements too that are in nobody's way.
+        Err(error) if locks == Locks::AllButHeld && error.kind() == ErrorKind::Timeout => {}
         Err(error) => pass(error).map_err(told)?,
     }
     let Some(tables) = &place.tables else {
         return Ok(Err(Error::new(ErrorKind::Denied, "LOCK TABLES cannot name the tables of a statement")));
     };
-    let mut tables: Vec<String> = tables.iter().map(|t| format!("{t} READ")).collect();
+    let mut tables = tables.clone();
     tables.sort();
     tables.dedup();
-    match place.control.run(&format!("LOCK TABLES {}", tables.join(", "))).await {
+    let locked = match locks {
+        Locks::AllButHeld => all_but_held(&mut place.control, &mut tables, &mut place.held).await,
+        _ => place.control.run(&lock_tables(&tables)).await,
+    };
+    place.tables = Some(tables);
+    match locked {
         Ok(()) => Ok(Ok("LOCK TABLES … READ")),
         Err(error) => match pass(Error::new(error.kind(), error.message())) {
             Ok(()) => Ok(Err(error)),
             Err(_) => Err(told(error)).context("statement", "LOCK TABLES"),
         },
     }
+}
+
+fn lock_tables(tables: &[String]) -> String {
+    let tables: Vec<_> = tables.iter().map(|table| format!("{table} READ")).collect();
+    format!("LOCK TABLES {}", tables.join(", "))
+}
+
+/// Locks those of the tables that nobody holds; the others go from `tables` to `held`, with what the server said of them.
+async fn all_but_held(
+    control: &mut Session,
+    tables: &mut Vec<String>,
+    held: &mut BTreeMap<String, String>,
+) -> Result<()> {
+    let patience = |seconds| format!("SET SESSION lock_wait_timeout = {seconds}");
+    for attempt in 1.. {
+        if tables.is_empty() {
+            return Ok(());
+        }
+        let _ = control.raw(&patience(ALL_SECONDS)).await?;
+        match control.run(&lock_tables(tables)).await {
+            Err(error) if error.kind() == ErrorKind::Timeout && attempt < ATTEMPTS => {}
+            done => return done,
+        }
+        let _ = control.raw(&patience(EACH_SECONDS)).await?;
+        for table in std::mem::take(tables) {
+            // Each lock gives back the one before.
+            match control.run(&lock_tables(std::slice::from_ref(&table))).await {
+                Err(error) if error.kind() == ErrorKind::Timeout => drop(held.insert(table, error.full())),
+                Ok(()) => tables.push(table),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// How `consistency` would be kept; the attempt itself would stop others. `database` is where the tables are, the

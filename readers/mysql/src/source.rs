@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use weir_core::field::{KEY, TEXT, with_extension, with_metadata, with_native_type};
-use weir_core::{Error, ErrorKind, Result, ResultExt, SourceColumn};
+use weir_core::{Error, ErrorKind, Result, ResultExt, Shared, SourceColumn};
 use weir_mysql::{
-    COLLATION, Column, Kind, Options, QUOTING, SYSTEM, Session, Shape, Table, describe, describe_query, find_table,
-    native_field, server,
+    COLLATION, Column, Kind, Options, Output, QUOTING, SYSTEM, Session, Shape, Table, describe, describe_query,
+    find_table, looked_ahead, native_field, server,
 };
-use weir_sql::{Object, TableName, resolve_source_columns};
+use weir_sql::{Object, Selected, TableName, resolve_source_columns};
 
 use arrow::datatypes::{DataType, Field};
 
@@ -25,6 +25,12 @@ impl Location {
     pub(crate) fn place(&self) -> String {
         let Some(options) = self.options.first() else { return String::new() };
         format!("{}/{}", options.place(), options.database.as_deref().unwrap_or_default())
+    }
+
+    /// The table, where a whole-database job has looked at all of its tables already.
+    pub(crate) fn known(&self, shared: &Shared) -> Option<Table> {
+        let Object::Table(name) = &self.object else { return None };
+        looked_ahead(shared, &self.options, &TableName::parse(name, QUOTING).ok()?)
     }
 }
 
@@ -70,16 +76,17 @@ impl Cell {
     }
 }
 
-/// Looks at one location.
+/// Looks at one location; `known` is its table, where nobody needs to ask what it is.
 pub(crate) async fn look(
     session: &mut Session,
     object: &Object,
     number: usize,
     columns: &[String],
     filter: Option<&str>,
+    known: Option<Table>,
 ) -> Result<Described> {
     match object {
-        Object::Table(name) => look_at_table(session, name, columns, filter).await.context("table", name),
+        Object::Table(name) => look_at_table(session, name, columns, filter, known).await.context("table", name),
         Object::Query(sql) => {
             let label = format!("query {}", number + 1);
             look_at_query(session, sql, &label).await.context("query", number + 1)
@@ -87,32 +94,44 @@ pub(crate) async fn look(
     }
 }
 
+/// A known table of which nothing but columns is read: the server need not be asked about anything.
+pub(crate) fn plain(table: &Table, entries: &[String], filter: Option<&str>) -> Result<Option<Described>> {
+    let selected = select(table, entries).context("table", &table.name)?;
+    let plain = filter.is_none() && selected.iter().all(|s| s.column.is_some());
+    plain.then(|| of_table(table.clone(), selected, Vec::new())).transpose()
+}
+
+fn select(table: &Table, entries: &[String]) -> Result<Vec<Selected>> {
+    let names: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
+    resolve_source_columns(entries, &names, QUOTING)
+}
+
 async fn look_at_table(
     session: &mut Session,
     name: &str,
     entries: &[String],
     filter: Option<&str>,
+    known: Option<Table>,
 ) -> Result<Described> {
-    let wanted = TableName::parse(name, QUOTING)?;
-    let server = server(session).await?;
-    let found = find_table(session, &wanted, &server).await?;
-    let table = describe(session, &found).await?;
-    let names: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
-    let selected = resolve_source_columns(entries, &names, QUOTING)?;
-    let from = found.quoted(QUOTING);
+    let table = match known {
+        Some(table) => table,
+        None => {
+            let server = server(session).await?;
+            let found = find_table(session, &TableName::parse(name, QUOTING)?, &server).await?;
+            describe(session, &found).await?
+        }
+    };
+    let selected = select(&table, entries)?;
+    let from = table.name.quoted(QUOTING);
     let expressions: Vec<&str> = selected.iter().filter(|s| s.column.is_none()).map(|s| s.sql.as_str()).collect();
     let mut outputs = Vec::new();
     if !expressions.is_empty() {
         let sql = format!("SELECT {} FROM {from}", expressions.join(", "));
         outputs = describe_query(session, &sql).await.map_err(|e| match e.kind() {
-            ErrorKind::NotFound => Error::new(
-                ErrorKind::NotFound,
-                format!(
-                    "{}; the table has: {}",
-                    e.message(),
-                    names.iter().take(30).copied().collect::<Vec<_>>().join(", ")
-                ),
-            ),
+            ErrorKind::NotFound => {
+                let names: Vec<_> = table.columns.iter().take(30).map(|c| c.name.as_str()).collect();
+                Error::new(ErrorKind::NotFound, format!("{}; the table has: {}", e.message(), names.join(", ")))
+            }
             _ => e,
         })?;
         if outputs.len() != expressions.len() {
@@ -123,6 +142,11 @@ async fn look_at_table(
         let sql = weir_sql::statements::select(&["1"], &from, &[filter]);
         describe_query(session, &sql).await.context("parameter", "where")?;
     }
+    of_table(table, selected, outputs)
+}
+
+/// A table, of what is selected of it; `outputs` are the types of the expressions among that.
+fn of_table(table: Table, selected: Vec<Selected>, outputs: Vec<Output>) -> Result<Described> {
     let mut outputs = outputs.into_iter();
     let mut columns = Vec::with_capacity(selected.len());
     for selected in selected {
@@ -142,7 +166,8 @@ async fn look_at_table(
         };
         columns.push(offered);
     }
-    Ok(Described { label: found.to_string(), from, query: false, columns, table: Some(table) })
+    let (label, from) = (table.name.to_string(), table.name.quoted(QUOTING));
+    Ok(Described { label, from, query: false, columns, table: Some(table) })
 }
 
 fn of_column(column: &Column, sql: String) -> Offered {

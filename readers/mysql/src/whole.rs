@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use weir_core::{
-    Catalog, ConnectorContext, Faults, ObjectName, Objects, Result, SourceSnapshot, TableDescription, TableInfo,
+    Catalog, ConnectorContext, Faults, Hold, ObjectName, Objects, Result, SourceSnapshot, TableDescription, TableInfo,
 };
 use weir_mysql::{MySqlCatalog, QUOTING};
 
 use crate::config::{Consistency, MySqlReaderConfig};
-use crate::snapshot::{Common, Site, make, server_key};
+use crate::snapshot::{Common, Locks, Site, make, server_key};
 
 pub(crate) struct SourceCatalog {
     tables: MySqlCatalog,
@@ -36,6 +36,10 @@ impl Catalog for SourceCatalog {
         self.tables.describe(names).await
     }
 
+    async fn look_ahead(&self, tables: &[ObjectName]) -> Result<Option<Hold>> {
+        self.tables.look_ahead(tables).await
+    }
+
     /// Begun for all tables at once only where they may have to be locked: without locks the first reader begins it, and the
     /// others join.
     async fn snapshot(&self, tables: &[ObjectName], connections: usize) -> Result<Option<SourceSnapshot>> {
@@ -43,33 +47,44 @@ impl Catalog for SourceCatalog {
             return Ok(None);
         }
         let MySqlCatalog { options, setup, context } = &self.tables;
+        let ahead = self.look_ahead(tables).await?;
         let named = |name| weir_sql::database::database_and_table(name, QUOTING);
-        let site = Site { options: options.clone(), tables: Some(tables.iter().map(named).collect()) };
+        let tables: Vec<String> = tables.iter().map(named).collect();
         let name = Common::name(&[server_key(options)], true, setup);
         let common: Arc<Common> = context.shared.find_or_leave(&name, Default::default);
-        // What is left for others must not keep them alive.
-        let made = make(vec![site], connections.max(1), true, setup, &context.alone()).await?;
-        let names = [name, made.id.clone()];
-        context.shared.leave(made.id.clone(), made.pools());
-        let description = made.description.clone();
-        *common.0.lock().await = Some(made);
-        Ok(Some(SourceSnapshot { description, hold: Box::new(Hold { context: context.clone(), names, common }) }))
+        let mut slot = common.0.lock().await;
+        // Another source of the job may be the same server.
+        let found = slot.iter().find(|made| made.covers(Some(&tables)) && made.lives()).cloned();
+        let made = match found {
+            Some(made) => made,
+            None => {
+                let site = Site { options: options.clone(), tables: Some(tables) };
+                // What is left for others must not keep them alive.
+                let made = make(vec![site], connections.max(1), Locks::AllButHeld, setup, &context.apart()).await?;
+                context.shared.leave(made.id.clone(), made.pools());
+                slot.push(made.clone());
+                made
+            }
+        };
+        drop(slot);
+        let (description, names) = (made.description, [name, made.id]);
+        let begun = Begun { context: context.clone(), names, common };
+        Ok(Some(SourceSnapshot { description, hold: Box::new((begun, ahead)) }))
     }
 }
 
 /// Takes the snapshot away again.
-struct Hold {
+struct Begun {
     context: ConnectorContext,
     names: [String; 2],
     common: Arc<Common>,
 }
 
-impl Drop for Hold {
+impl Drop for Begun {
     fn drop(&mut self) {
         self.names.iter().for_each(|name| self.context.shared.remove(name));
-        // Where the first one was lost, this is another.
-        if let Some(made) = self.common.0.try_lock().ok().and_then(|mut slot| slot.take()) {
-            self.context.shared.remove(&made.id);
-        }
+        // Where the first one was lost, there is another.
+        let made = self.common.0.try_lock().map(|mut slot| std::mem::take(&mut *slot)).unwrap_or_default();
+        made.iter().for_each(|made| self.context.shared.remove(&made.id));
     }
 }

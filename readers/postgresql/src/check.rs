@@ -27,7 +27,7 @@ pub async fn check(reader: &PostgresqlReader) -> Vec<Check> {
         }
         for (index, located) in reader.sources.iter().enumerate().filter(|(_, s)| s.endpoint == number) {
             let entries = reader.config.common.column.as_slice();
-            let described = match describe(&mut session, &located.source, index, entries, |_| None).await {
+            let described = match describe(&mut session, &located.source, index, entries, None).await {
                 Ok(described) => described,
                 Err(error) => {
                     lines.push(Check::fault(format!("source {}", index + 1), error.full()));

@@ -20,11 +20,7 @@ impl Incremental for PostgresqlReader {
         let mut windows = Vec::with_capacity(described.len());
         let mut session: Option<(usize, Session)> = None;
         for (located, described) in self.sources.iter().zip(described.iter()) {
-            let open = match session.take() {
-                Some((endpoint, open)) if endpoint == located.endpoint => open,
-                _ => self.endpoints[located.endpoint].connect(&self.context).await?,
-            };
-            let (_, open) = session.insert((located.endpoint, open));
+            let open = self.hold(&mut session, located.endpoint).await?;
             let place = self.endpoints[located.endpoint].place();
             windows.push(window(open, described, &place, config, request).await.context("table", &described.name)?);
         }

@@ -9,6 +9,7 @@ use weir_core::{
     BatchSender, Check, ConnectorContext, Error, ErrorKind, Faults, Incremental, ReadRequest, Reader, Result,
     ResultExt, Snapshot, SourceColumn, SourceSchema, SourceTable, Split, SplitRequest, Window,
 };
+use weir_postgresql::catalog::looked_ahead;
 use weir_postgresql::copy::Decoder;
 use weir_postgresql::snapshot::Locked;
 use weir_postgresql::{Endpoint, LOCK_TIMEOUT, Next, RowSession, Session};
@@ -17,8 +18,8 @@ use weir_sql::{Object, Quoting, Source, Sources, TableName, columns::is_all, lab
 use crate::config::PostgresqlReaderConfig;
 use crate::incremental::narrowed;
 use crate::shards::unify;
-use crate::source::{Described, describe, select_entry};
-use crate::split::{Part, splits};
+use crate::source::{Described, describe, plain, select_entry};
+use crate::split::{Part, cuts, splits};
 
 /// How long a split waits for a lock on a table, unless the job's session says otherwise.
 const LOCK_WAIT: &str = "5s";
@@ -89,20 +90,26 @@ impl PostgresqlReader {
             let mut sessions: Vec<Option<Session>> = self.endpoints.iter().map(|_| None).collect();
             let mut all: Vec<Described> = Vec::with_capacity(self.sources.len());
             for (index, located) in self.sources.iter().enumerate() {
+                let (endpoint, shared) = (&self.endpoints[located.endpoint], &self.context.shared);
+                let mut known = None;
                 if let Object::Table(name) = &located.source.object
                     && let Ok(name) = TableName::parse(name, Quoting::DOUBLE)
-                    && let Some(error) = Locked::refusal(&self.context.shared, &self.endpoints[located.endpoint], &name)
                 {
-                    return Err(error);
+                    if let Some(error) = Locked::refusal(shared, endpoint, &name) {
+                        return Err(error);
+                    }
+                    known = Locked::table(shared, endpoint, &name).or_else(|| looked_ahead(shared, endpoint, &name));
+                }
+                let entries = self.config.common.column.as_slice();
+                if let Some(described) = known.as_ref().map(|table| plain(table, entries)).transpose()?.flatten() {
+                    all.push(described);
+                    continue;
                 }
                 let slot = &mut sessions[located.endpoint];
                 let session = match slot {
                     Some(session) => session,
-                    None => slot.insert(self.endpoints[located.endpoint].connect(&self.context).await?),
+                    None => slot.insert(endpoint.connect(&self.context).await?),
                 };
-                let entries = self.config.common.column.as_slice();
-                let known =
-                    |table: &TableName| Locked::table(&self.context.shared, &self.endpoints[located.endpoint], table);
                 all.push(describe(session, &located.source, index, entries, known).await?);
             }
             unify(&mut all)?;
@@ -120,6 +127,24 @@ impl PostgresqlReader {
         described.await.cloned()
     }
 
+    /// A session with a database; the one in hand, where that is of the same.
+    pub(crate) async fn hold<'a>(
+        &self,
+        held: &'a mut Option<(usize, Session)>,
+        endpoint: usize,
+    ) -> Result<&'a mut Session> {
+        let session = match held.take() {
+            Some((of, session)) if of == endpoint => session,
+            other => {
+                if let Some((_, session)) = other {
+                    session.rest().await;
+                }
+                self.endpoints[endpoint].connect(&self.context).await?
+            }
+        };
+        Ok(&mut held.insert((endpoint, session)).1)
+    }
+
     /// Cuts every table and query, or what of it lies in the windows.
     pub(crate) async fn cut(&self, request: &SplitRequest, windows: Option<&[Window]>) -> Result<Vec<Split>> {
         let described = self.describe().await?;
@@ -129,11 +154,6 @@ impl PostgresqlReader {
         let channels = request.channels.max(1).div_ceil(described.len().max(1));
         let request = SplitRequest { channels, ..request.clone() };
         for (located, described) in self.sources.iter().zip(described.iter()) {
-            let open = match session.take() {
-                Some((endpoint, open)) if endpoint == located.endpoint => open,
-                _ => self.endpoints[located.endpoint].connect(&self.context).await?,
-            };
-            let (_, open) = session.insert((located.endpoint, open));
             let common = &self.config.common;
             let key = common.split_pk.as_deref();
             let mut filters: Vec<String> = common.filter().map(str::to_owned).into_iter().collect();
@@ -141,6 +161,7 @@ impl PostgresqlReader {
                 None => None,
                 Some(windows) => {
                     let config = self.incremental_config()?;
+                    let open = self.hold(&mut session, located.endpoint).await?;
                     let narrowed = narrowed(open, described, windows, config, common.filter()).await;
                     let (condition, narrow) = narrowed.context("table", &described.name)?;
                     filters.push(condition);
@@ -148,7 +169,13 @@ impl PostgresqlReader {
                 }
             };
             let described = narrow.as_ref().unwrap_or(described);
-            let found = splits(open, located.endpoint, described, &filters, key, &request).await;
+            let cut = cuts(described, key, &request).context("table", &described.name)?;
+            // Who reads a table in one piece need not ask about it.
+            let cut = match cut {
+                Some(cut) => Some((self.hold(&mut session, located.endpoint).await?, cut)),
+                None => None,
+            };
+            let found = splits(cut, located.endpoint, described, &filters, &request).await;
             all.extend(found.context("table", &described.name)?);
         }
         if let Some((_, session)) = session {
@@ -221,12 +248,13 @@ impl Reader for PostgresqlReader {
         }
         let copy = format!("COPY ({select}\n) TO STDOUT (FORMAT binary)");
         session.copy(&copy).await.context("table", &split.table)?;
+        let mut pieces = Vec::new();
         loop {
-            match session.next_piece().context("table", &split.table)? {
-                Next::Piece(piece) => {
-                    decoder.push(piece)?;
-                    deliver(&mut decoder, output).await?;
-                }
+            let next = session.pieces(&mut pieces).context("table", &split.table)?;
+            decoder.push_all(session.bytes(), &pieces)?;
+            deliver(&mut decoder, output).await?;
+            match next {
+                Next::More => {}
                 Next::Wait => session.fill().await.context("table", &split.table)?,
                 Next::End => break,
             }

@@ -6,7 +6,7 @@ use weir_core::{Error, ErrorKind, Result, ResultExt};
 use weir_postgresql::catalog::{Table, describe_query, require_table};
 use weir_postgresql::definitions::{Declared, declared};
 use weir_postgresql::{PgType, Session, Wire};
-use weir_sql::{Object, Quoting, Source, TableName, resolve_source_columns, statements};
+use weir_sql::{Object, Quoting, Selected, Source, TableName, resolve_source_columns, statements};
 
 /// A table or query, described.
 #[derive(Debug, Clone)]
@@ -56,18 +56,18 @@ impl Column {
     }
 }
 
-/// Asks the server about a table or query; `known` are tables that nobody needs to ask about.
+/// Asks the server about a table or query; `known` is the table, where nobody needs to ask what it is.
 pub async fn describe(
     session: &mut Session,
     source: &Source,
     index: usize,
     entries: &[String],
-    known: impl Fn(&TableName) -> Option<Table> + Send,
+    known: Option<Table>,
 ) -> Result<Described> {
     let mut described = match &source.object {
         Object::Table(text) => {
             let wanted = TableName::parse(text, Quoting::DOUBLE).context("table", text)?;
-            let table = match known(&wanted) {
+            let table = match known {
                 Some(table) => table,
                 None => require_table(session, &wanted).await.context("table", text)?,
             };
@@ -83,6 +83,14 @@ pub async fn describe(
     Ok(described)
 }
 
+/// A known table of which nothing but columns of the server's own types is read: it need not be asked about anything.
+pub fn plain(table: &Table, entries: &[String]) -> Result<Option<Described>> {
+    let selected = resolve_source_columns(entries, &table.names(), Quoting::DOUBLE).context("table", &table.name)?;
+    let own = |column: usize| PgType::parse(&table.columns[column].pg.text).is_some();
+    let plain = selected.iter().all(|selected| selected.column.is_some_and(own));
+    plain.then(|| of_columns(table.clone(), selected, Vec::new())).transpose()
+}
+
 async fn of_table(session: &mut Session, table: Table, entries: &[String]) -> Result<Described> {
     let from = table.name.quoted(Quoting::DOUBLE);
     let selected = resolve_source_columns(entries, &table.names(), Quoting::DOUBLE)?;
@@ -95,6 +103,12 @@ async fn of_table(session: &mut Session, table: Table, entries: &[String]) -> Re
             return Err(Error::config("an entry of `column` stands for several columns: list them one by one"));
         }
     }
+    of_columns(table, selected, types)
+}
+
+/// A table, of what is selected of it; `types` are those of the expressions among that.
+fn of_columns(table: Table, selected: Vec<Selected>, types: Vec<(String, PgType)>) -> Result<Described> {
+    let from = table.name.quoted(Quoting::DOUBLE);
     let mut types = types.into_iter();
     let mut columns = Vec::with_capacity(selected.len());
     for selected in selected {

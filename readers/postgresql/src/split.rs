@@ -81,18 +81,42 @@ impl Part {
     }
 }
 
-/// The splits of one source, of the rows for which all `filters` hold. `key` is the job's `splitPk`.
+/// How a table is cut.
+pub struct Cut<'a> {
+    table: &'a Table,
+    /// By the values of this column, if the job says so.
+    key: Option<&'a TableColumn>,
+    pieces: u64,
+}
+
+/// How a source is cut, if it is. `key` is the job's `splitPk`.
+pub fn cuts<'a>(described: &'a Described, key: Option<&str>, request: &SplitRequest) -> Result<Option<Cut<'a>>> {
+    let Some(table) = &described.table else { return Ok(None) };
+    // A wrong splitPk is wrong for a small table too.
+    let key = match key {
+        Some(key) => {
+            let names = table.names();
+            let index = find_name("column", &Quoting::DOUBLE.unquote(key), names.iter().copied())?;
+            Some(&table.columns[index])
+        }
+        None => None,
+    };
+    let pieces = pieces(table, request, key.is_some());
+    let few = request.limit.is_some_and(|limit| limit < 100_000);
+    Ok((pieces > 1 && !few).then_some(Cut { table, key, pieces }))
+}
+
+/// The splits of one source, of the rows for which all `filters` hold; uncut where there is no `cut`.
 pub async fn splits(
-    session: &mut Session,
+    cut: Option<(&mut Session, Cut<'_>)>,
     endpoint: usize,
     described: &Described,
     filters: &[String],
-    key: Option<&str>,
     request: &SplitRequest,
 ) -> Result<Vec<Split>> {
     let filters = if described.table.is_some() { filters } else { &[] };
-    let (ranges, stable) = match &described.table {
-        Some(table) => ranges(session, table, filters, key, request).await?,
+    let (ranges, stable) = match cut {
+        Some((session, cut)) => ranges(session, cut, filters, request).await?,
         None => (Vec::new(), true),
     };
     let ranges = if ranges.is_empty() { key_ranges("", "", &[], false) } else { ranges };
@@ -125,25 +149,11 @@ pub async fn splits(
 /// The ranges, and whether they mean the same rows in every snapshot.
 async fn ranges(
     session: &mut Session,
-    table: &Table,
+    Cut { table, key, pieces }: Cut<'_>,
     filters: &[String],
-    key: Option<&str>,
     request: &SplitRequest,
 ) -> Result<(Vec<KeyRange>, bool)> {
-    // A wrong splitPk is wrong for a small table too.
-    let chosen = match key {
-        Some(key) => {
-            let names = table.names();
-            let index = find_name("column", &Quoting::DOUBLE.unquote(key), names.iter().copied())?;
-            Some(&table.columns[index])
-        }
-        None => None,
-    };
-    let pieces = pieces(table, request, chosen.is_some());
-    if pieces < 2 || request.limit.is_some_and(|limit| limit < 100_000) {
-        return Ok((Vec::new(), true));
-    }
-    let mut chosen = chosen;
+    let mut chosen = key;
     if chosen.is_none() && request.stable {
         chosen = lasting_key(session, table).await?;
     }

@@ -12,14 +12,14 @@ use weir_core::{
     ResultExt, Snapshot, SourceSchema, SourceTable, Split, SplitRequest, Window,
 };
 use weir_sql::{IncrementalConfig, Object, Sources, columns::is_all, labels, statements::select};
-use weir_sqlserver::{Options, Session, Setup, connect_first, from_driver};
+use weir_sqlserver::{Options, Server, Session, Setup, Table, connect_first, from_driver};
 
 use crate::batch::Building;
 use crate::config::{Consistency, SqlServerReaderConfig};
 use crate::decode::Decoder;
 use crate::incremental::narrowed;
-use crate::source::{Described, Isolation, Location, check_equal, look};
-use crate::split::{Part, plan};
+use crate::source::{Described, Isolation, Location, check_equal, look, plain};
+use crate::split::{Part, cuts, plan};
 
 /// Reads one logical table: a table, several shards, or statements.
 pub struct SqlServerReader {
@@ -60,8 +60,15 @@ impl SqlServerReader {
         let mut all: Vec<Described> = Vec::with_capacity(self.locations.len());
         let mut held: Option<Held> = None;
         for (number, location) in self.locations.iter().enumerate() {
-            let session = self.hold(&mut held, location).await?;
-            let described = self.look(session, location, number).await?;
+            let (columns, filter) = (self.config.common.column.as_slice(), self.config.common.filter());
+            let known = location.known(&self.context.shared);
+            let described = match known.as_ref().map(|known| plain(known, columns, filter)).transpose()?.flatten() {
+                Some(described) => described,
+                None => {
+                    let session = self.hold(&mut held, location).await?;
+                    self.look(session, location, number, known).await?
+                }
+            };
             if let Some(first) = all.first() {
                 check_equal(first, &described)?;
             }
@@ -79,10 +86,16 @@ impl SqlServerReader {
         Ok(Arc::new(all))
     }
 
-    async fn look(&self, session: &mut Session, location: &Location, number: usize) -> Result<Described> {
+    async fn look(
+        &self,
+        session: &mut Session,
+        location: &Location,
+        number: usize,
+        known: Option<(Server, Table)>,
+    ) -> Result<Described> {
         let common = &self.config.common;
         let columns = common.column.as_slice();
-        look(session, &location.object, number, columns, common.filter(), self.config.fractions).await
+        look(session, &location.object, number, columns, common.filter(), self.config.fractions, known).await
     }
 
     /// A session with the location's server; the one of the location before, where that is the same.
@@ -106,16 +119,25 @@ impl SqlServerReader {
         let common = &self.config.common;
         let key = common.split_pk.as_deref();
         for (source, (location, described)) in self.locations.iter().zip(all.iter()).enumerate() {
-            let session = self.hold(&mut held, location).await?;
             let narrow = match windows {
                 None => None,
                 Some(windows) => {
                     let config = self.incremental_config()?;
+                    let session = self.hold(&mut held, location).await?;
                     let narrowed = narrowed(session, described, windows, config, common.filter()).await;
                     Some(narrowed.context("table", &described.label)?)
                 }
             };
-            let planned = plan(session, source, described, narrow.as_ref(), all.len(), key, request).await;
+            let described = narrow.as_ref().map_or(described, |narrow| &narrow.described);
+            let cut = cuts(described, all.len(), key, request).context("table", &described.label)?;
+            // Who reads a table in one piece need not ask about it.
+            let planned = match cut {
+                Some(cut) => {
+                    let session = self.hold(&mut held, location).await?;
+                    plan(Some((session, cut)), source, described, narrow.as_ref()).await
+                }
+                None => plan(None, source, described, narrow.as_ref()).await,
+            };
             splits.extend(planned.context("table", &described.label)?);
         }
         if let Some(held) = held {
@@ -240,7 +262,7 @@ impl Reader for SqlServerReader {
 
 impl SqlServerReader {
     async fn columns(&self, session: &mut Session, location: &Location, number: usize) -> Result<String> {
-        let described = self.look(session, location, number).await?;
+        let described = self.look(session, location, number, None).await?;
         let columns: Vec<_> =
             described.columns.iter().map(|c| c.source_column(self.config.fractions)).collect::<Result<_>>()?;
         if described.table.is_some() {

@@ -3,11 +3,11 @@
 use arrow::datatypes::Field;
 use serde::{Deserialize, Serialize};
 use weir_core::field::{KEY, with_metadata, with_native_type};
-use weir_core::{Error, ErrorKind, Result, ResultExt, SourceColumn};
-use weir_sql::{Object, TableName, resolve_source_columns};
+use weir_core::{Error, ErrorKind, Result, ResultExt, Shared, SourceColumn};
+use weir_sql::{Object, Selected, TableName, resolve_source_columns};
 use weir_sqlserver::{
-    COLLATION, Column, Fractions, Kind, Options, Output, QUOTING, SYSTEM, Session, Table, describe, describe_query,
-    find_table, server,
+    COLLATION, Column, Fractions, Kind, Options, Output, QUOTING, SYSTEM, Server, Session, Table, describe,
+    describe_query, find_table, looked_ahead, server,
 };
 
 /// One table or statement of the job, and where it is.
@@ -24,6 +24,12 @@ impl Location {
     pub(crate) fn place(&self) -> String {
         let Some(options) = self.options.first() else { return String::new() };
         format!("{}/{}", options.place(), options.database.as_deref().unwrap_or_default())
+    }
+
+    /// The table and its server, where a whole-database job has looked at all of its tables already.
+    pub(crate) fn known(&self, shared: &Shared) -> Option<(Server, Table)> {
+        let Object::Table(name) = &self.object else { return None };
+        looked_ahead(shared, &self.options, &TableName::parse(name, QUOTING).ok()?)
     }
 }
 
@@ -86,7 +92,7 @@ impl Cell {
     }
 }
 
-/// Looks at one location.
+/// Looks at one location; `known` is its table, where nobody needs to ask what it is.
 pub(crate) async fn look(
     session: &mut Session,
     object: &Object,
@@ -94,37 +100,67 @@ pub(crate) async fn look(
     columns: &[String],
     filter: Option<&str>,
     fractions: Fractions,
+    known: Option<(Server, Table)>,
 ) -> Result<Described> {
-    let server = server(session).await?;
-    let isolation = match (server.snapshot, server.versioned) {
-        (true, _) => Isolation::Snapshot,
-        (_, true) => Isolation::Versioned,
-        _ => Isolation::Locking,
+    let (server, known) = match known {
+        Some((server, table)) => (server, Some(table)),
+        None => (server(session).await?, None),
     };
     let described = match object {
         Object::Table(name) => {
-            let wanted = TableName::parse(name, QUOTING)?;
-            let found = find_table(session, &wanted, &server).await.context("table", name)?;
-            look_at_table(session, &found, columns, filter).await.context("table", name)?
+            let table = match known {
+                Some(table) => table,
+                None => {
+                    let wanted = TableName::parse(name, QUOTING)?;
+                    let found = find_table(session, &wanted, &server).await.context("table", name)?;
+                    describe(session, &found).await.context("table", name)?
+                }
+            };
+            look_at_table(session, table, columns, filter).await.context("table", name)?
         }
         Object::Query(sql) => {
             let label = format!("query {}", number + 1);
             look_at_query(session, sql, &label, fractions).await.context("query", number + 1)?
         }
     };
-    Ok(Described { isolation, ..described })
+    Ok(Described { isolation: isolation(&server), ..described })
+}
+
+fn isolation(server: &Server) -> Isolation {
+    match (server.snapshot, server.versioned) {
+        (true, _) => Isolation::Snapshot,
+        (_, true) => Isolation::Versioned,
+        _ => Isolation::Locking,
+    }
+}
+
+/// A known table of which nothing but columns is read: the server need not be asked about anything.
+pub(crate) fn plain(
+    (server, table): &(Server, Table),
+    entries: &[String],
+    filter: Option<&str>,
+) -> Result<Option<Described>> {
+    let selected = select(table, entries).context("table", &table.name)?;
+    if filter.is_some() || selected.iter().any(|s| s.column.is_none()) {
+        return Ok(None);
+    }
+    let described = of_table(table.clone(), selected, Vec::new())?;
+    Ok(Some(Described { isolation: isolation(server), ..described }))
+}
+
+fn select(table: &Table, entries: &[String]) -> Result<Vec<Selected>> {
+    let names: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
+    resolve_source_columns(entries, &names, QUOTING)
 }
 
 async fn look_at_table(
     session: &mut Session,
-    found: &TableName,
+    table: Table,
     entries: &[String],
     filter: Option<&str>,
 ) -> Result<Described> {
-    let table = describe(session, found).await?;
-    let names: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
-    let selected = resolve_source_columns(entries, &names, QUOTING)?;
-    let from = found.quoted(QUOTING);
+    let selected = select(&table, entries)?;
+    let from = table.name.quoted(QUOTING);
     // Expressions need no names of their own in a result, but where they are described each has one.
     let expressions: Vec<String> = (selected.iter().filter(|s| s.column.is_none()).enumerate())
         .map(|(i, s)| format!("({}\n) AS weir_{i}", s.sql))
@@ -133,14 +169,10 @@ async fn look_at_table(
     if !expressions.is_empty() {
         let sql = format!("SELECT {} FROM {from}", expressions.join(", "));
         outputs = describe_query(session, &sql).await.map_err(|e| match e.kind() {
-            ErrorKind::NotFound => Error::new(
-                ErrorKind::NotFound,
-                format!(
-                    "{}; the table has: {}",
-                    e.message(),
-                    names.iter().take(30).copied().collect::<Vec<_>>().join(", ")
-                ),
-            ),
+            ErrorKind::NotFound => {
+                let names: Vec<_> = table.columns.iter().take(30).map(|c| c.name.as_str()).collect();
+                Error::new(ErrorKind::NotFound, format!("{}; the table has: {}", e.message(), names.join(", ")))
+            }
             _ => e,
         })?;
         if outputs.len() != expressions.len() {
@@ -151,6 +183,11 @@ async fn look_at_table(
         let sql = weir_sql::statements::select(&["1 AS weir_0"], &from, &[filter]);
         describe_query(session, &sql).await.context("parameter", "where")?;
     }
+    of_table(table, selected, outputs)
+}
+
+/// A table, of what is selected of it; `outputs` are the types of the expressions among that.
+fn of_table(table: Table, selected: Vec<Selected>, outputs: Vec<Output>) -> Result<Described> {
     let mut outputs = outputs.into_iter();
     let mut columns = Vec::with_capacity(selected.len());
     for selected in selected {
@@ -162,7 +199,7 @@ async fn look_at_table(
             }
         });
     }
-    let label = found.to_string();
+    let (label, from) = (table.name.to_string(), table.name.quoted(QUOTING));
     Ok(Described { label, from, bare: false, columns, table: Some(table), isolation: Isolation::Locking })
 }
 

@@ -45,17 +45,35 @@ struct Boundary {
     shown: String,
 }
 
-/// The splits of one table or statement, of the rows in its window.
-pub(crate) async fn plan(
-    session: &mut Session,
-    source: usize,
-    described: &Described,
-    narrow: Option<&Narrowed>,
+/// How a table is cut.
+pub(crate) struct Cut<'a> {
+    table: &'a Table,
+    /// By the values of this column.
+    column: &'a Column,
+    pieces: usize,
+}
+
+/// How a table or statement is cut, if it is.
+pub(crate) fn cuts<'a>(
+    described: &'a Described,
     tables: usize,
     split_pk: Option<&str>,
     request: &SplitRequest,
+) -> Result<Option<Cut<'a>>> {
+    let Some(table) = &described.table else { return Ok(None) };
+    let few = request.limit.is_some_and(|limit| limit <= 100_000);
+    let column = key_column(table, split_pk)?;
+    let pieces = pieces(table, split_pk.is_some(), tables, request);
+    Ok(column.filter(|_| pieces > 1 && !few).map(|column| Cut { table, column, pieces }))
+}
+
+/// The splits of one table or statement, of the rows in its window; uncut where there is no `cut`.
+pub(crate) async fn plan(
+    cut: Option<(&mut Session, Cut<'_>)>,
+    source: usize,
+    described: &Described,
+    narrow: Option<&Narrowed>,
 ) -> Result<Vec<Split>> {
-    let described = narrow.map_or(described, |narrow| &narrow.described);
     let window = narrow.map(|narrow| narrow.condition.as_str());
     let part = |condition: Option<String>| Part {
         source,
@@ -69,22 +87,17 @@ pub(crate) async fn plan(
         columns: described.columns.iter().map(|o| o.cell.clone()).collect(),
     };
     let (rows, bytes) = described.table.as_ref().map_or((None, None), |t| (t.rows, t.bytes));
-    let one = |description: &str| -> Result<Vec<Split>> {
-        Ok(vec![Split {
+    let Some((session, Cut { table, column, pieces })) = cut else {
+        return Ok(vec![Split {
             id: 0,
             table: described.label.clone(),
-            description: description.into(),
+            description: if described.table.is_some() { "all rows" } else { "whole result" }.into(),
             rows,
             bytes,
             stable: true,
             part: to_value(&part(None))?,
-        }])
+        }]);
     };
-    let Some(table) = &described.table else { return one("whole result") };
-    let few = request.limit.is_some_and(|limit| limit <= 100_000);
-    let column = key_column(table, split_pk)?;
-    let pieces = pieces(table, split_pk.is_some(), tables, request);
-    let Some(column) = column.filter(|_| pieces > 1 && !few) else { return one("all rows") };
     let quoted = QUOTING.quote(&column.name);
     let cuts = boundaries(session, table, column, (&described.from, window), pieces).await?;
     let sql: Vec<String> = cuts.iter().map(|b| b.sql.clone()).collect();

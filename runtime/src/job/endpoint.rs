@@ -84,7 +84,9 @@ impl Endpoint {
             .find(|p| p.name == self.plugin)
             .ok_or_else(|| self.unknown(Side::Writer))?;
         let parameters = self.resolved(&plugin.into())?;
-        (plugin.open)(&parameters, &self.context(context)).map_err(|faults| faults.under(&self.pointer))
+        // Only a source's connections are counted.
+        let context = ConnectorContext { shared: context.shared.within(None), ..self.context(context) };
+        (plugin.open)(&parameters, &context).map_err(|faults| faults.under(&self.pointer))
     }
 
     fn reader_plugin(&self) -> Result<&'static ReaderPlugin, Faults> {

@@ -48,7 +48,7 @@ use crate::ledger::{EntryRecord, Ledger, RunStatus};
 use crate::limit::Limiter;
 use crate::observer::Event;
 use crate::options::{Quarantine, RunOptions};
-use crate::plan::{channels_of, context};
+use crate::plan::{channels_of, context, room};
 use crate::progress::Progress;
 use crate::report::{Report, Status};
 use crate::threads::Threads;
@@ -134,7 +134,7 @@ async fn whole(
     let mut all = context(&job, &options, io);
     all.cancel = cancel.clone();
     let kept = Kept::default();
-    all.shared = all.shared.on(Some(kept.clone()));
+    all.shared = all.shared.within(room(&job)).on(Some(kept.clone()));
     let mut fault = None;
     let (mut job, mut expansion, mut publishing) = (job, Expansion::default(), false);
     if let Some(database) = &job.database {
@@ -173,7 +173,8 @@ async fn whole(
         reached: AtomicBool::new(beginning.continued),
         moments: Moments::default(),
         keys: KeyBook::of(&job),
-        threads: Threads::default(),
+        readers: Threads::default(),
+        writers: Threads::default(),
         kept,
         job,
         run_id,
@@ -186,7 +187,8 @@ async fn whole(
     let report = run.end(ended, started).await;
     // A run that was stopped waits for nobody's goodbye.
     if !run.cancel.is_cancelled() {
-        let _ = tokio::time::timeout(CLEAN_UP, async { tokio::join!(run.kept.close(), run.threads.close()) }).await;
+        let goodbye = async { tokio::join!(run.kept.close(), run.readers.close(), run.writers.close()) };
+        let _ = tokio::time::timeout(CLEAN_UP, goodbye).await;
     }
     drop(beginning.lock);
     report
@@ -231,8 +233,10 @@ struct Run {
     moments: Moments,
     /// The foreign keys that are out of the way meanwhile.
     keys: KeyBook,
-    /// The threads of its channels.
-    threads: Threads,
+    /// The threads of its channels that read.
+    readers: Threads,
+    /// The threads of its channels that write.
+    writers: Threads,
     /// The sessions that rest on the control runtime.
     kept: Kept,
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Result, SourceSnapshot};
+use weir_core::{ConnectorContext, Error, ErrorKind, Hold, Result};
 
 use super::Run;
 use super::begin::Began;
@@ -15,7 +15,7 @@ use super::outcome::EntryEnd;
 use super::publish::not_alone;
 use crate::database::config::PublishConfig;
 use crate::database::evolve::{Journal, Stage, complete, settle};
-use crate::database::{DatabaseJob, Expansion, Only, entries, expand};
+use crate::database::{DatabaseJob, Expansion, Only, entries, expand, tables_of};
 use crate::job::Job;
 use crate::ledger::Ledger;
 use crate::observer::{Event, TableProgress, TableState};
@@ -72,7 +72,7 @@ pub(super) async fn tables_of_run(
     let mut expansion = listed?;
     if let Some(ledger) = &began.ledger {
         if let Some(journal) = Journal::of(ledger, &began.run_id, name) {
-            settle(journal, &database.config.rules, &mut expansion, only == Only::All).boxed().await?;
+            settle(journal, database, &mut expansion, only == Only::All).boxed().await?;
         }
         ledger.expand(&began.run_id, &expansion).await?;
     }
@@ -238,19 +238,22 @@ impl Run {
         Ok(ends)
     }
 
-    /// One snapshot for all tables of each source that has such a thing.
-    async fn begin_snapshots(&self, database: &DatabaseJob, context: &ConnectorContext) -> Result<Vec<SourceSnapshot>> {
+    /// One snapshot for all tables of each source that has such a thing, and what its readers would ask about them.
+    async fn begin_snapshots(&self, database: &DatabaseJob, context: &ConnectorContext) -> Result<Vec<Hold>> {
         let mut held = Vec::new();
         for (number, source) in database.sources.iter().enumerate() {
-            let tables = self.job.entries.iter().filter_map(|entry| entry.table.as_ref());
-            let of_source = tables.flat_map(|table| &table.sources).filter(|one| one.source == number);
-            let names: BTreeSet<ObjectName> = of_source.map(|one| one.name.clone()).collect();
-            let names: Vec<ObjectName> = names.into_iter().collect();
+            let names = tables_of(&self.job.entries, number);
             if names.is_empty() {
                 continue;
             }
             let catalog = source.endpoint.open_catalog_in(context)?;
-            let begun = context.until_cancelled(catalog.snapshot(&names, channels_of(&self.job))).await;
+            let begin = async {
+                match catalog.snapshot(&names, channels_of(&self.job)).await? {
+                    Some(snapshot) => Ok(Some(snapshot.hold)),
+                    None => catalog.look_ahead(&names).await,
+                }
+            };
+            let begun = context.until_cancelled(begin).await;
             held.extend(begun.map_err(|error| error.with("source", &source.name))?);
         }
         Ok(held)

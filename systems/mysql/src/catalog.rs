@@ -1,13 +1,15 @@
 //! What a server holds: tables, columns, keys, estimates.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use async_trait::async_trait;
 use mysql_async::Row;
 use weir_core::config::nearest;
 use weir_core::{
-    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, ObjectName, Objects, Result, TableDescription, TableInfo,
-    glob,
+    Catalog, ConnectorContext, Error, ErrorKind, Hold, LetterCase, ObjectName, Objects, Result, Shared,
+    TableDescription, TableInfo, glob,
 };
-use weir_sql::{TableName, find_name};
+use weir_sql::{Ahead, TableName, find_name};
 
 use crate::QUOTING;
 use crate::connection::{Session, connect_first, escape};
@@ -143,6 +145,18 @@ pub async fn find_database(session: &mut Session, wanted: &TableName, server: &S
 /// # Errors
 /// No such database or table, with the nearest name.
 pub async fn find_table(session: &mut Session, wanted: &TableName, server: &Server) -> Result<TableName> {
+    // Who writes it exactly needs no list of all that there are.
+    if let Some(schema) = wanted.schema.as_deref().or(server.database.as_deref()) {
+        let sql = format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE {}",
+            among(&[(schema, &wanted.name)], "TABLE_SCHEMA", "TABLE_NAME")
+        );
+        let found: Vec<(String, String)> = session.rows(&sql).await?;
+        let found = found.into_iter().find(|(of, name)| of == schema && *name == wanted.name);
+        if let Some((schema, table)) = found {
+            return Ok(name(schema, table));
+        }
+    }
     let schema = find_database(session, wanted, server).await?;
     let names: Vec<String> = session
         .rows(&format!(
@@ -164,84 +178,116 @@ pub async fn find_table(session: &mut Session, wanted: &TableName, server: &Serv
     Ok(TableName { schema: Some(schema), name: names[at].clone() })
 }
 
+/// How many tables one statement asks about.
+pub(crate) const AT_ONCE: usize = 500;
+
 /// Everything about a table; `name` as [`find_table`] gave it.
 ///
 /// # Errors
 /// The server's.
 pub async fn describe(session: &mut Session, name: &TableName) -> Result<Table> {
-    let (schema, table) = (escape(name.schema.as_deref().unwrap_or_default()), escape(&name.name));
-    // Statistics of MySQL 8 and later are cached for a day; older and related servers do not know the variable.
-    let _ = session.raw("SET SESSION information_schema_stats_expiry = 0").await?;
-    type Head = (String, Option<String>, Option<u64>, Option<u64>, Option<String>);
-    let head: Option<Head> = session
-        .row(&format!(
-            "SELECT t.TABLE_TYPE, t.ENGINE, t.TABLE_ROWS, t.DATA_LENGTH, e.TRANSACTIONS \
-             FROM information_schema.TABLES t LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE \
-             WHERE t.TABLE_SCHEMA = {schema} AND t.TABLE_NAME = {table}"
-        ))
-        .await?;
-    let Some((table_type, engine, rows, bytes, transactions)) = head else {
-        return Err(Error::new(ErrorKind::NotFound, "the table is gone").with("table", name));
-    };
-    let view = table_type.to_ascii_uppercase().contains("VIEW");
-    let unique = unique_keys(session, &schema, &table).await?;
-    let columns = columns(session, &schema, &table, &unique).await?;
-    if columns.is_empty() {
+    let found = describe_tables(session, std::slice::from_ref(name)).await?.pop();
+    let table = found.ok_or_else(|| Error::new(ErrorKind::NotFound, "the table is gone").with("table", name))?;
+    if table.columns.is_empty() {
         return Err(Error::new(ErrorKind::Denied, "the table shows no columns: grant SELECT on it").with("table", name));
     }
-    let references: Vec<(String, String)> = session
-        .rows(&format!(
-            "SELECT DISTINCT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME), DELETE_RULE \
-             FROM information_schema.REFERENTIAL_CONSTRAINTS \
-             WHERE UNIQUE_CONSTRAINT_SCHEMA = {schema} AND REFERENCED_TABLE_NAME = {table} ORDER BY 1"
-        ))
-        .await?;
-    let referenced_by =
-        references.into_iter().map(|(table, rule)| Reference { table, on_delete: rule.to_ascii_uppercase() }).collect();
-    Ok(Table {
-        name: name.clone(),
-        view,
-        transactional: transactions.as_deref() != Some("NO"),
-        engine,
-        rows,
-        bytes,
-        columns,
-        unique,
-        referenced_by,
-    })
+    Ok(table)
 }
 
-async fn unique_keys(session: &mut Session, schema: &str, table: &str) -> Result<Vec<(String, Vec<String>)>> {
-    let parts: Vec<(String, Option<String>)> = session
+/// Everything about some tables, in a few queries for all of them, by their exact names with their databases; those that are
+/// gone are left out, and one that the user may not see has no columns.
+///
+/// # Errors
+/// The server's.
+pub async fn describe_tables(session: &mut Session, names: &[TableName]) -> Result<Vec<Table>> {
+    // Statistics of MySQL 8 and later are cached for a day; older and related servers do not know the variable.
+    let _ = session.raw("SET SESSION information_schema_stats_expiry = 0").await?;
+    let mut all = Vec::with_capacity(names.len());
+    for names in names.chunks(AT_ONCE) {
+        let pairs: Vec<_> = names.iter().map(|n| (n.schema.as_deref().unwrap_or_default(), n.name.as_str())).collect();
+        let mut tables = heads(session, &pairs).await?;
+        unique_keys(session, &pairs, &mut tables).await?;
+        columns(session, &pairs, &mut tables).await?;
+        references(session, &pairs, &mut tables).await?;
+        all.extend(names.iter().filter_map(|name| tables.remove(name)));
+    }
+    Ok(all)
+}
+
+/// Tables by name.
+type Tables = HashMap<TableName, Table>;
+
+fn name(schema: String, name: String) -> TableName {
+    TableName { schema: Some(schema), name }
+}
+
+/// The condition on a view of the information schema, whose columns of database and table are called so. The list of
+/// databases alone lets the server leave out all others; to one table it goes directly where both are equal to a constant.
+pub(crate) fn among(names: &[(&str, &str)], schema: &str, table: &str) -> String {
+    if let [(database, name)] = names {
+        return format!("{schema} = {} AND {table} = {}", escape(database), escape(name));
+    }
+    let databases: BTreeSet<_> = names.iter().map(|(database, _)| escape(database)).collect();
+    let databases: Vec<_> = databases.into_iter().collect();
+    let pairs: Vec<_> =
+        names.iter().map(|(database, name)| format!("({}, {})", escape(database), escape(name))).collect();
+    format!("{schema} IN ({}) AND ({schema}, {table}) IN ({})", databases.join(", "), pairs.join(", "))
+}
+
+async fn heads(session: &mut Session, names: &[(&str, &str)]) -> Result<Tables> {
+    type Head = (String, String, String, Option<String>, Option<u64>, Option<u64>, Option<String>);
+    let rows: Vec<Head> = session
         .rows(&format!(
-            "SELECT INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {schema} \
-             AND TABLE_NAME = {table} AND NON_UNIQUE = 0 \
-             ORDER BY INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX"
+            "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, t.TABLE_TYPE, t.ENGINE, t.TABLE_ROWS, t.DATA_LENGTH, e.TRANSACTIONS \
+             FROM information_schema.TABLES t LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE WHERE {}",
+            among(names, "t.TABLE_SCHEMA", "t.TABLE_NAME")
         ))
         .await?;
-    let mut keys: Vec<(String, Vec<String>)> = Vec::new();
-    for (index, column) in parts {
+    let of = |(schema, table, kind, engine, rows, bytes, transactions): Head| {
+        let table = Table {
+            name: name(schema, table),
+            view: kind.to_ascii_uppercase().contains("VIEW"),
+            transactional: transactions.as_deref() != Some("NO"),
+            engine,
+            rows,
+            bytes,
+            columns: Vec::new(),
+            unique: Vec::new(),
+            referenced_by: Vec::new(),
+        };
+        (table.name.clone(), table)
+    };
+    Ok(rows.into_iter().map(of).collect())
+}
+
+async fn unique_keys(session: &mut Session, names: &[(&str, &str)], tables: &mut Tables) -> Result<()> {
+    let parts: Vec<(String, String, String, Option<String>)> = session
+        .rows(&format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS WHERE {} \
+             AND NON_UNIQUE = 0 \
+             ORDER BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX",
+            among(names, "TABLE_SCHEMA", "TABLE_NAME")
+        ))
+        .await?;
+    for (schema, table, index, column) in parts {
+        let Some(table) = tables.get_mut(&name(schema, table)) else { continue };
         // A key on an expression has no column; it is a key all the same.
         let column = column.unwrap_or_default();
-        match keys.last_mut().filter(|(name, _)| *name == index) {
+        match table.unique.last_mut().filter(|(name, _)| *name == index) {
             Some((_, columns)) => columns.push(column),
-            None => keys.push((index, vec![column])),
+            None => table.unique.push((index, vec![column])),
         }
     }
-    Ok(keys)
+    Ok(())
 }
 
-async fn columns(
-    session: &mut Session,
-    schema: &str,
-    table: &str,
-    unique: &[(String, Vec<String>)],
-) -> Result<Vec<Column>> {
+/// The columns; the keys are known.
+async fn columns(session: &mut Session, names: &[(&str, &str)], tables: &mut Tables) -> Result<()> {
     // MariaDB's json is a longtext with this check, named after the column.
-    let checked: Vec<String> = match session
+    let checked: Vec<(String, String, String)> = match session
         .rows(&format!(
-            "SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS \
-             WHERE CONSTRAINT_SCHEMA = {schema} AND TABLE_NAME = {table}"
+            "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS WHERE {}",
+            among(names, "CONSTRAINT_SCHEMA", "TABLE_NAME")
         ))
         .await
     {
@@ -250,41 +296,56 @@ async fn columns(
         // MySQL's table has no such column, and MySQL has a real json.
         Err(_) => Vec::new(),
     };
+    let checked: HashSet<(TableName, String)> =
+        checked.into_iter().map(|(schema, table, clause)| (name(schema, table), clause.to_ascii_lowercase())).collect();
     let rows: Vec<Row> = session
         .rows(&format!(
-            "SELECT COLUMN_NAME, CAST(COLUMN_TYPE AS CHAR), IS_NULLABLE, CAST(COLUMN_DEFAULT AS CHAR), EXTRA, \
-             CHARACTER_SET_NAME, COLLATION_NAME, COLUMN_COMMENT FROM information_schema.COLUMNS \
-             WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table} ORDER BY ORDINAL_POSITION"
+            "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, CAST(COLUMN_TYPE AS CHAR), IS_NULLABLE, \
+             CAST(COLUMN_DEFAULT AS CHAR), EXTRA, CHARACTER_SET_NAME, COLLATION_NAME, COLUMN_COMMENT \
+             FROM information_schema.COLUMNS WHERE {} ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION",
+            among(names, "TABLE_SCHEMA", "TABLE_NAME")
         ))
         .await?;
-    let primary = unique.first().filter(|(name, _)| name == "PRIMARY").map(|(_, columns)| columns);
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let text = |i: usize| row.get_opt::<Option<String>, _>(i).and_then(|v| v.ok()).flatten();
-            let name = text(0).unwrap_or_default();
-            let mut type_text = text(1).unwrap_or_default();
-            let json = checked_json(&name);
-            if type_text == "longtext" && checked.iter().any(|c| c.eq_ignore_ascii_case(&json)) {
-                type_text = "json".into();
-            }
-            let extra = text(4).unwrap_or_default().to_ascii_lowercase();
-            let generated = is_generated(&extra);
-            let nullable = text(2).is_some_and(|t| t.eq_ignore_ascii_case("yes"));
-            Column {
-                kind: Kind::parse(&type_text),
-                nullable,
-                has_default: text(3).is_some() || generated || extra.contains("auto_increment"),
-                generated,
-                key: primary.and_then(|c| c.iter().position(|n| *n == name)).map(|i| i as u32 + 1),
-                charset: text(5),
-                collation: text(6),
-                comment: text(7).filter(|c| !c.is_empty()),
-                name,
-                type_text,
-            }
-        })
-        .collect())
+    for row in &rows {
+        let text = |i: usize| row.get_opt::<Option<String>, _>(i).and_then(|v| v.ok()).flatten();
+        let of = name(text(0).unwrap_or_default(), text(1).unwrap_or_default());
+        let Some(table) = tables.get_mut(&of) else { continue };
+        let name = text(2).unwrap_or_default();
+        let mut type_text = text(3).unwrap_or_default();
+        if type_text == "longtext" && checked.contains(&(of, checked_json(&name).to_ascii_lowercase())) {
+            type_text = "json".into();
+        }
+        let extra = text(6).unwrap_or_default().to_ascii_lowercase();
+        let generated = is_generated(&extra);
+        table.columns.push(Column {
+            kind: Kind::parse(&type_text),
+            nullable: text(4).is_some_and(|t| t.eq_ignore_ascii_case("yes")),
+            has_default: text(5).is_some() || generated || extra.contains("auto_increment"),
+            generated,
+            key: table.primary_key().iter().position(|n| *n == name).map(|i| i as u32 + 1),
+            charset: text(7),
+            collation: text(8),
+            comment: text(9).filter(|c| !c.is_empty()),
+            name,
+            type_text,
+        });
+    }
+    Ok(())
+}
+
+async fn references(session: &mut Session, names: &[(&str, &str)], tables: &mut Tables) -> Result<()> {
+    let references: Vec<(String, String, String, String)> = session
+        .rows(&format!(
+            "SELECT DISTINCT UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME, CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME), \
+             DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE {} ORDER BY 1, 2, 3",
+            among(names, "UNIQUE_CONSTRAINT_SCHEMA", "REFERENCED_TABLE_NAME")
+        ))
+        .await?;
+    for (schema, table, by, rule) in references {
+        let Some(table) = tables.get_mut(&name(schema, table)) else { continue };
+        table.referenced_by.push(Reference { table: by, on_delete: rule.to_ascii_uppercase() });
+    }
+    Ok(())
 }
 
 /// The check that makes MariaDB's longtext a json.
@@ -353,7 +414,43 @@ impl Catalog for MySqlCatalog {
         session.close().await;
         Ok(tables)
     }
+
+    async fn look_ahead(&self, tables: &[ObjectName]) -> Result<Option<Hold>> {
+        let names: Vec<_> = tables.iter().map(|n| name(n.database.clone(), n.table.clone())).collect();
+        let mut session = connect_first(&self.options, &self.setup, &self.context).await?;
+        let mut found = describe_tables(&mut session, &names).await?;
+        session.rest().await;
+        // Its own reader says that the user may not see it.
+        found.retain(|table| !table.columns.is_empty());
+        let found = found.into_iter().map(|table| (table.name.clone(), table)).collect();
+        Ok(Some(Ahead::leave(&self.context.shared, ahead(&self.options), found)))
+    }
+}
+
+/// Under which name tables of these servers are left for their readers.
+fn ahead(options: &[Options]) -> String {
+    let of = |o: &Options| format!("{}@{}/{}", o.user, o.place(), o.database.as_deref().unwrap_or_default());
+    format!("mysql tables of {}", options.first().map(of).unwrap_or_default())
+}
+
+/// What a look ahead has found of a table; `name` with its database.
+pub fn looked_ahead(shared: &Shared, options: &[Options], name: &TableName) -> Option<Table> {
+    Ahead::find(shared, &ahead(options), name)
 }
 
 /// A pattern may be typed with the system's quotation marks.
 const QUOTING_FREE: fn(&str) -> String = |pattern| pattern.replace(QUOTING.open, "");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_condition_names_databases_and_tables() {
+        assert_eq!(
+            among(&[("a", "t"), ("a", "it's")], "S", "T"),
+            format!("S IN ('a') AND (S, T) IN (('a', 't'), ('a', {}))", escape("it's"))
+        );
+        assert_eq!(among(&[("a", "t")], "S", "T"), "S = 'a' AND T = 't'");
+    }
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, OptsBuilder, SslOpts};
-use weir_core::{ConnectorContext, Error, ErrorKind, Keep, Kept, Result};
+use weir_core::{ConnectorContext, Error, ErrorKind, Keep, Kept, Result, Seat};
 
 use crate::error::{from_async, nameless};
 use crate::session::Setup;
@@ -22,6 +22,8 @@ pub struct Session {
     context: ConnectorContext,
     /// What it was opened for, and where it rests between calls.
     home: Option<Home>,
+    /// What it takes, where sessions are counted.
+    seat: Option<Seat>,
 }
 
 /// A connection for reading rows.
@@ -32,6 +34,7 @@ pub struct RowSession {
     options: Options,
     context: ConnectorContext,
     home: Option<Home>,
+    seat: Option<Seat>,
 }
 
 /// Where a session belongs.
@@ -65,7 +68,11 @@ where
 {
     /// Takes a session out of its rest.
     fn take(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Option<Self> {
-        context.shared.kept()?.take(|rested: &Self| rested.home.0 == all && rested.home.1 == *setup)
+        // Those of readers are counted, those of writers are not.
+        let counted = context.shared.room().is_some();
+        let fits =
+            |rested: &Self| rested.home.0 == all && rested.home.1 == *setup && rested.seat().is_some() == counted;
+        context.shared.kept()?.take(fits)
     }
 
     async fn put(session: T, home: Home) {
@@ -81,12 +88,20 @@ impl Keep for Rested<Session> {
     async fn close(self: Box<Self>) {
         self.session.close().await;
     }
+
+    fn seat(&self) -> Option<&Seat> {
+        self.session.seat.as_ref()
+    }
 }
 
 #[async_trait]
 impl Keep for Rested<RowSession> {
     async fn close(self: Box<Self>) {
         self.session.close().await;
+    }
+
+    fn seat(&self) -> Option<&Seat> {
+        self.session.seat.as_ref()
     }
 }
 
@@ -103,9 +118,15 @@ pub async fn connect_first(all: &[Options], setup: &Setup, context: &ConnectorCo
             return Ok(session);
         }
     }
+    let seat = context.seat(|| place(all)).await;
     let mut session = first(all, |options| connect(options, setup, context)).await?;
-    session.home = Home::of(all, setup, context);
+    (session.home, session.seat) = (Home::of(all, setup, context), seat);
     Ok(session)
+}
+
+/// Where sessions of these servers are counted.
+fn place(all: &[Options]) -> String {
+    all.first().map(Options::place).unwrap_or_default()
 }
 
 async fn first<'a, T, F: Future<Output = Result<T>>>(
@@ -141,7 +162,7 @@ pub async fn connect(options: &Options, setup: &Setup, context: &ConnectorContex
             conn.query_drop(statement).await.map_err(|e| from_async(e).with("statement", "session"))?;
         }
         conn.query_drop(Setup::essential_again()).await.map_err(from_async)?;
-        Ok(Session { conn, options: options.clone(), context: context.alone(), home: None })
+        Ok(Session { conn, options: options.clone(), context: context.alone(), home: None, seat: None })
     };
     context.until_cancelled(work).await.map_err(|e| e.with("server", options.place()))
 }
@@ -158,8 +179,9 @@ pub async fn connect_rows(all: &[Options], setup: &Setup, context: &ConnectorCon
             return Ok(session);
         }
     }
+    let seat = context.seat(|| place(all)).await;
     let mut session = first(all, |options| rows(options, setup, context)).await?;
-    session.home = Home::of(all, setup, context);
+    (session.home, session.seat) = (Home::of(all, setup, context), seat);
     Ok(session)
 }
 
@@ -180,7 +202,7 @@ async fn rows(options: &Options, setup: &Setup, context: &ConnectorContext) -> R
         wire.run(Setup::essential_again()).await?;
         let row = cells(&mut wire, "SELECT CONNECTION_ID()").await?;
         let id = row.first().and_then(|row| row.first()).and_then(|text| text.parse().ok()).unwrap_or(0);
-        Ok(RowSession { wire, id, options: options.clone(), context: context.alone(), home: None })
+        Ok(RowSession { wire, id, options: options.clone(), context: context.alone(), home: None, seat: None })
     };
     context.until_cancelled(work).await.map_err(|e| e.with("server", options.place()))
 }

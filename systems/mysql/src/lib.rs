@@ -33,7 +33,9 @@ mod url;
 pub mod wire;
 pub mod written;
 
-pub use catalog::{Column, MySqlCatalog, Reference, Server, Table, describe, find_database, find_table, server};
+pub use catalog::{
+    Column, MySqlCatalog, Reference, Server, Table, describe, find_database, find_table, looked_ahead, server,
+};
 pub use connection::{RowSession, Session, Watch, connect, connect_first, connect_rows, escape};
 pub use error::{from_async, is_row_fault};
 pub use expressions::{Output, describe_query};

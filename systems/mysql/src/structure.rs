@@ -1,14 +1,14 @@
 //! The structure of any number of tables, in a fixed number of questions to the server.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use mysql_async::Row;
 use weir_core::{
     ColumnDefault, ColumnDescription, ForeignKey, Identity, ObjectKind, ObjectName, Result, TableDescription, UniqueKey,
 };
 
-use crate::catalog::{checked_json, is_generated, server};
-use crate::connection::{Session, escape};
+use crate::catalog::{self, AT_ONCE, checked_json, is_generated, server};
+use crate::connection::Session;
 use crate::types::Kind;
 
 /// Describes these tables and views, in their order; those that are gone are left out.
@@ -22,11 +22,15 @@ pub async fn describe_all(session: &mut Session, names: &[ObjectName]) -> Result
     // Statistics of MySQL 8 and later, the next number among them, are cached for a day; other servers do not know it.
     let _ = session.raw("SET SESSION information_schema_stats_expiry = 0").await?;
     let mariadb = server(session).await?.mariadb;
-    let mut tables = heads(session, names).await?;
-    columns(session, names, mariadb, &mut tables).await?;
-    unique(session, names, &mut tables).await?;
-    foreign(session, names, &mut tables).await?;
-    Ok(names.iter().filter_map(|name| tables.remove(name)).map(|t| t.description).collect())
+    let mut all = Vec::with_capacity(names.len());
+    for names in names.chunks(AT_ONCE) {
+        let mut tables = heads(session, names).await?;
+        columns(session, names, mariadb, &mut tables).await?;
+        unique(session, names, &mut tables).await?;
+        foreign(session, names, &mut tables).await?;
+        all.extend(names.iter().filter_map(|name| tables.remove(name)).map(|t| t.description));
+    }
+    Ok(all)
 }
 
 struct Found {
@@ -36,13 +40,9 @@ struct Found {
 
 type Tables = HashMap<ObjectName, Found>;
 
-/// The condition on a view of the information schema, whose columns of database and table are called so. The list of
-/// databases alone lets the server leave out all others.
 fn among(names: &[ObjectName], schema: &str, table: &str) -> String {
-    let databases: BTreeSet<_> = names.iter().map(|n| escape(&n.database)).collect();
-    let pairs: Vec<_> = names.iter().map(|n| format!("({}, {})", escape(&n.database), escape(&n.table))).collect();
-    let databases: Vec<_> = databases.into_iter().collect();
-    format!("{schema} IN ({}) AND ({schema}, {table}) IN ({})", databases.join(", "), pairs.join(", "))
+    let names: Vec<_> = names.iter().map(|n| (n.database.as_str(), n.table.as_str())).collect();
+    catalog::among(&names, schema, table)
 }
 
 fn name(database: String, table: String) -> ObjectName {
@@ -256,14 +256,5 @@ mod tests {
         );
         assert_eq!(of("CURRENT_TIMESTAMP", "default_generated", "datetime", false), Some(ColumnDefault::Now));
         assert_eq!(of("now or never", "", "varchar(20)", false), literal("now or never"));
-    }
-
-    #[test]
-    fn the_condition_names_databases_and_tables() {
-        let names = [name("a".into(), "t".into()), name("a".into(), "it's".into())];
-        assert_eq!(
-            among(&names, "S", "T"),
-            format!("S IN ('a') AND (S, T) IN (('a', 't'), ('a', {}))", escape("it's"))
-        );
     }
 }

@@ -1,13 +1,15 @@
 //! What the server says of its tables, columns, types and keys.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Column as _, Decode, Executor, Postgres, Row, SqlSafeStr, Statement, Type};
 use weir_core::{
-    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, ObjectName, Objects, Result, SourceSnapshot,
+    Catalog, ConnectorContext, Error, ErrorKind, Hold, LetterCase, ObjectName, Objects, Result, Shared, SourceSnapshot,
     TableDescription, TableInfo, glob,
 };
-use weir_sql::{Quoting, TableName, find_name};
+use weir_sql::{Ahead, Quoting, TableName, find_name};
 
 use crate::connection::{Endpoint, Session, literal};
 use crate::error::map;
@@ -509,4 +511,31 @@ impl Catalog for PgCatalog {
         session.close().await;
         Ok(tables)
     }
+
+    async fn look_ahead(&self, tables: &[ObjectName]) -> Result<Option<Hold>> {
+        let named = |table: &ObjectName| TableName { schema: table.schema.clone(), name: table.table.clone() };
+        let names: Vec<TableName> = tables.iter().map(named).collect();
+        let mut session = self.endpoint.connect(&self.context).await?;
+        let mut found = HashMap::with_capacity(names.len());
+        for names in names.chunks(AT_ONCE) {
+            let oids = oids(&mut session, names).await?;
+            let described = describe_all(&mut session, &oids).await?;
+            found.extend(described.into_iter().map(|table| (table.name.clone(), table)));
+        }
+        session.rest().await;
+        Ok(Some(Ahead::leave(&self.context.shared, ahead(&self.endpoint), found)))
+    }
+}
+
+/// How many tables a look ahead asks about at once.
+const AT_ONCE: usize = 500;
+
+/// Under which name tables of a database are left for their readers.
+fn ahead(endpoint: &Endpoint) -> String {
+    format!("postgresql tables of {}", endpoint.identity())
+}
+
+/// What a look ahead has found of a table; `name` with its schema.
+pub fn looked_ahead(shared: &Shared, endpoint: &Endpoint, name: &TableName) -> Option<Table> {
+    Ahead::find(shared, &ahead(endpoint), name)
 }

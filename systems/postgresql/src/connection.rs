@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection, Row};
-use weir_core::{ConnectorContext, Error, ErrorKind, Faults, Result, ResultExt, Secret};
+use weir_core::{ConnectorContext, Error, ErrorKind, Faults, Result, ResultExt, Seat, Secret};
 
 use crate::error::map;
 use crate::nodelay::without_delay;
@@ -97,12 +97,13 @@ impl Endpoint {
         while let Some(mut rested) = Rested::<Session>::take(self, context) {
             rested.session.stopper.context = context.alone();
             if rested.is_fresh() || rested.session.execute("SELECT").await.is_ok() {
-                rested.session.home = Some(rested.home);
+                rested.session.home = rested.home(context);
                 return Ok(rested.session);
             }
         }
+        let seat = context.seat(|| self.identity()).await;
         let mut session = self.first(|place| open(self, place, context)).await?;
-        session.home = Home::of(self, context);
+        (session.home, session.seat) = (Home::of(self, context), seat);
         Ok(session)
     }
 
@@ -171,7 +172,7 @@ async fn open(endpoint: &Endpoint, place: Place<'_>, context: &ConnectorContext)
         answer_within: place.url.socket_timeout,
         connect_within: place.wait,
     };
-    let mut session = Session { connection, stopper, version: 0, altered: false, home: None };
+    let mut session = Session { connection, stopper, version: 0, altered: false, home: None, seat: None };
     place.within(session.set_up(place.url)).await?;
     session.run_statements(&endpoint.session).await?;
     Ok(session)
@@ -196,6 +197,8 @@ pub struct Session {
     altered: bool,
     /// What it was opened for, while it is as it was then.
     home: Option<Home>,
+    /// What it takes, where sessions are counted.
+    pub(crate) seat: Option<Seat>,
 }
 
 impl Session {

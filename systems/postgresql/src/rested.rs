@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use weir_core::{ConnectorContext, Keep, Kept};
+use weir_core::{ConnectorContext, Keep, Kept, Seat};
 
 use crate::connection::{Endpoint, Session};
 use crate::rows::RowSession;
@@ -25,10 +25,10 @@ impl Home {
     }
 }
 
-/// A session that rests until the next call on its runtime.
+/// A session that rests until the next call on its runtime. It knows nothing of where: else neither would ever go.
 pub(crate) struct Rested<S> {
     pub(crate) session: S,
-    pub(crate) home: Home,
+    endpoint: Arc<Endpoint>,
     since: Instant,
 }
 
@@ -38,15 +38,22 @@ where
 {
     /// Takes a session out of its rest.
     pub(crate) fn take(endpoint: &Endpoint, context: &ConnectorContext) -> Option<Self> {
-        context.shared.kept()?.take(|rested: &Self| *rested.home.endpoint == *endpoint)
+        // Those of readers are counted, those of writers are not.
+        let counted = context.shared.room().is_some();
+        let fits = |rested: &Self| *rested.endpoint == *endpoint && rested.seat().is_some() == counted;
+        context.shared.kept()?.take(fits)
     }
 
     /// Lays a session to rest.
-    pub(crate) async fn put(session: S, home: Home) {
-        let kept = home.kept.clone();
-        if let Some(other) = kept.put(Self { session, home, since: Instant::now() }) {
+    pub(crate) async fn put(session: S, Home { endpoint, kept }: Home) {
+        if let Some(other) = kept.put(Self { session, endpoint, since: Instant::now() }) {
             other.close().await;
         }
+    }
+
+    /// The home that it had.
+    pub(crate) fn home(&self, context: &ConnectorContext) -> Option<Home> {
+        Some(Home { endpoint: self.endpoint.clone(), kept: context.shared.kept()?.clone() })
     }
 
     /// Whether it needs no asking.
@@ -60,11 +67,19 @@ impl Keep for Rested<Session> {
     async fn close(self: Box<Self>) {
         self.session.close().await;
     }
+
+    fn seat(&self) -> Option<&Seat> {
+        self.session.seat.as_ref()
+    }
 }
 
 #[async_trait]
 impl Keep for Rested<RowSession> {
     async fn close(self: Box<Self>) {
         self.session.close().await;
+    }
+
+    fn seat(&self) -> Option<&Seat> {
+        self.session.seat.as_ref()
     }
 }

@@ -1,11 +1,12 @@
 //! Sessions that read: without the driver, so that a row costs what its bytes cost.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures::poll;
-use weir_core::{ConnectorContext, Result};
+use weir_core::{ConnectorContext, Result, Seat};
 
 use crate::connection::{Endpoint, Place, check_role};
 use crate::rested::{Home, Rested};
@@ -19,6 +20,8 @@ pub struct RowSession {
     stopper: Stopper,
     /// What it was opened for, while it is as it was then.
     home: Option<Home>,
+    /// What it takes, where sessions are counted.
+    pub(crate) seat: Option<Seat>,
 }
 
 impl Endpoint {
@@ -30,12 +33,13 @@ impl Endpoint {
         while let Some(mut rested) = Rested::<RowSession>::take(self, context) {
             rested.session.stopper.context = context.alone();
             if rested.is_fresh() || rested.session.execute("SELECT").await.is_ok() {
-                rested.session.home = Some(rested.home);
+                rested.session.home = rested.home(context);
                 return Ok(rested.session);
             }
         }
+        let seat = context.seat(|| self.identity()).await;
         let mut session = self.first(|place| open(self, place, context)).await?;
-        session.home = Home::of(self, context);
+        (session.home, session.seat) = (Home::of(self, context), seat);
         Ok(session)
     }
 }
@@ -51,7 +55,7 @@ async fn open(endpoint: &Endpoint, place: Place<'_>, context: &ConnectorContext)
         answer_within: place.url.socket_timeout,
         connect_within: place.wait,
     };
-    let mut session = RowSession { wire, stopper, home: None };
+    let mut session = RowSession { wire, stopper, home: None, seat: None };
     // The login names a process too, but of a pooler it is none of the server's.
     let begin = format!("{}; SELECT pg_backend_pid()", settings::all(place.url));
     let pid = place.within(session.value(&begin)).await?;
@@ -95,13 +99,18 @@ impl RowSession {
         self.stopper.watch(self.wire.copy(sql)).await?
     }
 
-    /// The next piece of the COPY that was begun, if it is here: a row, or the header before the first.
+    /// Puts the next pieces of the COPY that was begun into `pieces`, as far as they are here, as ranges of
+    /// [`bytes`](Self::bytes): each is a row, or the header before the first.
     ///
     /// # Errors
-    /// The server's word that it goes no further; what is no message of a COPY.
-    #[inline]
-    pub fn next_piece(&mut self) -> Result<Next<'_>> {
-        self.wire.next_piece()
+    /// The server's word that it goes no further, and then the pieces before it count no more; what is no message of a COPY.
+    pub fn pieces(&mut self, pieces: &mut Vec<Range<usize>>) -> Result<Next> {
+        self.wire.pieces(pieces)
+    }
+
+    /// What pieces are ranges of, until [`fill`](Self::fill) is called.
+    pub fn bytes(&self) -> &[u8] {
+        self.wire.bytes()
     }
 
     /// Waits until more of the COPY has been received.

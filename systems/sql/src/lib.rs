@@ -4,6 +4,7 @@
 //! read the same in every dialect; and the bytes below a protocol. It talks to no server: a system's crate brings connection,
 //! catalogue and types.
 
+pub mod ahead;
 pub mod ceilings;
 pub mod columns;
 pub mod commits;
@@ -24,6 +25,7 @@ pub mod stream;
 
 pub use weir_core::tables;
 
+pub use ahead::Ahead;
 pub use ceilings::Ceilings;
 pub use columns::{Selected, is_all, resolve_source_columns, resolve_target_columns};
 pub use commits::Commits;

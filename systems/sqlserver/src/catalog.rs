@@ -1,15 +1,15 @@
 //! What a server holds: tables, columns, keys, estimates.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use tiberius::{ColumnData, Row};
 use weir_core::config::nearest;
 use weir_core::{
-    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, ObjectName, Objects, Result, TableDescription, TableInfo,
-    glob,
+    Catalog, ConnectorContext, Error, ErrorKind, Hold, LetterCase, ObjectName, Objects, Result, Shared,
+    TableDescription, TableInfo, glob,
 };
-use weir_sql::{TableName, find_name};
+use weir_sql::{Ahead, TableName, find_name};
 
 use crate::QUOTING;
 use crate::connection::{Session, connect_first, literal};
@@ -196,6 +196,11 @@ pub async fn find_schema(session: &mut Session, wanted: &TableName, server: &Ser
 /// # Errors
 /// No such schema or table, with the nearest name.
 pub async fn find_table(session: &mut Session, wanted: &TableName, server: &Server) -> Result<TableName> {
+    // Who writes it exactly needs no list of all that there are.
+    let exact = TableName { schema: wanted.schema.clone().or(Some(server.schema.clone())), name: wanted.name.clone() };
+    if heads(session, std::slice::from_ref(&exact)).await?.values().any(|table| table.name == exact) {
+        return Ok(exact);
+    }
     let schema = find_schema(session, wanted, server).await?;
     let rows = session
         .rows(&format!(
@@ -237,43 +242,113 @@ pub async fn exists_object(session: &mut Session, name: &TableName) -> Result<bo
     Ok(session.row(&sql).await?.as_ref().and_then(|row| number(row, 0)).is_some())
 }
 
+/// How many tables one statement asks about.
+pub(crate) const AT_ONCE: usize = 500;
+
 /// Everything about a table; `name` as [`find_table`] gave it.
 ///
 /// # Errors
 /// The server's.
 pub async fn describe(session: &mut Session, name: &TableName) -> Result<Table> {
-    let head = format!(
-        "SELECT CAST(object_id AS bigint), CAST(type AS nvarchar(2)) FROM sys.objects WHERE object_id = OBJECT_ID({})",
-        literal(&name.quoted(QUOTING))
-    );
-    let head = session.row(&head).await?;
-    let Some(id) = head.as_ref().and_then(|row| number(row, 0)) else {
-        return Err(Error::new(ErrorKind::NotFound, "the table is gone").with("table", name));
-    };
-    let view = head.as_ref().and_then(|row| text(row, 1)).is_some_and(|t| t.trim() == "V");
-    let unique = unique_keys(session, id).await?;
-    let columns = columns(session, id, &unique).await?;
-    if columns.is_empty() {
+    let found = describe_tables(session, std::slice::from_ref(name)).await?.pop();
+    let table = found.ok_or_else(|| Error::new(ErrorKind::NotFound, "the table is gone").with("table", name))?;
+    if table.columns.is_empty() {
         return Err(Error::new(ErrorKind::Denied, "the table shows no columns: grant SELECT on it").with("table", name));
     }
-    let (rows, bytes) = if view { (None, None) } else { size(session, id).await? };
-    let checks = format!(
-        "SELECT CAST(definition AS nvarchar(max)) FROM sys.check_constraints \
-         WHERE parent_object_id = {id} AND is_disabled = 0 ORDER BY object_id"
-    );
-    let checks = optional(session, &checks).await?.iter().filter_map(|row| text(row, 0)).collect();
-    let references = format!(
-        "SELECT CAST(SCHEMA_NAME(o.schema_id) AS nvarchar(128)), CAST(o.name AS nvarchar(128)), \
-         CAST(f.delete_referential_action AS bigint) \
-         FROM sys.foreign_keys f JOIN sys.objects o ON o.object_id = f.parent_object_id \
-         WHERE f.referenced_object_id = {id} AND f.is_disabled = 0 ORDER BY 1, 2"
-    );
-    let reference = |row: &Row| Reference {
-        table: format!("{}.{}", text(row, 0).unwrap_or_default(), text(row, 1).unwrap_or_default()),
-        cascades: number(row, 2).unwrap_or_default() != 0,
+    Ok(table)
+}
+
+/// Everything about some tables, in a few queries for all of them, by their exact names with their schemas; those that are
+/// gone are left out, and one that the user may not see has no columns.
+///
+/// # Errors
+/// The server's.
+pub async fn describe_tables(session: &mut Session, names: &[TableName]) -> Result<Vec<Table>> {
+    let mut all = Vec::with_capacity(names.len());
+    for names in names.chunks(AT_ONCE) {
+        let mut tables = heads(session, names).await?;
+        if tables.is_empty() {
+            continue;
+        }
+        let among = format!("IN ({})", tables.keys().map(i64::to_string).collect::<Vec<_>>().join(", "));
+        unique_keys(session, &among, &mut tables).await?;
+        columns(session, &among, &mut tables).await?;
+        sizes_of(session, &among, &mut tables).await?;
+        checks(session, &among, &mut tables).await?;
+        references(session, &among, &mut tables).await?;
+        let mut found: HashMap<TableName, Table> = tables.into_values().map(|t| (t.name.clone(), t)).collect();
+        all.extend(names.iter().filter_map(|name| found.remove(name)));
+    }
+    Ok(all)
+}
+
+/// Tables by their numbers.
+type Tables = BTreeMap<i64, Table>;
+
+async fn heads(session: &mut Session, names: &[TableName]) -> Result<Tables> {
+    let pair = |name: &TableName| {
+        let schema = literal(name.schema.as_deref().unwrap_or_default());
+        format!("s.name = {schema} AND o.name = {}", literal(&name.name))
     };
-    let referenced_by = session.rows(&references).await?.iter().map(reference).collect();
-    Ok(Table { name: name.clone(), view, rows, bytes, columns, unique, checks, referenced_by })
+    let pairs: Vec<_> = names.iter().map(pair).collect();
+    let rows = session
+        .rows(&format!(
+            "SELECT CAST(o.object_id AS bigint), CAST(o.type AS nvarchar(2)), CAST(s.name AS nvarchar(128)), \
+             CAST(o.name AS nvarchar(128)) FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id \
+             WHERE o.type IN ('U', 'V') AND ({})",
+            pairs.join(" OR ")
+        ))
+        .await?;
+    let of = |row: &Row| {
+        let table = Table {
+            name: TableName { schema: text(row, 2), name: text(row, 3)? },
+            view: text(row, 1).is_some_and(|t| t.trim() == "V"),
+            rows: None,
+            bytes: None,
+            columns: Vec::new(),
+            unique: Vec::new(),
+            checks: Vec::new(),
+            referenced_by: Vec::new(),
+        };
+        Some((number(row, 0)?, table))
+    };
+    Ok(rows.iter().filter_map(of).collect())
+}
+
+/// The table that a row is about, by the number in its first cell.
+fn table_of<'a>(tables: &'a mut Tables, row: &Row) -> Option<&'a mut Table> {
+    tables.get_mut(&number(row, 0)?)
+}
+
+async fn checks(session: &mut Session, among: &str, tables: &mut Tables) -> Result<()> {
+    let sql = format!(
+        "SELECT CAST(parent_object_id AS bigint), CAST(definition AS nvarchar(max)) FROM sys.check_constraints \
+         WHERE parent_object_id {among} AND is_disabled = 0 ORDER BY object_id"
+    );
+    for row in &optional(session, &sql).await? {
+        let Some(table) = table_of(tables, row) else { continue };
+        table.checks.extend(text(row, 1));
+    }
+    Ok(())
+}
+
+async fn references(session: &mut Session, among: &str, tables: &mut Tables) -> Result<()> {
+    let rows = session
+        .rows(&format!(
+            "SELECT CAST(f.referenced_object_id AS bigint), CAST(SCHEMA_NAME(o.schema_id) AS nvarchar(128)), \
+             CAST(o.name AS nvarchar(128)), CAST(f.delete_referential_action AS bigint) \
+             FROM sys.foreign_keys f JOIN sys.objects o ON o.object_id = f.parent_object_id \
+             WHERE f.referenced_object_id {among} AND f.is_disabled = 0 ORDER BY 1, 2, 3"
+        ))
+        .await?;
+    for row in &rows {
+        let Some(table) = table_of(tables, row) else { continue };
+        table.referenced_by.push(Reference {
+            table: format!("{}.{}", text(row, 1).unwrap_or_default(), text(row, 2).unwrap_or_default()),
+            cascades: number(row, 3).unwrap_or_default() != 0,
+        });
+    }
+    Ok(())
 }
 
 /// Rows of a query that a relative, or a user with few rights, may not be given an answer to.
@@ -286,24 +361,13 @@ pub(crate) async fn optional(session: &mut Session, sql: &str) -> Result<Vec<Row
     }
 }
 
-/// What the server counts of a table: no more than an estimate, and not every relative has one.
-async fn size(session: &mut Session, id: i64) -> Result<(Option<u64>, Option<u64>)> {
-    let rows =
-        format!("SELECT CAST(SUM(rows) AS bigint) FROM sys.partitions WHERE object_id = {id} AND index_id IN (0, 1)");
-    let pages = format!(
-        "SELECT CAST(SUM(a.used_pages) AS bigint) FROM sys.partitions p \
-         JOIN sys.allocation_units a ON a.container_id = p.partition_id \
-         WHERE p.object_id = {id} AND p.index_id IN (0, 1)"
-    );
-    let mut found = [None, None];
-    for (sql, found) in [rows, pages].iter().zip(&mut found) {
-        let rows = optional(session, sql).await?;
-        *found = rows.first().and_then(|row| number(row, 0)).and_then(|n| u64::try_from(n).ok());
+/// What the server counts of tables: no more than an estimate, and not every relative has one.
+async fn sizes_of(session: &mut Session, among: &str, tables: &mut Tables) -> Result<()> {
+    let sizes = sizes(session, &format!("object_id {among}")).await?;
+    for (id, table) in tables.iter_mut().filter(|(_, table)| !table.view) {
+        (table.rows, table.bytes) = sizes.get(id).copied().unwrap_or_default();
     }
-    let [rows, pages] = found;
-    // A relative that keeps no count says zero of everything.
-    let pages = pages.filter(|pages| *pages > 0);
-    Ok((rows.filter(|rows| *rows > 0 || pages.is_some()), pages.map(|pages| pages * 8192)))
+    Ok(())
 }
 
 /// Whether an index begins with the column, so that a range of its values is found without looking through the table.
@@ -322,26 +386,30 @@ pub async fn leads_index(session: &mut Session, table: &TableName, column: &str)
     Ok(session.row(&sql).await?.as_ref().and_then(|row| number(row, 0)).unwrap_or_default() > 0)
 }
 
-async fn unique_keys(session: &mut Session, id: i64) -> Result<Vec<Unique>> {
+async fn unique_keys(session: &mut Session, among: &str, tables: &mut Tables) -> Result<()> {
     let rows = session
         .rows(&format!(
-            "SELECT CAST(i.index_id AS bigint), CAST(i.is_primary_key AS bigint), CAST(c.name AS nvarchar(128)) \
+            "SELECT CAST(i.object_id AS bigint), CAST(i.index_id AS bigint), CAST(i.is_primary_key AS bigint), \
+             CAST(c.name AS nvarchar(128)) \
              FROM sys.indexes i JOIN sys.index_columns k ON k.object_id = i.object_id AND k.index_id = i.index_id \
              JOIN sys.columns c ON c.object_id = k.object_id AND c.column_id = k.column_id \
-             WHERE i.object_id = {id} AND i.is_unique = 1 AND i.is_disabled = 0 AND i.has_filter = 0 \
-             AND k.is_included_column = 0 ORDER BY i.is_primary_key DESC, i.index_id, k.key_ordinal"
+             WHERE i.object_id {among} AND i.is_unique = 1 AND i.is_disabled = 0 AND i.has_filter = 0 \
+             AND k.is_included_column = 0 \
+             ORDER BY i.object_id, i.is_primary_key DESC, i.index_id, k.key_ordinal"
         ))
         .await?;
-    let mut keys: Vec<(i64, Unique)> = Vec::new();
+    let mut last = None;
     for row in &rows {
-        let (index, primary) = (number(row, 0).unwrap_or_default(), number(row, 1) == Some(1));
-        let column = text(row, 2).unwrap_or_default();
-        match keys.last_mut().filter(|(of, _)| *of == index) {
-            Some((_, unique)) => unique.columns.push(column),
-            None => keys.push((index, Unique { primary, columns: vec![column] })),
+        let Some(table) = table_of(tables, row) else { continue };
+        let column = text(row, 3).unwrap_or_default();
+        let index = Some((number(row, 0), number(row, 1)));
+        match table.unique.last_mut().filter(|_| last == index) {
+            Some(unique) => unique.columns.push(column),
+            None => table.unique.push(Unique { primary: number(row, 2) == Some(1), columns: vec![column] }),
         }
+        last = index;
     }
-    Ok(keys.into_iter().map(|(_, unique)| unique).collect())
+    Ok(())
 }
 
 /// The number of a column's type, of columns `c`: an alias type is what lies below it, and a CLR type, which has no system
@@ -349,49 +417,51 @@ async fn unique_keys(session: &mut Session, id: i64) -> Result<Vec<Unique>> {
 pub(crate) const BASE_TYPE: &str =
     "CAST(CASE WHEN c.system_type_id = 240 THEN c.user_type_id ELSE c.system_type_id END AS bigint)";
 
-async fn columns(session: &mut Session, id: i64, unique: &[Unique]) -> Result<Vec<Column>> {
+/// The columns; the keys are known.
+async fn columns(session: &mut Session, among: &str, tables: &mut Tables) -> Result<()> {
     let types = session.type_names().await?;
     let rows = session
         .rows(&format!(
-            "SELECT CAST(c.name AS nvarchar(128)), {BASE_TYPE}, \
+            "SELECT CAST(c.object_id AS bigint), CAST(c.name AS nvarchar(128)), {BASE_TYPE}, \
              CAST(c.max_length AS bigint), CAST(c.precision AS bigint), CAST(c.scale AS bigint), \
              CAST(c.is_nullable AS bigint), CAST(c.is_identity AS bigint), CAST(c.is_computed AS bigint), \
              CAST(c.default_object_id AS bigint), CAST(c.collation_name AS nvarchar(128)), CAST(c.column_id AS bigint) \
-             FROM sys.columns c WHERE c.object_id = {id} ORDER BY c.column_id"
+             FROM sys.columns c WHERE c.object_id {among} ORDER BY c.object_id, c.column_id"
         ))
         .await?;
     let comments = optional(
         session,
         &format!(
-            "SELECT CAST(minor_id AS bigint), CAST(value AS nvarchar(4000)) FROM sys.extended_properties \
-             WHERE class = 1 AND major_id = {id} AND name = 'MS_Description'"
+            "SELECT CAST(major_id AS bigint), CAST(minor_id AS bigint), CAST(value AS nvarchar(4000)) \
+             FROM sys.extended_properties WHERE class = 1 AND major_id {among} AND name = 'MS_Description'"
         ),
     )
     .await?;
-    let primary = unique.iter().find(|u| u.primary);
-    let of = |row: &Row| {
-        let name = text(row, 0).unwrap_or_default();
-        let base = number(row, 1).and_then(|id| types.get(&id)).map_or("", String::as_str);
+    let comments: HashMap<_, _> =
+        comments.iter().filter_map(|row| Some(((number(row, 0)?, number(row, 1)?), text(row, 2)?))).collect();
+    for row in &rows {
+        let Some(table) = table_of(tables, row) else { continue };
+        let name = text(row, 1).unwrap_or_default();
+        let base = number(row, 2).and_then(|id| types.get(&id)).map_or("", String::as_str);
         let size = |at: usize| number(row, at).unwrap_or_default();
-        let flag = |at: usize| number(row, at).unwrap_or_default() != 0;
-        let type_text = type_text(base, size(2), size(3), size(4));
+        let flag = |at: usize| size(at) != 0;
+        let type_text = type_text(base, size(3), size(4), size(5));
         let kind = Kind::parse(&type_text);
-        let generated = flag(7) || kind == Kind::RowVersion;
-        let comment = comments.iter().find(|c| number(c, 0) == number(row, 10)).and_then(|c| text(c, 1));
-        Column {
-            nullable: flag(5),
-            has_default: flag(6) || generated || flag(8),
-            identity: flag(6),
+        let generated = flag(8) || kind == Kind::RowVersion;
+        table.columns.push(Column {
+            nullable: flag(6),
+            has_default: flag(7) || generated || flag(9),
+            identity: flag(7),
             generated,
-            key: primary.and_then(|u| u.columns.iter().position(|n| *n == name)).map(|i| i as u32 + 1),
-            collation: text(row, 9),
-            comment: comment.filter(|c| !c.is_empty()),
+            key: table.primary_key().iter().position(|n| *n == name).map(|i| i as u32 + 1),
+            collation: text(row, 10),
+            comment: comments.get(&(size(0), size(11))).filter(|c| !c.is_empty()).cloned(),
             name,
             type_text,
             kind,
-        }
-    };
-    Ok(rows.iter().map(of).collect())
+        });
+    }
+    Ok(())
 }
 
 /// The catalogue of the connection's database.
@@ -417,7 +487,7 @@ impl Catalog for SqlServerCatalog {
                  AND o.name NOT LIKE 'weir[_]%'",
             )
             .await?;
-        let sizes = sizes(&mut session).await?;
+        let sizes = sizes(&mut session, "1 = 1").await?;
         session.close().await;
         let part = |text: &str| match text.contains(['.', '[', ']', ',', '"']) {
             true => QUOTING.quote(text),
@@ -457,16 +527,44 @@ impl Catalog for SqlServerCatalog {
         session.close().await;
         Ok(tables)
     }
+
+    async fn look_ahead(&self, tables: &[ObjectName]) -> Result<Option<Hold>> {
+        let mut session = connect_first(&self.options, &self.setup, &self.context).await?;
+        let server = server(&mut session).await?;
+        let here = tables.iter().filter(|name| name.database == server.database && name.schema.is_some());
+        let names: Vec<_> = here.map(|n| TableName { schema: n.schema.clone(), name: n.table.clone() }).collect();
+        let mut found = describe_tables(&mut session, &names).await?;
+        session.close().await;
+        // Its own reader says that the user may not see it.
+        found.retain(|table| !table.columns.is_empty());
+        let found = found.into_iter().map(|table| (table.name.clone(), (server.clone(), table))).collect();
+        Ok(Some(Ahead::leave(&self.context.shared, ahead(&self.options), found)))
+    }
 }
 
-/// Rows and bytes of every table that the server counts, by the tables' numbers.
-pub(crate) async fn sizes(session: &mut Session) -> Result<HashMap<i64, (Option<u64>, Option<u64>)>> {
-    let rows = "SELECT CAST(object_id AS bigint), CAST(SUM(rows) AS bigint) FROM sys.partitions \
-                WHERE index_id IN (0, 1) GROUP BY object_id";
-    let pages = "SELECT CAST(p.object_id AS bigint), CAST(SUM(a.used_pages) AS bigint) FROM sys.partitions p \
-                 JOIN sys.allocation_units a ON a.container_id = p.partition_id WHERE p.index_id IN (0, 1) \
-                 GROUP BY p.object_id";
-    let (rows, pages) = (counts(&optional(session, rows).await?), counts(&optional(session, pages).await?));
+/// Under which name tables of these servers are left for their readers.
+fn ahead(options: &[Options]) -> String {
+    let of = |o: &Options| format!("{}@{}/{}", o.user, o.place(), o.database.as_deref().unwrap_or_default());
+    format!("sqlserver tables of {}", options.first().map(of).unwrap_or_default())
+}
+
+/// What a look ahead has found of a table and its server; `name` with its schema.
+pub fn looked_ahead(shared: &Shared, options: &[Options], name: &TableName) -> Option<(Server, Table)> {
+    Ahead::find(shared, &ahead(options), name)
+}
+
+/// Rows and bytes of the tables that the server counts, by their numbers; `among` is a condition on these.
+pub(crate) async fn sizes(session: &mut Session, among: &str) -> Result<HashMap<i64, (Option<u64>, Option<u64>)>> {
+    let rows = format!(
+        "SELECT CAST(object_id AS bigint), CAST(SUM(rows) AS bigint) FROM sys.partitions \
+         WHERE {among} AND index_id IN (0, 1) GROUP BY object_id"
+    );
+    let pages = format!(
+        "SELECT CAST(object_id AS bigint), CAST(SUM(a.used_pages) AS bigint) FROM sys.partitions p \
+         JOIN sys.allocation_units a ON a.container_id = p.partition_id WHERE {among} AND p.index_id IN (0, 1) \
+         GROUP BY p.object_id"
+    );
+    let (rows, pages) = (counts(&optional(session, &rows).await?), counts(&optional(session, &pages).await?));
     // A relative that keeps no count says zero of everything.
     let of = |(id, rows): (&i64, &u64)| {
         let bytes = pages.get(id).filter(|n| **n > 0).map(|n| n * 8192);

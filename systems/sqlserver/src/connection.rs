@@ -9,7 +9,7 @@ use tiberius::error::Error as Driver;
 use tiberius::{AuthMethod, Config, EncryptionLevel, Row, SqlBrowser};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
-use weir_core::{ConnectorContext, Error, ErrorKind, Result};
+use weir_core::{ConnectorContext, Error, ErrorKind, Result, Seat};
 
 use crate::catalog::{number, text};
 use crate::error::from_driver;
@@ -30,6 +30,8 @@ pub struct Session {
     broken: bool,
     /// The names of types by their numbers, once somebody has asked.
     types: Option<Arc<HashMap<i64, String>>>,
+    /// What it takes, where sessions are counted.
+    _seat: Option<Seat>,
 }
 
 /// Connects to the first of `all` that answers; a server that answers with a refusal ends the search.
@@ -38,10 +40,12 @@ pub struct Session {
 /// The refusal, or why the last one cannot be reached.
 pub async fn connect_first(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Result<Session> {
     let mut last = Error::config("no server is named");
+    let seat = context.seat(|| all.first().map(Options::place).unwrap_or_default()).await;
     for options in all {
         match connect(options, setup, context).await {
             Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => last = error,
-            other => return other,
+            Err(error) => return Err(error),
+            Ok(session) => return Ok(Session { _seat: seat, ..session }),
         }
     }
     Err(last)
@@ -52,7 +56,7 @@ async fn connect(options: &Options, setup: &Setup, context: &ConnectorContext) -
         // Boxed, as every future of the driver's that is not awaited row by row: they are large, and stacks are not.
         let client = Box::pin(within(options, open(options))).await?;
         let watch = Watch { options: options.clone(), context: context.alone(), id: 0 };
-        let mut session = Session { client, watch, broken: false, types: None };
+        let mut session = Session { client, watch, broken: false, types: None, _seat: None };
         session.run(Setup::essential()).await?;
         for statement in Setup::optional(options.lock_timeout) {
             // A relative that does not know a setting is no reason to give up.

@@ -34,7 +34,8 @@ mod url;
 
 pub use catalog::{
     Column, Reference, Server, SqlServerCatalog, Table, Unique, describe, exists, exists_object, find_schema,
-    find_table, hexadecimal as cell_hexadecimal, leads_index, number as cell_number, server, text as cell_text,
+    find_table, hexadecimal as cell_hexadecimal, leads_index, looked_ahead, number as cell_number, server,
+    text as cell_text,
 };
 pub use connection::{Client, Session, Watch, connect_first, literal};
 pub use error::{from_driver, is_row_fault};

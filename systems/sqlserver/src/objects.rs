@@ -17,7 +17,7 @@ pub(crate) async fn objects(session: &mut Session) -> Result<Objects> {
              AND o.name NOT LIKE 'weir[_]%'",
         )
         .await?;
-    let sizes = sizes(session).await?;
+    let sizes = sizes(session, "1 = 1").await?;
     let of = |row: &Row| {
         let view = text(row, 2).is_some_and(|t| t.trim() == "V");
         let size = sizes.get(&number(row, 3).unwrap_or_default()).copied().filter(|_| !view).unwrap_or_default();

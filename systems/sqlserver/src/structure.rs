@@ -7,7 +7,7 @@ use weir_core::{
     ColumnDefault, ColumnDescription, ForeignKey, Identity, ObjectKind, ObjectName, Result, TableDescription, UniqueKey,
 };
 
-use crate::catalog::{BASE_TYPE, number, optional, server, text};
+use crate::catalog::{AT_ONCE, BASE_TYPE, number, optional, server, text};
 use crate::connection::{Session, literal};
 use crate::types::type_text;
 
@@ -20,18 +20,22 @@ pub async fn describe_all(session: &mut Session, names: &[ObjectName]) -> Result
         return Ok(Vec::new());
     }
     let server = server(session).await?;
-    let mut tables = heads(session, names, &server.database, &server.schema).await?;
-    let ids: Vec<String> = tables.keys().map(i64::to_string).collect();
-    if ids.is_empty() {
-        return Ok(Vec::new());
+    let mut all = Vec::with_capacity(names.len());
+    for names in names.chunks(AT_ONCE) {
+        let mut tables = heads(session, names, &server.database, &server.schema).await?;
+        let ids: Vec<String> = tables.keys().map(i64::to_string).collect();
+        if ids.is_empty() {
+            continue;
+        }
+        let among = ids.join(", ");
+        columns(session, &among, &mut tables).await?;
+        keys(session, &among, &mut tables).await?;
+        foreign(session, &among, &server.database, &mut tables).await?;
+        let mut by_name: HashMap<ObjectName, TableDescription> =
+            tables.into_values().map(|t| (t.name.clone(), t)).collect();
+        all.extend(names.iter().filter_map(|name| by_name.remove(name)));
     }
-    let among = ids.join(", ");
-    columns(session, &among, &mut tables).await?;
-    keys(session, &among, &mut tables).await?;
-    foreign(session, &among, &server.database, &mut tables).await?;
-    let mut by_name: HashMap<ObjectName, TableDescription> =
-        tables.into_values().map(|t| (t.name.clone(), t)).collect();
-    Ok(names.iter().filter_map(|name| by_name.remove(name)).collect())
+    Ok(all)
 }
 
 type Tables = HashMap<i64, TableDescription>;

@@ -1,12 +1,13 @@
 //! One table that fails is one table that failed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
-use weir::{Only, RunOptions, Status, TableStops};
+use weir::{Only, Report, RunOptions, Status, TableStops};
 use weir_core::ErrorKind;
 use weir_plugins_test::servers::{self, Database};
 
+use super::moment::limited;
 use super::{database_job, rows, run, table};
 
 /// Four tables of some rows.
@@ -70,6 +71,89 @@ async fn a_table_that_is_denied_or_dirty_stays_alone_and_runs_again_alone() {
     assert!(nothing.error.unwrap().message.contains("ended well"));
 }
 
+#[tokio::test]
+async fn a_table_that_had_failed_because_it_was_not_there_runs_again_alone() {
+    let source = source("late").await;
+    let target = servers::postgresql().await.fresh_database("latetoo").await;
+    let mut job = ends(&source, &target);
+    job["name"] = "late".into();
+    job["objects"] = json!({"include": ["a", "late"], "merge": [{"into": "parts", "from": ["/part_[0-9]/"]}]});
+    job["rules"] = json!({"tableDeleted": "error"});
+    let state = tempfile::tempdir().unwrap();
+    let options = || RunOptions { state_dir: Some(state.path().to_owned()), ..RunOptions::default() };
+    let first = run(&job, options()).await;
+    assert_eq!((first.status, first.tables.len()), (Status::PartiallyFailed, 3), "{:#?}", first.tables);
+    source
+        .execute("CREATE TABLE late (id int PRIMARY KEY); CREATE TABLE part_1 (id int PRIMARY KEY); INSERT INTO late VALUES (1)")
+        .await;
+    let again = run(&job, RunOptions { only: Only::FailedOf(first.run_id), ..options() }).await;
+    assert_eq!(again.status, Status::Succeeded, "{:#?}", again.error);
+    let mut names: Vec<_> = again.tables.iter().filter_map(|table| table.name.as_deref()).collect();
+    names.sort();
+    assert_eq!(names, ["public.late", "public.parts"]);
+    assert_eq!(target.value("SELECT count(*) FROM late").await, "1");
+}
+
+#[tokio::test]
+async fn a_job_that_has_lost_a_source_or_writes_elsewhere_begins_anew() {
+    let server = servers::postgresql().await;
+    let (a, b) = (server.fresh_database("kept").await, server.fresh_database("lost").await);
+    for (database, n) in [(&a, 1), (&b, 2)] {
+        database
+            .execute(&format!(
+                "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES ({n}, 'fine'), (1{n}, 'fine');
+                 CREATE TABLE alone_{n} (id int PRIMARY KEY, v text); INSERT INTO alone_{n} VALUES (1, 'fine')"
+            ))
+            .await;
+    }
+    b.execute("UPDATE t SET v = 'ill'; UPDATE alone_2 SET v = 'ill'").await;
+    let target = server.fresh_database("lasting").await;
+    target
+        .execute(
+            "CREATE TABLE t (id int PRIMARY KEY, v text CHECK (v <> 'ill'));
+             CREATE TABLE alone_2 (id int PRIMARY KEY, v text CHECK (v <> 'ill'))",
+        )
+        .await;
+    let job = |sources: &[&Database], target: &Database, mode: &str| {
+        let more = json!({
+            "name": "lost",
+            "objects": {"include": ["alone_*"], "merge": [{"into": "t", "from": ["t"]}]},
+            "naming": {"schema": "{TARGET_SCHEMA}"},
+            "write": {"keyed": mode},
+            "setting": {"speed": {"channel": 1}},
+        });
+        let mut job = database_job(("postgresql", json!({})), ("postgresql", json!({"url": target.url()})), more);
+        let source = |database: &&Database| json!({"name": "postgresql", "parameter": {"url": database.url()}});
+        job["source"] = sources.iter().map(source).collect();
+        job
+    };
+    let other = server.fresh_database("elsewhere").await;
+    let state = tempfile::tempdir().unwrap();
+    for start in [weir::Start::New, weir::Start::Fresh] {
+        let options = || RunOptions { state_dir: Some(state.path().to_owned()), start, ..RunOptions::default() };
+        for there in [&target, &other] {
+            let first = run(&job(&[&a, &b], &target, "overwrite"), options()).await;
+            assert_eq!(first.status, Status::PartiallyFailed, "{:#?}", first.error);
+            let second = run(&job(&[&a], there, "overwrite"), options()).await;
+            assert_eq!(second.status, Status::Succeeded, "{:#?}", second.error);
+            assert_eq!(there.value("SELECT count(*) FROM t").await, "2");
+        }
+    }
+    // What has landed for good is still known as such, and by the target.
+    target.execute("DELETE FROM t; DELETE FROM alone_1").await;
+    let options = |start| RunOptions { state_dir: Some(state.path().to_owned()), start, ..RunOptions::default() };
+    let first = run(&job(&[&a, &b], &target, "append"), options(weir::Start::New)).await;
+    assert_eq!(first.status, Status::PartiallyFailed, "{:#?}", first.error);
+    let again = run(&job(&[&a], &target, "append"), options(weir::Start::New)).await;
+    assert!(again.error.as_ref().unwrap().message.contains("1 of its 2 splits are in public.t"), "{:#?}", again.error);
+    target.execute("DELETE FROM t; DELETE FROM alone_1").await;
+    let fresh = run(&job(&[&a], &target, "append"), options(weir::Start::Fresh)).await;
+    assert_eq!(fresh.status, Status::Succeeded, "{:#?}", fresh.error);
+    assert!(fresh.warnings.iter().any(|warning| warning.contains("is given up")), "{:?}", fresh.warnings);
+    assert!(!fresh.warnings.iter().any(|warning| warning.contains("left behind")), "{:?}", fresh.warnings);
+    assert_eq!(target.value("SELECT count(*) FROM t").await, "2");
+}
+
 /// Somebody keeps a table locked for as long as the guard lives.
 async fn lock(database: &Database, table: &str) -> tokio::task::JoinHandle<()> {
     let (database, table) = (database.clone(), table.to_owned());
@@ -113,9 +197,9 @@ async fn tables_that_are_locked_at_either_end_stay_alone() {
     }
 }
 
-#[tokio::test]
-async fn a_table_that_is_locked_in_mariadb_stays_alone() {
-    let source = servers::mariadb().await.fresh_database("lockedthere").await;
+/// Three tables at MariaDB, of which somebody keeps `b` locked for as long as the guard lives.
+async fn locked_in_mariadb(name: &str) -> (Database, tokio::task::JoinHandle<()>) {
+    let source = servers::mariadb().await.fresh_database(name).await;
     for table in ["a", "b", "c"] {
         source
             .execute(&format!(
@@ -123,31 +207,60 @@ async fn a_table_that_is_locked_in_mariadb_stays_alone() {
             ))
             .await;
     }
-    let target = servers::postgresql().await.fresh_database("lockedthere").await;
     let holder = tokio::spawn({
         let source = source.clone();
-        async move { source.try_execute("LOCK TABLES b WRITE; SELECT SLEEP(60); UNLOCK TABLES").await }
+        async move { drop(source.try_execute("LOCK TABLES b WRITE; SELECT SLEEP(60); UNLOCK TABLES").await) }
     });
     let held = "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(60)%' AND command <> 'Sleep' \
                 AND db = DATABASE() AND id <> CONNECTION_ID()";
-    for tries in 0.. {
-        assert!(tries < 200, "the lock was never held");
+    for _ in 0..200 {
         if source.value(held).await != "0" {
-            break;
+            return (source, holder);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    panic!("the lock was never held");
+}
+
+/// Only the table that is locked fails, in this way.
+fn fails_alone(report: &Report, kind: ErrorKind) {
+    assert_eq!(report.status, Status::PartiallyFailed, "{:#?}", report.error);
+    let failed: Vec<_> = report.tables.iter().filter(|t| t.status != Status::Succeeded).collect();
+    assert_eq!(failed.len(), 1, "{failed:#?}");
+    assert!(failed[0].name.as_deref().is_some_and(|name| name.ends_with(".b")), "{failed:#?}");
+    assert_eq!(failed[0].error.as_ref().unwrap().kind, kind, "{failed:#?}");
+}
+
+#[tokio::test]
+async fn a_table_that_is_locked_in_mariadb_stays_alone() {
+    let (source, holder) = locked_in_mariadb("lockedthere").await;
+    let target = servers::postgresql().await.fresh_database("lockedthere").await;
     // Without a word of the job it is a minute.
     let parameters = json!({"url": source.url(), "session": ["SET SESSION lock_wait_timeout = 1"]});
     let mut job = database_job(("mysql", parameters), ("postgresql", json!({"url": target.url()})), json!({}));
     job["setting"] = json!({"retry": {"times": 0}});
     let report = run(&job, RunOptions::default()).await;
     holder.abort();
-    assert_eq!(report.status, Status::PartiallyFailed, "{:#?}", report.error);
-    let failed: Vec<_> = report.tables.iter().filter(|t| t.status != Status::Succeeded).collect();
-    assert_eq!(failed.len(), 1, "{failed:#?}");
-    assert!(failed[0].name.as_deref().is_some_and(|name| name.ends_with(".b")), "{failed:#?}");
-    assert_eq!(failed[0].error.as_ref().unwrap().kind, ErrorKind::Timeout, "{failed:#?}");
+    fails_alone(&report, ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn a_table_that_is_locked_stays_out_of_the_lock_on_all_tables() {
+    let (source, holder) = locked_in_mariadb("lockedout").await;
+    let folder = tempfile::tempdir().unwrap();
+    let (user, from) = limited(&source).await;
+    let job = database_job(("mysql", from), ("files", json!({"path": folder.path()})), json!({}));
+    let begun = Instant::now();
+    let report = run(&job, RunOptions::default()).await;
+    // The lock is held for a minute.
+    assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
+    holder.abort();
+    fails_alone(&report, ErrorKind::Conflict);
+    for table in report.tables.iter().filter(|table| table.status == Status::Succeeded) {
+        let said = table.snapshot.as_deref().unwrap_or_default();
+        assert!(said.contains("opened under LOCK TABLES"), "{said}");
+    }
+    source.execute(&format!("DROP USER '{user}'@'%'")).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Whole databases in one job, on real servers: every value of every table compared.
 
+mod catalogue;
 mod failures;
 mod lost_snapshot;
 mod merge;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use weir::RunOptions;
+use weir::{Only, RunOptions, Status};
 use weir_plugins_test::servers::{self, Database};
 
-use super::{database_job, run_ok, table};
+use super::{database_job, run, run_ok, table};
 use crate::support::load;
 
 async fn two_tables(name: &str) -> Database {
@@ -21,7 +21,7 @@ async fn two_tables(name: &str) -> Database {
 }
 
 /// A user who may not lock the whole server, and what the job says of the source.
-async fn limited(source: &Database) -> (String, Value) {
+pub(super) async fn limited(source: &Database) -> (String, Value) {
     let user = format!("locks_{}", source.name());
     let place = source.quote(source.name());
     source
@@ -64,6 +64,25 @@ async fn tables_that_are_locked_one_by_one_are_locked_together() {
     }
     let of = |table: &str| format!("SELECT v FROM {table} WHERE id = 1");
     assert_eq!(target.value(&of("a")).await, target.value(&of("b")).await);
+    source.execute(&format!("DROP USER '{user}'@'%'")).await;
+}
+
+#[tokio::test]
+async fn two_sources_that_are_one_server_have_a_snapshot_each() {
+    let source = two_tables("twice").await;
+    let folder = tempfile::tempdir().unwrap();
+    let (user, from) = limited(&source).await;
+    let naming = json!({"naming": {"table": "{SOURCE_DATASOURCE}_{SOURCE_TABLE}"}});
+    let mut job = database_job(("mysql", from), ("files", json!({"path": folder.path()})), naming);
+    job["source"] = json!([job["source"], job["source"]]);
+    // Of either source another table.
+    let only = Only::Targets(["mysql_a", "mysql2_b"].map(|name| format!("{}.{name}", source.name())).into());
+    let report = run(&job, RunOptions { only, ..RunOptions::default() }).await;
+    assert_eq!((report.status, report.tables.len()), (Status::Succeeded, 2), "{:#?}", report.error);
+    for table in &report.tables {
+        let said = table.snapshot.as_deref().unwrap();
+        assert!(said.ends_with("opened under LOCK TABLES … READ"), "{said}");
+    }
     source.execute(&format!("DROP USER '{user}'@'%'")).await;
 }
 

@@ -1,5 +1,6 @@
 //! What a whole-database job asks of its source: bytes a second, and connections.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -26,12 +27,15 @@ async fn megabytes_a_second_hold_for_the_whole_job() {
     assert!(begun.elapsed() >= Duration::from_millis(2700), "{:?}", begun.elapsed());
 }
 
-/// What there was at once at most, and what it was at.
+/// What there was at once at most.
 #[derive(Debug, Default)]
 struct Most {
     working: usize,
     open: usize,
+    /// What those at work were at.
     what: String,
+    /// All that were open.
+    all: String,
 }
 
 /// Looks at the connections to a database until it is told to stop.
@@ -45,17 +49,24 @@ impl Watch {
         let (database, stop) = (database.clone(), Arc::new(AtomicBool::new(false)));
         let stopped = stop.clone();
         let most = tokio::spawn(async move {
-            let mut most = Most::default();
+            let (mut most, mut before) = (Most::default(), HashSet::new());
             while !stopped.load(Ordering::Relaxed) {
                 let now = database.query(sql).await;
-                let working: Vec<_> =
-                    now.iter().flatten().flatten().filter(|what| !what.starts_with("rests")).collect();
+                let now = now.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect());
+                let now: Vec<Vec<String>> = now.collect();
+                let working: Vec<_> = now.iter().map(|row| &row[1]).filter(|what| !what.starts_with("rests")).collect();
                 if working.len() > most.working {
+                    most.working = working.len();
                     most.what = working.iter().map(|what| what.as_str()).collect::<Vec<_>>().join("; ");
                 }
-                most.working = most.working.max(working.len());
-                most.open = most.open.max(now.len());
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                // One that has said goodbye is listed for a moment longer.
+                let open: Vec<_> = now.iter().filter(|row| before.contains(&row[0])).collect();
+                if open.len() > most.open {
+                    most.open = open.len();
+                    most.all = open.iter().map(|row| row.join(" ")).collect::<Vec<_>>().join("; ");
+                }
+                before = now.into_iter().filter_map(|row| row.into_iter().next()).collect();
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             most
         });
@@ -68,19 +79,24 @@ impl Watch {
     }
 }
 
-const OF_POSTGRESQL: &str = "SELECT CASE state WHEN 'idle' THEN 'rests' ELSE state END || ': ' || left(query, 60) \
+const OF_POSTGRESQL: &str = "SELECT pid::text, CASE state WHEN 'idle' THEN 'rests' ELSE state END || ': ' || left(query, 60) \
                              FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
                              AND backend_type = 'client backend'";
-const OF_MYSQL: &str = "SELECT CONCAT(IF(command IN ('Query', 'Execute'), command, 'rests'), ': ', \
+const OF_MYSQL: &str = "SELECT CAST(id AS CHAR), CONCAT(IF(command IN ('Query', 'Execute'), command, 'rests'), ': ', \
                         COALESCE(LEFT(info, 60), '')) FROM information_schema.processlist WHERE db = DATABASE() \
                         AND id <> CONNECTION_ID()";
 
 /// Runs a job of 24 tables, in six groups of which two read at once with two connections each.
 async fn most_connections(connector: &str, source: Database, sql: &'static str, more: Value) -> Most {
+    // What the servers have to be asked about besides: a type of the user's own, and how to cut tables.
+    let own = if connector == "postgresql" { ", m mood" } else { "" };
+    if connector == "postgresql" {
+        source.execute("CREATE TYPE mood AS ENUM ('glad', 'sad')").await;
+    }
     for table in 0..24 {
         let rows: Vec<_> = (0..1500).map(|n| format!("({n}, 'a value of some length, number {n}')")).collect();
-        source.execute(&format!("CREATE TABLE t{table} (id int PRIMARY KEY, v varchar(60))")).await;
-        source.execute(&format!("INSERT INTO t{table} VALUES {}", rows.join(","))).await;
+        source.execute(&format!("CREATE TABLE t{table} (id int PRIMARY KEY, v varchar(60){own})")).await;
+        source.execute(&format!("INSERT INTO t{table} (id, v) VALUES {}", rows.join(","))).await;
     }
     let before = source.query(sql).await.len();
     let folder = tempfile::tempdir().unwrap();
@@ -93,7 +109,7 @@ async fn most_connections(connector: &str, source: Database, sql: &'static str, 
     let job = database_job(
         (connector, from),
         ("files", json!({"path": folder.path()})),
-        json!({"group": group, "setting": {"speed": {"record": 12_000}}}),
+        json!({"group": group, "tables": {"*": {"splitPk": "id"}}, "setting": {"speed": {"record": 12_000}}}),
     );
     let watch = Watch::start(&source, sql);
     assert_eq!(run_ok(&job).await.rows_written, 36_000);
@@ -101,22 +117,25 @@ async fn most_connections(connector: &str, source: Database, sql: &'static str, 
     Most { open: most.open - before, ..most }
 }
 
-/// Those that rest until they are used again do not grow with the number of tables.
-const OPEN: usize = 4 * 4;
+/// As many as may read at once; those that rest are among them.
+const OPEN: usize = 4;
 
 #[tokio::test]
 async fn postgresql_never_has_more_connections_than_the_job_says() {
     let source = servers::postgresql().await.fresh_database("pressed").await;
     let most = most_connections("postgresql", source, OF_POSTGRESQL, json!({})).await;
-    // Four, and one that holds the snapshot.
-    assert!((1..=5).contains(&most.working) && most.open <= OPEN, "{most:#?}");
+    // One more holds the snapshot.
+    assert!((1..=5).contains(&most.working) && most.open <= OPEN + 1, "{most:#?}");
 }
 
 #[tokio::test]
 async fn mariadb_never_has_more_connections_than_the_job_says() {
     for consistency in ["auto", "snapshot", "none"] {
         let source = servers::mariadb().await.fresh_database(&format!("pressed_{consistency}")).await;
+        let begun = Instant::now();
         let most = most_connections("mysql", source, OF_MYSQL, json!({"consistency": consistency})).await;
-        assert!((1..=4).contains(&most.working) && most.open <= OPEN, "{consistency}: {most:#?}");
+        eprintln!("{consistency} {:?} {most:#?}", begun.elapsed());
+        // One more asks what the others read, where all of those hold the snapshot.
+        assert!((1..=4).contains(&most.working) && most.open <= OPEN + 1, "{consistency}: {most:#?}");
     }
 }

@@ -86,21 +86,21 @@ impl MySqlWriter {
     /// The target's full name, and the table if it exists.
     pub(crate) async fn find(&self, session: &mut Session, server: &Server) -> Result<(TableName, Option<Table>)> {
         let wanted = TableName::parse(&self.destination.table, QUOTING)?;
+        match find_table(session, &wanted, server).await {
+            Ok(found) => {
+                let table = describe(session, &found).await?;
+                return Ok((found, Some(table)));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         let database = match (find_database(session, &wanted, server).await, &wanted.schema) {
             (Err(error), Some(schema)) if error.kind() == ErrorKind::NotFound && self.creates_database() => {
-                return Ok((TableName { schema: Some(schema.clone()), name: wanted.name }, None));
+                schema.clone()
             }
             (found, _) => found?,
         };
-        let full = TableName { schema: Some(database), name: wanted.name };
-        match find_table(session, &full, server).await {
-            Ok(found) => {
-                let table = describe(session, &found).await?;
-                Ok((found, Some(table)))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok((full, None)),
-            Err(error) => Err(error),
-        }
+        Ok((TableName { schema: Some(database), name: wanted.name }, None))
     }
 
     async fn facts(&self, session: &mut Session) -> Result<Facts> {

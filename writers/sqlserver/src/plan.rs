@@ -185,6 +185,10 @@ fn publish(
 ) -> Result<Publish> {
     let table = facts.table.as_ref();
     if mode == WriteMode::Upsert {
+        let named = layout.columns.iter().zip(&layout.written).filter(|(c, w)| w.identity && !keys.contains(&c.name));
+        warnings.extend(named.map(|(column, _)| {
+            format!("rows that are there keep their `{}`: SQL Server changes no identity column", column.name)
+        }));
         let nullable = |k: &&String| table.is_some_and(|t| t.column(k).is_none_or(|c| c.nullable));
         return Ok(Publish::Upsert { nullable: keys.iter().filter(nullable).cloned().collect() });
     }

@@ -73,21 +73,21 @@ impl SqlServerWriter {
     /// The target's full name, and the table if it exists.
     pub(crate) async fn find(&self, session: &mut Session, server: &Server) -> Result<(TableName, Option<Table>)> {
         let wanted = TableName::parse(&self.destination.table, QUOTING)?;
+        match find_table(session, &wanted, server).await {
+            Ok(found) => {
+                let table = describe(session, &found).await?;
+                return Ok((found, Some(table)));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         let schema = match (find_schema(session, &wanted, server).await, &wanted.schema) {
             (Err(error), Some(schema)) if error.kind() == ErrorKind::NotFound && self.creates_schema() => {
-                return Ok((TableName { schema: Some(schema.clone()), name: wanted.name }, None));
+                schema.clone()
             }
             (found, _) => found?,
         };
-        let full = TableName { schema: Some(schema), name: wanted.name };
-        match find_table(session, &full, server).await {
-            Ok(found) => {
-                let table = describe(session, &found).await?;
-                Ok((found, Some(table)))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok((full, None)),
-            Err(error) => Err(error),
-        }
+        Ok((TableName { schema: Some(schema), name: wanted.name }, None))
     }
 
     async fn facts(&self, session: &mut Session, request: Option<&WriteRequest>) -> Result<Facts> {
