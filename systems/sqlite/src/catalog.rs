@@ -89,6 +89,12 @@ pub fn schema_of(name: &TableName) -> &str {
 /// [`NotFound`](ErrorKind::NotFound) with the nearest name.
 pub fn find_table(database: &Database<'_>, written: &str) -> Result<Table> {
     let mut wanted = TableName::parse(written, QUOTING)?;
+    // Who writes it exactly needs no list of all that there are.
+    let exact = [Value::Text(wanted.name.as_bytes()), Value::Text(schema_of(&wanted).as_bytes())];
+    let sql = "SELECT count(*) FROM pragma_table_list(?1) WHERE name = ?1 AND schema = ?2 COLLATE NOCASE";
+    if database.integer(sql, &exact)? == Some(1) {
+        return describe(database, wanted);
+    }
     // Without quotes a dot may also be part of a table's own name.
     let names = |schema: &str| -> Result<Vec<String>> {
         Ok(database.texts(
@@ -116,7 +122,7 @@ pub(crate) fn describe(database: &Database<'_>, name: TableName) -> Result<Table
     let parameters = [Value::Text(name.name.as_bytes()), Value::Text(schema.as_bytes())];
     let (mut kind, mut without_rowid, mut strict) = (String::new(), false, false);
     database.query(
-        "SELECT type, wr, strict FROM pragma_table_list WHERE name = ?1 AND schema = ?2 COLLATE NOCASE",
+        "SELECT type, wr, strict FROM pragma_table_list(?1) WHERE name = ?1 AND schema = ?2 COLLATE NOCASE",
         &parameters,
         |row| {
             kind = row.text(0).unwrap_or_default();

@@ -1,6 +1,8 @@
 //! The writer: what is there, what a run will do, and its life from prepare to commit.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use weir_core::{
@@ -31,7 +33,15 @@ pub struct SqlServerWriter {
     pub(crate) options: Vec<Options>,
     setup: Setup,
     context: ConnectorContext,
+    /// What `target` has just seen, for `plan`.
+    seen: Mutex<Option<(Seen, Instant)>>,
 }
+
+/// A server, the target's full name, and the table if it exists.
+type Seen = (Server, TableName, Option<Table>);
+
+/// How long what was seen holds.
+const SEEN: Duration = Duration::from_secs(1);
 
 impl SqlServerWriter {
     /// A writer of what `config` names; connects to nothing.
@@ -58,7 +68,7 @@ impl SqlServerWriter {
         }
         faults.or(())?;
         let setup = Setup { session: config.common.session.as_slice().to_vec() };
-        Ok(Self { config, destination, options, setup, context: context.clone() })
+        Ok(Self { config, destination, options, setup, context: context.clone(), seen: Mutex::default() })
     }
 
     pub(crate) async fn connect(&self) -> Result<Session> {
@@ -91,8 +101,15 @@ impl SqlServerWriter {
     }
 
     async fn facts(&self, session: &mut Session, request: Option<&WriteRequest>) -> Result<Facts> {
-        let server = server(session).await?;
-        let (name, table) = self.find(session, &server).await?;
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (server, name, table) = match seen.filter(|(_, when)| when.elapsed() < SEEN) {
+            Some((seen, _)) => seen,
+            None => {
+                let server = server(session).await?;
+                let (name, table) = self.find(session, &server).await?;
+                (server, name, table)
+            }
+        };
         let schema = name.schema.clone().unwrap_or_default();
         let (mut collations, mut nearest, mut create_missing) = (Vec::new(), None, Vec::new());
         let mut create_schema = None;
@@ -167,6 +184,8 @@ impl Writer for SqlServerWriter {
         let server = server(&mut session).await?;
         let (name, table) = self.find(&mut session, &server).await?;
         session.close().await;
+        let seen = (server, name.clone(), table.clone());
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((seen, Instant::now()));
         let entries = self.config.common.column.as_slice();
         let Some(table) = table else {
             let listed =
