@@ -130,7 +130,8 @@ impl ConnectorContext {
     /// server: a statement whose connection is only dropped goes on there.
     ///
     /// # Errors
-    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) when the run is stopped first; else those of `future`.
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) when the run is stopped first and it does not succeed in that
+    /// moment; else those of `future`.
     pub async fn until_cancelled<T>(
         &self,
         future: impl std::future::Future<Output = crate::Result<T>>,
@@ -144,8 +145,11 @@ impl ConnectorContext {
             () = self.cancel.cancelled() => {}
             result = &mut future => return result,
         }
-        let _ = tokio::time::timeout(GOODBYE, future).await;
-        Err(crate::Error::cancelled())
+        // What is done by then is not thrown away: it may be a lease, or a connection that somebody lent.
+        match tokio::time::timeout(GOODBYE, future).await {
+            Ok(Ok(done)) => Ok(done),
+            _ => Err(crate::Error::cancelled()),
+        }
     }
 }
 
@@ -178,6 +182,16 @@ mod tests {
         let stop = async { cancel.cancel() };
         let (stopped, ()) = tokio::join!(context.until_cancelled(statement), stop);
         assert_eq!((stopped.unwrap_err().kind(), told.load(Relaxed)), (ErrorKind::Cancelled, true));
+        // What is done in that moment is done.
+        let cancel = CancellationToken::new();
+        let context = ConnectorContext { cancel: cancel.clone(), ..context };
+        let late = async {
+            cancel.cancelled().await;
+            tokio::task::yield_now().await;
+            Ok(2)
+        };
+        let (done, ()) = tokio::join!(context.until_cancelled(late), async { cancel.cancel() });
+        assert_eq!(done.unwrap(), 2);
         // Nothing is begun after it, and nobody who does not listen is waited for.
         let begun = context.until_cancelled(async { panic!("begun") });
         assert_eq!(begun.await.map(|()| 1).unwrap_err().kind(), ErrorKind::Cancelled);

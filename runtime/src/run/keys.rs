@@ -24,7 +24,7 @@ use crate::ledger::DroppedKey;
 /// Of how many tables the keys are dropped at once: each takes a connection.
 const AT_ONCE: usize = 8;
 
-/// What is left of [`CLEAN_UP`] to put keys back, however long the rest takes.
+/// What is left of [`CLEAN_UP`] to put keys back, but for what a task takes that does not notice the stop.
 const FOR_KEYS: Duration = Duration::from_millis(600);
 
 /// The keys of a run.

@@ -1,7 +1,8 @@
 //! How a Parquet file's columns are encoded.
 //!
 //! The Parquet writer is what costs most between a database and a file, and most of that is dictionaries of columns
-//! whose values hardly repeat. So a file's first rows decide, column by column:
+//! whose values hardly repeat. So rows decide, column by column: a file's first, or, where there are very many columns, those of
+//! a row group:
 //!
 //! | the column's values | encoding | why |
 //! |-|-|-|

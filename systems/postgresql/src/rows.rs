@@ -37,7 +37,7 @@ impl Endpoint {
                 return Ok(rested.session);
             }
         }
-        let seat = context.seat(|| self.identity()).await;
+        let seat = context.seat(|| self.servers()).await;
         let mut session = self.first(|place| open(self, place, context)).await?;
         (session.home, session.seat) = (Home::of(self, context), seat);
         Ok(session)

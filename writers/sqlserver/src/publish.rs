@@ -21,6 +21,8 @@ pub(crate) struct Names {
     chosen: String,
     /// The identity column, if it is written: no statement changes the number of a row that is there.
     number: Option<String>,
+    /// Whether a row whose number is another is made anew.
+    renumbers: bool,
 }
 
 impl Names {
@@ -40,6 +42,7 @@ impl Names {
             settable: both().filter(|(_, w)| !w.identity).map(|(c, _)| c.name.clone()).collect(),
             texts: both().filter(|(_, w)| w.kind().is_text()).map(|(c, _)| c.name.clone()).collect(),
             chosen,
+            renumbers: state.renumbers,
             number: both().find(|(_, w)| w.identity).map(|(c, _)| c.name.clone()),
         })
     }
@@ -87,7 +90,7 @@ impl Names {
                 let (equal, sets) = (Self::equal(keys, &[]), self.sets(keys, true));
                 // A row whose number is another now is deleted, and inserted with it.
                 let mut stays = keys.clone();
-                stays.extend(self.number.iter().filter(|number| !keys.contains(number)).cloned());
+                stays.extend(self.number.iter().filter(|number| self.renumbers && !keys.contains(number)).cloned());
                 let clear = format!(
                     "DELETE t FROM {target} AS t WITH (TABLOCKX) WHERE NOT EXISTS \
                      (SELECT 1 FROM {staging} AS s WHERE {} AND {chosen})",
@@ -198,6 +201,7 @@ mod tests {
             texts: own(&["a"]),
             chosen: "s.weir_split IN (0, 1)".into(),
             number: identity.then(|| "id".into()),
+            renumbers: true,
         }
     }
 

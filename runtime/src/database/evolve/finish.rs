@@ -111,7 +111,8 @@ async fn one<'a>(
     (work, result)
 }
 
-/// What a table needs for itself and for those that refer to it. A merge has no numbers and keys of its own: each of its tables has others.
+/// What a table needs for itself and for those that refer to it. A merge has no numbers and keys of its own: each of its tables
+/// has others.
 fn ground(table: &TableJob) -> Completion {
     if table.sources.len() != 1 {
         return Completion::default();
