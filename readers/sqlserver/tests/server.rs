@@ -31,6 +31,7 @@ on_the_server!(
     long_values,
     tls_and_logins,
     datax_words,
+    a_column_that_changes_after_it_was_seen,
     a_statement_ends_when_its_time_is_over,
     a_statement_that_runs_ends_when_the_run_stops,
 );
@@ -307,6 +308,16 @@ fn endless() -> String {
     let digits = "(VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9))";
     let from: Vec<_> = (0..10).map(|i| format!("{digits} d{i}(i)")).collect();
     format!("SELECT COUNT_BIG(d0.i + d9.i) AS n FROM {}", from.join(" CROSS JOIN "))
+}
+
+async fn a_column_that_changes_after_it_was_seen(database: Database) {
+    database.execute("CREATE TABLE t (id int, n int); INSERT INTO t VALUES (1, 1), (2, 2)").await;
+    let reader = open_reader("sqlserver", with(&database, json!({ "table": "t" }))).unwrap();
+    reader.schema().await.unwrap();
+    database.execute("ALTER TABLE t ALTER COLUMN n bigint").await;
+    let error = read_all(&reader).await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema, "{error:?}");
+    assert!(error.full().contains("column `n`") || error.full().contains("column n"), "{}", error.full());
 }
 
 async fn a_statement_ends_when_its_time_is_over(database: Database) {

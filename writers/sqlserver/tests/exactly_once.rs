@@ -273,9 +273,7 @@ async fn numbers_beside_the_key(database: Database) {
              INSERT INTO parent (t) VALUES ('one'), ('two'), ('three'); INSERT INTO child VALUES ('one')",
         )
         .await;
-    let open = |mode: &str| {
-        open_writer("sqlserver", with(&database, json!({ "table": "parent", "writeMode": mode, "key": ["t"] })))
-    };
+    let open = |mode: &str| open_writer("sqlserver", with(&database, json!({ "table": "parent", "writeMode": mode })));
     let rows = vec![pairs(&[(1, "one"), (7, "two"), (2, "four")])];
     write_all(&open("overwrite").unwrap(), rows, WriteOptions::default()).await.unwrap();
     let all = "SELECT id, t FROM parent ORDER BY t";
