@@ -79,7 +79,8 @@ impl Scene {
     }
 
     async fn start(&self, mut job: Value) -> super::Running {
-        job["job"]["setting"] = json!({"speed": {"channel": 1, "record": 700}, "retry": {"times": 1, "interval": 1}});
+        // Slow enough that what is done to the tables comes in time, however busy the machine is.
+        job["job"]["setting"] = json!({"speed": {"channel": 1, "record": 250}, "retry": {"times": 1, "interval": 1}});
         self.place.job(&job);
         let run = self.place.start(&["run", "job.json"]);
         let place = &self.place;
