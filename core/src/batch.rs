@@ -1,7 +1,7 @@
 //! Bounds of a record batch, and how its bytes are counted.
 
-use arrow::array::{Array, ArrayData, AsArray, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayData, AsArray, RecordBatch, RunArray};
+use arrow::datatypes::{ArrowNativeType, DataType, Int16Type, Int32Type, Int64Type, RunEndIndexType};
 
 use crate::Result;
 
@@ -47,6 +47,11 @@ fn array_bytes(data: &ArrayData) -> usize {
             let keys = dictionary.normalized_keys();
             (0..rows).filter(|row| array.is_valid(*row)).map(|row| sizes.get(keys[row]).copied().unwrap_or(0)).sum()
         }
+        DataType::RunEndEncoded(ends, _) => match ends.data_type() {
+            DataType::Int16 => run_bytes::<Int16Type>(data),
+            DataType::Int32 => run_bytes::<Int32Type>(data),
+            _ => run_bytes::<Int64Type>(data),
+        },
         DataType::Struct(_) => data.child_data().iter().map(array_bytes).sum(),
         other => match other.primitive_width() {
             Some(width) => rows * width,
@@ -59,7 +64,27 @@ fn array_bytes(data: &ArrayData) -> usize {
     }
 }
 
-fn span<O: arrow::datatypes::ArrowNativeType>(data: &ArrayData) -> usize {
+/// As the values that the runs repeat, for as those they travel.
+fn run_bytes<R: RunEndIndexType>(data: &ArrayData) -> usize {
+    if data.is_empty() {
+        return 0;
+    }
+    let runs = RunArray::<R>::from(data.clone());
+    let (ends, values) = (runs.run_ends(), runs.values().to_data());
+    let (mut from, end) = (ends.offset(), ends.offset() + ends.len());
+    let mut bytes = 0;
+    for run in ends.get_start_physical_index()..ends.values().len() {
+        let to = ends.values()[run].as_usize().min(end);
+        bytes += (to - from) * array_bytes(&values.slice(run, 1));
+        from = to;
+        if to == end {
+            break;
+        }
+    }
+    bytes
+}
+
+fn span<O: ArrowNativeType>(data: &ArrayData) -> usize {
     let rows = data.len();
     if rows == 0 {
         return 0;
@@ -166,6 +191,17 @@ mod tests {
         let batch = RecordBatch::try_from_iter([("d", Arc::new(words) as _)]).unwrap();
         assert_eq!(batch_bytes(&batch), 5 + 7 + 5);
         assert_eq!(batch_bytes(&batch.slice(2, 1)), 7);
+    }
+
+    #[test]
+    fn runs_count_as_the_values_that_they_repeat() {
+        let values = StringArray::from(vec![Some("a"), None, Some("ccc")]);
+        let runs = RunArray::<Int32Type>::try_new(&vec![2, 3, 10].into(), &values).unwrap();
+        let batch = RecordBatch::try_from_iter([("r", Arc::new(runs) as _)]).unwrap();
+        assert_eq!(batch_bytes(&batch), 2 * 5 + 4 + 7 * 7);
+        assert_eq!(batch_bytes(&batch.slice(1, 4)), 5 + 4 + 2 * 7);
+        assert_eq!(batch_bytes(&batch.slice(4, 2)), 2 * 7);
+        assert_eq!(batch_bytes(&batch.slice(4, 0)), 0);
     }
 
     #[test]

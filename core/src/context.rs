@@ -3,12 +3,16 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono_tz::Tz;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Kept, Room, Seat};
+
+/// How long a connector may take to tell its server that the run is stopped.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// In whose words a connector was named. It decides defaults, never abilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -122,18 +126,81 @@ impl ConnectorContext {
         Some(self.shared.room()?.enter(&place()).await)
     }
 
-    /// Waits for `future`, but no longer than until the run is stopped.
+    /// Waits for `future`, but no longer than until the run is stopped, and then for the moment that it may take to tell its
+    /// server: a statement whose connection is only dropped goes on there.
     ///
     /// # Errors
-    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) when the run is stopped first; else those of `future`.
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) when the run is stopped first and it does not succeed in that
+    /// moment; else those of `future`.
     pub async fn until_cancelled<T>(
         &self,
         future: impl std::future::Future<Output = crate::Result<T>>,
     ) -> crate::Result<T> {
+        if self.cancel.is_cancelled() {
+            return Err(crate::Error::cancelled());
+        }
+        tokio::pin!(future);
         tokio::select! {
             biased;
-            () = self.cancel.cancelled() => Err(crate::Error::cancelled()),
-            result = future => result,
+            () = self.cancel.cancelled() => {}
+            result = &mut future => return result,
         }
+        // What is done by then is not thrown away: it may be a lease, or a connection that somebody lent.
+        match tokio::time::timeout(GOODBYE, future).await {
+            Ok(Ok(done)) => Ok(done),
+            _ => Err(crate::Error::cancelled()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{Error, ErrorKind};
+
+    #[tokio::test]
+    async fn a_stop_leaves_a_moment_to_say_goodbye() {
+        let cancel = CancellationToken::new();
+        let context = ConnectorContext {
+            cancel: cancel.clone(),
+            io: Handle::current(),
+            form: Form::Native,
+            time_zone: Tz::UTC,
+            shared: Shared::default(),
+        };
+        assert_eq!(context.until_cancelled(async { Ok(1) }).await.unwrap(), 1);
+        let told = AtomicBool::new(false);
+        let statement = async {
+            cancel.cancelled().await;
+            tokio::task::yield_now().await;
+            told.store(true, Relaxed);
+            Err::<(), _>(Error::cancelled())
+        };
+        let stop = async { cancel.cancel() };
+        let (stopped, ()) = tokio::join!(context.until_cancelled(statement), stop);
+        assert_eq!((stopped.unwrap_err().kind(), told.load(Relaxed)), (ErrorKind::Cancelled, true));
+        // What is done in that moment is done.
+        let cancel = CancellationToken::new();
+        let context = ConnectorContext { cancel: cancel.clone(), ..context };
+        let late = async {
+            cancel.cancelled().await;
+            tokio::task::yield_now().await;
+            Ok(2)
+        };
+        let (done, ()) = tokio::join!(context.until_cancelled(late), async { cancel.cancel() });
+        assert_eq!(done.unwrap(), 2);
+        // Nothing is begun after it, and nobody who does not listen is waited for.
+        let begun = context.until_cancelled(async { panic!("begun") });
+        assert_eq!(begun.await.map(|()| 1).unwrap_err().kind(), ErrorKind::Cancelled);
+        let cancel = CancellationToken::new();
+        let context = ConnectorContext { cancel: cancel.clone(), ..context };
+        let deaf = context.until_cancelled(std::future::pending::<crate::Result<()>>());
+        let began = Instant::now();
+        let (stopped, ()) = tokio::join!(deaf, async { cancel.cancel() });
+        assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Cancelled);
+        assert!(began.elapsed() < GOODBYE * 2);
     }
 }

@@ -8,6 +8,9 @@ pub struct DatabaseReader {
     pub name: &'static str,
     /// The parameters with which the plugin reads these tables as one, each of them one of the reader's
     /// [`tables`](crate::SourceSchema::tables), in this order.
+    ///
+    /// # Errors
+    /// Shards that one reader cannot read, because their sources are not to be read in the same way.
     pub parameters: fn(&SourceTables<'_>) -> Result<Parameters>,
 }
 
@@ -25,6 +28,8 @@ pub struct SourceTables<'a> {
 
 /// Tables of one place.
 pub struct Shard<'a> {
+    /// What the job calls the source.
+    pub name: &'a str,
     /// The parameters that the job gives for the source.
     pub source: &'a Parameters,
     /// The tables, as the catalogue has them.

@@ -75,7 +75,7 @@ pub struct SourceTable {
 /// What a target has under the job's table name before the run.
 #[derive(Debug, Clone, Default)]
 pub struct TargetSchema {
-    /// The target as reports show it: `public.orders`, `lake/orders`.
+    /// The target as reports show it: `public.orders`, `lake/orders`. In whole, so that two names of one table are one here.
     pub table: String,
     /// Whether it exists.
     pub exists: bool,

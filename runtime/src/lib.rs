@@ -39,6 +39,7 @@ mod plan;
 mod progress;
 mod replay;
 mod report;
+mod retry;
 mod run;
 mod sender;
 mod task;
@@ -47,7 +48,7 @@ pub mod transform;
 mod verify;
 
 pub use check::{EndCheck, check, check_data_source};
-pub use database::evolve::{ChangeKind, ChangeOutcome, TableChangeRecord};
+pub use database::evolve::{ChangeKind, ChangeOutcome, ChangedTable, TableChangeRecord};
 pub use database::{DatabaseJob, Only, TableStops};
 pub use dirty::QuarantineRow;
 pub use job::{Endpoint, Entry, ErrorLimit, Job, LoadOptions, Setting};

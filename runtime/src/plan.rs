@@ -9,7 +9,7 @@ use weir_core::field::type_text;
 use weir_core::{ConnectorContext, Error, Kept, Result, Room, SnapshotGuard, Split, SplitRequest, Window};
 
 use crate::database::evolve::{ChangeKind, TableChangeRecord};
-use crate::database::{DatabasePlan, plan_tables};
+use crate::database::{DatabaseJob, DatabasePlan, plan_tables};
 use crate::entry::{PlannedEntry, open_all, plan_entry};
 use crate::incremental::{known, of_entry, ordinal};
 use crate::job::{Endpoint, Job, Setting};
@@ -199,21 +199,23 @@ pub fn channels(setting: &Setting) -> usize {
     setting.channels.unwrap_or_else(automatic).max(1)
 }
 
-/// The channels of a whole job: in a whole-database job, as many as its groups may read with at once.
+/// The channels of a whole job: in a whole-database job no more than its groups may read with at once.
 pub fn channels_of(job: &Job) -> usize {
-    match (&job.database, job.setting.channels) {
-        (Some(database), None) => {
-            let group = &database.config.group;
-            group.max_source_connections.saturating_mul(group.concurrent_groups).max(1)
-        }
-        _ => channels(&job.setting),
+    match &job.database {
+        Some(database) => at_once(database).min(job.setting.channels.unwrap_or(usize::MAX)).max(1),
+        None => channels(&job.setting),
     }
+}
+
+/// How many sessions the groups of a whole-database job may read with at once.
+fn at_once(job: &DatabaseJob) -> usize {
+    let group = &job.config.group;
+    group.max_source_connections.saturating_mul(group.concurrent_groups).max(1)
 }
 
 /// The sessions that a whole-database job may have open at a source.
 pub fn room(job: &Job) -> Option<Room> {
-    let group = &job.database.as_ref()?.config.group;
-    Some(Room::new(group.max_source_connections.saturating_mul(group.concurrent_groups).max(1)))
+    Some(Room::new(at_once(job.database.as_ref()?)))
 }
 
 /// Begins the source's snapshot, where it has one.

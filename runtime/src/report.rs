@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::{Error, ErrorKind, Window};
 
 use crate::database::FailedTable;
-use crate::database::evolve::TableChangeRecord;
+use crate::database::evolve::{ChangedTable, TableChangeRecord};
 
 /// The outcome of a run; `--report` writes it as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,6 +48,10 @@ pub struct Report {
     pub bytes_written: u64,
     /// One entry for each source table.
     pub tables: Vec<TableReport>,
+    /// In a whole-database job: changes of tables that the run did not have, because a rule leaves them out or the source
+    /// has them no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangedTable>,
     /// The file with the dirty rows, if there are any.
     pub quarantine: Option<PathBuf>,
     /// What the user should know: warnings of the plan and of the run.

@@ -214,6 +214,7 @@ fn stillborn(arguments: &RunArguments, error: &Error) -> Report {
         bytes_read: 0,
         bytes_written: 0,
         tables: Vec::new(),
+        changes: Vec::new(),
         quarantine: None,
         warnings: Vec::new(),
         error: Some(ErrorReport::from(error)),

@@ -32,7 +32,7 @@ pub(crate) fn summary(report: &Report, paint: Paint) -> String {
     }
     // That tables are made is seen below.
     let made = |change: &&weir::TableChangeRecord| change.kind != weir::ChangeKind::TableAdded;
-    let changes = report.tables.iter().flat_map(|table| &table.changes).filter(made).count();
+    let changes = report.tables.iter().flat_map(|table| &table.changes).filter(made).count() + report.changes.len();
     if changes > 0 {
         line("changes", format!("{changes} of tables; `weir changes --run {}` shows them", report.run_id));
     }

@@ -208,3 +208,81 @@ async fn values_that_passed_undecoded_are_mended_as_what_they_are() {
     database.execute("UPDATE s SET n = 13.5 WHERE n = 13").await;
     assert_eq!(database.value("SELECT count(*) FROM (SELECT * FROM s EXCEPT SELECT * FROM t) d").await, "0");
 }
+
+#[tokio::test]
+async fn rows_of_a_merge_keep_what_says_where_they_come_from() {
+    let source = servers::mariadb().await.fresh_database("replay_merge").await;
+    for (number, day) in [(1, "2025-01-01"), (2, "0000-00-00")] {
+        source
+            .execute(&format!(
+                "SET sql_mode = ''; CREATE TABLE orders_{number} (id int PRIMARY KEY, n int, day date); \
+                 INSERT INTO orders_{number} VALUES (1, 10, '2025-01-01'), (2, 13, '2025-01-02'), (3, 30, '{day}')"
+            ))
+            .await;
+    }
+    let target = servers::postgresql().await.fresh_database("replay_merge").await;
+    target
+        .execute(
+            "CREATE TABLE orders (id int, n int CHECK (n <> 13), day date, source_database text, source_table text, \
+             PRIMARY KEY (id, source_database, source_table))",
+        )
+        .await;
+    let mut job = load(&json!({
+        "type": "database",
+        "source": {"name": "mysql", "parameter": {"url": source.url(), "zeroDate": "error"}},
+        "target": {"name": "postgresql", "parameter": {"url": target.url()}},
+        "objects": {"merge": [{"into": "orders", "from": ["/orders_[0-9]+/"], "origin": true}]},
+        "naming": {"schema": "{TARGET_SCHEMA}"},
+        "setting": {"errorLimit": "unlimited"},
+    }));
+    job.name = "bench".into();
+    let bench = Bench { folder: tempfile::tempdir().unwrap(), job };
+    let report = bench.run().await;
+    // Two that the target refuses, and one that cannot be read.
+    assert_eq!(counts(&report), (6, 3, 3), "{:#?}", report.warnings);
+    let file = mended(&report.quarantine.unwrap(), |values| match values["n"].as_str() {
+        Some("13") => values["n"] = json!("20"),
+        _ => values["day"] = json!("2025-01-03"),
+    });
+    assert_eq!(counts(&bench.replay(&file).await), (3, 3, 0));
+    let rows = "SELECT string_agg(concat_ws(' ', id, n, day, source_table), ', ' ORDER BY source_table, id) FROM orders \
+                WHERE source_database LIKE '%replay_merge%'";
+    assert_eq!(
+        target.value(rows).await,
+        "1 10 2025-01-01 orders_1, 2 20 2025-01-02 orders_1, 3 30 2025-01-01 orders_1, \
+         1 10 2025-01-01 orders_2, 2 20 2025-01-02 orders_2, 3 30 2025-01-03 orders_2"
+    );
+}
+
+#[tokio::test]
+async fn values_by_table_are_known_behind_transformers_too() {
+    let source = servers::mariadb().await.fresh_database("replay_tables").await;
+    for (table, day) in [("a", "2025-01-01"), ("b", "0000-00-00")] {
+        source
+            .execute(&format!(
+                "SET sql_mode = ''; CREATE TABLE {table} (id int PRIMARY KEY, v varchar(9), day date); \
+                 INSERT INTO {table} VALUES (1, 'abc', '{day}')"
+            ))
+            .await;
+    }
+    let bench = Bench::new(|folder| {
+        let from = json!({"url": source.url(), "table": ["a", "b"], "zeroDate": "error"});
+        let to = json!({"path": folder.join("out.csv"), "writeMode": "truncate"});
+        let mut job = job_of("mysql", from, "files", to);
+        job["job"]["content"][0]["writer"]["parameter"]["mapping"] = json!([
+            {"from": "id", "to": "id"}, {"from": "v", "to": "v"}, {"from": "day", "to": "day"},
+            {"value": ["of a", "of b"], "to": "origin"}
+        ]);
+        job["job"]["content"][0]["transformer"] =
+            json!([{"name": "dx_substr", "parameter": {"columnIndex": 1, "paras": ["1", "3"]}}]);
+        job
+    });
+    let dirty = bench.run().await.quarantine.unwrap();
+    // Mended half at first: the second time the row comes from a file of the replay.
+    let still = mended(&dirty, |values| values["day"] = json!("soon"));
+    let left = bench.replay(&still).await.quarantine.unwrap();
+    let file = mended(&left, |values| values["day"] = json!("2025-01-02"));
+    assert_eq!(counts(&bench.replay(&file).await), (1, 1, 0));
+    let text = fs::read_to_string(bench.folder.path().join("out.csv")).unwrap();
+    assert_eq!(text, "id,v,day,origin\n1,bc,2025-01-01,of a\n1,bc,2025-01-02,of b\n");
+}

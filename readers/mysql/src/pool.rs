@@ -126,7 +126,9 @@ pub(crate) async fn borrow(context: &ConnectorContext, token: &Value, source: us
     })?;
     let pool = token.servers.get(source).and_then(|server| pools.get(*server));
     let pool = pool.ok_or_else(|| Error::internal("the split's source is not in the snapshot"))?;
-    let mut loan = context.until_cancelled(Pool::lend(pool.clone())).await?;
+    // Whoever is stopped while it waits takes none: it would be lost with its snapshot.
+    let lent = context.cancel.run_until_cancelled(Pool::lend(pool.clone())).await;
+    let mut loan = lent.unwrap_or_else(|| Err(Error::cancelled()))?;
     loan.session()?.serve(context);
     Ok(loan)
 }

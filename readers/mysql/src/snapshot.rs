@@ -207,9 +207,6 @@ impl Snapshot for MySqlReader {
                 };
                 let made = make(sites, channels, locks, &self.setup, &self.context).await?;
                 let shared = !written && (made.covers.is_none() || covered.is_some());
-                if let Some(error) = refusal(&made) {
-                    return Err(error);
-                }
                 if shared {
                     match at.and_then(|at| slot.get_mut(at)) {
                         Some(lost) => *lost = made.clone(),
@@ -217,6 +214,11 @@ impl Snapshot for MySqlReader {
                     }
                 }
                 reported |= shared;
+                if let Some(error) = refusal(&made) {
+                    // The others go on with what was made, or nobody does.
+                    drop(Hold { context: self.context.clone(), made, shared });
+                    return Err(error);
+                }
                 (made, shared)
             }
         };

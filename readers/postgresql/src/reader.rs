@@ -248,12 +248,13 @@ impl Reader for PostgresqlReader {
         }
         let copy = format!("COPY ({select}\n) TO STDOUT (FORMAT binary)");
         session.copy(&copy).await.context("table", &split.table)?;
+        let mut pieces = Vec::new();
         loop {
-            match session.next_piece().context("table", &split.table)? {
-                Next::Piece(piece) => {
-                    decoder.push(piece)?;
-                    deliver(&mut decoder, output).await?;
-                }
+            let next = session.pieces(&mut pieces).context("table", &split.table)?;
+            decoder.push_all(session.bytes(), &pieces)?;
+            deliver(&mut decoder, output).await?;
+            match next {
+                Next::More => {}
                 Next::Wait => session.fill().await.context("table", &split.table)?,
                 Next::End => break,
             }

@@ -5,9 +5,15 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use serde_json::{Map, Value};
 use tiberius::{ColumnData, Row};
-use weir_core::{DirtyRow, Error, MAX_BATCH_BYTES, MAX_BATCH_ROWS, Result};
+use weir_core::{DirtyRow, Error, ErrorKind, MAX_BATCH_BYTES, MAX_BATCH_ROWS, Result};
 
-use crate::decode::{Decoder, length, shown};
+use crate::decode::{Decoder, FOREIGN, length, shown};
+
+#[cold]
+fn foreign(column: &str) -> Error {
+    let message = format!("{FOREIGN}: the table was altered after the run had looked at it; run the job again");
+    Error::new(ErrorKind::Schema, message).with("column", column)
+}
 
 /// A batch that grows row by row.
 pub(crate) struct Building {
@@ -44,8 +50,11 @@ impl Building {
         for (i, (decoder, place)) in self.decoders.iter_mut().zip(places).enumerate() {
             let cell = if in_order { cells.next() } else { all.get(*place).copied() };
             let cell = cell.ok_or_else(|| Error::internal("the server sent fewer columns than it had described"))?;
-            if let Err(reason) = decoder.append(cell) {
-                bad.get_or_insert((i, reason));
+            match decoder.append(cell) {
+                // It would be so in every row.
+                Err(FOREIGN) => return Err(foreign(self.schema.field(i).name())),
+                Err(reason) => drop(bad.get_or_insert((i, reason))),
+                Ok(()) => {}
             }
         }
         self.rows += 1;

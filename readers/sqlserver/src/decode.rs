@@ -39,7 +39,8 @@ enum Builder {
     Uuid(FixedSizeBinaryBuilder),
 }
 
-const FOREIGN: &str = "the server sent another type than it had described";
+/// The cell is of another type than the column was when it was described.
+pub(crate) const FOREIGN: &str = "the server sent another type than it had described";
 const FINE: &str = "it is finer than a microsecond: read the column with `fractions: microseconds`, or as a text";
 const FAR: &str = "nanoseconds hold the years 1677 to 2262 only: read the column with `fractions: microseconds`";
 

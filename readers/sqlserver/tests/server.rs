@@ -31,6 +31,8 @@ on_the_server!(
     long_values,
     tls_and_logins,
     datax_words,
+    a_column_that_changes_after_it_was_seen,
+    a_statement_ends_when_its_time_is_over,
     a_statement_that_runs_ends_when_the_run_stops,
 );
 
@@ -301,13 +303,36 @@ async fn datax_words(database: Database) {
     assert_eq!(read.cells(), [[cell("1"), cell("true"), cell("3")]]);
 }
 
-async fn a_statement_that_runs_ends_when_the_run_stops(database: Database) {
-    let context = harness::context();
-    // It begins with SELECT, for a relative describes nothing else.
+/// A statement that takes hours. It begins with SELECT, for a relative describes nothing else.
+fn endless() -> String {
     let digits = "(VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9))";
     let from: Vec<_> = (0..10).map(|i| format!("{digits} d{i}(i)")).collect();
-    let sql = format!("SELECT COUNT_BIG(d0.i + d9.i) AS n FROM {}", from.join(" CROSS JOIN "));
-    let reader = harness::open_reader_in("sqlserver", with(&database, json!({ "querySql": sql })), &context).unwrap();
+    format!("SELECT COUNT_BIG(d0.i + d9.i) AS n FROM {}", from.join(" CROSS JOIN "))
+}
+
+async fn a_column_that_changes_after_it_was_seen(database: Database) {
+    database.execute("CREATE TABLE t (id int, n int); INSERT INTO t VALUES (1, 1), (2, 2)").await;
+    let reader = open_reader("sqlserver", with(&database, json!({ "table": "t" }))).unwrap();
+    reader.schema().await.unwrap();
+    database.execute("ALTER TABLE t ALTER COLUMN n bigint").await;
+    let error = read_all(&reader).await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema, "{error:?}");
+    assert!(error.full().contains("column `n`") || error.full().contains("column n"), "{}", error.full());
+}
+
+async fn a_statement_ends_when_its_time_is_over(database: Database) {
+    let url = database.url();
+    let url = format!("{url}{}queryTimeout=3", if url.contains('?') { '&' } else { '?' });
+    let parameters = json!({ "url": url, "querySql": endless() });
+    let error = read_all(&open_reader("sqlserver", parameters).unwrap()).await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    assert!(error.full().contains("queryTimeout"), "{}", error.full());
+}
+
+async fn a_statement_that_runs_ends_when_the_run_stops(database: Database) {
+    let context = harness::context();
+    let parameters = with(&database, json!({ "querySql": endless() }));
+    let reader = harness::open_reader_in("sqlserver", parameters, &context).unwrap();
     let reading = tokio::spawn(async move { read_all(&reader).await.map(drop) });
     tokio::time::sleep(std::time::Duration::from_millis(900)).await;
     let begun = std::time::Instant::now();

@@ -44,7 +44,8 @@ pub struct DatabaseConfig {
     /// When tables become visible: `table` each as soon as it is moved, `all` of them together at the end of a run in which
     /// no table failed.
     pub publish: PublishConfig,
-    /// What is different for single tables, by the names (patterns) of the source tables or of a merged table.
+    /// What is different for single tables, by the names (patterns) of the source tables, or by the name of a merge as it
+    /// stands in `into`. Tables that are merged have no words of their own.
     pub tables: BTreeMap<String, TableConfig>,
     /// Limits and tolerances, as in other jobs. The error limit is each table's own.
     #[schemars(with = "Map<String, Value>")]
@@ -131,7 +132,7 @@ pub struct RulesConfig {
     pub type_widened: TypeWidened,
     /// A table that is named in the job and gone at the source: `ignore` it (the default), or an `error`.
     pub table_deleted: TableDeleted,
-    /// A table that the target does not have: `add` it (the default), or `ignore` it.
+    /// A table that the source has more than in the job's earlier runs: `add` it (the default), or `ignore` it.
     pub table_added: TableAdded,
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use weir_core::{
-    Error, Form, ObjectName, Result, Shard, SourceTables, TargetName, TargetTable, WriteMode, database_reader,
-    database_writer,
+    Error, ErrorKind, Form, ObjectName, Result, Shard, SourceTables, TargetName, TargetTable, WriteMode,
+    database_reader, database_writer,
 };
 
 use super::expand::Expansion;
-use super::job::DatabaseJob;
+use super::job::{DatabaseJob, DatabaseSource};
 use super::table::TableJob;
 use crate::job::{Endpoint, Entry};
 use crate::mapping::MappingPair;
@@ -17,20 +17,32 @@ use crate::mapping::MappingPair;
 /// One entry for each table, in the same order.
 ///
 /// # Errors
-/// What a connector cannot do; it is the same for all tables.
+/// What a connector cannot do, for the first table of which that is so.
 pub fn entries(job: &DatabaseJob, expansion: &Expansion) -> Result<Vec<Entry>> {
     expansion.tables.iter().map(|table| entry(job, table)).collect()
 }
 
 fn entry(job: &DatabaseJob, table: &TableJob) -> Result<Entry> {
-    let Some(first) = table.sources.first().and_then(|one| job.sources.get(one.source)) else {
-        return Err(Error::internal("a table of the job has no source"));
-    };
-    let reader = database_reader(&first.endpoint.plugin);
-    let writer = database_writer(&job.target.plugin);
-    let (Some(reader), Some(writer)) = (reader, writer) else {
-        return Err(Error::internal("a connector of the job takes no whole databases"));
-    };
+    let (reader, source_zone) = reader_of(job, table)?;
+    Ok(Entry {
+        reader,
+        writer: writer_of(job, table)?,
+        transformers: Vec::new(),
+        mapping: mapping(table),
+        on_type_loss: job.on_type_loss,
+        empty_as_null: job.empty_as_null,
+        source_zone,
+        target_zone: job.target_zone.clone(),
+        table: Some(Box::new(table.clone())),
+    })
+}
+
+/// What reads a table, and whose clocks its zone-less times show.
+///
+/// # Errors
+/// [`Schema`](ErrorKind::Schema): a merge of sources that are not to be read in the same way.
+pub(super) fn reader_of(job: &DatabaseJob, table: &TableJob) -> Result<(Endpoint, Option<String>)> {
+    let unknown = || Error::internal("a table of the job is in none of its sources");
     let mut places: Vec<(usize, Vec<ObjectName>)> = Vec::new();
     for one in &table.sources {
         match places.last_mut() {
@@ -38,10 +50,24 @@ fn entry(job: &DatabaseJob, table: &TableJob) -> Result<Entry> {
             _ => places.push((one.source, vec![one.name.clone()])),
         }
     }
-    let shards: Vec<_> = places
-        .iter()
-        .map(|(source, tables)| Shard { source: &job.sources[*source].endpoint.parameter, tables })
-        .collect();
+    let sources: Option<Vec<&DatabaseSource>> = places.iter().map(|(source, _)| job.sources.get(*source)).collect();
+    let sources = sources.ok_or_else(unknown)?;
+    let first = *sources.first().ok_or_else(unknown)?;
+    if let Some(other) = sources.iter().find(|other| other.zone != first.zone) {
+        let text = format!(
+            "the sources {} and {} of a merge have different time zones ({} and {}): give them the same `timeZone`, for \
+             their tables are read as one",
+            first.name,
+            other.name,
+            first.zone.as_deref().unwrap_or("none"),
+            other.zone.as_deref().unwrap_or("none")
+        );
+        return Err(Error::new(ErrorKind::Schema, text));
+    }
+    let reader = database_reader(&first.endpoint.plugin).ok_or_else(unable)?;
+    let shards = sources.iter().zip(&places);
+    let shards = shards.map(|(of, (_, tables))| Shard { name: &of.name, source: &of.endpoint.parameter, tables });
+    let shards: Vec<_> = shards.collect();
     // Shards may have their columns in another order each.
     let listed = !table.all_columns || table.sources.len() > 1;
     let columns: Vec<String> = table.columns.iter().filter(|_| listed).map(|(from, _)| from.clone()).collect();
@@ -54,31 +80,18 @@ fn entry(job: &DatabaseJob, table: &TableJob) -> Result<Entry> {
     if let (Some(incremental), Some(parameters)) = (&table.incremental, read.as_object_mut()) {
         parameters.insert("incremental".into(), json!(incremental));
     }
-    let partition = job.config.partition.as_ref().map(|p| (p.field.as_str(), p.value.as_str()));
-    let write = (writer.parameters)(&TargetTable {
-        target: &job.target.parameter,
-        name: &table.target,
-        mode: table.mode,
-        key: &table.key,
-        partition,
-        merged: table.sources.len() > 1 && table.origin.is_empty(),
-    })
-    .map_err(|faults| Error::from(faults.under(&job.target.pointer)))?;
-    Ok(Entry {
-        reader: with(&first.endpoint, read),
-        writer: with(&job.target, write),
-        transformers: Vec::new(),
-        mapping: mapping(table),
-        on_type_loss: job.on_type_loss,
-        empty_as_null: job.empty_as_null,
-        source_zone: first.zone.clone(),
-        target_zone: job.target_zone.clone(),
-        table: Some(Box::new(table.clone())),
-    })
+    Ok((with(&first.endpoint, read), first.zone.clone()))
 }
 
-fn with(endpoint: &Endpoint, parameter: Value) -> Endpoint {
-    Endpoint { parameter, form: Form::Native, ..endpoint.clone() }
+/// What writes a table; the job need not have its sources (any more).
+///
+/// # Errors
+/// What the target cannot do.
+pub fn writer_of(job: &DatabaseJob, table: &TableJob) -> Result<Endpoint> {
+    let partition = job.config.partition.as_ref().map(|p| (p.field.as_str(), p.value.as_str()));
+    let (mode, key) = (table.mode, &table.key);
+    let merged = table.sources.len() > 1 && table.origin.is_empty();
+    written(job, &TargetTable { target: &job.target.parameter, name: &table.target, mode, key, partition, merged })
 }
 
 /// The tables that entries read from one of the job's sources, each once.
@@ -93,11 +106,22 @@ pub fn tables_of(entries: &[Entry], source: usize) -> Vec<ObjectName> {
 /// # Errors
 /// A target that takes no whole databases.
 pub fn at_target(job: &DatabaseJob, name: &TargetName) -> Result<Endpoint> {
-    let writer = database_writer(&job.target.plugin);
-    let writer = writer.ok_or_else(|| Error::internal("a connector of the job takes no whole databases"))?;
     let (target, mode) = (&job.target.parameter, WriteMode::Append);
-    let parameters = (writer.parameters)(&TargetTable { target, name, mode, key: &[], partition: None, merged: false });
-    Ok(with(&job.target, parameters.map_err(|faults| Error::from(faults.under(&job.target.pointer)))?))
+    written(job, &TargetTable { target, name, mode, key: &[], partition: None, merged: false })
+}
+
+fn written(job: &DatabaseJob, table: &TargetTable<'_>) -> Result<Endpoint> {
+    let writer = database_writer(&job.target.plugin).ok_or_else(unable)?;
+    let write = (writer.parameters)(table).map_err(|faults| Error::from(faults.under(&job.target.pointer)))?;
+    Ok(with(&job.target, write))
+}
+
+fn unable() -> Error {
+    Error::internal("a connector of the job takes no whole databases")
+}
+
+fn with(endpoint: &Endpoint, parameter: Value) -> Endpoint {
+    Endpoint { parameter, form: Form::Native, ..endpoint.clone() }
 }
 
 /// Pairs of columns where names alone do not say it.

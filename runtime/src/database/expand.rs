@@ -1,12 +1,13 @@
 //! From a whole-database job to its tables: one read of each catalogue, then everything is decided.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Objects, Result, TableDescription, TargetName};
 use weir_core::{WriteMode, database_writer};
 
 use super::config::{ColumnConfig, TableConfig, TableDeleted};
+use super::entries::{at_target, reader_of};
 use super::group::group;
 use super::incremental::choose;
 use super::job::{DatabaseJob, Override};
@@ -14,7 +15,7 @@ use super::merge::{difference, origin, united};
 use super::naming::{fitting, fitting_column};
 use super::only::Only;
 use super::references::{left_out, refer, referrers};
-use super::select::{Counts, Found, own, select};
+use super::select::{Counts, Found, Selection, own, select};
 use super::table::{FailedTable, TableJob, TableSource};
 
 /// What a whole-database job comes to. A run freezes it in the ledger, so that a resume goes on with the same tables.
@@ -32,7 +33,7 @@ pub struct Expansion {
     pub selected: Counts,
     /// What the user should know.
     pub warnings: Vec<String>,
-    /// Everything that the sources have, selected or not.
+    /// Everything that the sources have, selected or not, as [`DatabaseJob::label`] names it.
     #[serde(skip)]
     pub present: BTreeSet<String>,
 }
@@ -52,12 +53,14 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
         catalogs.push(catalog);
     }
     let selection = select(&job.patterns, &objects);
-    let mut draft = Draft { job, objects: &objects, described: HashMap::new(), expansion: Expansion::default() };
+    let (described, expansion) = (HashMap::new(), Expansion::default());
+    let mut draft = Draft { job, objects: &objects, selection: &selection, described, expansion };
     draft.expansion.selected = selection.counts;
-    let all = objects.iter().flat_map(|objects| &objects.list);
-    draft.expansion.present = all.map(|object| object.name.to_string()).collect();
-    draft.missing(selection.missing);
-    for pattern in selection.idle {
+    let all =
+        objects.iter().enumerate().flat_map(|(source, objects)| objects.list.iter().map(move |one| (source, one)));
+    draft.expansion.present = all.map(|(source, object)| job.label(source, &object.name)).collect();
+    draft.missing();
+    for pattern in &selection.idle {
         draft.expansion.warnings.push(format!("`{pattern}` matches no table"));
     }
     for (index, catalog) in catalogs.iter().enumerate() {
@@ -79,28 +82,30 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
     for (index, tables) in selection.merges.iter().enumerate() {
         draft.merge(index, tables);
     }
-    draft.finish(only)
+    draft.finish(only, context).await
 }
 
 struct Draft<'a> {
     job: &'a DatabaseJob,
     objects: &'a [Objects],
+    selection: &'a Selection,
     described: HashMap<(usize, ObjectName), TableDescription>,
     expansion: Expansion,
 }
 
 impl Draft<'_> {
-    fn fail(&mut self, source: String, target: String, kind: ErrorKind, reason: String) {
-        self.expansion.failed.push(FailedTable { source, target, kind, reason });
+    fn fail(&mut self, found: &[Found], source: String, target: String, (kind, reason): (ErrorKind, String)) {
+        let sources = found.iter().map(TableSource::from).collect();
+        self.expansion.failed.push(FailedTable { source, target, kind, reason, sources });
     }
 
-    fn missing(&mut self, names: Vec<String>) {
-        for name in names {
+    fn missing(&mut self) {
+        for name in self.selection.missing.clone() {
             match self.job.config.rules.table_deleted {
                 TableDeleted::Ignore => self.expansion.gone.push(name),
                 TableDeleted::Error => {
                     let reason = "the source has no such table (rules.tableDeleted is error)".into();
-                    self.fail(name, String::new(), ErrorKind::NotFound, reason);
+                    self.fail(&[], name, String::new(), (ErrorKind::NotFound, reason));
                 }
             }
         }
@@ -125,7 +130,7 @@ impl Draft<'_> {
         let merge = &self.job.config.objects.merge.as_slice()[index];
         if tables.is_empty() {
             let reason = format!("no table matches {}", merge.from.as_slice().join(", "));
-            return self.fail("merge".into(), into.to_string(), ErrorKind::NotFound, reason);
+            return self.fail(&[], "merge".into(), into.to_string(), (ErrorKind::NotFound, reason));
         }
         let text = into.to_string();
         let own_words = self.job.overrides(|pattern| pattern.to_string() == text);
@@ -136,25 +141,45 @@ impl Draft<'_> {
             tables.iter().all(|found| of(found) == first).then_some(first).flatten()
         });
         let target = own_words.and_then(|own| own.target.clone());
-        self.table(tables, target.unwrap_or(TargetName { schema, table: into.table }), own_words, merge.origin);
+        let target = target.unwrap_or(TargetName { schema, table: into.table });
+        if let Some(words) = self.words_for_parts(tables, own_words) {
+            let reason = format!(
+                "`{words}` under `tables` is about tables that are merged: say under `{text}` what holds for all of them"
+            );
+            return self.fail(tables, self.named(tables), target.to_string(), (ErrorKind::Schema, reason));
+        }
+        self.table(tables, target, own_words, merge.origin);
+    }
+
+    /// Source tables as people read them.
+    fn named(&self, found: &[Found]) -> String {
+        let label = |found: &Found| self.job.label(found.source, &found.object.name);
+        match found {
+            [] => String::new(),
+            [one] => label(one),
+            [first, others @ ..] => format!("{} and {} more", label(first), others.len()),
+        }
+    }
+
+    /// What `tables` says of a part of a merge, and nobody would follow. A pattern that the part happens to match gives way to
+    /// words for the merge, as it does to those for a single table.
+    fn words_for_parts(&self, tables: &[Found], of_merge: Option<&Override>) -> Option<String> {
+        let others = self.job.tables.iter().filter(|words| of_merge.is_none() || words.pattern.is_name());
+        let mut others = others.filter(|words| of_merge.is_none_or(|own| !std::ptr::eq(own, *words)));
+        let part = |words: &&Override| {
+            tables.iter().any(|one| words.pattern.matches(&one.object.name, own(&self.objects[one.source])))
+        };
+        others.find(part).map(|words| words.pattern.to_string())
     }
 
     /// Decides about one table of the target.
     fn table(&mut self, found: &[Found], target: TargetName, own_words: Option<&Override>, with_origin: bool) {
-        let label = |found: &Found| match self.job.sources.len() {
-            1 => found.object.name.to_string(),
-            _ => format!("{}: {}", self.job.sources[found.source].name, found.object.name),
-        };
-        let source = match found {
-            [one] => label(one),
-            _ => format!("{} and {} more", label(&found[0]), found.len() - 1),
-        };
         match self.decide(found, &target, own_words.map(|own| &own.config), with_origin) {
             Ok(table) => {
                 self.expansion.warnings.extend(self.doubled_keys(&table));
                 self.expansion.tables.push(table);
             }
-            Err((kind, reason)) => self.fail(source, target.to_string(), kind, reason),
+            Err(fault) => self.fail(found, self.named(found), target.to_string(), fault),
         }
     }
 
@@ -243,12 +268,9 @@ impl Draft<'_> {
             choose(rule, own_words.incremental.as_ref(), model, (mode, !key.is_empty())).map_err(schema)?;
         let sum = |of: fn(&Found) -> Option<u64>| found.iter().map(of).sum::<Option<u64>>();
         let all_columns = columns.len() == model.columns.len() && columns.iter().all(|(from, to)| from == to);
-        Ok(TableJob {
+        let table = TableJob {
             target,
-            sources: found
-                .iter()
-                .map(|one| TableSource { source: one.source, name: one.object.name.clone() })
-                .collect(),
+            sources: found.iter().map(TableSource::from).collect(),
             mode,
             key,
             described: renamed(model, &columns),
@@ -264,12 +286,17 @@ impl Draft<'_> {
             rules: self.job.config.rules.clone(),
             references: Vec::new(),
             referrers: Vec::new(),
-        })
+        };
+        if found.len() > 1 {
+            // What does not go together is the merge's own fault.
+            reader_of(self.job, &table).map_err(|error| (error.kind(), error.full()))?;
+        }
+        Ok(table)
     }
 
     /// What only all tables together show: targets taken twice, what was asked for, groups.
-    fn finish(mut self, only: &Only) -> Result<Expansion> {
-        self.distinct()?;
+    async fn finish(mut self, only: &Only, context: &ConnectorContext) -> Result<Expansion> {
+        self.distinct(context).await?;
         self.unused_overrides();
         refer(&mut self.expansion.tables);
         let references = referrers(&self.expansion.tables);
@@ -298,12 +325,25 @@ impl Draft<'_> {
         Ok(expansion)
     }
 
-    fn distinct(&self) -> Result<()> {
+    async fn distinct(&self, context: &ConnectorContext) -> Result<()> {
         let ignores_case = database_writer(&self.job.target.plugin).is_some_and(|plugin| plugin.names.ignores_case);
+        let same = |text: &str| if ignores_case { text.to_lowercase() } else { text.to_owned() };
+        // Without its namespace a name may mean what another one says in full: only the target knows.
+        let of_table = |schema: bool| {
+            let tables = self.expansion.tables.iter().filter(move |table| table.target.schema.is_some() == schema);
+            tables.map(|table| same(&table.target.table)).collect::<HashSet<_>>()
+        };
+        let unclear: HashSet<String> = of_table(true).intersection(&of_table(false)).cloned().collect();
         let mut places: BTreeMap<String, Vec<&TableJob>> = BTreeMap::new();
         for table in &self.expansion.tables {
-            let place = table.target.to_string();
-            places.entry(if ignores_case { place.to_lowercase() } else { place }).or_default().push(table);
+            let place = match unclear.contains(&same(&table.target.table)) {
+                false => table.target.to_string(),
+                true => {
+                    let writer = at_target(self.job, &table.target)?.open_writer(context)?;
+                    context.until_cancelled(writer.target()).await?.table
+                }
+            };
+            places.entry(same(&place)).or_default().push(table);
         }
         let clashes: Vec<String> = places
             .values()
@@ -332,10 +372,9 @@ impl Draft<'_> {
         for own_words in &self.job.tables {
             let text = own_words.pattern.to_string();
             let of_merge = self.job.into.iter().any(|into| into.to_string() == text);
-            let mut sources = self.expansion.tables.iter().flat_map(|table| &table.sources);
-            let used =
-                of_merge || sources.any(|one| own_words.pattern.matches(&one.name, own(&self.objects[one.source])));
-            if !used {
+            let mut selected = self.selection.single.iter().chain(self.selection.merges.iter().flatten());
+            let matches = |one: &Found| own_words.pattern.matches(&one.object.name, own(&self.objects[one.source]));
+            if !of_merge && !selected.any(matches) {
                 self.expansion.warnings.push(format!("tables: `{text}` is none of the job's tables"));
             }
         }

@@ -1,7 +1,7 @@
 //! From the file of a whole-database job to the job, before anything is connected to.
 
 use serde_json::{Map, Value};
-use weir_core::{Form, OnTypeLoss, TargetName, WriteMode, database_reader, database_writer};
+use weir_core::{Form, ObjectName, OnTypeLoss, TargetName, WriteMode, database_reader, database_writer};
 
 use super::config::{DatabaseConfig, TableConfig};
 use super::naming::{Expression, target_name};
@@ -69,6 +69,14 @@ impl DatabaseJob {
     /// What the job says of the tables that `matches` its pattern.
     pub(super) fn overrides(&self, matches: impl Fn(&Pattern) -> bool) -> Option<&Override> {
         self.tables.iter().find(|own| matches(&own.pattern))
+    }
+
+    /// A source table as people read it: where there are several sources, with the name of its own.
+    pub fn label(&self, source: usize, name: &ObjectName) -> String {
+        match self.sources.get(source).filter(|_| self.sources.len() > 1) {
+            Some(source) => format!("{}: {name}", source.name),
+            None => name.to_string(),
+        }
     }
 
     /// What a run is compared by when it is to be continued: the job as it was read, without secrets.

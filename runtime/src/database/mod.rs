@@ -26,7 +26,7 @@ mod select;
 mod stops;
 mod table;
 
-pub use entries::{at_target, entries, tables_of};
+pub use entries::{at_target, entries, tables_of, writer_of};
 pub use expand::{Expansion, expand};
 pub use incremental::TableIncremental;
 pub(crate) use job::read;

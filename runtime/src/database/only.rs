@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use weir_core::{Error, ErrorKind, LetterCase, Objects, Result};
+use weir_core::{Error, ErrorKind, LetterCase, Objects, Result, glob};
 
 use super::expand::Expansion;
 use super::pattern::{Own, Pattern};
 use super::select::own;
-use super::table::TableJob;
+use super::table::{FailedTable, TableJob, TableSource};
 
 /// Which of the job's tables a run moves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Only {
     Tables(Vec<String>),
     /// Those that did not end well in an earlier run.
     FailedOf(String),
-    /// These, by their targets.
+    /// These, by their names in a report: their targets, or what else is known of a table that could not be mapped.
     Targets(BTreeSet<String>),
 }
 
@@ -30,9 +30,12 @@ impl Only {
         match self {
             Self::All | Self::FailedOf(_) => true,
             Self::Targets(targets) => targets.contains(&table.target.to_string()),
-            Self::Tables(texts) => texts
-                .iter()
-                .any(|text| Pattern::parse(text).map_or(true, |pattern| names(text, &pattern, table, |_| any))),
+            Self::Tables(texts) => {
+                let table = Candidate::from(table);
+                texts
+                    .iter()
+                    .any(|text| Pattern::parse(text).map_or(true, |pattern| table.is_named(text, &pattern, |_| any)))
+            }
         }
     }
 
@@ -44,45 +47,100 @@ impl Only {
         match self {
             Self::All | Self::FailedOf(_) => {}
             Self::Targets(targets) => {
-                expansion.tables.retain(|table| targets.contains(&table.target.to_string()));
-                expansion.failed.retain(|table| targets.contains(&table.target) || targets.contains(&table.source));
-                expansion.gone.clear();
+                let mut kept = Kept::default();
+                for text in targets {
+                    // What could not be mapped has no other name there than its source's, or a part of its target's.
+                    let found = kept.add(expansion, |one| one.target == *text || one.unmapped == Some(text));
+                    if let Some(pattern) = Pattern::parse(text).ok().filter(|_| !found) {
+                        kept.add(expansion, |one| one.is_named(text, &pattern, |source| own(&objects[source])));
+                    }
+                }
+                kept.narrow(expansion);
             }
             Self::Tables(texts) => {
-                let mut keep = BTreeSet::new();
-                let mut failed = BTreeSet::new();
+                let mut kept = Kept::default();
                 for text in texts {
                     let pattern = Pattern::parse(text).map_err(|fault| Error::config(format!("--tables: {fault}")))?;
-                    let matched: Vec<_> = (expansion.tables.iter())
-                        .filter(|table| names(text, &pattern, table, |source| own(&objects[source])))
-                        .map(|table| table.target.clone())
-                        .collect();
-                    let broken: Vec<_> = (expansion.failed.iter())
-                        .filter(|table| {
-                            table.source == *text
-                                || table.target == *text
-                                || table.source.ends_with(&format!(".{text}"))
-                        })
-                        .map(|table| table.source.clone())
-                        .collect();
-                    if matched.is_empty() && broken.is_empty() {
+                    if !kept.add(expansion, |one| one.is_named(text, &pattern, |source| own(&objects[source]))) {
                         let text = format!("--tables: `{text}` is none of the job's tables; `weir plan` lists them");
                         return Err(Error::new(ErrorKind::NotFound, text));
                     }
-                    keep.extend(matched);
-                    failed.extend(broken);
                 }
-                expansion.tables.retain(|table| keep.contains(&table.target));
-                expansion.failed.retain(|table| failed.contains(&table.source));
-                expansion.gone.clear();
+                kept.narrow(expansion);
             }
         }
         Ok(())
     }
 }
 
-fn names<'o>(text: &str, pattern: &Pattern, table: &TableJob, own: impl Fn(usize) -> Own<'o>) -> bool {
-    table.target.to_string() == text
-        || table.target.table == text
-        || table.sources.iter().any(|one| pattern.matches(&one.name, own(one.source)))
+/// A table of the job, mapped or not, as a run may name it.
+struct Candidate<'a> {
+    /// The target.
+    target: String,
+    /// The target without its namespace.
+    table: &'a str,
+    /// What is said of the source where it could not be mapped.
+    unmapped: Option<&'a str>,
+    /// The source tables.
+    sources: &'a [TableSource],
+}
+
+impl<'a> From<&'a TableJob> for Candidate<'a> {
+    fn from(table: &'a TableJob) -> Self {
+        let target = table.target.to_string();
+        Self { target, table: &table.target.table, unmapped: None, sources: &table.sources }
+    }
+}
+
+impl<'a> From<&'a FailedTable> for Candidate<'a> {
+    fn from(table: &'a FailedTable) -> Self {
+        let name = table.target.rsplit('.').next().unwrap_or_default();
+        Self { target: table.target.clone(), table: name, unmapped: Some(&table.source), sources: &table.sources }
+    }
+}
+
+impl Candidate<'_> {
+    fn is_named<'o>(&self, text: &str, pattern: &Pattern, own: impl Fn(usize) -> Own<'o>) -> bool {
+        self.target == text
+            || self.table == text
+            || self.sources.iter().any(|one| pattern.matches(&one.name, own(one.source)))
+            || self.unmapped.is_some_and(|source| {
+                // One that the source does not have is named as the job names it.
+                let parts = [source, source.rsplit('.').next().unwrap_or(source)];
+                source == text
+                    || self.sources.is_empty() && parts.iter().any(|part| glob(text, part, LetterCase::Ignore))
+            })
+    }
+}
+
+/// Which tables stay, by their places in the expansion's lists.
+#[derive(Default)]
+struct Kept {
+    tables: BTreeSet<usize>,
+    failed: BTreeSet<usize>,
+}
+
+impl Kept {
+    /// Adds those that match; whether there is one.
+    fn add(&mut self, expansion: &Expansion, matches: impl Fn(&Candidate<'_>) -> bool) -> bool {
+        fn found<'a, T>(list: &'a [T], matches: impl Fn(&Candidate<'_>) -> bool) -> BTreeSet<usize>
+        where
+            Candidate<'a>: From<&'a T>,
+        {
+            list.iter().enumerate().filter(|(_, one)| matches(&Candidate::from(*one))).map(|(at, _)| at).collect()
+        }
+        let (mut tables, mut failed) = (found(&expansion.tables, &matches), found(&expansion.failed, &matches));
+        let any = !tables.is_empty() || !failed.is_empty();
+        self.tables.append(&mut tables);
+        self.failed.append(&mut failed);
+        any
+    }
+
+    fn narrow(self, expansion: &mut Expansion) {
+        let mut places = 0..;
+        expansion.tables.retain(|_| places.next().is_some_and(|at: usize| self.tables.contains(&at)));
+        let mut places = 0..;
+        expansion.failed.retain(|_| places.next().is_some_and(|at: usize| self.failed.contains(&at)));
+        expansion.gone.clear();
+    }
 }

@@ -15,16 +15,13 @@ use super::job::DatabaseJob;
 use super::moment::{Moment, moments};
 use super::only::Only;
 use super::select::Counts;
-use super::table::{FailedTable, TableJob};
+use super::table::{FailedTable, TableJob, some_of};
 use crate::entry::plan_evolving;
 use crate::incremental::{of_entry, ordinal};
 use crate::job::Job;
 use crate::layout::{Align, aligned};
 use crate::ledger::{KnownRow, WatermarkRecord};
 use crate::plan::{EntryPlan, channels_of, describe, entry_places};
-
-/// The most tables that a warning names.
-const NAMED: usize = 6;
 
 /// What there is to say of the job as a whole.
 #[derive(Debug, Clone, Serialize)]
@@ -86,7 +83,7 @@ pub async fn plan_tables(
     let Some(database) = &job.database else { return Err(Error::internal("the job is none of a whole database")) };
     let config = &database.config;
     let mut expansion = expand(database, only, context).await?;
-    let settled = selection(known, &config.rules, &mut expansion, *only == Only::All);
+    let settled = selection(known, database, &mut expansion, *only == Only::All);
     let job = Job { entries: entries(database, &expansion)?, ..job.clone() };
     let ahead = look_ahead(&job, database, context).await?;
     let known: HashMap<&str, &KnownRow> = known.iter().map(|row| (row.target.as_str(), row)).collect();
@@ -140,6 +137,7 @@ pub async fn plan_tables(
                 target: name,
                 kind: error.kind(),
                 reason: error.full(),
+                sources: table.sources.clone(),
             }),
         }
     }
@@ -187,18 +185,11 @@ fn computed(table: &TableJob, entry: &EntryPlan) -> Vec<String> {
 /// What the user should know of the job as a whole.
 fn notes(tables: &[TableJob], mut warnings: Vec<String>) -> Vec<String> {
     let upserted = |table: &&TableJob| table.mode == weir_core::WriteMode::Upsert;
-    let mut names: Vec<_> = tables.iter().filter(upserted).map(|table| table.target.to_string()).collect();
+    let names: Vec<_> = tables.iter().filter(upserted).map(|table| table.target.to_string()).collect();
     if names.is_empty() {
         return warnings;
     }
-    let of = if names.len() == tables.len() {
-        String::new()
-    } else {
-        let more = names.len().saturating_sub(NAMED);
-        names.truncate(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!(" ({}{more})", names.join(", "))
-    };
+    let of = if names.len() == tables.len() { String::new() } else { format!(" ({})", some_of(names)) };
     warnings.push(format!("upsert never deletes: rows that are gone at the source stay at the target{of}"));
     warnings
 }

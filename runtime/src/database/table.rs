@@ -7,6 +7,10 @@ use weir_core::{ErrorKind, ObjectName, Reference, TableDescription, TargetName, 
 use super::config::RulesConfig;
 use super::merge::OriginColumn;
 use super::references::Referrer;
+use super::select::Found;
+
+/// The most tables that a warning names.
+const NAMED: usize = 6;
 
 /// What an entry of a whole-database job knows beside its source and its target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +67,12 @@ pub struct TableSource {
     pub name: ObjectName,
 }
 
+impl From<&Found> for TableSource {
+    fn from(found: &Found) -> Self {
+        Self { source: found.source, name: found.object.name.clone() }
+    }
+}
+
 /// A table that cannot be moved, known before anything is read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailedTable {
@@ -74,6 +84,9 @@ pub struct FailedTable {
     pub kind: ErrorKind,
     /// Why.
     pub reason: String,
+    /// The source tables, where there are any.
+    #[serde(skip)]
+    pub sources: Vec<TableSource>,
 }
 
 impl TableJob {
@@ -85,4 +98,12 @@ impl TableJob {
             n => format!("{first} and {} more", n - 1),
         }
     }
+}
+
+/// Names of tables for a warning: not all of very many.
+pub(super) fn some_of(mut names: Vec<String>) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", names.join(", "))
 }

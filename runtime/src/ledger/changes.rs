@@ -15,6 +15,9 @@ CREATE TABLE IF NOT EXISTS known_tables (
     job TEXT NOT NULL, target TEXT NOT NULL, source TEXT NOT NULL, state TEXT NOT NULL, body TEXT,
     PRIMARY KEY (job, target)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS known_sources (
+    job TEXT NOT NULL, target TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (job, target)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS changes (
     id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, job TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
     at TEXT NOT NULL, kind TEXT NOT NULL, outcome TEXT NOT NULL, column_name TEXT, was TEXT, now TEXT, detail TEXT NOT NULL
@@ -31,10 +34,26 @@ pub struct KnownRow {
     pub target: String,
     /// The source table, as the job names it.
     pub source: String,
+    /// Each of its source tables, as [`DatabaseJob::label`](crate::DatabaseJob::label) names it; none where an older program
+    /// has written the row.
+    pub sources: Vec<String>,
     /// Whether it was left out by rule.
     pub ignored: bool,
     /// What the last run that published it knew of the source.
     pub table: Option<KnownTable>,
+}
+
+/// A table as a run meets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetTable {
+    /// The target table.
+    pub target: String,
+    /// The source table, as the job names it.
+    pub source: String,
+    /// Each of its source tables.
+    pub sources: Vec<String>,
+    /// Whether it is left out by rule.
+    pub ignored: bool,
 }
 
 /// A change as the ledger has it.
@@ -59,12 +78,16 @@ impl Ledger {
     /// The tables that a job has met in earlier runs, in the order of the targets.
     pub async fn known_tables(&self, job: &str) -> Result<Vec<KnownRow>> {
         let mut connection = self.connection.lock().await;
-        let query = sqlx::query("SELECT target, source, state, body FROM known_tables WHERE job = ?1 ORDER BY target");
+        let query = sqlx::query(
+            "SELECT target, source, state, t.body, s.body AS sources \
+             FROM known_tables t LEFT JOIN known_sources s USING (job, target) WHERE job = ?1 ORDER BY target",
+        );
         let rows = query.bind(job).fetch_all(&mut *connection).await.map_err(failed)?;
         let of = |row: &sqlx::sqlite::SqliteRow| {
             Ok(KnownRow {
                 target: row.get("target"),
                 source: row.get("source"),
+                sources: row.get::<Option<&str>, _>("sources").map(parsed).transpose()?.unwrap_or_default(),
                 ignored: row.get::<&str, _>("state") == "ignored",
                 table: row.get::<Option<&str>, _>("body").map(parsed).transpose()?,
             })
@@ -99,12 +122,11 @@ impl Ledger {
         transaction.commit().await.map_err(failed)
     }
 
-    /// A job has met tables, as (target, source, left out by rule); those that are gone are forgotten; and what there is to
-    /// say of both.
+    /// A job has met tables; the targets that are gone are forgotten; and what there is to say of both.
     pub async fn meet_tables(
         &self,
         job: &str,
-        met: &[(String, String, bool)],
+        met: &[MetTable],
         gone: &[String],
         changes: &[RecordedChange],
     ) -> Result<()> {
@@ -114,7 +136,7 @@ impl Ledger {
         let mut connection = self.connection.lock().await;
         durable(&mut connection).await?;
         let mut change = connection.begin().await.map_err(failed)?;
-        for (target, source, ignored) in met {
+        for MetTable { target, source, sources, ignored } in met {
             let state = if *ignored { "ignored" } else { "met" };
             let query = sqlx::query(
                 "INSERT INTO known_tables (job, target, source, state) VALUES (?1, ?2, ?3, ?4) \
@@ -122,10 +144,16 @@ impl Ledger {
             );
             let query = query.bind(job).bind(target).bind(source).bind(state);
             query.execute(&mut *change).await.map_err(failed)?;
+            let query = sqlx::query("INSERT OR REPLACE INTO known_sources (job, target, body) VALUES (?1, ?2, ?3)");
+            query.bind(job).bind(target).bind(json(sources)?).execute(&mut *change).await.map_err(failed)?;
         }
         for target in gone {
-            let query = sqlx::query("DELETE FROM known_tables WHERE job = ?1 AND target = ?2").bind(job).bind(target);
-            query.execute(&mut *change).await.map_err(failed)?;
+            for forget in [
+                "DELETE FROM known_tables WHERE job = ?1 AND target = ?2",
+                "DELETE FROM known_sources WHERE job = ?1 AND target = ?2",
+            ] {
+                sqlx::query(forget).bind(job).bind(target).execute(&mut *change).await.map_err(failed)?;
+            }
         }
         for recorded in changes {
             record(&mut change, recorded).await?;
@@ -272,15 +300,21 @@ mod tests {
     async fn tables_and_their_changes_are_remembered() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).await.unwrap();
-        let met = [("a".to_owned(), "s.a".to_owned(), false), ("b".to_owned(), "s.b".to_owned(), true)];
+        let met = [("a", "s.a and 1 more", false), ("b", "s.b", true)].map(|(target, source, ignored)| MetTable {
+            target: target.into(),
+            source: source.into(),
+            sources: vec![format!("s.{target}"), "s.c".into()],
+            ignored,
+        });
         ledger.meet_tables("job", &met, &[], &[]).await.unwrap();
         assert_eq!(ledger.known_table("job", "a").await.unwrap(), None);
         let table = KnownTable { key: vec!["id".into()], ..KnownTable::default() };
-        ledger.know_table("job", "a", "s.a", &table).await.unwrap();
+        ledger.know_table("job", "a", "s.a and 1 more", &table).await.unwrap();
         // Meeting it again does not forget what is known.
         ledger.meet_tables("job", &met[..1], &["b".into()], &[]).await.unwrap();
         let known = ledger.known_tables("job").await.unwrap();
         assert_eq!((known.len(), known[0].table.as_ref()), (1, Some(&table)));
+        assert_eq!((&known[0].sources, known[0].ignored), (&met[0].sources, false));
         assert!(ledger.known_tables("other").await.unwrap().is_empty());
 
         let change = |target: &str, outcome| RecordedChange {

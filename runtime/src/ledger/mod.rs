@@ -20,7 +20,7 @@ use weir_core::{Committed, Error, ErrorKind, Receipt, Result};
 
 use crate::database::Expansion;
 
-pub use changes::{KnownRow, RecordedChange};
+pub use changes::{KnownRow, MetTable, RecordedChange};
 pub use keys::DroppedKey;
 pub use lock::JobLock;
 pub use records::{EntryProgress, EntryRecord, RunRecord, RunStatus, SplitRecord};
@@ -30,7 +30,7 @@ pub use watermarks::WatermarkRecord;
 const FILE: &str = "ledger.db";
 
 /// The number that a changed layout raises; a newer ledger is refused by an older program.
-const LAYOUT: i64 = 6;
+const LAYOUT: i64 = 7;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS runs (

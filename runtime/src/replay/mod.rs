@@ -9,12 +9,12 @@ mod rows;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha1::{Digest, Sha1};
 use tokio::runtime::Handle;
 use weir_core::{ConnectorContext, Error, ErrorKind, Form, OnTypeLoss, Result, ResultExt, WriteMode};
 
-use self::rows::{Kind, Rows};
+use self::rows::{Kind, Rows, of_table};
 use crate::database::{Only, expanded};
 use crate::dirty::{QuarantineRow, Side, create_private};
 use crate::entry::{PlannedEntry, open_all};
@@ -215,9 +215,8 @@ fn replaying(entry: &Entry, planned: &PlannedEntry, kind: Kind) -> Entry {
             (Kind::Read, From::Constant(text)) => {
                 MappingPair { from: None, value: Some(text.as_str().into()), to: to.name.clone() }
             }
-            (Kind::Read, From::PerTable(texts)) => {
-                let texts: Vec<_> = texts.iter().map(|(_, text)| text.as_str()).collect();
-                MappingPair { from: None, value: Some(json!(texts)), to: to.name.clone() }
+            (Kind::Read, From::PerTable(_)) => {
+                MappingPair { from: Some(of_table(&to.name)), value: None, to: to.name.clone() }
             }
             (Kind::Read, From::Null) => MappingPair { from: None, value: Some(Value::Null), to: to.name.clone() },
             (Kind::Read, From::Column(_)) => {

@@ -43,6 +43,33 @@ enum Place {
     Named(String),
     /// Nowhere: it is the same in every row.
     Constant(String),
+    /// Nowhere, unless somebody has put it under the file's name: it follows from the row's table, as (table, text).
+    PerTable(Vec<(String, String)>),
+    /// Nowhere: there is none.
+    Null,
+}
+
+/// What the file calls a column of the target whose values follow from the rows' tables, beside those of the source.
+pub fn of_table(target: &str) -> String {
+    format!("{target} of the row's table")
+}
+
+impl Place {
+    /// The value of a row that does not have it itself.
+    fn text(&self, row: &QuarantineRow) -> Result<Option<&str>> {
+        match self {
+            Self::Constant(text) => Ok(Some(text)),
+            Self::PerTable(texts) => {
+                let own = texts.iter().find(|(table, _)| *table == row.source);
+                own.map(|(_, text)| Some(text.as_str())).ok_or_else(|| {
+                    let text =
+                        format!("the job has no table {} any more, by which some of its columns are known", row.source);
+                    Error::new(ErrorKind::Data, text)
+                })
+            }
+            Self::Named(_) | Self::Null => Ok(None),
+        }
+    }
 }
 
 impl Rows {
@@ -60,7 +87,18 @@ impl Rows {
                     hex: is_bytes(column.canonical()),
                     written_hex: false,
                 });
-                columns.collect()
+                let pairs = planned.plan.columns.iter().zip(&planned.pipeline.columns);
+                let per_table = pairs.filter_map(|(written, from)| match from {
+                    From::PerTable(texts) => Some(Column {
+                        name: of_table(&written.name),
+                        kind: "string".into(),
+                        from: Place::PerTable(texts.clone()),
+                        hex: false,
+                        written_hex: false,
+                    }),
+                    From::Column(_) | From::Constant(_) | From::Null => None,
+                });
+                columns.chain(per_table).collect()
             }
             Kind::Written => {
                 let pairs = planned.plan.columns.iter().zip(planned.pipeline.columns.iter().zip(&planned.columns));
@@ -87,7 +125,9 @@ impl Rows {
                         kind,
                         from: match from {
                             From::Constant(text) => Place::Constant(text.clone()),
-                            From::Column(_) | From::PerTable(_) | From::Null => Place::Named(source.name.clone()),
+                            From::PerTable(texts) => Place::PerTable(texts.clone()),
+                            From::Null => Place::Null,
+                            From::Column(_) => Place::Named(source.name.clone()),
                         },
                         hex,
                         written_hex,
@@ -121,8 +161,10 @@ impl Rows {
             let (name, hex) = match (&column.from, written) {
                 (_, true) => (&column.name, column.written_hex),
                 (Place::Named(name), false) => (name, column.hex),
-                (Place::Constant(text), false) => {
-                    self.add(index, column, Some(text), false, lines);
+                (Place::PerTable(_), false) if row.values.contains_key(&column.name) => (&column.name, column.hex),
+                (from, false) => {
+                    let text = from.text(row).map_err(|error| error.with("entry", &self.entry))?;
+                    self.add(index, column, text, false, lines);
                     continue;
                 }
             };

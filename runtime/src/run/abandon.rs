@@ -11,8 +11,8 @@ use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Result, WriteMode
 use super::begin::fingerprint;
 use super::tables::failed_of;
 use super::waiting::{SOON, aloud};
-use crate::database::{Only, entries};
-use crate::job::{Endpoint, Entry, Job};
+use crate::database::{Only, TableJob, writer_of};
+use crate::job::{Endpoint, Job};
 use crate::ledger::{EntryRecord, Ledger, RunRecord, RunStatus};
 use crate::observer::Event;
 use crate::options::{RunOptions, Start};
@@ -30,14 +30,9 @@ pub(super) async fn abandon(
 ) -> Result<()> {
     let context = context(job, options, io.clone());
     let current = fingerprint(job);
-    // The tables that a run of a whole-database job had are not those that the job would have now.
-    let tables = match &job.database {
-        None => job.entries.clone(),
-        Some(database) => match ledger.expansion(&run.run_id).await? {
-            Some((expansion, _)) => entries(database, &expansion)?,
-            None => Vec::new(),
-        },
-    };
+    // The tables that a run of a whole-database job had are not those that the job would have now, and the job may have
+    // their sources no more.
+    let tables = ledger.expansion(&run.run_id).await?.map(|(expansion, _)| expansion.tables).unwrap_or_default();
     let only = match &options.only {
         Only::FailedOf(run_id) => Only::Targets(failed_of(ledger, &job.name, run_id).await?),
         only => only.clone(),
@@ -54,23 +49,22 @@ pub(super) async fn abandon(
             continue;
         }
         let index = entry.entry as usize;
+        let table = tables.get(index);
         let here = |of: &Value| match job.database {
-            Some(_) => of.get("target").filter(|_| index < tables.len()).cloned(),
+            Some(_) => of.get("target").cloned(),
             None => of.get(index).and_then(|entry| entry.pointer("/writer")).cloned(),
         };
         let writer = match (here(&run.fingerprint), here(&current)) {
             (old, new) if old.is_some() && old == new => {
-                let endpoint = &tables[index].writer;
-                let context = ConnectorContext { form: endpoint.form, ..context.clone() };
-                Some(endpoint.open_writer(&context)?)
+                writer(job, table, index).and_then(|endpoint| endpoint.open_writer(&context))
             }
-            // Where the job now writes elsewhere, nobody has the old target's address with its secrets.
-            _ => None,
+            // Nobody has the old target's address with its secrets.
+            _ => Err(Error::new(ErrorKind::NotFound, "the job writes elsewhere now")),
         };
-        let landed = landed(ledger, run, &entry, writer.as_ref().filter(|_| !whole), &context).await?;
+        let landed = landed(ledger, run, &entry, writer.as_ref().ok().filter(|_| !whole), &context).await?;
         if landed.published && entry.committed.is_none() {
             // It was read and is to be seen, although its process could not write that down.
-            if let Some((known, table)) = entry.known.as_ref().zip(tables.get(index).and_then(|e| e.table.as_ref())) {
+            if let Some((known, table)) = entry.known.as_ref().zip(table) {
                 ledger.know_table(&run.job, &table.target.to_string(), &table.source(), known).await?;
             }
             if !entry.windows.is_empty() {
@@ -80,7 +74,7 @@ pub(super) async fn abandon(
         let over = entry.committed.is_some() || landed.published;
         // What ended well and is not written again may stay as it is. What did not end well is known to this run alone:
         // given up, it would be doubled by whatever run comes to it.
-        let concerned = !over || is_written(&only, tables.get(index));
+        let concerned = !over || table.is_none_or(|table| only.may_take(table));
         if let Some(fault) = landed.doubled(run, &entry, options.start).filter(|_| concerned) {
             if options.start != Start::Fresh {
                 return Err(Error::new(ErrorKind::Conflict, fault)
@@ -95,18 +89,13 @@ pub(super) async fn abandon(
     }
     for (entry, writer) in left {
         let table = &entry.spec.plan.table;
-        let cleaned = match &writer {
-            None => Err(Error::new(ErrorKind::NotFound, "the job writes elsewhere now")),
-            Some(writer) => {
-                let work = context.until_cancelled(writer.abort(&entry.spec.plan, &[]));
-                aloud(options.observer.as_ref(), &format!("taking back {table}"), SOON, work).await
-            }
+        let take_back = async {
+            let writer = writer?;
+            let work = context.until_cancelled(writer.abort(&entry.spec.plan, &[]));
+            aloud(options.observer.as_ref(), &format!("taking back {table}"), SOON, work).await?;
+            context.until_cancelled(writer.forget(&entry.spec.plan)).await
         };
-        let cleaned = match (&writer, cleaned) {
-            (Some(writer), Ok(())) => context.until_cancelled(writer.forget(&entry.spec.plan)).await,
-            (_, cleaned) => cleaned,
-        };
-        if let Err(error) = cleaned {
+        if let Err(error) = take_back.await {
             warn(format!("what run {} has staged for {table} is left behind: {}", run.run_id, error.full()));
         }
     }
@@ -127,9 +116,13 @@ fn adds(entry: &EntryRecord) -> bool {
     plan.mode == WriteMode::Append && !plan.commits_per_split && entry.windows.is_empty()
 }
 
-/// Whether a run of these tables writes an entry.
-fn is_written(only: &Only, entry: Option<&Entry>) -> bool {
-    entry.and_then(|entry| entry.table.as_ref()).is_none_or(|table| only.may_take(table))
+/// What writes an entry of the run that is given up, as the job is now.
+fn writer(job: &Job, table: Option<&TableJob>, index: usize) -> Result<Endpoint> {
+    let unknown = || Error::new(ErrorKind::NotFound, "the job has it no more");
+    match &job.database {
+        Some(database) => writer_of(database, table.ok_or_else(unknown)?),
+        None => job.entries.get(index).map(|entry| entry.writer.clone()).ok_or_else(unknown),
+    }
 }
 
 /// What of an entry is at the target.

@@ -3,8 +3,9 @@
 use weir_core::{ConnectorContext, Result};
 
 use super::Run;
-use crate::database::evolve::{Evolving, Journal, apply};
+use crate::database::evolve::{ChangedTable, Evolving, Journal, apply};
 use crate::entry::{PlannedEntry, plan_evolving};
+use crate::ledger::RecordedChange;
 use crate::report::Report;
 
 /// The most changes that a report tells of.
@@ -41,16 +42,16 @@ impl Run {
         journal.ledger.know_table(journal.job, &table.target.to_string(), &table.source(), &evolution.known).await
     }
 
-    /// Puts the changes that the run has seen beside the tables of its report.
+    /// Puts the changes that the run has seen into its report, beside its tables where it has them.
     pub(super) async fn add_changes(&self, report: &mut Report) {
         let Some(ledger) = self.ledger.as_ref().filter(|_| self.job.database.is_some()) else { return };
         match ledger.changes(None, Some(&self.run_id), MOST).await {
             // They come newest first.
             Ok(changes) => {
-                for recorded in changes.into_iter().rev() {
-                    let name = Some(&recorded.target);
-                    if let Some(table) = report.tables.iter_mut().find(|table| table.name.as_ref() == name) {
-                        table.changes.push(recorded.change);
+                for RecordedChange { source, target, change, .. } in changes.into_iter().rev() {
+                    match report.tables.iter_mut().find(|table| table.name.as_ref() == Some(&target)) {
+                        Some(table) => table.changes.push(change),
+                        None => report.changes.push(ChangedTable { source, target, change }),
                     }
                 }
             }

@@ -10,12 +10,12 @@ use super::Run;
 use super::abandon::stays;
 use super::outcome::EntryEnd;
 use super::resume::{EntryStart, Left, columns_of};
-use super::split::Retries;
 use crate::entry::PlannedEntry;
 use crate::incremental::ordinal;
 use crate::ledger::EntryRecord;
 use crate::observer::{Event, TableProgress};
 use crate::plan::{readers_at_once, snapshot, splits};
+use crate::retry::Retries;
 use crate::task::{TaskContext, TaskSpec};
 
 /// An entry whose rows are read and written, as far as that went.
@@ -82,9 +82,11 @@ impl Run {
                 Err(error) if error.kind() == ErrorKind::SnapshotLost && !stop.is_cancelled() => error,
                 moved => break moved.map(|()| Done::Moved),
             };
-            let Some((decided, wait)) = end.decided.take().zip(retries.next()) else { break Err(error) };
-            self.warn(&format!("{} starts again in {} s: {}", entry.plan.table, wait.as_secs_f64(), error.full()));
-            let _ = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+            let Some(decided) = end.decided.take() else { break Err(error) };
+            let what = format!("{} starts again", entry.plan.table);
+            if !retries.wait(&what, &error, &stop, |text| self.warn(text)).await {
+                break Err(error);
+            }
             match self.start_again(index, &entry, decided, &end.receipts, context).await {
                 Ok(start) => {
                     end.receipts.clear();

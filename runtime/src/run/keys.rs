@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use serde_json::json;
@@ -14,15 +15,17 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectorContext, Error, ErrorKind, Reference, Result, TargetName};
 
-use super::split::Retries;
 use super::waiting::{SOON, aloud};
-use super::{CLEAN_UP, Run};
+use super::{CLEAN_UP, GIVEN_UP, Run};
 use crate::database::at_target;
 use crate::job::{Job, UNNAMED};
 use crate::ledger::DroppedKey;
 
 /// Of how many tables the keys are dropped at once: each takes a connection.
 const AT_ONCE: usize = 8;
+
+/// What is left of [`CLEAN_UP`] to put keys back, but for what a task takes that does not notice the stop.
+const FOR_KEYS: Duration = Duration::from_millis(600);
 
 /// The keys of a run.
 #[derive(Default)]
@@ -122,21 +125,10 @@ impl Run {
     }
 
     async fn release_all(&self, child: &Child, context: &ConnectorContext) -> Option<(ErrorKind, String)> {
-        let mut retries = Retries::new(self.job.setting.retry);
-        loop {
-            let what = format!("dropping the foreign keys of {}", child.table);
-            let work = self.release_once(child, context);
-            let error = match aloud(self.options.observer.as_ref(), &what, SOON, work).await {
-                Ok(()) => return None,
-                Err(error) => error,
-            };
-            let again = error.is_retryable() && !context.cancel.is_cancelled();
-            let Some(wait) = (if again { retries.next() } else { None }) else {
-                return Some((error.kind(), error.full()));
-            };
-            self.warn(&format!("{what} is tried again in {} s: {}", wait.as_secs_f64(), error.full()));
-            let _ = context.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
-        }
+        let what = format!("dropping the foreign keys of {}", child.table);
+        let once = || aloud(self.options.observer.as_ref(), &what, SOON, self.release_once(child, context));
+        let released = self.step(&what, &context.cancel, Error::is_retryable, once).await;
+        released.err().map(|error| (error.kind(), error.full()))
     }
 
     async fn release_once(&self, child: &Child, context: &ConnectorContext) -> Result<()> {
@@ -165,7 +157,8 @@ impl Run {
         able.release(&keys).await
     }
 
-    /// Puts back what was dropped, whoever wants the run to end: then only for a moment. What cannot be put back is said.
+    /// Puts back what was dropped, whoever wants the run to end: then only until [`CLEAN_UP`] is over. What cannot be put back
+    /// is said.
     pub(super) async fn put_keys_back(&self, context: &ConnectorContext) {
         let mut left = std::mem::take(&mut *self.keys.dropped());
         if left.is_empty() {
@@ -177,20 +170,21 @@ impl Run {
         // A run that has taken the job over has its own tables in hand.
         let overtaken = self.leases.is_overtaken();
         let keys = if overtaken { Vec::new() } else { keys };
-        let patience = async {
-            self.cancel.cancelled().await;
-            tokio::time::sleep(CLEAN_UP).await;
-        };
-        tokio::pin!(patience);
+        let late = self.clock.since_stop(CLEAN_UP);
+        tokio::pin!(late);
         // One after the other: each locks the table that it refers to as well, and would wait for others until it gives up.
         for key in &keys {
             let mut work = self.restore(key, &context).boxed();
             let result = tokio::select! {
                 biased;
                 result = &mut work => result,
-                () = &mut patience => {
+                () = &mut late => {
                     stop.cancel();
-                    tokio::time::timeout(CLEAN_UP / 5, &mut work).await.unwrap_or_else(|_| Err(Error::cancelled()))
+                    // The server is told, and its answer is waited for: it may have made the key meanwhile.
+                    tokio::select! {
+                        result = &mut work => result,
+                        () = self.clock.since_stop(GIVEN_UP) => Err(Error::cancelled()),
+                    }
                 }
             };
             if stop.is_cancelled() && result.is_err() {
@@ -219,27 +213,24 @@ impl Run {
         }
     }
 
+    /// How long after a stop the run may finish or take back what goes on: keys that are dropped are to be put back as well.
+    pub(super) fn clean_up(&self) -> Duration {
+        if self.keys.dropped().is_empty() { CLEAN_UP } else { CLEAN_UP - FOR_KEYS }
+    }
+
     async fn restore(&self, key: &DroppedKey, context: &ConnectorContext) -> Result<()> {
         let Some(database) = &self.job.database else { return Ok(()) };
         let what = format!("putting the foreign keys of {} back", key.table);
-        let mut retries = Retries::new(self.job.setting.retry);
-        loop {
-            let once = async {
-                let endpoint = at_target(database, &key.table)?;
-                let writer = endpoint.open_writer(&ConnectorContext { form: endpoint.form, ..context.clone() })?;
-                match writer.evolve() {
-                    Some(able) => able.restore(&key.definition).await,
-                    None => Ok(()),
-                }
-            };
-            match aloud(self.options.observer.as_ref(), &what, SOON, once).await {
-                Err(error) if error.is_retryable() => match retries.next() {
-                    Some(wait) => tokio::time::sleep(wait).await,
-                    None => return Err(error),
-                },
-                result => return result,
+        let restore = || async {
+            let endpoint = at_target(database, &key.table)?;
+            let writer = endpoint.open_writer(&ConnectorContext { form: endpoint.form, ..context.clone() })?;
+            match writer.evolve() {
+                Some(able) => able.restore(&key.definition).await,
+                None => Ok(()),
             }
-        }
+        };
+        let once = || aloud(self.options.observer.as_ref(), &what, SOON, restore());
+        self.step(&what, &context.cancel, Error::is_retryable, once).await
     }
 
     fn missing_key(&self, key: &DroppedKey, why: &str) {

@@ -56,8 +56,11 @@ use crate::threads::Threads;
 /// How often the observer hears of progress.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long cleaning up may take when the run is stopped.
-const CLEAN_UP: Duration = Duration::from_millis(1_500);
+/// How long cleaning up may take when the run is stopped, counted from then on: the run ends within two seconds.
+const CLEAN_UP: Duration = Duration::from_millis(1_400);
+
+/// When nothing is waited for any more that was told to end at [`CLEAN_UP`].
+const GIVEN_UP: Duration = Duration::from_millis(1_600);
 
 /// Runs a job to its end. What goes wrong is in the report; nothing is printed and nothing panics.
 ///
@@ -123,7 +126,7 @@ async fn whole(
     // Who stops a run is the caller or its own timeout; what stops of itself takes the time to clean up.
     let options = RunOptions { cancel, ..options };
     let cancel = options.cancel.child_token();
-    let beginning = match begin(&job, &options, &io).await {
+    let mut beginning = match begin(&job, &options, &io).await {
         Ok(Beginning::Finished(report)) => return *report,
         Ok(Beginning::Run(run)) => run,
         Err(error) => return unstarted(&job, &options, started, clock.fault().unwrap_or(error)),
@@ -136,7 +139,7 @@ async fn whole(
     let (mut job, mut expansion, mut publishing) = (job, Expansion::default(), false);
     if let Some(database) = &job.database {
         // Here too the sources are asked, so that what is wrong is no fault of the file.
-        let found = tables_of_run(database, &job.name, &options, &beginning, &all).await;
+        let found = tables_of_run(database, &job, &options, &mut beginning, &all).await;
         let found = found.and_then(|(found, begun)| Ok((with_entries(&job, database, &found)?, found, begun)));
         match found {
             Ok(found) => (job, expansion, publishing) = found,

@@ -8,7 +8,7 @@ use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Receipt, Result, 
 
 use super::entry::{Done, Moved};
 use super::split::PUBLISHING;
-use super::{CLEAN_UP, Run};
+use super::{CLEAN_UP, GIVEN_UP, Run};
 use crate::entry::PlannedEntry;
 use crate::observer::Event;
 
@@ -152,14 +152,27 @@ impl Run {
         let result = tokio::select! {
             biased;
             result = &mut commit => result,
-            () = async { told.cancelled().await; tokio::time::sleep(CLEAN_UP).await } => {
+            () = self.late(told) => {
                 stop.cancel();
-                tokio::time::timeout(CLEAN_UP, &mut commit).await.unwrap_or_else(|_| Err(Error::cancelled()))
+                tokio::select! {
+                    result = &mut commit => result,
+                    () = self.clock.since_stop(GIVEN_UP) => Err(Error::cancelled()),
+                    () = tokio::time::sleep(CLEAN_UP) => Err(Error::cancelled()),
+                }
             }
         };
         // A connection that broke, or a wait that ended, says nothing about what the target did.
         let unknown = result.as_ref().is_err_and(|error| error.is_retryable() || stop.is_cancelled());
         (result, unknown)
+    }
+
+    /// Waits until there is no more time for what `told`, the token of the run or of one table, has stopped.
+    async fn late(&self, told: &CancellationToken) {
+        told.cancelled().await;
+        tokio::select! {
+            () = self.clock.since_stop(self.clean_up()) => {}
+            () = tokio::time::sleep(CLEAN_UP) => {}
+        }
     }
 
     /// Takes back what is not published. The writer is opened anew, for the one of the run has been told to stop.
@@ -181,16 +194,11 @@ impl Run {
                 None => Ok(()),
             }
         };
-        let patience = async {
-            // Whoever stops the run, before or now, does not wait for it.
-            let stopped = self.options.cancel.cancelled();
-            if tokio::time::timeout(CLEAN_UP * 20, stopped).await.is_ok() {
-                tokio::time::sleep(CLEAN_UP).await;
-            }
-        };
         let result = tokio::select! {
             result = clean_up => Some(result),
-            () = patience => None,
+            // Whoever stops the run, before or now, does not wait for it.
+            () = self.clock.since_stop(self.clean_up()) => None,
+            () = tokio::time::sleep(CLEAN_UP * 20) => None,
         };
         stop.cancel();
         if let Some(text) = match result {
@@ -209,9 +217,13 @@ impl Run {
         let stop = CancellationToken::new();
         let fresh = ConnectorContext { cancel: stop.clone(), form: endpoint.form, ..context.clone() };
         let asking = async { endpoint.open_writer(&fresh)?.recorded(&entry.plan).await };
-        let recorded = tokio::time::timeout(CLEAN_UP, asking).await;
+        let recorded = tokio::select! {
+            recorded = asking => recorded.ok(),
+            () = self.clock.since_stop(self.clean_up()) => None,
+            () = tokio::time::sleep(CLEAN_UP) => None,
+        };
         stop.cancel();
-        !matches!(recorded, Ok(Ok(recorded)) if recorded.receipts.is_empty())
+        recorded.is_none_or(|recorded| !recorded.receipts.is_empty())
     }
 
     /// Lets the targets drop their records of the run, which are needed no more. What fails leaves a few rows of litter
@@ -227,13 +239,14 @@ impl Run {
             async move { endpoint.open_writer(&context)?.forget(plan).await }.boxed()
         });
         let forgetting: Vec<_> = forgetting.collect();
-        let patience = match self.options.cancel.is_cancelled() {
-            true => CLEAN_UP / 3,
-            // A few at a time: a whole database has thousands.
-            false => CLEAN_UP * 4 + FORGET * forgetting.len() as u32,
-        };
+        // A few at a time: a whole database has thousands.
+        let patience = CLEAN_UP * 4 + FORGET * forgetting.len() as u32;
         let all = futures::stream::iter(forgetting).buffer_unordered(FORGET_AT_ONCE).collect::<Vec<_>>();
-        let _ = tokio::time::timeout(patience, all).await;
+        tokio::select! {
+            _ = all => {}
+            () = self.clock.since_stop(GIVEN_UP) => {}
+            () = tokio::time::sleep(patience) => {}
+        }
         stop.cancel();
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Receipt, Result, Split, WritePlan};
@@ -10,8 +9,8 @@ use weir_core::{Error, ErrorKind, Receipt, Result, Split, WritePlan};
 use super::Run;
 use super::waiting::{LATER, SOON, aloud};
 use crate::entry::PlannedEntry;
-use crate::job::Retry;
 use crate::observer::Event;
+use crate::retry::Retries;
 use crate::task::{TaskContext, TaskSpec, run_task};
 
 /// What [`Run::again`] says of a commit, which may rightly take its time.
@@ -59,16 +58,14 @@ impl Run {
                     return self.landed(spec, split, receipt).await;
                 }
             }
-            let wait = if again { retries.next() } else { None };
-            let Some(wait) = wait else {
+            let what = format!("split {} is tried again", split.id);
+            if !again || !retries.wait(&what, &error, &context.cancel, |text| self.warn(text)).await {
                 self.progress.finish(spec.entry, &split.table, split.id);
                 return Err(match fault.in_doubt && !spec.plan.records_splits {
                     true => error.with("in doubt", "whether the target took this split is not known"),
                     false => error,
                 });
-            };
-            self.warn(&format!("split {} is tried again in {} s: {}", split.id, wait.as_secs_f64(), error.full()));
-            let _ = context.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+            }
             if let Some(left) = &context.left {
                 // The rows of this attempt do not count: the next one may read them again.
                 left.fetch_add(counters.counts().rows_read as i64, Relaxed);
@@ -94,20 +91,14 @@ impl Run {
         context: &TaskContext,
         retries: &mut Retries,
     ) -> Result<Option<Receipt>> {
-        loop {
+        let recorded = || async {
             let asked = context.cancel.run_until_cancelled(entry.writer.recorded(&spec.plan)).await;
-            let error = match asked {
-                None => return Err(Error::cancelled()),
-                Some(Ok(recorded)) => {
-                    return Ok(recorded.receipts.into_iter().find(|receipt| receipt.split == split.id));
-                }
-                Some(Err(error)) => error,
-            };
-            let wait = if error.is_retryable() { retries.next() } else { None };
-            let Some(wait) = wait else { return Err(error) };
-            self.warn(&format!("the target is asked again for split {}: {}", split.id, error.full()));
-            let _ = context.cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
-        }
+            asked.unwrap_or_else(|| Err(Error::cancelled()))
+        };
+        let what = format!("asking the target for split {}", split.id);
+        let recorded =
+            retries.step(&what, &context.cancel, |text| self.warn(text), Error::is_retryable, recorded).await?;
+        Ok(recorded.receipts.into_iter().find(|receipt| receipt.split == split.id))
     }
 
     /// Does what may be repeated at a target that keeps records, again while the fault may pass.
@@ -121,19 +112,11 @@ impl Run {
     where
         F: Future<Output = Result<T>>,
     {
-        let mut retries = Retries::new(self.job.setting.retry);
-        let (observer, patience) = (self.options.observer.as_ref(), if what == PUBLISHING { LATER } else { SOON });
-        loop {
-            let error = match aloud(observer, &format!("{what} {}", plan.table), patience, work()).await {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            let stop = self.stop(index);
-            let again = error.is_retryable() && plan.records_splits && !stop.is_cancelled();
-            let Some(wait) = (if again { retries.next() } else { None }) else { return Err(error) };
-            self.warn(&format!("{what} {} is tried again in {} s: {}", plan.table, wait.as_secs_f64(), error.full()));
-            let _ = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
-        }
+        let patience = if what == PUBLISHING { LATER } else { SOON };
+        let what = format!("{what} {}", plan.table);
+        let once = || aloud(self.options.observer.as_ref(), &what, patience, work());
+        let passes = |error: &Error| error.is_retryable() && plan.records_splits;
+        self.step(&what, &self.stop(index), passes, once).await
     }
 
     /// Asks the systems of an entry for something that changes nothing there, or nothing that a second time would change
@@ -141,67 +124,37 @@ impl Run {
     ///
     /// Until the run has reached both of them, a server that cannot be reached is more likely a wrong address than one that
     /// restarts, and its user is told at once.
-    pub(super) async fn asking<T, F>(
+    pub(super) async fn asking<T, F>(&self, stop: &CancellationToken, what: &str, work: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        // What was cut from a snapshot that is lost is cut from another one.
+        let passes = |error: &Error| {
+            (error.is_retryable() || error.kind() == ErrorKind::SnapshotLost) && self.reached.load(Relaxed)
+        };
+        let done = self.step(what, stop, passes, work).await;
+        if let Err(error) = &done
+            && error.kind() == ErrorKind::Unreachable
+            && error.is_retryable()
+            && !stop.is_cancelled()
+        {
+            // A thousand tables that wait their turn need not each find out for themselves.
+            self.reached.store(false, Relaxed);
+        }
+        done
+    }
+
+    /// Does a step of the run again while its fault passes.
+    pub(super) async fn step<T, F>(
         &self,
-        stop: &CancellationToken,
         what: &str,
-        mut work: impl FnMut() -> F,
+        stop: &CancellationToken,
+        passes: impl Fn(&Error) -> bool,
+        work: impl FnMut() -> F,
     ) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
-        let mut retries = Retries::new(self.job.setting.retry);
-        loop {
-            let error = match work().await {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            // What was cut from a snapshot that is lost is cut from another one.
-            let passes = error.is_retryable() || error.kind() == ErrorKind::SnapshotLost;
-            if !passes || stop.is_cancelled() || !self.reached.load(Relaxed) {
-                return Err(error);
-            }
-            let Some(wait) = retries.next() else {
-                // A thousand tables that wait their turn need not each find out for themselves.
-                self.reached.fetch_and(error.kind() != ErrorKind::Unreachable, Relaxed);
-                return Err(error);
-            };
-            self.warn(&format!("{what} is tried again in {} s: {}", wait.as_secs_f64(), error.full()));
-            let _ = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
-        }
-    }
-}
-
-/// The waits between attempts: each twice as long as the one before, up to a longest.
-pub(super) struct Retries {
-    left: u32,
-    wait: Duration,
-    longest: Duration,
-}
-
-impl Retries {
-    pub fn new(retry: Retry) -> Self {
-        Self { left: retry.times, wait: retry.interval.min(retry.max_interval), longest: retry.max_interval }
-    }
-
-    /// How long to wait before the next attempt, if there is one.
-    pub fn next(&mut self) -> Option<Duration> {
-        self.left = self.left.checked_sub(1)?;
-        let wait = self.wait;
-        self.wait = (wait * 2).min(self.longest);
-        Some(wait)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_to_the_longest_and_end() {
-        let seconds = Duration::from_secs;
-        let mut retries = Retries::new(Retry { times: 4, interval: seconds(1), max_interval: seconds(3) });
-        let waits: Vec<_> = std::iter::from_fn(|| retries.next()).collect();
-        assert_eq!(waits, [seconds(1), seconds(2), seconds(3), seconds(3)]);
+        Retries::new(self.job.setting.retry).step(what, stop, |text| self.warn(text), passes, work).await
     }
 }

@@ -1,7 +1,7 @@
 //! The tables of a whole-database job: in groups, each on its own, one failing without the others.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -14,14 +14,15 @@ use super::entry::{Done, Moved};
 use super::outcome::EntryEnd;
 use super::publish::not_alone;
 use crate::database::config::PublishConfig;
-use crate::database::evolve::{self, Journal, settle};
+use crate::database::evolve::{Journal, Stage, complete, settle};
 use crate::database::{DatabaseJob, Expansion, Only, entries, expand, tables_of};
 use crate::job::Job;
 use crate::ledger::Ledger;
-use crate::observer::{TableProgress, TableState};
+use crate::observer::{Event, TableProgress, TableState};
 use crate::options::RunOptions;
 use crate::plan::channels_of;
 use crate::report::Status;
+use crate::retry::{Retries, once_reached};
 
 /// What became of a table that had its turn.
 enum Turn {
@@ -33,12 +34,13 @@ enum Turn {
 
 /// The tables of a run: those that an earlier process has decided on, or what the sources have now.
 pub(super) async fn tables_of_run(
-    job: &DatabaseJob,
-    name: &str,
+    database: &DatabaseJob,
+    job: &Job,
     options: &RunOptions,
-    began: &Began,
+    began: &mut Began,
     context: &ConnectorContext,
 ) -> Result<(Expansion, bool)> {
+    let name = &job.name;
     if let Some(ledger) = began.ledger.as_ref().filter(|_| began.continued)
         && let Some(frozen) = ledger.expansion(&began.run_id).await?
     {
@@ -58,10 +60,19 @@ pub(super) async fn tables_of_run(
         }
         only => only.clone(),
     };
-    let mut expansion = expand(job, &only, context).await?;
+    let told = Mutex::new(Vec::new());
+    let tell = |text: &str| {
+        options.observer.event(&Event::Warning(text));
+        told.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    };
+    let list = || expand(database, &only, context);
+    let mut retries = Retries::new(job.setting.retry);
+    let listed = retries.step("listing the tables", &context.cancel, tell, once_reached(began.continued), list).await;
+    began.warnings.append(&mut told.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let mut expansion = listed?;
     if let Some(ledger) = &began.ledger {
         if let Some(journal) = Journal::of(ledger, &began.run_id, name) {
-            settle(journal, &job.config.rules, &mut expansion, only == Only::All).boxed().await?;
+            settle(journal, database, &mut expansion, only == Only::All).boxed().await?;
         }
         ledger.expand(&began.run_id, &expansion).await?;
     }
@@ -145,20 +156,29 @@ impl Run {
         if all && let Some(first) = self.job.entries.first() {
             let writer = first.writer.open_writer(context)?;
             if let Some(together) = writer.publishes_together() {
-                context.until_cancelled(together.check_together(self.job.entries.len())).await?;
+                let check = || context.until_cancelled(together.check_together(self.job.entries.len()));
+                let passes = once_reached(self.continued);
+                self.step("asking whether all tables can be published together", &self.cancel, passes, check).await?;
             }
         }
         self.take_first_lease(context).boxed().await?;
         self.take_over_keys().await?;
         let ends = self.move_tables(database, all, context).boxed().await;
+        let published = ends.iter().flatten().filter(|end| end.result.is_ok()).map(|end| end.index);
+        let published: Vec<usize> = published.collect();
+        // Foreign keys rest on unique ones, also those that come back.
+        self.complete(Stage::Ground, &published, context).await;
         // However that ended.
         self.put_keys_back(context).boxed().await;
-        let ends = ends?;
-        let published: Vec<usize> = ends.iter().filter(|end| end.result.is_ok()).map(|end| end.index).collect();
-        for warning in evolve::complete(&self.job, &published, context).boxed().await {
+        self.complete(Stage::References, &published, context).await;
+        ends
+    }
+
+    /// Gives tables what makes them whole.
+    async fn complete(&self, stage: Stage, published: &[usize], context: &ConnectorContext) {
+        for warning in complete(&self.job, stage, published, context, &|text| self.warn(text)).boxed().await {
             self.warn(&warning);
         }
-        Ok(ends)
     }
 
     /// Moves the tables in their groups; with `all` they are published together at the end.

@@ -1,7 +1,8 @@
 //! How a Parquet file's columns are encoded.
 //!
 //! The Parquet writer is what costs most between a database and a file, and most of that is dictionaries of columns
-//! whose values hardly repeat. So a file's first rows decide, column by column:
+//! whose values hardly repeat. So rows decide, column by column: a file's first, or, where there are very many columns, those of
+//! a row group:
 //!
 //! | the column's values | encoding | why |
 //! |-|-|-|
@@ -17,15 +18,17 @@ use std::hash::Hash;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, Schema,
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Field, Float64Type, Int32Type, Int64Type, Schema,
     Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type, UInt64Type,
 };
 use parquet::basic::{Compression, Encoding};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
-/// How many values of a column are looked at.
+/// How many values of a column are looked at, where there are not so many columns that it takes longer than to write them.
 const SAMPLE: usize = 8192;
+/// How many values of all columns together, but for [`FEWEST`] of each.
+const SAMPLE_OF_ALL: usize = 64 * SAMPLE;
 /// With fewer values the library may try a dictionary.
 const FEWEST: usize = 1000;
 /// Rows a page: fewer pages than the library's 20,000 rows make, and still a megabyte of most columns.
@@ -38,7 +41,7 @@ const WRITE_BATCH: usize = 8192;
 pub fn column_encodings(
     compression: Compression,
     schema: &Schema,
-    first: Option<&RecordBatch>,
+    first: &[RecordBatch],
     packed: bool,
 ) -> (WriterPropertiesBuilder, Vec<bool>) {
     let mut builder = WriterProperties::builder()
@@ -46,10 +49,12 @@ pub fn column_encodings(
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(WRITE_BATCH);
     let mut repeating = Vec::with_capacity(schema.fields().len());
-    if let Some(first) = first {
-        for (field, column) in schema.fields().iter().zip(first.columns()) {
+    if !first.is_empty() {
+        let sample = (SAMPLE_OF_ALL / schema.fields().len().max(1)).clamp(FEWEST, SAMPLE);
+        for (i, field) in schema.fields().iter().enumerate() {
+            let columns: Vec<&ArrayRef> = first.iter().map(|batch| batch.column(i)).collect();
             let repeats;
-            (builder, repeats) = of_column(builder, field.name(), column, packed);
+            (builder, repeats) = of_column(builder, field, &columns, sample, packed);
             repeating.push(repeats);
         }
     }
@@ -58,40 +63,34 @@ pub fn column_encodings(
 
 fn of_column(
     builder: WriterPropertiesBuilder,
-    name: &str,
-    column: &ArrayRef,
+    field: &Field,
+    columns: &[&ArrayRef],
+    sample: usize,
     packed: bool,
 ) -> (WriterPropertiesBuilder, bool) {
-    let repeats = match column.data_type() {
-        DataType::Int32 => repeat_numbers::<Int32Type>(column),
-        DataType::Int64 => repeat_numbers::<Int64Type>(column),
-        DataType::UInt32 => repeat_numbers::<UInt32Type>(column),
-        DataType::UInt64 => repeat_numbers::<UInt64Type>(column),
-        DataType::Date32 => repeat_numbers::<Date32Type>(column),
-        DataType::Time64(TimeUnit::Microsecond) => repeat_numbers::<Time64MicrosecondType>(column),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => repeat_numbers::<TimestampMicrosecondType>(column),
-        DataType::Decimal128(_, _) => repeat_numbers::<Decimal128Type>(column),
+    let repeats = match field.data_type() {
+        DataType::Int32 => repeat_numbers::<Int32Type>(columns, sample),
+        DataType::Int64 => repeat_numbers::<Int64Type>(columns, sample),
+        DataType::UInt32 => repeat_numbers::<UInt32Type>(columns, sample),
+        DataType::UInt64 => repeat_numbers::<UInt64Type>(columns, sample),
+        DataType::Date32 => repeat_numbers::<Date32Type>(columns, sample),
+        DataType::Time64(TimeUnit::Microsecond) => repeat_numbers::<Time64MicrosecondType>(columns, sample),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => repeat_numbers::<TimestampMicrosecondType>(columns, sample),
+        DataType::Decimal128(_, _) => repeat_numbers::<Decimal128Type>(columns, sample),
         DataType::Float64 => {
-            let numbers = column.as_primitive::<Float64Type>().values();
-            repeat(column, |row| numbers[row].to_bits())
+            repeat(columns, sample, |column, row| column.as_primitive::<Float64Type>().value(row).to_bits())
         }
-        DataType::Utf8 => {
-            let texts = column.as_string::<i32>();
-            repeat(column, |row| texts.value(row).as_bytes())
-        }
-        DataType::Binary => {
-            let bytes = column.as_binary::<i32>();
-            repeat(column, |row| bytes.value(row))
-        }
+        DataType::Utf8 => repeat(columns, sample, |column, row| column.as_string::<i32>().value(row).as_bytes()),
+        DataType::Binary => repeat(columns, sample, |column, row| column.as_binary::<i32>().value(row)),
         // Rare, nested or small: the library's own way.
         _ => return (builder, false),
     };
     // Of so few nothing follows.
-    if repeats || column.len() - column.null_count() < FEWEST {
+    if repeats || columns.iter().map(|c| c.len() - c.null_count()).sum::<usize>() < FEWEST {
         return (builder, repeats);
     }
-    let path = ColumnPath::from(name);
-    let whole_numbers = match column.data_type() {
+    let path = ColumnPath::from(field.name().as_str());
+    let whole_numbers = match field.data_type() {
         DataType::Utf8 | DataType::Binary | DataType::Float64 => false,
         // Wider ones are stored as bytes.
         DataType::Decimal128(precision, _) => *precision <= 18,
@@ -106,23 +105,28 @@ fn of_column(
     (builder, false)
 }
 
-fn repeat_numbers<T: ArrowPrimitiveType>(column: &ArrayRef) -> bool
+fn repeat_numbers<T: ArrowPrimitiveType>(columns: &[&ArrayRef], sample: usize) -> bool
 where
     T::Native: Hash + Eq,
 {
-    let values = column.as_primitive::<T>().values();
-    repeat(column, |row| values[row])
+    repeat(columns, sample, |column, row| column.as_primitive::<T>().value(row))
 }
 
-/// Whether most values of a column come more than once, by a sample from all over it.
-fn repeat<T: Hash + Eq>(column: &ArrayRef, value: impl Fn(usize) -> T) -> bool {
-    let rows = column.len();
-    let step = rows.div_ceil(SAMPLE).max(1);
-    let mut seen = HashSet::with_capacity(SAMPLE / 2);
+/// Whether most values of a column, whose rows come in pieces, come more than once, by a sample from all over it.
+fn repeat<'a, T: Hash + Eq>(
+    columns: &[&'a ArrayRef],
+    sample: usize,
+    value: impl Fn(&'a dyn Array, usize) -> T,
+) -> bool {
+    let rows: usize = columns.iter().map(|column| column.len()).sum();
+    let step = rows.div_ceil(sample).max(1);
+    let mut seen = HashSet::with_capacity(sample / 2);
     let mut valid = 0;
-    for row in (0..rows).step_by(step).filter(|row| column.is_valid(*row)) {
-        valid += 1;
-        seen.insert(value(row));
+    for column in columns {
+        for row in (0..column.len()).step_by(step).filter(|row| column.is_valid(*row)) {
+            valid += 1;
+            seen.insert(value(*column, row));
+        }
     }
     seen.len() * 2 <= valid
 }

@@ -4,7 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayAccessor, ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, UnionArray,
+};
+use arrow::datatypes::{DataType, Field, Int32Type, UnionFields};
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use object_store::local::LocalFileSystem;
@@ -13,12 +16,29 @@ use weir_files::{ColumnarReader, Format, Store};
 
 const ROWS: usize = 100_000;
 
-/// A file with one batch of 220 MB, in the form with a footer or without.
+fn text(n: usize) -> String {
+    format!("{n:>9} ").repeat(if n.is_multiple_of(2) { 190 } else { 20 })
+}
+
+/// Which value of the dictionary a row has.
+fn word(row: usize) -> usize {
+    row * 7919 % ROWS
+}
+
+/// A file with one batch of 260 MB and a dictionary of 110 MB, in the form with a footer or without.
 fn write(path: &Path, packing: Option<CompressionType>, footer: bool) {
-    let text = |n: usize| format!("{n:>9} ").repeat(if n.is_multiple_of(2) { 190 } else { 20 });
     let text: ArrayRef = Arc::new(StringArray::from_iter_values((0..ROWS).map(text)));
     let id: ArrayRef = Arc::new(Int64Array::from_iter_values(0..ROWS as i64));
-    let batch = RecordBatch::try_from_iter([("id", id), ("text", text.clone()), ("unused", text)]).unwrap();
+    let words = Int32Array::from_iter_values((0..ROWS).map(|row| word(row) as i32));
+    let words: ArrayRef = Arc::new(DictionaryArray::new(words, text.clone()));
+    let fields = [Field::new("number", DataType::Int64, true), Field::new("text", DataType::Utf8, true)];
+    let fields = UnionFields::try_new([0, 1], fields).unwrap();
+    let ids = (0..ROWS).map(|row| (row % 2) as i8).collect();
+    let places = (0..ROWS).map(|row| (row / 2) as i32).collect();
+    let long: ArrayRef = Arc::new(StringArray::from_iter_values((0..ROWS / 2).map(|n| format!("{n:>9} ").repeat(60))));
+    let either: ArrayRef = Arc::new(UnionArray::try_new(fields, ids, Some(places), vec![id.clone(), long]).unwrap());
+    let columns = [("id", id), ("text", text.clone()), ("words", words), ("either", either), ("unused", text)];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
     let options = IpcWriteOptions::default().try_with_compression(packing).unwrap();
     let file = std::fs::File::create(path).unwrap();
     if footer {
@@ -40,7 +60,7 @@ fn status(name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_batch_of_any_size_is_read_in_bounded_memory() {
+async fn a_batch_and_a_dictionary_of_any_size_are_read_in_bounded_memory() {
     let folder = tempfile::tempdir().unwrap();
     let inner = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
     let io = tokio::runtime::Handle::current();
@@ -54,12 +74,14 @@ async fn a_batch_of_any_size_is_read_in_bounded_memory() {
             std::fs::write("/proc/self/clear_refs", "5").unwrap();
             let before = status("VmRSS");
             let reader = ColumnarReader::open(&store, path, Format::Arrow, &Default::default()).await.unwrap();
-            let mut reader = reader.start(None, &[0, 1], false).await.unwrap();
+            let mut reader = reader.start(None, &[0, 1, 2, 3], false).await.unwrap();
             let (mut rows, mut bytes) = (0, 0);
             while let Some(batch) = reader.next().await.unwrap() {
                 assert!(batch_bytes(&batch) <= MAX_BATCH_BYTES);
                 let ids = batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
                 assert_eq!(ids.value(0), rows as i64);
+                let words = batch.column(2).as_any().downcast_ref::<DictionaryArray<Int32Type>>().unwrap();
+                assert_eq!(words.downcast_dict::<StringArray>().unwrap().value(0), text(word(rows)));
                 rows += batch.num_rows();
                 bytes += batch_bytes(&batch);
             }

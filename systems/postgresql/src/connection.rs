@@ -75,16 +75,19 @@ impl Endpoint {
     /// `host:port/database`, without any secret.
     pub fn place(&self) -> String {
         let Some(url) = self.urls.first() else { return String::new() };
-        let hosts: Vec<_> = url.hosts.iter().map(|(h, p)| format!("{h}:{p}")).collect();
-        format!("{}/{}", hosts.join(","), url.database.as_deref().unwrap_or_default())
+        format!("{}/{}", url.servers(), url.database.as_deref().unwrap_or_default())
+    }
+
+    /// The servers, of which one is connected to: sessions are counted there, whatever their databases and users.
+    pub(crate) fn servers(&self) -> String {
+        self.urls.iter().map(PgUrl::servers).collect::<Vec<_>>().join(" ")
     }
 
     /// Which database as which user: equal for endpoints that see the same snapshots.
     pub fn identity(&self) -> String {
         let one = |url: &PgUrl| {
-            let hosts: Vec<_> = url.hosts.iter().map(|(h, p)| format!("{h}:{p}")).collect();
             let user = url.username.as_deref().unwrap_or_default();
-            format!("{user}@{}/{}", hosts.join(","), url.database.as_deref().unwrap_or(user))
+            format!("{user}@{}/{}", url.servers(), url.database.as_deref().unwrap_or(user))
         };
         self.urls.iter().map(one).collect::<Vec<_>>().join(" ")
     }
@@ -101,7 +104,7 @@ impl Endpoint {
                 return Ok(rested.session);
             }
         }
-        let seat = context.seat(|| self.identity()).await;
+        let seat = context.seat(|| self.servers()).await;
         let mut session = self.first(|place| open(self, place, context)).await?;
         (session.home, session.seat) = (Home::of(self, context), seat);
         Ok(session)

@@ -1,5 +1,6 @@
 //! Sessions that read: without the driver, so that a row costs what its bytes cost.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -36,7 +37,7 @@ impl Endpoint {
                 return Ok(rested.session);
             }
         }
-        let seat = context.seat(|| self.identity()).await;
+        let seat = context.seat(|| self.servers()).await;
         let mut session = self.first(|place| open(self, place, context)).await?;
         (session.home, session.seat) = (Home::of(self, context), seat);
         Ok(session)
@@ -98,13 +99,18 @@ impl RowSession {
         self.stopper.watch(self.wire.copy(sql)).await?
     }
 
-    /// The next piece of the COPY that was begun, if it is here: a row, or the header before the first.
+    /// Puts the next pieces of the COPY that was begun into `pieces`, as far as they are here, as ranges of
+    /// [`bytes`](Self::bytes): each is a row, or the header before the first.
     ///
     /// # Errors
-    /// The server's word that it goes no further; what is no message of a COPY.
-    #[inline]
-    pub fn next_piece(&mut self) -> Result<Next<'_>> {
-        self.wire.next_piece()
+    /// The server's word that it goes no further, and then the pieces before it count no more; what is no message of a COPY.
+    pub fn pieces(&mut self, pieces: &mut Vec<Range<usize>>) -> Result<Next> {
+        self.wire.pieces(pieces)
+    }
+
+    /// What pieces are ranges of, until [`fill`](Self::fill) is called.
+    pub fn bytes(&self) -> &[u8] {
+        self.wire.bytes()
     }
 
     /// Waits until more of the COPY has been received.

@@ -64,6 +64,11 @@ fn strip_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
 }
 
 impl PgUrl {
+    /// The hosts and ports, as a message shows them.
+    pub(crate) fn servers(&self) -> String {
+        self.hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect::<Vec<_>>().join(",")
+    }
+
     /// Reads a URL.
     ///
     /// # Errors

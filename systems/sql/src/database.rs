@@ -1,14 +1,19 @@
 //! How relational connectors take part in whole-database jobs: from tables to the parameters of one reader or writer.
 
 use serde_json::{Map, Value, json};
-use weir_core::{Error, Faults, ObjectName, Parameters, Result, SourceTables, TargetTable, WriteMode};
+use weir_core::{
+    Error, ErrorKind, Faults, ObjectName, Parameters, Result, Shard, SourceTables, TargetTable, WriteMode,
+};
 
 use crate::names::Quoting;
+
+/// The parameters that say where a database is and who reads it; each entry of `connection` has its own.
+const PLACE: [&str; 4] = ["url", "username", "password", "connection"];
 
 /// The reader's parameters for these tables. `name` is how a job writes a table's name in this system.
 ///
 /// # Errors
-/// Several places of which one has no URL.
+/// Several places of which one has no URL, or is to be read in another way than the first.
 pub fn reader_parameters(
     tables: &SourceTables<'_>,
     quoting: Quoting,
@@ -22,11 +27,10 @@ pub fn reader_parameters(
             parameters.insert("table".into(), json!(names(one.tables)));
             parameters
         }
-        [first, ..] => {
-            let mut parameters = object(first.source);
-            for key in ["url", "username", "password", "connection"] {
-                parameters.shift_remove(key);
-            }
+        [first, others @ ..] => {
+            let parameters = manner(first.source);
+            others.iter().try_for_each(|other| alike((first, &parameters), other))?;
+            let mut parameters = parameters;
             let connections = tables.shards.iter().map(|shard| connection(shard.source, names(shard.tables)));
             let connections = connections.collect::<Result<Vec<_>>>()?;
             parameters.insert("connection".into(), Value::Array(connections));
@@ -39,6 +43,32 @@ pub fn reader_parameters(
     set("where", tables.condition.map(Value::from));
     set("splitPk", tables.split_key.map(Value::from));
     Ok(Value::Object(parameters))
+}
+
+/// How a source is read, wherever it is.
+fn manner(source: &Parameters) -> Map<String, Value> {
+    let mut parameters = object(source);
+    parameters.retain(|key, _| !PLACE.contains(&key.as_str()));
+    parameters
+}
+
+/// One reader has one manner for all of its databases.
+fn alike((first, manner_of_first): (&Shard<'_>, &Map<String, Value>), other: &Shard<'_>) -> Result<()> {
+    let (a, b) = (manner_of_first, manner(other.source));
+    let mut apart: Vec<_> = a.keys().chain(b.keys()).filter(|key| a.get(*key) != b.get(*key)).collect();
+    apart.sort();
+    apart.dedup();
+    if apart.is_empty() {
+        return Ok(());
+    }
+    let apart: Vec<_> = apart.into_iter().map(|key| format!("`{key}`")).collect();
+    let text = format!(
+        "the sources {} and {} of a merge differ in {}: give them the same, for their tables are read as one",
+        first.name,
+        other.name,
+        apart.join(", ")
+    );
+    Err(Error::new(ErrorKind::Schema, text))
 }
 
 /// One database of several, in the words of `connection`.
@@ -122,23 +152,37 @@ mod tests {
     fn one_place_keeps_its_parameters_and_several_become_connections() {
         let (a, b) = (
             json!({"url": "mysql://a/x", "session": ["s"]}),
-            json!({"connection": [{"jdbcUrl": ["mysql://b/y"]}], "username": "u"}),
+            json!({"connection": [{"jdbcUrl": ["mysql://b/y"]}], "username": "u", "session": ["s"]}),
         );
         let (here, there) = ([table("x", "t`1"), table("x", "t2")], [table("y", "t")]);
-        let one = [Shard { source: &a, tables: &here }];
+        let one = [Shard { name: "a", source: &a, tables: &here }];
         let request = |shards| SourceTables { shards, columns: &[], condition: Some("x > 1"), split_key: None };
         let read = |shards| reader_parameters(&request(shards), Quoting::BACKTICK, database_and_table).unwrap();
         assert_eq!(
             read(&one),
             json!({"url": "mysql://a/x", "session": ["s"], "table": ["`x`.`t``1`", "`x`.`t2`"], "where": "x > 1"})
         );
-        let two = [Shard { source: &a, tables: &here[1..] }, Shard { source: &b, tables: &there }];
+        let two =
+            [Shard { name: "a", source: &a, tables: &here[1..] }, Shard { name: "b", source: &b, tables: &there }];
         assert_eq!(
             read(&two),
             json!({"session": ["s"], "where": "x > 1", "connection": [
                 {"jdbcUrl": "mysql://a/x", "table": ["`x`.`t2`"]},
                 {"jdbcUrl": ["mysql://b/y"], "username": "u", "table": ["`y`.`t`"]}]})
         );
+    }
+
+    #[test]
+    fn places_that_are_read_in_other_ways_are_not_read_as_one() {
+        let (a, b) =
+            (json!({"url": "a", "session": ["s"], "fetchSize": 1}), json!({"url": "b", "consistency": "lock"}));
+        let tables = [table("x", "t")];
+        let shards = [("one", &a), ("two", &a), ("three", &b)];
+        let shards = shards.map(|(name, source)| Shard { name, source, tables: &tables });
+        let request = SourceTables { shards: &shards, columns: &[], condition: None, split_key: None };
+        let error = reader_parameters(&request, Quoting::DOUBLE, schema_and_table).unwrap_err();
+        let text = error.message();
+        assert!(text.contains("one and three") && text.contains("`consistency`, `fetchSize`, `session`:"), "{text}");
     }
 
     #[test]

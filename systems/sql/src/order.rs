@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
+use weir_core::{Error, ErrorKind};
+
 /// The longest way from each table along its foreign keys: sorted by it, none comes before one that it refers to. Each of
 /// `tables` is its name and the names of those that refer to it, others than these among them too.
 pub fn depths<N, R>(tables: impl IntoIterator<Item = (N, R)>) -> Vec<usize>
@@ -68,6 +70,17 @@ pub fn queue<'a>(tables: impl IntoIterator<Item = (usize, &'a Steps)>) -> VecDeq
         .iter()
         .flat_map(|(table, (_, steps))| steps.fill.iter().map(|sql| Step { table: *table, sql, can_wait: false }));
     clear.chain(fill).collect()
+}
+
+/// What is to be said when the server refuses rows for a unique key beside the one by which they are found; `way_out` is what
+/// would let rows exchange its values there.
+pub fn clashed(error: Error, way_out: &str) -> Error {
+    let text = format!(
+        "rows clash in a unique key beside the one that they are found by, and nothing was changed: two rows of the source \
+         have one value of it, or a row is to get the value that another one has until it is changed itself, for the \
+         server compares row by row; {way_out}"
+    );
+    Error::new(ErrorKind::Conflict, text).because(error)
 }
 
 #[cfg(test)]

@@ -399,6 +399,10 @@ mod tests {
         assert_eq!((o.host.as_str(), o.instance.as_deref(), o.port), ("h", Some("SQLEXPRESS"), None));
         assert_eq!((o.password.reveal(), o.encrypt, o.trusts()), ("a;}b", Encrypt::Login, true));
         assert_eq!((o.lock_timeout, o.warnings.len(), o.place().as_str()), (Some(5), 1, "h\\SQLEXPRESS"));
+        let limit = |words: &str| one(&format!("jdbc:sqlserver://h;{words}")).statement_timeout;
+        let seconds = |n| Some(Duration::from_secs(n));
+        assert_eq!([limit("queryTimeout=7"), limit("socketTimeout=7000")], [seconds(7); 2]);
+        assert_eq!([limit("queryTimeout=0"), limit("queryTimeout=-1"), limit("loginTimeout=7")], [None; 3]);
         let o = one("jdbc:sqlserver://;serverName=h;portNumber=1500;database=d");
         assert_eq!((o.place().as_str(), o.encrypt), ("h:1500", Encrypt::Preferred));
         let o = one("jdbc:jtds:sqlserver://h:1433/d;instance=x");

@@ -71,6 +71,89 @@ async fn a_table_that_is_denied_or_dirty_stays_alone_and_runs_again_alone() {
     assert!(nothing.error.unwrap().message.contains("ended well"));
 }
 
+#[tokio::test]
+async fn a_table_that_had_failed_because_it_was_not_there_runs_again_alone() {
+    let source = source("late").await;
+    let target = servers::postgresql().await.fresh_database("latetoo").await;
+    let mut job = ends(&source, &target);
+    job["name"] = "late".into();
+    job["objects"] = json!({"include": ["a", "late"], "merge": [{"into": "parts", "from": ["/part_[0-9]/"]}]});
+    job["rules"] = json!({"tableDeleted": "error"});
+    let state = tempfile::tempdir().unwrap();
+    let options = || RunOptions { state_dir: Some(state.path().to_owned()), ..RunOptions::default() };
+    let first = run(&job, options()).await;
+    assert_eq!((first.status, first.tables.len()), (Status::PartiallyFailed, 3), "{:#?}", first.tables);
+    source
+        .execute("CREATE TABLE late (id int PRIMARY KEY); CREATE TABLE part_1 (id int PRIMARY KEY); INSERT INTO late VALUES (1)")
+        .await;
+    let again = run(&job, RunOptions { only: Only::FailedOf(first.run_id), ..options() }).await;
+    assert_eq!(again.status, Status::Succeeded, "{:#?}", again.error);
+    let mut names: Vec<_> = again.tables.iter().filter_map(|table| table.name.as_deref()).collect();
+    names.sort();
+    assert_eq!(names, ["public.late", "public.parts"]);
+    assert_eq!(target.value("SELECT count(*) FROM late").await, "1");
+}
+
+#[tokio::test]
+async fn a_job_that_has_lost_a_source_or_writes_elsewhere_begins_anew() {
+    let server = servers::postgresql().await;
+    let (a, b) = (server.fresh_database("kept").await, server.fresh_database("lost").await);
+    for (database, n) in [(&a, 1), (&b, 2)] {
+        database
+            .execute(&format!(
+                "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES ({n}, 'fine'), (1{n}, 'fine');
+                 CREATE TABLE alone_{n} (id int PRIMARY KEY, v text); INSERT INTO alone_{n} VALUES (1, 'fine')"
+            ))
+            .await;
+    }
+    b.execute("UPDATE t SET v = 'ill'; UPDATE alone_2 SET v = 'ill'").await;
+    let target = server.fresh_database("lasting").await;
+    target
+        .execute(
+            "CREATE TABLE t (id int PRIMARY KEY, v text CHECK (v <> 'ill'));
+             CREATE TABLE alone_2 (id int PRIMARY KEY, v text CHECK (v <> 'ill'))",
+        )
+        .await;
+    let job = |sources: &[&Database], target: &Database, mode: &str| {
+        let more = json!({
+            "name": "lost",
+            "objects": {"include": ["alone_*"], "merge": [{"into": "t", "from": ["t"]}]},
+            "naming": {"schema": "{TARGET_SCHEMA}"},
+            "write": {"keyed": mode},
+            "setting": {"speed": {"channel": 1}},
+        });
+        let mut job = database_job(("postgresql", json!({})), ("postgresql", json!({"url": target.url()})), more);
+        let source = |database: &&Database| json!({"name": "postgresql", "parameter": {"url": database.url()}});
+        job["source"] = sources.iter().map(source).collect();
+        job
+    };
+    let other = server.fresh_database("elsewhere").await;
+    let state = tempfile::tempdir().unwrap();
+    for start in [weir::Start::New, weir::Start::Fresh] {
+        let options = || RunOptions { state_dir: Some(state.path().to_owned()), start, ..RunOptions::default() };
+        for there in [&target, &other] {
+            let first = run(&job(&[&a, &b], &target, "overwrite"), options()).await;
+            assert_eq!(first.status, Status::PartiallyFailed, "{:#?}", first.error);
+            let second = run(&job(&[&a], there, "overwrite"), options()).await;
+            assert_eq!(second.status, Status::Succeeded, "{:#?}", second.error);
+            assert_eq!(there.value("SELECT count(*) FROM t").await, "2");
+        }
+    }
+    // What has landed for good is still known as such, and by the target.
+    target.execute("DELETE FROM t; DELETE FROM alone_1").await;
+    let options = |start| RunOptions { state_dir: Some(state.path().to_owned()), start, ..RunOptions::default() };
+    let first = run(&job(&[&a, &b], &target, "append"), options(weir::Start::New)).await;
+    assert_eq!(first.status, Status::PartiallyFailed, "{:#?}", first.error);
+    let again = run(&job(&[&a], &target, "append"), options(weir::Start::New)).await;
+    assert!(again.error.as_ref().unwrap().message.contains("1 of its 2 splits are in public.t"), "{:#?}", again.error);
+    target.execute("DELETE FROM t; DELETE FROM alone_1").await;
+    let fresh = run(&job(&[&a], &target, "append"), options(weir::Start::Fresh)).await;
+    assert_eq!(fresh.status, Status::Succeeded, "{:#?}", fresh.error);
+    assert!(fresh.warnings.iter().any(|warning| warning.contains("is given up")), "{:?}", fresh.warnings);
+    assert!(!fresh.warnings.iter().any(|warning| warning.contains("left behind")), "{:?}", fresh.warnings);
+    assert_eq!(target.value("SELECT count(*) FROM t").await, "2");
+}
+
 /// Somebody keeps a table locked for as long as the guard lives.
 async fn lock(database: &Database, table: &str) -> tokio::task::JoinHandle<()> {
     let (database, table) = (database.clone(), table.to_owned());

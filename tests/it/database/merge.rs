@@ -233,6 +233,87 @@ async fn a_key_in_two_shards_is_refused_or_told_of() {
 }
 
 #[tokio::test]
+async fn words_for_a_part_of_a_merge_are_refused_and_not_ignored() {
+    let source = servers::postgresql().await.fresh_database("parted").await;
+    source
+        .execute(
+            "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE t_1 (id int PRIMARY KEY, v text); \
+             CREATE TABLE alone (id int PRIMARY KEY, secret text); \
+             INSERT INTO t VALUES (1, 'a'), (2, 'b'); INSERT INTO t_1 VALUES (3, 'c')",
+        )
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let job = |tables: Value| {
+        let more = json!({"objects": {"include": ["alone"], "merge": [{"into": "t", "from": ["/t(_[0-9])?/"]}]},
+            "tables": tables});
+        database_job(("postgresql", json!({"url": source.url()})), ("files", json!({"path": folder.path()})), more)
+    };
+    for (words, text) in [
+        (json!({"t_1": {"where": "id > 9"}}), "t_1"),
+        (json!({"t_?": {"where": "id > 9"}}), "t_?"),
+        (json!({"t": {"where": "id > 1"}, "t_1": {"where": "id > 9"}}), "t_1"),
+    ] {
+        let report = run(&job(words), RunOptions::default()).await;
+        assert_eq!((report.status, report.exit_code()), (Status::PartiallyFailed, 1));
+        let failed = report.tables.iter().find(|table| table.status != Status::Succeeded).unwrap();
+        let error = &failed.error.as_ref().unwrap().message;
+        assert!(error.contains(&format!("`{text}` under `tables`")) && error.contains("say under `t`"), "{error}");
+        assert!(!report.warnings.iter().any(|warning| warning.contains("none of the job's")), "{:?}", report.warnings);
+    }
+    // A pattern gives way to what is said of the merge; what nothing matches is still told.
+    let words = json!({"t": {"where": "id > 1"}, "*": {"columns": {"secret": false}}, "nobody": {"where": "true"}});
+    let report = run_ok(&job(words)).await;
+    assert_eq!(report.rows_written, 2, "{:#?}", report.tables);
+    let told: Vec<_> = report.warnings.iter().filter(|warning| warning.contains("none of the job's")).collect();
+    assert!(matches!(&told[..], [text] if text.contains("`nobody`")), "{told:?}");
+    // A table that failed to map is the job's all the same.
+    let report = run(&job(json!({"alone": {"columns": {"sekret": false}}})), RunOptions::default()).await;
+    assert_eq!(report.status, Status::PartiallyFailed);
+    assert!(!report.warnings.iter().any(|warning| warning.contains("none of the job's")), "{:?}", report.warnings);
+}
+
+#[tokio::test]
+async fn servers_that_are_read_in_other_ways_are_not_merged() {
+    let server = servers::postgresql().await;
+    let (a, b) = (server.fresh_database("way").await, server.fresh_database("otherway").await);
+    for (database, id) in [(&a, 1), (&b, 2)] {
+        let sql =
+            format!("CREATE TABLE t (id int PRIMARY KEY, at timestamp); INSERT INTO t VALUES ({id}, '2024-01-01')");
+        database.execute(&(sql + "; CREATE TABLE alone (id int PRIMARY KEY)")).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let job = |of_a: Value, of_b: Value| {
+        let more = json!({
+            "objects": {"include": ["alone"], "merge": [{"into": "t", "from": ["t"]}]},
+            "naming": {"schema": "{SOURCE_DATASOURCE}"},
+        });
+        let mut job = database_job(("postgresql", json!({})), ("files", json!({"path": folder.path()})), more);
+        let source = |database: &Database, more: Value| {
+            let mut parameter = json!({"url": database.url()});
+            parameter.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"name": "postgresql", "parameter": parameter})
+        };
+        job["source"] = json!([source(&a, of_a), source(&b, of_b)]);
+        job
+    };
+    for (of_a, of_b, text) in [
+        (json!({"timeZone": "Europe/Berlin"}), json!({}), "(Europe/Berlin and none)"),
+        (json!({}), json!({"session": ["SET statement_timeout = 0"]}), "differ in `session`"),
+    ] {
+        let job = job(of_a, of_b);
+        let plan = weir::plan(&load(&job), &RunOptions::default()).await.unwrap().database.unwrap();
+        let reasons: Vec<_> = plan.failed.iter().map(|table| table.reason.as_str()).collect();
+        assert!(matches!(&reasons[..], [reason] if reason.contains(text)), "{reasons:?}");
+        assert!(reasons[0].contains("postgresql and postgresql2"), "{reasons:?}");
+        // The others go on.
+        let report = run(&job, RunOptions::default()).await;
+        assert_eq!((report.status, report.tables.len()), (Status::PartiallyFailed, 3), "{:#?}", report.tables);
+    }
+    let alike = || json!({"timeZone": "Europe/Berlin", "session": ["SET statement_timeout = 0"]});
+    assert_eq!(run_ok(&job(alike(), alike())).await.rows_written, 2);
+}
+
+#[tokio::test]
 async fn what_is_null_in_one_shard_may_be_null_in_the_merge() {
     let source = servers::postgresql().await.fresh_database("nullable").await;
     source

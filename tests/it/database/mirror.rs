@@ -1,6 +1,6 @@
 //! Mirrors: every table of a database, by itself.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use weir::{LoadOptions, RunOptions, job};
 use weir_plugins_test::servers;
 
@@ -85,35 +85,51 @@ async fn postgresql_to_a_lakehouse() {
     }
 }
 
-#[tokio::test]
-async fn a_partition_of_a_lakehouse_is_replaced_by_itself() {
-    let source = servers::postgresql().await.fresh_database("parts").await;
-    source.execute("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b')").await;
+/// Mirrors a table of keys 1 and 2 into a partition for each day of three runs: as it is, then the day after without key 1
+/// and with another value of key 2, then once more that day, with key 3. What is in the lakehouse after that.
+async fn days(name: &str, keyed: &str, objects: Value) -> Vec<String> {
+    let source = servers::postgresql().await.fresh_database(name).await;
+    source
+        .execute(
+            "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b'); \
+             CREATE TABLE t_2 (id int PRIMARY KEY, v text)",
+        )
+        .await;
     let folder = tempfile::tempdir().unwrap();
     let lake = folder.path().join("lake");
-    let more = json!({"partition": {"field": "pt", "value": "${yyyymmdd}"}, "naming": {"schema": "{TARGET_SCHEMA}"}});
+    let more = json!({
+        "objects": objects,
+        "partition": {"field": "pt", "value": "${yyyymmdd}"},
+        "naming": {"schema": "{TARGET_SCHEMA}"},
+        "write": {"keyed": keyed},
+    });
     let job = database_job(("postgresql", json!({"url": source.url()})), ("lakehouse", json!({"path": lake})), more);
     for (at, sql) in [
-        ("2025-11-01", ""),
-        ("2025-11-02", "DELETE FROM t WHERE id = 1"),
-        ("2025-11-02", "INSERT INTO t VALUES (3, 'c')"),
+        ("2025-11-01", "SELECT 1"),
+        ("2025-11-02", "DELETE FROM t WHERE id = 1; UPDATE t SET v = 'B'"),
+        ("2025-11-02", "UPDATE t SET v = 'BB'; INSERT INTO t VALUES (3, 'c')"),
     ] {
-        if !sql.is_empty() {
-            source.execute(sql).await;
-        }
+        source.execute(sql).await;
         let options = LoadOptions { at: Some(at.into()), ..LoadOptions::default() };
         let job = job::load(&job.to_string(), &options).unwrap();
         let report = weir::run(&job, RunOptions::default()).await;
         assert_eq!(report.exit_code(), 0, "{:#?}", report.error);
     }
-    // The key is one of each partition.
     source.execute("CREATE TABLE back (id int, v text, pt text)").await;
     let back = json!({"url": source.url(), "table": "back"});
     crate::support::run_ok(&job_of("lakehouse", json!({"path": lake.join("t")}), "postgresql", back)).await;
-    let found = source.query("SELECT id::text, pt FROM back ORDER BY pt, id").await;
-    let text =
-        |row: &Vec<Option<String>>| row.iter().map(|v| v.clone().unwrap_or_default()).collect::<Vec<_>>().join(" ");
-    assert_eq!(found.iter().map(text).collect::<Vec<_>>(), ["1 20251031", "2 20251031", "2 20251101", "3 20251101"]);
+    let found = source.query("SELECT concat_ws(' ', id, v, pt) FROM back ORDER BY pt, id").await;
+    found.into_iter().flatten().flatten().collect()
+}
+
+#[tokio::test]
+async fn a_partition_of_a_lakehouse_is_written_by_itself() {
+    // The key is one of each partition, whatever the mode.
+    let both = ["1 a 20251031", "2 b 20251031", "2 BB 20251101", "3 c 20251101"];
+    let merged = json!({"merge": [{"into": "t", "from": ["/t(_2)?/"]}]});
+    assert_eq!(days("parts", "overwrite", json!({})).await, both);
+    assert_eq!(days("upparts", "upsert", json!({})).await, both);
+    assert_eq!(days("mergedparts", "upsert", merged).await, both);
 }
 
 #[tokio::test]
@@ -141,6 +157,41 @@ async fn mariadb_to_postgresql() {
     }
     target.execute(&format!("ALTER TABLE \"{}\".orders SET SCHEMA public", source.name())).await;
     orders::assert_same(&orders::rows(&source, "orders").await, &orders::rows(&target, "orders").await);
+}
+
+#[tokio::test]
+async fn two_servers_are_told_apart_by_the_names_of_their_data_sources() {
+    let (maria, mysql) =
+        (servers::mariadb().await.fresh_database("north").await, servers::mysql().await.fresh_database("south").await);
+    for (database, of) in [(&maria, "north"), (&mysql, "south")] {
+        database
+            .execute(&format!(
+                "CREATE TABLE items (id int PRIMARY KEY, v varchar(20)); INSERT INTO items VALUES (1, '{of}'), (2, NULL); \
+                 CREATE TABLE only_{of} (id int PRIMARY KEY); INSERT INTO only_{of} VALUES (7)"
+            ))
+            .await;
+    }
+    let target = servers::postgresql().await.fresh_database("compass").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weir.datasources.json");
+    let place = |database: &servers::Database| json!({"type": "mysql", "parameter": {"url": database.url()}});
+    std::fs::write(&file, json!({"north": place(&maria), "south": place(&mysql)}).to_string()).unwrap();
+    let more = json!({"naming": {"schema": "{SOURCE_DATASOURCE}", "table": "{SOURCE_TABLE}_of_{SOURCE_DATASOURCE}"}});
+    let mut job = database_job(("mysql", json!({})), ("postgresql", json!({"url": target.url()})), more);
+    let source = |name: &str| json!({"name": "mysql", "parameter": {"datasource": name}});
+    job["source"] = json!([source("north"), source("south")]);
+    let options = LoadOptions { datasources: Some(file), ..LoadOptions::default() };
+    let job = job::load(&job.to_string(), &options).unwrap();
+    for _ in 0..2 {
+        let report = weir::run(&job, RunOptions::default()).await;
+        assert_eq!((report.exit_code(), report.tables.len()), (0, 4), "{:#?}", report.error);
+        for (database, of) in [(&maria, "north"), (&mysql, "south")] {
+            for name in ["items", &format!("only_{of}")] {
+                let there = format!("{of}.{name}_of_{of}");
+                assert_eq!(rows(database, name).await, rows(&target, &there).await, "{there}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -79,3 +79,35 @@ async fn a_server_that_was_never_reached_is_told_at_once() {
         assert!(begun.elapsed() < Duration::from_secs(5), "source {source_away}: {:?}", begun.elapsed());
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_is_lost_while_tables_are_listed_is_made_again() {
+    let (source, target, proxy, mut job) = ends("listed", true).await;
+    job["setting"] = json!({"retry": {"interval": 0.1}});
+    // Their sizes are asked for, and wait for it a moment.
+    let holding = tokio::spawn({
+        let source = source.clone();
+        async move { source.try_execute("BEGIN; LOCK TABLE a; SELECT pg_sleep(60); COMMIT").await }
+    });
+    let is = async |what: &str| {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND ";
+        while source.value(&format!("{sql}{what}")).await == "0" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    is("wait_event = 'PgSleep'").await;
+    let running = tokio::spawn(async move { run(&job, RunOptions::default()).await });
+    is("wait_event_type = 'Lock'").await;
+    proxy.cut();
+    source
+        .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")
+        .await;
+    let _ = holding.await;
+    let report = running.await.unwrap();
+    assert_eq!(report.status, Status::Succeeded, "{:#?}", report.error);
+    let said = report.warnings.iter().filter(|warning| warning.starts_with("listing the tables is tried again"));
+    assert_eq!(said.count(), 1, "{:?}", report.warnings);
+    for name in ["a", "b"] {
+        assert_eq!(rows(&source, name).await, rows(&target, name).await);
+    }
+}

@@ -83,6 +83,43 @@ async fn two_tables_on_one_target_are_refused_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_name_without_its_schema_is_the_same_target_as_one_with_it() {
+    let source = source().await;
+    let postgresql = servers::postgresql().await.fresh_database("schemaless").await;
+    let mariadb = servers::mariadb().await.fresh_database("schemaless").await;
+    for (name, target, schema) in [("postgresql", &postgresql, "public"), ("mysql", &mariadb, mariadb.name())] {
+        // Before the tables are there, and after that.
+        for _ in 0..2 {
+            let job = |target_of_orders: &str| {
+                let more = json!({
+                    "naming": {"schema": "{TARGET_SCHEMA}"},
+                    "tables": {"orders": {"target": target_of_orders}},
+                });
+                let ends = (("mysql", json!({"url": source.url()})), (name, json!({"url": target.url()})));
+                database_job(ends.0, ends.1, more)
+            };
+            let same = job(&format!("{schema}.items"));
+            let error = weir::plan(&load(&same), &RunOptions::default()).await.unwrap_err();
+            assert!(error.message().contains("one target") && error.message().contains("orders"), "{name}: {error}");
+            let report = run(&same, RunOptions::default()).await;
+            assert!(report.error.unwrap().message.contains("one target"), "{name}");
+            // Of equal names, but in another place.
+            run_ok(&job(&format!("weir_elsewhere_{}.items", target.name()))).await;
+            assert_eq!(target.value("SELECT count(*) FROM items").await, "2", "{name}");
+        }
+    }
+    mariadb.execute(&format!("DROP DATABASE weir_elsewhere_{}", mariadb.name())).await;
+    // A folder below the target's own is another one in any case.
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["files", "lakehouse"] {
+        let more =
+            json!({"naming": {"schema": "{TARGET_SCHEMA}"}, "tables": {"orders": {"target": "elsewhere.items"}}});
+        let ends = (("mysql", json!({"url": source.url()})), (name, json!({"path": folder.path().join(name)})));
+        weir::plan(&load(&database_job(ends.0, ends.1, more)), &RunOptions::default()).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn names_that_the_target_does_not_take_are_reported_or_altered() {
     let source = servers::mysql().await.fresh_database("names").await;
     // 64 letters, which MySQL takes and PostgreSQL does not.
@@ -166,4 +203,15 @@ async fn some_tables_of_a_job_run_alone() {
     assert_eq!(tables(&target).await, ["public.items", "public.tmp_1"]);
     let report = run(&job, only(&["itms"])).await;
     assert!(report.error.unwrap().message.contains("none of the job's tables"));
+    // One that cannot be mapped, or is not there, is meant by a pattern as well.
+    let mut ill = job.clone();
+    ill["tables"] = json!({"items": {"columns": {"nothing": "x"}}});
+    ill["objects"] = json!({"include": ["*", "italics"]});
+    ill["rules"] = json!({"tableDeleted": "error"});
+    let report = run(&ill, only(&["it*", "tmp_*"])).await;
+    let mut failed: Vec<_> = report.tables.iter().filter(|table| table.status == Status::Failed).collect();
+    failed.sort_by_key(|table| table.source.clone());
+    assert_eq!((report.status, report.exit_code()), (Status::PartiallyFailed, 1), "{:#?}", report.tables);
+    assert_eq!(failed.len(), 2, "{failed:#?}");
+    assert!(failed[0].source == "italics" && failed[1].source.ends_with(".items"), "{failed:#?}");
 }

@@ -284,6 +284,60 @@ async fn strict_rules_refuse_and_ignoring_ones_leave_out() {
 }
 
 #[tokio::test]
+async fn tables_whose_targets_are_called_after_the_day_are_not_new_every_day() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("dated").await, server.fresh_database("datedtoo").await);
+    source
+        .execute(
+            "CREATE TABLE one (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY);
+             CREATE TABLE part_1 (id int PRIMARY KEY); CREATE TABLE part_2 (id int PRIMARY KEY)",
+        )
+        .await;
+    let mut dated = Mirror::new(
+        "dated",
+        ("postgresql", json!({"url": source.url()})),
+        ("postgresql", json!({"url": target.url()})),
+        json!({"rules": {"tableAdded": "ignore"}}),
+    );
+    let day = |day: u32| {
+        let merge = json!([{"into": format!("parts_{day}"), "from": ["/part_[0-9]/"]}]);
+        let objects = json!({"include": ["*"], "merge": merge});
+        (objects, json!({"table": format!("{{SOURCE_TABLE}}_{day}")}))
+    };
+    let mut reports = Vec::new();
+    for of in 1..=4 {
+        (dated.job["objects"], dated.job["naming"]) = day(of);
+        let change = match of {
+            // The merge gets another part, and loses its first one.
+            2 => "CREATE TABLE late (id int PRIMARY KEY); CREATE TABLE part_3 (id int PRIMARY KEY); DROP TABLE part_1",
+            4 => "DROP TABLE other",
+            _ => "SELECT 1",
+        };
+        source.execute(change).await;
+        reports.push(dated.run().await);
+    }
+    for (of, report) in (1..).zip(&reports) {
+        assert_eq!(report.status, Status::Succeeded, "{of}: {:#?}", report.error);
+        let mut names: Vec<_> = report.tables.iter().filter_map(|table| table.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        let wanted = ["one", "other", "parts"].iter().filter(|name| of < 4 || **name != "other");
+        assert_eq!(names, wanted.map(|name| format!("public.{name}_{of}")).collect::<Vec<_>>(), "{of}");
+        let told = report.warnings.iter().filter(|warning| warning.contains(&format!("ignore: public.late_{of}")));
+        assert_eq!(told.count(), usize::from(of > 1), "{of}: {:?}", report.warnings);
+    }
+    // What no table of the report is about is in a list of its own, once.
+    let told = |report: &Report| -> Vec<String> {
+        report.changes.iter().map(|one| format!("{} {}", one.target, one.change.line())).collect()
+    };
+    assert_eq!(told(&reports[0]), [""; 0]);
+    assert_eq!(told(&reports[1]), ["public.late_2 table_added (ignored, rules.tableAdded is ignore)"]);
+    assert_eq!(told(&reports[2]), [""; 0]);
+    let gone = told(&reports[3]);
+    assert!(matches!(&gone[..], [one] if one.starts_with("public.other_3 table_deleted (ignored")), "{gone:?}");
+}
+
+#[tokio::test]
 async fn columns_may_be_left_out_and_a_lost_memory_does_no_harm() {
     let (source, target) = shop("ignore").await;
     let mirror = mirror("ignore", &source, &target, json!({"columnAdded": "ignore"}));

@@ -2,39 +2,16 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::json;
 use weir::{ChangeKind, Ledger, Start, Status};
-use weir_plugins_test::servers::{self, Database};
+use weir_plugins_test::servers;
 
-use super::{Mirror, lines, rows};
+use super::{Mirror, SLEEPS, end, lines, rows, until};
 
-/// Whether somebody sleeps in the database, and whether somebody waits for a lock there.
-const SLEEPS: &str =
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+/// Whether somebody waits for a lock in the database.
 const WAITS: &str =
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-
-/// Waits until a query gives anything but `0`.
-pub(super) async fn until(database: &Database, sql: &str) {
-    for _ in 0..3_000 {
-        if database.value(sql).await != "0" {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never came to this: {sql}");
-}
-
-/// Ends the sessions of a database that are at such a statement.
-async fn end(database: &Database, statement: &str) {
-    let sql = format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
-         AND pid <> pg_backend_pid() AND query LIKE '%{statement}%'"
-    );
-    database.execute(&sql).await;
-}
 
 pub(super) fn run(mirror: &Mirror, job: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));

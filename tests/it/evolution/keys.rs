@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::task::JoinHandle;
 use weir::{Ledger, Only, Report, RunOptions, Start, Status};
+use weir_plugins_test::proxy::Proxy;
 use weir_plugins_test::servers::{self, Database};
 
-use super::{Mirror, run, table};
+use super::{Mirror, SLEEPS, end, run, table, until};
 
 const KEYS: &str =
     "SELECT conname || ': ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f' ORDER BY 1";
@@ -39,6 +41,17 @@ async fn family(name: &str) -> (Database, Database, Mirror) {
 
 fn incomplete(report: &Report) -> Vec<&String> {
     report.warnings.iter().filter(|warning| warning.contains("not complete")).collect()
+}
+
+/// Somebody who keeps what a statement has locked.
+async fn hold(target: &Database, statement: &str) -> JoinHandle<Result<(), sqlx::Error>> {
+    let (target, sql) = (target.clone(), format!("BEGIN; {statement}; SELECT pg_sleep(60); COMMIT"));
+    let holding = tokio::spawn({
+        let target = target.clone();
+        async move { target.try_execute(&sql).await }
+    });
+    until(&target, SLEEPS).await;
+    holding
 }
 
 #[tokio::test]
@@ -113,25 +126,140 @@ async fn one_that_cannot_come_back_is_named_and_comes_with_a_later_run() {
 }
 
 #[tokio::test]
+async fn one_comes_back_on_a_unique_key_that_the_run_has_made() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("onunique").await, server.fresh_database("onunique_to").await);
+    source
+        .execute(
+            "CREATE TABLE parent (id int PRIMARY KEY, code text UNIQUE); \
+             CREATE TABLE child (id int PRIMARY KEY, parent text REFERENCES parent (code)); \
+             INSERT INTO parent VALUES (1, 'a'), (2, 'b'); INSERT INTO child VALUES (1, 'a'), (2, 'b')",
+        )
+        .await;
+    let (from, to) = (json!({"url": source.url()}), json!({"url": target.url()}));
+    let mut mirror = Mirror::new("onunique", ("postgresql", from), ("postgresql", to), json!({}));
+    mirror.job["setting"] = json!({"errorLimit": {"record": 0}});
+    assert_eq!(mirror.run().await.status, Status::Succeeded);
+    target
+        .execute(
+            "ALTER TABLE child DROP CONSTRAINT child_parent_fkey, ADD CONSTRAINT \"Our own\" FOREIGN KEY (parent) \
+             REFERENCES parent (code) ON DELETE SET NULL, ADD CONSTRAINT few CHECK (id < 900)",
+        )
+        .await;
+    let keys = target.query(KEYS).await;
+    // A child that stays, whose parent goes: its key cannot come back.
+    source
+        .execute("INSERT INTO child VALUES (999, 'b'); DELETE FROM child WHERE id = 1; DELETE FROM parent WHERE id = 1")
+        .await;
+    assert_eq!(incomplete(&mirror.run().await).len(), 1);
+    target.execute("ALTER TABLE child DROP CONSTRAINT few; DROP TABLE parent").await;
+    let report = mirror.run().await;
+    assert_eq!((report.status, incomplete(&report).len()), (Status::Succeeded, 0), "{:#?}", report.warnings);
+    assert_eq!(target.query(KEYS).await, keys);
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_nobody_who_is_in_the_way() {
+    for parent_held in [false, true] {
+        let (source, target, mut mirror) = family("heldkey").await;
+        let keys = target.query(KEYS).await;
+        source.execute("UPDATE parent SET v = 'new'").await;
+        mirror.job["setting"] = json!({"speed": {"record": 300}});
+        let options = RunOptions { start: Start::Fresh, ..mirror.options() };
+        let stop = options.cancel.clone();
+        let job = mirror.job.clone();
+        let running = tokio::spawn(async move { (run(&job, options).await, Instant::now()) });
+        // Its keys stay away until the last table is moved, whose staging cannot be taken back now.
+        until(&target, "SELECT count(*) FROM parent WHERE v = 'new'").await;
+        assert_eq!(target.query(KEYS).await.len(), 0);
+        let staging = "SELECT coalesce(min(c.oid::regclass::text), '0') FROM pg_class c WHERE relkind = 'r' \
+                       AND relname LIKE 'weir%' AND relname <> 'weir_commits' AND NOT EXISTS (SELECT FROM pg_attribute \
+                       WHERE attrelid = c.oid AND attname IN ('v', 'parent'))";
+        until(&target, staging).await;
+        let staging = target.value(staging).await;
+        let others = if parent_held { "; LOCK TABLE parent IN ROW EXCLUSIVE MODE" } else { "" };
+        let holding = hold(&target, &format!("LOCK TABLE {staging} IN ACCESS SHARE MODE{others}")).await;
+        let stopped = Instant::now();
+        stop.cancel();
+        let (report, ended) = running.await.unwrap();
+        let took = ended - stopped;
+        assert_eq!(report.status, Status::Stopped);
+        assert!(took < Duration::from_secs(2), "parent held: {parent_held}: {took:?}");
+        let left = report.warnings.iter().any(|warning| warning.contains("left behind: no answer in time"));
+        assert!(left, "{:#?}", report.warnings);
+        match parent_held {
+            false => assert_eq!((target.query(KEYS).await, incomplete(&report).len()), (keys.clone(), 0)),
+            true => {
+                let said = incomplete(&report);
+                assert!(said.len() == 1 && said[0].contains("the next run of the job tries again"), "{said:?}");
+            }
+        }
+        end(&target, "pg_sleep").await;
+        let _ = holding.await;
+        if parent_held {
+            // The server was told that nobody waits for the key any more.
+            assert_eq!(target.query(KEYS).await.len(), 0);
+        }
+        mirror.job["setting"] = json!({});
+        let report = mirror.run().await;
+        assert_eq!((report.status, incomplete(&report).len()), (Status::Succeeded, 0), "{:#?}", report.warnings);
+        assert_eq!(target.query(KEYS).await, keys);
+        let staged = target.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'weir%' AND relkind = 'r'").await;
+        assert_eq!(staged, "1", "weir_commits alone");
+    }
+}
+
+#[tokio::test]
+async fn completing_outlives_a_lost_connection_and_ends_with_a_stop() {
+    const ADDS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                        AND wait_event_type = 'Lock' AND query LIKE 'ALTER TABLE%FOREIGN KEY%'";
+    for stopped in [false, true] {
+        let (_, target, mut mirror) = family("lostway").await;
+        target.execute("ALTER TABLE child DROP CONSTRAINT \"Our own\"").await;
+        let proxy = Proxy::start(target.port()).await.unwrap();
+        mirror.job["target"]["parameter"]["url"] = proxy.url(&target.url()).into();
+        mirror.job["setting"] = json!({"retry": {"interval": 0.1}});
+        let holding = hold(&target, "LOCK TABLE parent IN ROW EXCLUSIVE MODE").await;
+        let only = Only::Tables(vec!["child".into()]);
+        let options = RunOptions { start: Start::Fresh, only, ..mirror.options() };
+        let stop = options.cancel.clone();
+        let job = mirror.job.clone();
+        let running = tokio::spawn(async move { run(&job, options).await });
+        until(&target, ADDS).await;
+        if stopped {
+            stop.cancel();
+            let report = running.await.unwrap();
+            assert!(
+                report.warnings.iter().any(|warning| warning.contains("foreign keys of public.child")),
+                "{report:#?}"
+            );
+            assert_eq!(target.value(ADDS).await, "0", "the server still waits for a run that is over");
+            end(&target, "pg_sleep").await;
+            let _ = holding.await;
+            continue;
+        }
+        proxy.cut();
+        end(&target, "pg_sleep").await;
+        let _ = holding.await;
+        let report = running.await.unwrap();
+        assert_eq!((report.status, incomplete(&report).len()), (Status::Succeeded, 0), "{:#?}", report.warnings);
+        let said = report.warnings.iter().any(|warning| warning.starts_with("completing public.child is tried again"));
+        assert!(said, "{:#?}", report.warnings);
+        assert_eq!(target.query(KEYS).await.len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_table_whose_keys_cannot_be_dropped_stays_alone() {
     let (source, target, mut mirror) = family("busykey").await;
     let keys = target.query(KEYS).await;
     source.execute("UPDATE parent SET v = 'new'; DELETE FROM lone WHERE id > 100").await;
-    let reading = tokio::spawn({
-        let target = target.clone();
-        async move { target.try_execute("BEGIN; SELECT * FROM child; SELECT pg_sleep(60); COMMIT").await }
-    });
-    let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
-    while target.value(sleeps).await == "0" {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let reading = hold(&target, "SELECT * FROM child").await;
     // Without a word of the job it is a minute.
     mirror.job["target"]["parameter"]["session"] = json!(["SET lock_timeout = '1s'"]);
     mirror.job["setting"] = json!({"retry": {"times": 0}});
     let report = mirror.run().await;
-    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() \
-               AND wait_event = 'PgSleep'";
-    target.value(end).await;
+    end(&target, "pg_sleep").await;
     let _ = reading.await;
     assert_eq!(report.status, Status::PartiallyFailed, "{:#?}", report.error);
     let child = table(&report, "public.child").error.as_ref().unwrap();
@@ -203,7 +331,7 @@ async fn mariadb_has_them_back_too() {
 #[cfg(feature = "cli")]
 #[tokio::test]
 async fn the_next_run_puts_back_what_a_killed_one_could_not() {
-    use super::crash::{run, until};
+    use super::crash::run;
     for arguments in [&["--resume"][..], &["--fresh", "--tables", "lone"]] {
         let (_, target, mut mirror) = family("killedkey").await;
         let keys = target.query(KEYS).await;

@@ -8,6 +8,8 @@ mod crash;
 mod keys;
 mod targets;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use weir::{ChangeKind, ChangeOutcome, Ledger, Quarantine, RecordedChange, Report, RunOptions};
 use weir_plugins_test::servers::Database;
@@ -57,6 +59,30 @@ impl Mirror {
         changes.reverse();
         changes
     }
+}
+
+/// Whether somebody sleeps in the database.
+pub const SLEEPS: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+
+/// Waits until a query gives anything but `0`.
+pub async fn until(database: &Database, sql: &str) {
+    for _ in 0..3_000 {
+        if database.value(sql).await != "0" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never came to this: {sql}");
+}
+
+/// Ends the sessions of a database that are at such a statement.
+pub async fn end(database: &Database, statement: &str) {
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
+         AND pid <> pg_backend_pid() AND query LIKE '%{statement}%'"
+    );
+    database.execute(&sql).await;
 }
 
 /// `kind column outcome` of the changes of a table.

@@ -5,7 +5,6 @@ use parquet::basic::Compression;
 use weir_core::{Error, Result};
 
 use crate::groups::Groups;
-use crate::parquet::properties;
 
 /// A file of one batch, with the default compression.
 ///
@@ -13,8 +12,7 @@ use crate::parquet::properties;
 /// Columns that Parquet does not have.
 pub fn parquet(batch: &RecordBatch) -> Result<Vec<u8>> {
     let compression = Compression::ZSTD(Default::default());
-    let (properties, repeating) = properties(compression, batch.schema_ref(), Some(batch));
-    let file = Groups::new(batch.schema(), properties, repeating, compression).and_then(|mut groups| {
+    let file = Groups::new(batch.schema(), compression, Some(batch)).and_then(|mut groups| {
         groups.write(batch)?;
         groups.into_inner()
     });

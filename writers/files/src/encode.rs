@@ -8,7 +8,6 @@ use weir_core::{DirtyRow, Error, ErrorKind, Result, WritePlan};
 use weir_files::Format;
 
 use crate::groups::Groups;
-use crate::parquet::properties;
 use crate::plan::Rules;
 use crate::row_groups::Share;
 use crate::text::TextEncoder;
@@ -42,8 +41,7 @@ impl Encoder {
     /// Begins a Parquet or Arrow file of any schema.
     pub(crate) fn columnar(rules: &Rules, schema: SchemaRef, first: Option<&RecordBatch>) -> Result<Self> {
         if rules.format == Format::Parquet {
-            let (properties, repeating) = properties(rules.parquet_compression, &schema, first);
-            let writer = Groups::new(schema, properties, repeating, rules.parquet_compression).map_err(misfit)?;
+            let writer = Groups::new(schema, rules.parquet_compression, first).map_err(misfit)?;
             return Ok(Self::Parquet(Box::new(writer), Share::new(&rules.row_groups)));
         }
         let kind = match rules.arrow_compression.as_deref() {

@@ -8,12 +8,13 @@ use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::Compression;
 use parquet::errors::Result;
-use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
+use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
 use crate::codec::Codec;
 use crate::dictionary::Dictionary;
 use crate::gathered::{self, Gathered, MANY};
+use crate::parquet::properties;
 
 /// The most rows of a row group, but for those of its last batch.
 const GROUP_ROWS: usize = 1 << 20;
@@ -26,7 +27,7 @@ pub(crate) struct Groups {
     /// Which columns we write ourselves.
     repeating: Vec<bool>,
     codec: Option<Codec>,
-    properties: WriterPropertiesPtr,
+    compression: Compression,
     group: Option<Vec<Column>>,
     /// Where there are very many columns; then there is no `group`.
     gathered: Option<Gathered>,
@@ -74,11 +75,19 @@ impl Column {
 }
 
 impl Groups {
-    /// Begins a file. `repeating`: which columns to write by [`Dictionary`], where `compression` allows it.
+    /// Begins a file whose first rows are these, if any come.
     ///
     /// # Errors
     /// Columns that Parquet does not have.
-    pub(crate) fn new(
+    pub(crate) fn new(schema: SchemaRef, compression: Compression, first: Option<&RecordBatch>) -> Result<Self> {
+        // Very many columns are looked at when their row group is complete.
+        let first = first.filter(|_| schema.fields().len() <= MANY).map_or(&[][..], std::slice::from_ref);
+        let (properties, repeating) = properties(compression, &schema, first);
+        Self::with(schema, properties, repeating, compression)
+    }
+
+    /// `repeating`: which columns to write by [`Dictionary`], where `compression` allows it.
+    fn with(
         schema: SchemaRef,
         mut properties: WriterProperties,
         repeating: Vec<bool>,
@@ -86,8 +95,7 @@ impl Groups {
     ) -> Result<Self> {
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
         let parquet = ArrowSchemaConverter::new().convert(&schema)?;
-        let properties = Arc::new(properties);
-        let file = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), properties.clone())?;
+        let file = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), Arc::new(properties))?;
         let factory = ArrowRowGroupWriterFactory::new(&file, schema.clone());
         let gathered = (schema.fields().len() > MANY).then(Gathered::default);
         Ok(Self {
@@ -96,7 +104,7 @@ impl Groups {
             schema,
             repeating,
             codec: Codec::new(compression)?,
-            properties,
+            compression,
             group: None,
             gathered,
             rows: 0,
@@ -171,20 +179,23 @@ impl Groups {
         waiting + self.group.iter().flatten().map(size).sum::<usize>()
     }
 
-    /// Writes the rows that wait, a column at a time.
+    /// Writes the rows that wait, a column at a time. They say themselves which columns repeat: of very many columns the
+    /// file's first batch has too few rows to tell.
     fn flush_gathered(&mut self, batches: &[RecordBatch]) -> Result<()> {
+        let (properties, repeating) = properties(self.compression, &self.schema, batches);
+        let properties = Arc::new(properties);
         let leaves = self.file.schema_descr().columns().to_vec();
         let mut leaves = leaves.into_iter();
         let mut group = self.file.next_row_group()?;
         for (i, field) in self.schema.fields().iter().enumerate() {
-            let writers = gathered::writers(field, &self.properties)?;
-            let own: Vec<_> = leaves.by_ref().take(writers.len()).collect();
-            let repeats = self.repeating.get(i) == Some(&true);
-            let mut column = match own.as_slice() {
-                [descr] if repeats && self.codec.is_some() => {
-                    Column::Repeating(Box::new(Dictionary::new(descr.clone())))
+            let own = (repeating.get(i) == Some(&true) && self.codec.is_some()).then(|| leaves.next()).flatten();
+            let mut column = match own {
+                Some(descr) => Column::Repeating(Box::new(Dictionary::new(descr))),
+                None => {
+                    let writers = gathered::writers(field, &properties)?;
+                    leaves.by_ref().take(writers.len()).for_each(drop);
+                    Column::Other(writers)
                 }
-                _ => Column::Other(writers),
             };
             batches.iter().try_for_each(|batch| column.write(field, batch.column(i), &mut self.codec))?;
             column.append(&mut group, &mut self.codec)?;
@@ -239,8 +250,6 @@ mod tests {
     use arrow::datatypes::Int32Type;
     use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
     use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
-
-    use crate::parquet::properties;
 
     /// Columns that repeat, with and without NULLs, one that outgrows its dictionary, and some of the library's.
     fn batch(start: i64, rows: i64) -> RecordBatch {
@@ -336,10 +345,11 @@ mod tests {
         RecordBatch::try_from_iter_with_nullable(columns).unwrap()
     }
 
-    fn file(batches: &[RecordBatch], compression: Compression, ours: bool) -> bytes::Bytes {
-        let (properties, mut repeating) = properties(compression, batches[0].schema_ref(), Some(&batches[0]));
+    /// A file whose first batches, so many, say which columns repeat.
+    fn file(batches: &[RecordBatch], first: usize, compression: Compression, ours: bool) -> bytes::Bytes {
+        let (properties, mut repeating) = properties(compression, batches[0].schema_ref(), &batches[..first]);
         repeating.iter_mut().for_each(|repeats| *repeats &= ours);
-        let mut groups = Groups::new(batches[0].schema(), properties, repeating, compression).unwrap();
+        let mut groups = Groups::with(batches[0].schema(), properties, repeating, compression).unwrap();
         let mut out = Vec::new();
         for batch in batches {
             groups.write(batch).unwrap();
@@ -361,7 +371,7 @@ mod tests {
         let batches: Vec<RecordBatch> =
             (0..5i64).map(|i| batch(i * 50_000, if i == 4 { 13 } else { 50_000 })).collect();
         for compression in [Compression::ZSTD(Default::default()), Compression::SNAPPY, Compression::UNCOMPRESSED] {
-            let (ours, library) = (file(&batches, compression, true), file(&batches, compression, false));
+            let (ours, library) = (file(&batches, 1, compression, true), file(&batches, 1, compression, false));
             let ((rows, ours), (_, library)) = (read(&ours), read(&library));
             let schema = batches[0].schema();
             assert_eq!(rows[0].schema(), schema);
@@ -399,7 +409,7 @@ mod tests {
     fn a_full_row_group_is_written_before_the_file_ends() {
         let rows = 300_000;
         let batches: Vec<RecordBatch> = (0..5).map(|i| batch(i * rows, rows)).collect();
-        let (read, metadata) = read(&file(&batches, Compression::SNAPPY, true));
+        let (read, metadata) = read(&file(&batches, 1, Compression::SNAPPY, true));
         assert_eq!(metadata.row_groups().iter().map(|g| g.num_rows()).sum::<i64>(), 5 * rows);
         assert!(metadata.num_row_groups() > 1);
         assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 5 * rows as usize);
@@ -422,7 +432,7 @@ mod tests {
         assert!(wide(0).num_columns() > MANY);
         for compression in [Compression::ZSTD(Default::default()), Compression::UNCOMPRESSED] {
             let of = |make: &dyn Fn(i64) -> RecordBatch| {
-                file(&[make(0), make(3_000), make(6_000).slice(5, 700)], compression, true)
+                file(&[make(0), make(3_000), make(6_000).slice(5, 700)], 3, compression, true)
             };
             let ((rows, many), (expected, few)) = (read(&of(&wide)), read(&of(&narrow)));
             let one = |batches: &[RecordBatch]| arrow::compute::concat_batches(&batches[0].schema(), batches).unwrap();

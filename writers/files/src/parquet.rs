@@ -13,7 +13,7 @@ use crate::dictionary;
 pub(crate) fn properties(
     compression: Compression,
     schema: &SchemaRef,
-    first: Option<&RecordBatch>,
+    first: &[RecordBatch],
 ) -> (WriterProperties, Vec<bool>) {
     let (builder, mut repeating) = column_encodings(compression, schema, first, true);
     for (repeats, field) in repeating.iter_mut().zip(schema.fields()) {
@@ -53,8 +53,7 @@ pub(crate) mod tests {
 
     pub(crate) fn write(path: &Path, batch: &RecordBatch) -> String {
         let compression = Compression::ZSTD(Default::default());
-        let (properties, repeating) = properties(compression, batch.schema_ref(), Some(batch));
-        let mut writer = Groups::new(batch.schema(), properties, repeating, compression).unwrap();
+        let mut writer = Groups::new(batch.schema(), compression, Some(batch)).unwrap();
         writer.write(batch).unwrap();
         std::fs::write(path, writer.into_inner().unwrap()).unwrap();
         path.display().to_string()

@@ -17,7 +17,7 @@ pub(crate) const NAMES: NameRules = NameRules {
 pub(crate) const FINDS_EQUAL_KEYS: fn(&Parameters, WriteMode) -> bool =
     |_, mode| mode == WriteMode::Upsert || cfg!(feature = "datafusion");
 
-/// The parameters for one table. With a partition, an overwrite replaces just that.
+/// The parameters for one table. With a partition, an overwrite replaces just that, and an upsert leaves the others alone.
 pub(crate) fn parameters(table: &TargetTable<'_>) -> Result<Parameters, Faults> {
     let mut parameters = table.target.as_object().cloned().unwrap_or_default();
     let name = match &table.name.schema {
@@ -34,7 +34,15 @@ pub(crate) fn parameters(table: &TargetTable<'_>) -> Result<Parameters, Faults> 
     }
     let compared = table.merged && !table.key.is_empty() && FINDS_EQUAL_KEYS(table.target, table.mode);
     if compared || table.mode == WriteMode::Upsert {
-        parameters.insert("key".into(), json!(table.key));
+        let mut key = table.key.to_vec();
+        if let Some((field, _)) = table.partition.filter(|_| table.mode == WriteMode::Upsert) {
+            // Else a row would take the place of the one that has its key in another partition.
+            let is_field = |column: &String| column.to_lowercase() == field.to_lowercase();
+            if !key.iter().any(is_field) {
+                key.push(field.to_owned());
+            }
+        }
+        parameters.insert("key".into(), json!(key));
     }
     if compared {
         parameters.insert("duplicateKeys".into(), "error".into());

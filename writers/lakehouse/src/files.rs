@@ -60,10 +60,12 @@ impl DataFiles {
         let (writer, _) = match &mut self.open {
             Some(open) => open,
             None => {
+                let plain = self.schema.fields().len() > MOST_DICTIONARIES;
+                let first = if plain { &[] } else { std::slice::from_ref(batch) };
                 // Whatever engine reads the table may be older than delta-packed numbers.
-                let (properties, _) = column_encodings(Compression::SNAPPY, &self.schema, Some(batch), false);
+                let (properties, _) = column_encodings(Compression::SNAPPY, &self.schema, first, false);
                 let mut properties = properties.set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
-                if self.schema.fields().len() > MOST_DICTIONARIES {
+                if plain {
                     properties = properties.set_dictionary_enabled(false);
                 }
                 let properties = properties.build();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
 use weir_mysql::{QUOTING, Session};
 use weir_sql::commits::PUBLISHED;
-use weir_sql::order::{Step, Steps, depths, queue};
+use weir_sql::order::{Step, Steps, clashed, depths, queue};
 
 use crate::ledger::{self, exists, is_empty};
 use crate::publish::Names;
@@ -172,6 +172,10 @@ fn explained(error: Error, state: &State) -> Error {
              rows that refer to them, or use upsert",
         )
         .because(error);
+    }
+    let by_key = matches!(state.publish, Publish::Diff(_) | Publish::Join { .. });
+    if by_key && error.context().iter().any(|(key, code)| *key == "code" && code == "1062") {
+        return clashed(error, "drop that key for the time of the run, or make it one that is not unique");
     }
     error
 }

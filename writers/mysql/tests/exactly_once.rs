@@ -307,6 +307,17 @@ async fn other_unique_keys(database: Database) {
     // Another key in the way is a fault, not an update of the row that has it.
     write(&[(4, "b")]).await.unwrap_err();
     assert_eq!(contents(&database, all).await, ["1|z|1", "2|b|2", "3|y|5"]);
+    // So is an exchange of its values, be it that others refer to the rows.
+    database.execute("CREATE TABLE uc (u INT, FOREIGN KEY (u) REFERENCES u (id)); INSERT INTO uc VALUES (1)").await;
+    for mode in ["upsert", "overwrite"] {
+        let parameters = with(&database, json!({ "table": "u", "writeMode": mode, "column": ["id", "t"] }));
+        let rows = vec![pairs(&[(1, "b"), (2, "z"), (3, "y")])];
+        let error =
+            write_all(&open_writer("mysql", parameters).unwrap(), rows, WriteOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{mode}: {error:?}");
+        assert!(error.message().contains("compares row by row"), "{mode}: {error}");
+        assert_eq!(contents(&database, all).await, ["1|z|1", "2|b|2", "3|y|5"], "{mode}");
+    }
 }
 
 async fn equal_keys_in_the_input(database: Database) {

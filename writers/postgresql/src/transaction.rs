@@ -4,11 +4,11 @@
 //! The record comes first: whoever publishes a second time waits at it until the first has ended, and then finds it.
 
 use sqlx::Row;
-use weir_core::{Committed, Error, ErrorKind, Receipt, Result, ResultExt, WritePlan};
+use weir_core::{Committed, Error, ErrorKind, Receipt, Result, ResultExt, WriteMode, WritePlan};
 use weir_postgresql::error::map;
 use weir_postgresql::{Session, literal};
 use weir_sql::commits::PUBLISHED;
-use weir_sql::order::{Step, depths, queue};
+use weir_sql::order::{Step, clashed, depths, queue};
 
 use crate::plan::{Q, State};
 use crate::publish::{Work, published};
@@ -134,7 +134,13 @@ async fn run(
                 steps.push_back(Step { can_wait: false, ..step });
             }
             Err(error) => {
-                let table = &tables[step.table].0.plan.table;
+                let (Staged { plan, .. }, work) = tables[step.table];
+                let table = &plan.table;
+                let by_key = work.steps.by_key || plan.mode == WriteMode::Upsert;
+                let error = match by_key && is(&error, &["23505"]) {
+                    true => clashed(error, "a key that is DEFERRABLE is compared when all rows are changed"),
+                    false => error,
+                };
                 let error = error.with("table", table);
                 return Err(if together { error.with("target", table) } else { error });
             }
@@ -145,5 +151,10 @@ async fn run(
 
 /// Whether foreign keys kept rows from being deleted.
 fn still_referred(error: &Error) -> bool {
-    error.context().iter().any(|(key, code)| *key == "sqlstate" && matches!(code.as_str(), "23503" | "23001"))
+    is(error, &["23503", "23001"])
+}
+
+/// Whether the server gave one of these codes.
+fn is(error: &Error, codes: &[&str]) -> bool {
+    error.context().iter().any(|(key, code)| *key == "sqlstate" && codes.contains(&code.as_str()))
 }

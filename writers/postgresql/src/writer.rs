@@ -109,12 +109,16 @@ impl Writer for PostgresqlWriter {
     async fn target(&self) -> Result<TargetSchema> {
         let mut session = self.connect().await?;
         let found = catalog::find_table(&mut session, &self.table).await?;
+        let mut place = self.table.clone();
+        if found.is_none() && place.schema.is_none() {
+            place.schema = session.value("SELECT current_schema()::text").await?;
+        }
         session.rest().await;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((found.clone(), Instant::now()));
         let entries = self.config.common.column.as_slice();
         let Some(table) = found else {
             let listed = (!is_all(entries)).then(|| entries.iter().map(|e| Q.unquote(e)).collect());
-            return Ok(TargetSchema { table: self.table.to_string(), exists: false, columns: Vec::new(), listed });
+            return Ok(TargetSchema { table: place.to_string(), exists: false, columns: Vec::new(), listed });
         };
         let listed = resolve_target_columns(entries, &table.names(), Q).context("table", &table.name)?;
         let columns = table.columns.iter().map(|c| TargetColumn {

@@ -298,6 +298,38 @@ async fn nothing_that_is_written_waits_for_a_lock_for_ever() {
 }
 
 #[tokio::test]
+async fn rows_that_exchange_a_unique_value_need_a_key_that_waits() {
+    let database = database("exchange").await;
+    database
+        .execute(
+            "CREATE TABLE t (id int PRIMARY KEY, name text CONSTRAINT names UNIQUE); \
+             CREATE TABLE child (t int REFERENCES t ON DELETE CASCADE); \
+             INSERT INTO t VALUES (1, 'n2'), (2, 'n1'), (3, 'n3'); INSERT INTO child VALUES (1), (2)",
+        )
+        .await;
+    let now = "SELECT string_agg(id || name, ' ' ORDER BY id) FROM t";
+    for mode in ["upsert", "overwrite"] {
+        let to = writer(&database, json!({"table": "t", "writeMode": mode}));
+        let error = harness::write_all(&to, vec![rows(&[1, 2, 3])], WriteOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{mode}: {error}");
+        assert!(error.message().contains("compares row by row") && error.message().contains("DEFERRABLE"), "{error}");
+        assert_eq!(database.value(now).await, "1n2 2n1 3n3", "{mode}");
+    }
+    for mode in ["upsert", "overwrite"] {
+        database
+            .execute(
+                "ALTER TABLE t DROP CONSTRAINT names, ADD CONSTRAINT names UNIQUE (name) DEFERRABLE; \
+                 UPDATE t SET name = 'n' || (3 - id) WHERE id < 3",
+            )
+            .await;
+        let to = writer(&database, json!({"table": "t", "writeMode": mode}));
+        harness::write_all(&to, vec![rows(&[1, 2, 3])], WriteOptions::default()).await.unwrap();
+        assert_eq!(database.value(now).await, "1n1 2n2 3n3", "{mode}");
+        assert_eq!(database.value("SELECT count(*) FROM child").await, "2", "{mode}");
+    }
+}
+
+#[tokio::test]
 async fn an_overwrite_keeps_what_hangs_on_the_table() {
     let database = database("keeps").await;
     database

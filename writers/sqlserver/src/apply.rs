@@ -420,6 +420,7 @@ mod tests {
             referenced_by: Vec::new(),
             columns: vec![written("int"), written("decimal(9,2)")],
             identity: false,
+            renumbers: true,
             babelfish: true,
             straight: true,
             cast: false,

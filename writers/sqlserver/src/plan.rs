@@ -102,6 +102,7 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
         publish,
         referenced_by: facts.table.iter().flat_map(|t| &t.referenced_by).map(|r| r.table.clone()).collect(),
         identity: layout.written.iter().any(|w| w.identity),
+        renumbers: renumbers(&facts),
         columns: layout.written,
         babelfish: facts.server.babelfish,
         straight,
@@ -185,6 +186,7 @@ fn publish(
 ) -> Result<Publish> {
     let table = facts.table.as_ref();
     if mode == WriteMode::Upsert {
+        warnings.extend(keeps_number(layout, keys));
         let nullable = |k: &&String| table.is_some_and(|t| t.column(k).is_none_or(|c| c.nullable));
         return Ok(Publish::Upsert { nullable: keys.iter().filter(nullable).cloned().collect() });
     }
@@ -198,7 +200,20 @@ fn publish(
     };
     let (key, more) = referenced.key()?;
     warnings.extend(more);
+    warnings.extend(keeps_number(layout, &key).filter(|_| !renumbers(facts)));
     Ok(Publish::Diff(key))
+}
+
+/// Whether an overwrite may make a row anew that has another number: not where others' rows would go or change with it.
+fn renumbers(facts: &Facts) -> bool {
+    facts.table.iter().flat_map(|t| &t.referenced_by).all(|r| !r.cascades)
+}
+
+/// What to know where rows that are there keep their numbers.
+fn keeps_number(layout: &Layout, key: &[String]) -> Option<String> {
+    let both = layout.columns.iter().zip(&layout.written);
+    let (column, _) = both.into_iter().find(|(column, written)| written.identity && !key.contains(&column.name))?;
+    Some(format!("rows that are there keep their `{}`: SQL Server changes no identity column", column.name))
 }
 
 fn existing(table: &Table, request: &WriteRequest) -> Result<Layout> {

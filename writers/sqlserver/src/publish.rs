@@ -19,8 +19,10 @@ pub(crate) struct Names {
     texts: Vec<String>,
     /// Which rows of the staging table belong to finished splits.
     chosen: String,
-    /// Whether values go into an identity column.
-    identity: bool,
+    /// The identity column, if it is written: no statement changes the number of a row that is there.
+    number: Option<String>,
+    /// Whether a row whose number is another is made anew.
+    renumbers: bool,
 }
 
 impl Names {
@@ -40,7 +42,8 @@ impl Names {
             settable: both().filter(|(_, w)| !w.identity).map(|(c, _)| c.name.clone()).collect(),
             texts: both().filter(|(_, w)| w.kind().is_text()).map(|(c, _)| c.name.clone()).collect(),
             chosen,
-            identity: state.identity,
+            renumbers: state.renumbers,
+            number: both().find(|(_, w)| w.identity).map(|(c, _)| c.name.clone()),
         })
     }
 
@@ -85,9 +88,13 @@ impl Names {
             }
             Publish::Diff(keys) => {
                 let (equal, sets) = (Self::equal(keys, &[]), self.sets(keys, true));
+                // A row whose number is another now is deleted, and inserted with it.
+                let mut stays = keys.clone();
+                stays.extend(self.number.iter().filter(|number| self.renumbers && !keys.contains(number)).cloned());
                 let clear = format!(
                     "DELETE t FROM {target} AS t WITH (TABLOCKX) WHERE NOT EXISTS \
-                     (SELECT 1 FROM {staging} AS s WHERE {equal} AND {chosen})"
+                     (SELECT 1 FROM {staging} AS s WHERE {} AND {chosen})",
+                    Self::equal(&stays, &[])
                 );
                 let mut fill = Vec::new();
                 if !sets.is_empty() {
@@ -124,7 +131,7 @@ impl Names {
     /// An INSERT that brings its own numbers for an identity column.
     fn numbered(&self, insert: String) -> Vec<String> {
         let Self { target, .. } = self;
-        match self.identity {
+        match self.number.is_some() {
             true => {
                 vec![format!("SET IDENTITY_INSERT {target} ON"), insert, format!("SET IDENTITY_INSERT {target} OFF")]
             }
@@ -193,7 +200,8 @@ mod tests {
             settable: own(if identity { &["a"] } else { &["id", "a"] }),
             texts: own(&["a"]),
             chosen: "s.weir_split IN (0, 1)".into(),
-            identity,
+            number: identity.then(|| "id".into()),
+            renumbers: true,
         }
     }
 
@@ -227,6 +235,8 @@ mod tests {
                 "SET IDENTITY_INSERT [dbo].[t] OFF",
             ]
         );
+        let by_text = names(true).steps(&Publish::Diff(vec!["a".into()]), &[]);
+        assert!(by_text.clear.unwrap().contains("t.[a] = s.[a] AND t.[id] = s.[id]"));
         let diff = names(false).steps(&Publish::Diff(vec!["id".into()]), &[]);
         assert!(diff.clear.unwrap().starts_with("DELETE t FROM [dbo].[t] AS t"));
         assert!(diff.fill[0].starts_with("UPDATE t SET [a] = s.[a]"), "{:?}", diff.fill);

@@ -33,6 +33,9 @@ pub(crate) struct State {
     pub(crate) columns: Vec<Written>,
     /// Whether one of them is numbered by the server.
     pub(crate) identity: bool,
+    /// Whether an overwrite by key makes a row anew that has another number.
+    #[serde(default)]
+    pub(crate) renumbers: bool,
     /// Whether the server is Babelfish.
     pub(crate) babelfish: bool,
     /// Whether bulk loads go straight into the table.

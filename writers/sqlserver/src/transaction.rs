@@ -181,8 +181,8 @@ fn explained(error: Error, state: &State) -> Error {
     if matches!(state.publish, Publish::Diff(_)) {
         return Error::new(
             ErrorKind::Conflict,
-            "rows that are missing in the source are still referred to by other tables: nothing was changed; delete the \
-             rows that refer to them, or use upsert",
+            "rows that are missing in the source, or have another number there, are still referred to by other tables: \
+             nothing was changed; delete the rows that refer to them, or use upsert",
         )
         .because(error);
     }

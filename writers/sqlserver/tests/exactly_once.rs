@@ -31,6 +31,7 @@ on_the_server!(
     a_run_is_published_once,
     nobody_sees_half_an_overwrite,
     referenced_rows,
+    numbers_beside_the_key,
     equal_keys_in_the_input,
 );
 
@@ -261,6 +262,27 @@ async fn referenced_rows(database: Database) {
     write(&[(1, "newer")]).await.unwrap_err();
     assert_eq!(contents(&database, all).await, kept);
     assert!(own_tables(&database).await.is_empty());
+}
+
+/// The number of a row that is there cannot be changed: an overwrite makes the row anew, an upsert says that it stays.
+async fn numbers_beside_the_key(database: Database) {
+    database
+        .execute(
+            "CREATE TABLE parent (id int IDENTITY, t nvarchar(20) PRIMARY KEY);
+             CREATE TABLE child (t nvarchar(20), FOREIGN KEY (t) REFERENCES parent (t));
+             INSERT INTO parent (t) VALUES ('one'), ('two'), ('three'); INSERT INTO child VALUES ('one')",
+        )
+        .await;
+    let open = |mode: &str| open_writer("sqlserver", with(&database, json!({ "table": "parent", "writeMode": mode })));
+    let rows = vec![pairs(&[(1, "one"), (7, "two"), (2, "four")])];
+    write_all(&open("overwrite").unwrap(), rows, WriteOptions::default()).await.unwrap();
+    let all = "SELECT id, t FROM parent ORDER BY t";
+    assert_eq!(contents(&database, all).await, ["2|four", "1|one", "7|two"]);
+    let upsert = open("upsert").unwrap();
+    let planned = plan_for(&upsert, &pairs(&[]).schema(), &WriteOptions::default()).await.unwrap();
+    assert!(planned.warnings.iter().any(|w| w.contains("keep their `id`")), "{:?}", planned.warnings);
+    write_all(&upsert, vec![pairs(&[(9, "two"), (8, "five")])], WriteOptions::default()).await.unwrap();
+    assert_eq!(contents(&database, all).await, ["8|five", "2|four", "1|one", "7|two"]);
 }
 
 async fn equal_keys_in_the_input(database: Database) {

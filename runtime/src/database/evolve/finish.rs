@@ -3,55 +3,75 @@
 use std::collections::BTreeSet;
 
 use futures::{FutureExt, StreamExt};
-use weir_core::{Completion, ConnectorContext, ErrorKind, Result, TargetName, UniqueKey};
+use weir_core::{Completion, ConnectorContext, Error, ErrorKind, Result, TargetName, UniqueKey};
 
 use super::super::table::TableJob;
 use crate::database::{DatabaseJob, at_target};
 use crate::job::Job;
+use crate::retry::Retries;
 
 /// How many tables are seen to at once: each takes a connection.
 const AT_ONCE: usize = 8;
 
+/// What tables are to get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Next numbers, and the unique keys that foreign keys rest on.
+    Ground,
+    /// Foreign keys.
+    References,
+}
+
 /// Gives the tables at `published` (indexes of the job's entries) what makes them whole. Says in words what could not be
-/// done: it is no reason for the run to fail, for the rows are there.
-pub async fn complete(job: &Job, published: &[usize], context: &ConnectorContext) -> Vec<String> {
+/// done: it is no reason for the run to fail, for the rows are there. `tell` hears of attempts after a fault that may pass.
+pub async fn complete(
+    job: &Job,
+    stage: Stage,
+    published: &[usize],
+    context: &ConnectorContext,
+    tell: &(dyn Fn(&str) + Sync),
+) -> Vec<String> {
     let Some(database) = &job.database else { return Vec::new() };
     let published = || published.iter().filter_map(|index| job.entries.get(*index)?.table.as_deref());
-    let unique = published().map(|table| Work { completion: first(table), ..Work::of(&table.target) });
-    let own = published().map(|table| Work {
-        completion: Completion { foreign_keys: table.references.clone(), ..Completion::default() },
-        ..Work::of(&table.target)
-    });
-    let others = published().flat_map(|table| &table.referrers).map(|one| Work {
-        completion: Completion { foreign_keys: vec![one.key.clone()], ..Completion::default() },
-        left_out: true,
-        ..Work::of(&one.table)
-    });
+    let work: Vec<Work<'_>> = match stage {
+        Stage::Ground => {
+            published().map(|table| Work { completion: ground(table), ..Work::of(&table.target) }).collect()
+        }
+        Stage::References => {
+            let own = published().map(|table| Work {
+                completion: Completion { foreign_keys: table.references.clone(), ..Completion::default() },
+                ..Work::of(&table.target)
+            });
+            let others = published().flat_map(|table| &table.referrers).map(|one| Work {
+                completion: Completion { foreign_keys: vec![one.key.clone()], ..Completion::default() },
+                left_out: true,
+                ..Work::of(&one.table)
+            });
+            own.chain(others).collect()
+        }
+    };
     let (mut warnings, mut stopped) = (Vec::new(), BTreeSet::new());
-    // First everything that a foreign key rests on, then the keys.
-    for work in [unique.collect::<Vec<_>>(), own.chain(others).collect()] {
-        let work = work.into_iter().filter(|work| work.completion != Completion::default());
-        // Boxed: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
-        let work: Vec<_> = work.map(|work| one(database, work, context).boxed()).collect();
-        let mut done = futures::stream::iter(work).buffer_unordered(AT_ONCE);
-        while let Some((work, result)) = done.next().await {
-            match result {
-                Ok(undone) => {
-                    warnings.extend(undone.into_iter().map(|what| format!("{} is not complete: {what}", work.table)));
-                }
-                // A table that no run has moved yet gets its keys from the one that does.
-                Err(error) if work.left_out && error.kind() == ErrorKind::NotFound => {}
-                Err(error) if error.kind() == ErrorKind::Cancelled => {
-                    stopped.insert(work.table.to_string());
-                }
-                Err(error) => warnings.push(format!("{} is not complete: {}", work.table, error.full())),
+    let work = work.into_iter().filter(|work| work.completion != Completion::default());
+    // Boxed: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
+    let work: Vec<_> = work.map(|work| one(job, database, work, context, tell).boxed()).collect();
+    let mut done = futures::stream::iter(work).buffer_unordered(AT_ONCE);
+    while let Some((work, result)) = done.next().await {
+        match result {
+            Ok(undone) => {
+                warnings.extend(undone.into_iter().map(|what| format!("{} is not complete: {what}", work.table)));
             }
+            // A table that no run has moved yet gets its keys from the one that does.
+            Err(error) if work.left_out && error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::Cancelled => {
+                stopped.insert(work.table.to_string());
+            }
+            Err(error) => warnings.push(format!("{} is not complete: {}", work.table, error.full())),
         }
     }
     if !stopped.is_empty() {
+        let what = if stage == Stage::Ground { "unique keys and next numbers" } else { "foreign keys" };
         let tables = stopped.into_iter().collect::<Vec<_>>().join(", ");
-        warnings
-            .push(format!("stopped before it was seen to the keys and next numbers of {tables}: the next run does"));
+        warnings.push(format!("stopped before it was seen to the {what} of {tables}: the next run does"));
     }
     warnings
 }
@@ -71,11 +91,13 @@ impl<'a> Work<'a> {
 }
 
 async fn one<'a>(
+    job: &Job,
     database: &DatabaseJob,
     work: Work<'a>,
     context: &ConnectorContext,
+    tell: &(dyn Fn(&str) + Sync),
 ) -> (Work<'a>, Result<Vec<String>>) {
-    let complete = async {
+    let complete = || async {
         let endpoint = at_target(database, work.table)?;
         let writer = endpoint.open_writer(&ConnectorContext { form: endpoint.form, ..context.clone() })?;
         match writer.evolve() {
@@ -83,12 +105,15 @@ async fn one<'a>(
             None => Ok(Vec::new()),
         }
     };
-    let result = complete.await;
+    let what = format!("completing {}", work.table);
+    let mut retries = Retries::new(job.setting.retry);
+    let result = retries.step(&what, &context.cancel, tell, Error::is_retryable, complete).await;
     (work, result)
 }
 
-/// What a table needs for itself. A merge has no numbers and keys of its own: each of its tables has others.
-fn first(table: &TableJob) -> Completion {
+/// What a table needs for itself and for those that refer to it. A merge has no numbers and keys of its own: each of its tables
+/// has others.
+fn ground(table: &TableJob) -> Completion {
     if table.sources.len() != 1 {
         return Completion::default();
     }

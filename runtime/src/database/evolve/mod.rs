@@ -23,7 +23,7 @@ use weir_core::{
     WriteRequest, Writer,
 };
 
-pub use finish::complete;
+pub use finish::{Stage, complete};
 pub use known::{KnownColumn, KnownTable};
 pub use record::{ChangeKind, ChangeOutcome, TableChangeRecord};
 pub use tables::{ChangedTable, selection, settle};

@@ -2,19 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde::Serialize;
-use weir_core::{ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use weir_core::{ErrorKind, Result, TargetName};
 
 use super::super::config::{TableAdded, TableDeleted};
 use super::super::expand::Expansion;
+use super::super::job::DatabaseJob;
 use super::super::references::forget;
-use super::super::table::FailedTable;
+use super::super::table::{FailedTable, some_of};
 use super::{ChangeKind, ChangeOutcome, Journal, TableChangeRecord};
-use crate::database::config::RulesConfig;
-use crate::ledger::KnownRow;
+use crate::ledger::{KnownRow, MetTable};
 
 /// A change of a job's set of tables.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangedTable {
     /// The source table.
     pub source: String,
@@ -32,8 +32,8 @@ pub struct Settled {
     pub added: Vec<ChangedTable>,
     /// What is left out, kept or refused, and is to be written down.
     pub others: Vec<ChangedTable>,
-    /// Tables that are met for the first time or in another way, as (target, source, left out by rule).
-    met: Vec<(String, String, bool)>,
+    /// Tables that are met for the first time or in another way.
+    met: Vec<MetTable>,
     /// Targets that are the job's no more.
     gone: Vec<String>,
 }
@@ -43,9 +43,9 @@ pub struct Settled {
 ///
 /// # Errors
 /// The ledger's.
-pub async fn settle(journal: Journal<'_>, rules: &RulesConfig, expansion: &mut Expansion, all: bool) -> Result<()> {
+pub async fn settle(journal: Journal<'_>, job: &DatabaseJob, expansion: &mut Expansion, all: bool) -> Result<()> {
     let known = journal.ledger.known_tables(journal.job).await?;
-    let settled = selection(&known, rules, expansion, all);
+    let settled = selection(&known, job, expansion, all);
     let records: Vec<_> =
         settled.others.iter().map(|table| journal.record(&table.source, &table.target, &table.change)).collect();
     journal.ledger.meet_tables(journal.job, &settled.met, &settled.gone, &records).await
@@ -54,30 +54,40 @@ pub async fn settle(journal: Journal<'_>, rules: &RulesConfig, expansion: &mut E
 /// Applies the rules: takes tables out of the selection, or to those that fail, and says what has changed against what the
 /// job knew.
 ///
-/// Tables that the first run meets are not new: it initialises everything that it selects.
-pub fn selection(known: &[KnownRow], rules: &RulesConfig, expansion: &mut Expansion, all: bool) -> Settled {
+/// Tables that the first run meets are not new: it initialises everything that it selects. Nor is one new that goes to
+/// another target than before, the one of the day perhaps.
+pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansion, all: bool) -> Settled {
+    let rules = &job.config.rules;
     let mut settled = Settled::default();
     let before: HashMap<&str, &KnownRow> = known.iter().map(|row| (row.target.as_str(), row)).collect();
+    // Whether all that is known of a source table is that it was left out.
+    let mut of_source: HashMap<&str, bool> = HashMap::new();
+    for (row, source) in known.iter().flat_map(|row| parts(row).iter().map(move |source| (row, source))) {
+        *of_source.entry(source).or_insert(true) &= row.ignored;
+    }
     let mut here: HashSet<String> = HashSet::new();
     let mut left_out = HashSet::new();
     expansion.tables.retain(|table| {
         let (source, target) = (table.source(), table.target.to_string());
+        let sources: Vec<String> = table.sources.iter().map(|one| job.label(one.source, &one.name)).collect();
         let before = before.get(target.as_str());
-        let is_new = !known.is_empty() && before.is_none_or(|row| row.ignored);
+        let elsewhere = sources.iter().filter_map(|source| of_source.get(source.as_str()).copied());
+        let seen: Vec<bool> = before.map(|row| row.ignored).into_iter().chain(elsewhere).collect();
+        let is_new = !known.is_empty() && seen.iter().all(|ignored| *ignored);
         let ignored = is_new && rules.table_added == TableAdded::Ignore;
         let of = |outcome, detail: &str| ChangedTable {
             source: source.clone(),
             target: target.clone(),
             change: TableChangeRecord::of_table(ChangeKind::TableAdded, outcome, detail),
         };
-        if ignored && before.is_none() {
+        if ignored && seen.is_empty() {
             // Said once, and not with every run.
             settled.others.push(of(ChangeOutcome::Ignored, "rules.tableAdded is ignore"));
         } else if is_new && !ignored {
             settled.added.push(of(ChangeOutcome::Done, "no earlier run had it"));
         }
-        if before.is_none_or(|row| row.ignored != ignored) {
-            settled.met.push((target.clone(), source, ignored));
+        if before.is_none_or(|row| row.ignored != ignored || row.sources != sources) {
+            settled.met.push(MetTable { target: target.clone(), source, sources, ignored });
         }
         here.insert(target);
         if ignored {
@@ -86,9 +96,10 @@ pub fn selection(known: &[KnownRow], rules: &RulesConfig, expansion: &mut Expans
         !ignored
     });
     forget(&mut expansion.tables, &left_out);
+    expansion.warnings.extend(told(&left_out));
     here.extend(expansion.failed.iter().map(|table| table.target.clone()));
     for row in known.iter().filter(|row| all && !here.contains(&row.target)) {
-        if expansion.present.contains(&row.source) || row.ignored {
+        if parts(row).iter().any(|source| expansion.present.contains(source)) || row.ignored {
             // The job selects it no more.
             settled.gone.push(row.target.clone());
             continue;
@@ -107,6 +118,7 @@ pub fn selection(known: &[KnownRow], rules: &RulesConfig, expansion: &mut Expans
                         target: row.target.clone(),
                         kind: ErrorKind::NotFound,
                         reason: reason.clone(),
+                        sources: Vec::new(),
                     });
                 }
                 (ChangeOutcome::Refused, reason)
@@ -119,4 +131,17 @@ pub fn selection(known: &[KnownRow], rules: &RulesConfig, expansion: &mut Expans
         });
     }
     settled
+}
+
+/// The source tables of a row.
+fn parts(row: &KnownRow) -> &[String] {
+    if row.sources.is_empty() { std::slice::from_ref(&row.source) } else { &row.sources }
+}
+
+/// What the user should know of tables that a rule leaves out of every run.
+fn told(left_out: &HashSet<TargetName>) -> Option<String> {
+    let mut names: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+    names.sort();
+    let why = "left out, for no earlier run moved them and rules.tableAdded is ignore";
+    (!names.is_empty()).then(|| format!("{why}: {}", some_of(names)))
 }

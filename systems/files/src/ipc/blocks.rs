@@ -12,7 +12,7 @@ use bytes::Bytes;
 use weir_core::{Result, ResultExt};
 
 use super::body::Body;
-use super::layout::Message;
+use super::layout::{Layout, Message};
 use super::{Bounds, Decoder, HEAD, fault};
 use crate::{RangeSource, arrow_error, spool};
 
@@ -42,8 +42,15 @@ impl Blocks {
         let mut all = Self { version: footer.version(), blocks: blocks.into_iter(), source, decoder };
         for block in dictionaries {
             let place = all.place(&block)?;
-            let (message, body) = all.read(place).await?;
-            all.decoder.dictionary(&message, body)?;
+            if place.body <= all.decoder.room() {
+                let (message, body) = all.read(place).await?;
+                all.decoder.dictionary(&message, body).await?;
+            } else {
+                let message = all.head(place).await?;
+                let layout = all.decoder.values(&message, place.body)?;
+                let body = all.body(place, &layout).await?;
+                all.decoder.put_away(&message, layout, body).await?;
+            }
         }
         Ok(all)
     }
@@ -69,7 +76,8 @@ impl Blocks {
                 let (message, body) = self.read(place).await?;
                 self.decoder.small(&message, body).await?
             } else {
-                self.large(place).await?
+                self.large(place).await?;
+                None
             };
             if batch.is_some() {
                 return Ok(batch);
@@ -82,14 +90,21 @@ impl Blocks {
         Ok((self.message(&data[..place.head as usize])?, data.slice(place.head as usize..)))
     }
 
-    /// A block that is opened to be read in windows, unless its types forbid it.
-    async fn large(&mut self, place: Extent) -> Result<Option<RecordBatch>> {
+    /// Opens a block to be read in windows.
+    async fn large(&mut self, place: Extent) -> Result<()> {
+        let message = self.head(place).await?;
+        let layout = self.decoder.layout(&message, place.body)?;
+        let body = self.body(place, &layout).await?;
+        self.decoder.open(layout, body).await
+    }
+
+    async fn head(&mut self, place: Extent) -> Result<Message> {
         let head = self.source.read(place.start..place.body().start).await?;
-        let message = self.message(&head)?;
-        let Some(layout) = self.decoder.layout(&message, place.body)? else {
-            let body = self.source.read(place.body()).await?;
-            return self.decoder.whole(&message, body).map(Some);
-        };
+        self.message(&head)
+    }
+
+    /// The body of a block, as far as `layout` needs it, where it can be looked up.
+    async fn body(&self, place: Extent, layout: &Layout) -> Result<Body> {
         let start = place.body().start;
         let file = match &self.source.file {
             Some(file) => file.try_clone().context("file", &self.decoder.name)?,
@@ -98,8 +113,7 @@ impl Blocks {
                 spool::fetch(&self.source, ranges.collect()).await?
             }
         };
-        self.decoder.open(layout, Body::File { file, start }).await?;
-        Ok(None)
+        Ok(Body::File { file, start })
     }
 
     pub(super) fn message(&self, head: &[u8]) -> Result<Message> {

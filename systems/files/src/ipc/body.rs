@@ -39,6 +39,17 @@ impl Body {
         Ok(bytes.into())
     }
 
+    /// Puts bytes into a body of its own file.
+    pub(super) fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::File { file, start } => {
+                file.seek(SeekFrom::Start(*start + at))?;
+                file.write_all(bytes)
+            }
+        }
+    }
+
     fn fill(&mut self, at: u64, into: &mut [u8]) -> io::Result<()> {
         match self {
             Self::Memory(bytes) => {

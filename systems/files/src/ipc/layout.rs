@@ -1,11 +1,11 @@
 //! Where the buffers of a block's columns are, as its message says.
 
-use std::collections::HashMap;
-
-use arrow::array::{Array, ArrayData, ArrayRef, new_empty_array};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, UnionMode};
+use arrow::array::{Array, new_empty_array};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, UnionMode};
 use arrow::error::ArrowError;
 use arrow::ipc::{self, CompressionType, MessageHeader, MetadataVersion, root_as_message};
+
+use super::dictionary::{Dictionaries, Values};
 
 pub(super) type Result<T> = std::result::Result<T, ArrowError>;
 
@@ -58,9 +58,8 @@ impl Message {
         found.map_or_else(|| wrong("a block holds no dictionary"), Ok)
     }
 
-    /// The bytes that all buffers have once they are unpacked; what is not packed is not counted.
-    pub(super) fn unpacked(&self, body: &[u8]) -> Result<u64> {
-        let batch = self.batch()?;
+    /// The bytes that all buffers of a batch have once they are unpacked; what is not packed is not counted.
+    pub(super) fn unpacked(batch: ipc::RecordBatch<'_>, body: &[u8]) -> Result<u64> {
         if batch.compression().is_none() {
             return Ok(0);
         }
@@ -99,11 +98,11 @@ pub(super) struct Column {
     pub rows: usize,
     /// Whether there is a bitmap of its NULLs.
     pub nulls: bool,
-    /// In the order of the format. The bitmap is the first, empty if there are no NULLs.
+    /// In the order of the format. The bitmap is the first, empty if there are no NULLs or the type has none.
     pub buffers: Vec<Place>,
     pub children: Vec<Column>,
     /// What the indexes of a dictionary stand for.
-    pub values: Option<ArrayData>,
+    pub values: Option<Values>,
 }
 
 impl Column {
@@ -125,39 +124,58 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Reads a batch's message; `None` if one of the chosen columns is of a type that is not read in windows.
+    /// Reads a batch's message.
     pub(super) fn of(
         message: &Message,
         schema: &Schema,
         chosen: &[usize],
-        dictionaries: &HashMap<i64, ArrayRef>,
+        dictionaries: &Dictionaries,
         body: u64,
-    ) -> Result<Option<Self>> {
-        let batch = message.batch()?;
+    ) -> Result<Self> {
+        Self::read(message.batch()?, message.version(), schema.fields(), chosen, dictionaries, body)
+    }
+
+    /// Reads a dictionary's message: its one column are the values, which are of this type.
+    pub(super) fn of_dictionary(
+        message: &Message,
+        values: &DataType,
+        dictionaries: &Dictionaries,
+        body: u64,
+    ) -> Result<Self> {
+        let Some(batch) = message.dictionary()?.data() else { return wrong("a block holds no dictionary") };
+        let fields = Fields::from(vec![Field::new("values", values.clone(), true)]);
+        Self::read(batch, message.version(), &fields, &[0], dictionaries, body)
+    }
+
+    fn read(
+        batch: ipc::RecordBatch<'_>,
+        version: MetadataVersion,
+        fields: &Fields,
+        chosen: &[usize],
+        dictionaries: &Dictionaries,
+        body: u64,
+    ) -> Result<Self> {
         let Ok(rows) = usize::try_from(batch.length()) else { return wrong("a block has less than no rows") };
         let mut walk = Walk {
             nodes: batch.nodes().into_iter().flatten(),
             buffers: batch.buffers().into_iter().flatten(),
             variadic: batch.variadicBufferCounts().into_iter().flatten(),
             dictionaries,
-            version: message.version(),
+            version,
             body,
         };
         let mut columns = Vec::with_capacity(chosen.len());
-        for (index, field) in schema.fields().iter().enumerate() {
+        for (index, field) in fields.iter().enumerate() {
             let column = walk.column(field)?;
             if !chosen.contains(&index) {
                 continue;
-            }
-            if !cuttable(field.data_type()) {
-                return Ok(None);
             }
             if column.rows != rows {
                 return wrong("a column has other rows than its block");
             }
             columns.push(column);
         }
-        Ok(Some(Self { rows, packing: batch.compression().map(|packing| packing.codec()), columns }))
+        Ok(Self { rows, packing: batch.compression().map(|packing| packing.codec()), columns })
     }
 
     /// The buffers of all columns.
@@ -169,16 +187,6 @@ impl Layout {
         let mut places = Vec::new();
         self.columns.iter_mut().for_each(|column| column.places_mut(&mut places));
         places
-    }
-}
-
-/// Whether rows of such a column can be read without the others.
-fn cuttable(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Union(..) | DataType::RunEndEncoded(..) => false,
-        // What it stands for is read whole anyway.
-        DataType::Dictionary(..) => true,
-        other => children(other).iter().all(|child| cuttable(child.data_type())),
     }
 }
 
@@ -199,7 +207,7 @@ struct Walk<'a, N, B, V> {
     nodes: N,
     buffers: B,
     variadic: V,
-    dictionaries: &'a HashMap<i64, ArrayRef>,
+    dictionaries: &'a Dictionaries,
     version: MetadataVersion,
     body: u64,
 }
@@ -237,8 +245,11 @@ where
             let Some(buffer) = self.buffers.next() else { return wrong("a block has less buffers than its schema") };
             buffers.push(Place::of(buffer, self.body)?);
         }
-        // Where all is NULL there is nothing to say which are.
-        let nulls = node.null_count() > 0 && data_type != T::Null;
+        if matches!(data_type, T::Union(..)) && self.version >= MetadataVersion::V5 {
+            buffers.insert(0, Place::default());
+        }
+        // Where all is NULL there is nothing to say which are; the others leave it to their children.
+        let nulls = node.null_count() > 0 && !matches!(data_type, T::Null | T::Union(..) | T::RunEndEncoded(..));
         if !nulls && let Some(bitmap) = buffers.first_mut() {
             *bitmap = Place::default();
         }
@@ -246,9 +257,9 @@ where
         let values = match &data_type {
             T::Dictionary(_, values) => {
                 #[expect(deprecated, reason = "arrow's reader finds dictionaries by it, and offers nothing else")]
-                let found = field.dict_id().and_then(|id| self.dictionaries.get(&id));
+                let found = field.dict_id().and_then(|id| self.dictionaries.get(id));
                 // A dictionary of which nothing is used may be left out.
-                Some(found.map_or_else(|| new_empty_array(values).to_data(), |values| values.to_data()))
+                Some(found.unwrap_or_else(|| Values::Here(new_empty_array(values).to_data())))
             }
             _ => None,
         };

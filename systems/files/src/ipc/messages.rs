@@ -43,6 +43,12 @@ impl Messages {
         &self.decoder.schema
     }
 
+    /// Whether a dictionary is in a file.
+    #[cfg(test)]
+    pub(super) fn away(&self) -> bool {
+        !self.decoder.dictionaries.all_here()
+    }
+
     /// Chooses columns, by their indexes in ascending order.
     pub(crate) fn choose(&mut self, columns: &[usize]) {
         self.decoder.columns = columns.to_vec();
@@ -61,17 +67,21 @@ impl Messages {
                     let body = self.input.take(body).await?;
                     self.decoder.small(&message, body).await?
                 }
-                MessageHeader::RecordBatch => match self.decoder.layout(&message, body)? {
-                    Some(layout) => {
-                        let file = self.input.spool(&layout, body).await?;
-                        self.decoder.open(layout, Body::File { file, start: 0 }).await?;
-                        None
-                    }
-                    None => Some(self.decoder.whole(&message, self.input.take(body).await?)?),
-                },
-                MessageHeader::DictionaryBatch => {
+                MessageHeader::RecordBatch => {
+                    let layout = self.decoder.layout(&message, body)?;
+                    let file = self.input.spool(&layout, body).await?;
+                    self.decoder.open(layout, Body::File { file, start: 0 }).await?;
+                    None
+                }
+                MessageHeader::DictionaryBatch if body <= self.decoder.room() => {
                     let body = self.input.take(body).await?;
-                    self.decoder.dictionary(&message, body)?;
+                    self.decoder.dictionary(&message, body).await?;
+                    None
+                }
+                MessageHeader::DictionaryBatch => {
+                    let layout = self.decoder.values(&message, body)?;
+                    let file = self.input.spool(&layout, body).await?;
+                    self.decoder.put_away(&message, layout, Body::File { file, start: 0 }).await?;
                     None
                 }
                 MessageHeader::NONE => {

@@ -15,24 +15,24 @@
 //! ```
 //!
 //! Only the chosen columns are fetched, unpacked and read. What a window makes is validated as arrow does it, so a file
-//! that lies about itself is an error. Run-end encoded columns and unions are not read in windows: a batch with one
-//! among its chosen columns is read whole. So are dictionaries, for every row may need any of their values.
+//! that lies about itself is an error. Any row may need any value of a dictionary: those that are too many for memory go
+//! to a temporary file as well, and a window looks up what it needs of them (dictionary.rs).
 
 mod blocks;
 mod body;
+mod dictionary;
 mod layout;
 mod messages;
 #[cfg(test)]
 mod tests;
 mod window;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use arrow::ipc::reader::{read_dictionary, read_record_batch};
+use arrow::ipc::reader::read_record_batch;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Error, MAX_BATCH_BYTES, Result};
@@ -40,6 +40,7 @@ use weir_core::{Error, MAX_BATCH_BYTES, Result};
 use crate::arrow_error;
 pub(crate) use blocks::Blocks;
 use body::Body;
+use dictionary::Dictionaries;
 use layout::{Layout, Message};
 pub(crate) use messages::Messages;
 use window::Windows;
@@ -50,7 +51,7 @@ const HEAD: u64 = 64 << 20;
 /// What is read whole, and what at once of what is not.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
-    /// The bytes, packed and unpacked, of the largest body that is read whole.
+    /// The bytes, packed and unpacked, of the largest body that is read whole, and of all dictionaries in memory.
     pub whole: u64,
     /// The bytes of a window.
     pub window: u64,
@@ -67,7 +68,7 @@ struct Decoder {
     name: String,
     cancel: CancellationToken,
     schema: SchemaRef,
-    dictionaries: HashMap<i64, ArrayRef>,
+    dictionaries: Dictionaries,
     columns: Vec<usize>,
     bounds: Bounds,
     /// The batch that is being read in windows.
@@ -77,7 +78,7 @@ struct Decoder {
 impl Decoder {
     fn new(schema: SchemaRef, name: &str, cancel: CancellationToken, bounds: Bounds) -> Self {
         let (name, columns) = (name.to_owned(), (0..schema.fields().len()).collect());
-        Self { name, cancel, schema, dictionaries: HashMap::new(), columns, bounds, open: None }
+        Self { name, cancel, schema, dictionaries: Dictionaries::default(), columns, bounds, open: None }
     }
 
     /// The next window of the batch that is open.
@@ -93,17 +94,17 @@ impl Decoder {
 
     /// Decodes a batch, or opens it if it unpacks to something large.
     async fn small(&mut self, message: &Message, body: Bytes) -> Result<Option<RecordBatch>> {
-        let unpacked = message.unpacked(&body).map_err(|e| fault(e, &self.name))?;
-        if unpacked > self.bounds.whole
-            && let Some(layout) = self.layout(message, body.len() as u64)?
-        {
+        let unpacked = message.batch().and_then(|batch| Message::unpacked(batch, &body));
+        let small = unpacked.map_err(|e| fault(e, &self.name))? <= self.bounds.whole;
+        if !small || !self.dictionaries.all_here() {
+            let layout = self.layout(message, body.len() as u64)?;
             self.open(layout, Body::Memory(body)).await?;
             return Ok(None);
         }
         self.whole(message, body).map(Some)
     }
 
-    fn layout(&self, message: &Message, body: u64) -> Result<Option<Layout>> {
+    fn layout(&self, message: &Message, body: u64) -> Result<Layout> {
         Layout::of(message, &self.schema, &self.columns, &self.dictionaries, body).map_err(|e| fault(e, &self.name))
     }
 
@@ -118,17 +119,28 @@ impl Decoder {
         let batch = message.batch().map_err(|e| fault(e, &self.name))?;
         inside(batch, body.len()).map_err(|e| fault(e, &self.name))?;
         let schema = self.schema.clone();
-        let batch = read_record_batch(&body.into(), batch, schema, &self.dictionaries, None, &message.version());
+        let batch = read_record_batch(&body.into(), batch, schema, &self.dictionaries.here, None, &message.version());
         batch.and_then(|batch| batch.project(&self.columns)).map_err(|e| fault(e, &self.name))
     }
 
-    fn dictionary(&mut self, message: &Message, body: Bytes) -> Result<()> {
-        let values = message.dictionary().map_err(|e| fault(e, &self.name))?;
-        if let Some(batch) = values.data() {
-            inside(batch, body.len()).map_err(|e| fault(e, &self.name))?;
-        }
-        read_dictionary(&body.into(), values, &self.schema, &mut self.dictionaries, &message.version())
-            .map_err(|e| fault(e, &self.name))
+    /// The largest body of a dictionary that may be read into memory.
+    fn room(&self) -> u64 {
+        self.dictionaries.room(self.bounds.whole)
+    }
+
+    async fn dictionary(&mut self, message: &Message, body: Bytes) -> Result<()> {
+        let (cancel, most) = (self.cancel.clone(), self.bounds.whole);
+        self.dictionaries.take(message, body, &self.schema, most, (&cancel, &self.name)).await
+    }
+
+    /// Where the values of a dictionary are that is too large for that.
+    fn values(&self, message: &Message, body: u64) -> Result<Layout> {
+        self.dictionaries.layout(message, body, &self.schema).map_err(|e| fault(e, &self.name))
+    }
+
+    async fn put_away(&mut self, message: &Message, layout: Layout, body: Body) -> Result<()> {
+        let cancel = self.cancel.clone();
+        self.dictionaries.put_away(message, layout, body, (&cancel, &self.name)).await
     }
 }
 

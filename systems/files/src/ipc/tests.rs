@@ -1,15 +1,16 @@
 //! Windows against arrow's own reader, and against files that lie.
 
+use std::collections::HashMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::compute::{cast, concat_batches};
+use arrow::compute::{cast, concat, concat_batches};
 use arrow::datatypes::*;
 use arrow::ipc::CompressionType;
 use arrow::ipc::reader::FileReader;
-use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
+use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions, StreamWriter};
 use weir_core::batch_bytes;
 
 use super::blocks::Extent;
@@ -68,6 +69,30 @@ impl Dice {
         let offsets: ScalarBuffer<i32> = (0..rows).map(|_| self.roll(rows as u64) as i32).collect();
         let sizes: ScalarBuffer<i32> = (0..rows).map(|_| self.roll(4) as i32).collect();
         Arc::new(ListViewArray::new(field, offsets, sizes, items, Some(self.nulls(rows))))
+    }
+
+    fn runs(&mut self, rows: usize) -> ArrayRef {
+        let ends = (1..rows).filter(|_| self.roll(4) == 0).map(|end| end as i32).chain([rows as i32]);
+        let ends = Int32Array::from_iter_values(ends.collect::<Vec<_>>());
+        let values = self.texts(ends.len());
+        Arc::new(RunArray::try_new(&ends, &values).unwrap())
+    }
+
+    fn union(&mut self, rows: usize, dense: bool) -> ArrayRef {
+        let fields = [(3, Field::new("a", DataType::Int64, true)), (1, Field::new("b", DataType::Utf8, true))];
+        let fields: UnionFields = fields.into_iter().map(|(id, field)| (id, Arc::new(field))).collect();
+        let ids: ScalarBuffer<i8> = (0..rows).map(|_| if self.roll(3) > 0 { 3 } else { 1 }).collect();
+        let offsets = dense.then(|| {
+            let mut next = HashMap::<i8, i32>::new();
+            let next = |id: &i8| {
+                let next = next.entry(*id).or_default();
+                *next += 1;
+                *next - 1
+            };
+            ids.iter().map(next).collect::<ScalarBuffer<i32>>()
+        });
+        let children = vec![self.numbers(rows), self.texts(rows)];
+        Arc::new(UnionArray::try_new(fields, ids, offsets, children).unwrap())
     }
 
     fn structs(&mut self, rows: usize, columns: Vec<ArrayRef>) -> ArrayRef {
@@ -140,8 +165,24 @@ fn sample(rows: usize, seed: u64) -> RecordBatch {
         let (a, b) = (dice.numbers(rows), dice.texts(rows));
         dice.structs(rows, vec![a, b])
     }));
+    columns.extend([dice.union(rows, false), dice.union(rows, true)]);
+    columns.push(dice.list(rows, |dice, rows| dice.union(rows, true)));
+    named(columns)
+}
+
+fn named(columns: Vec<ArrayRef>) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().enumerate().map(|(n, c)| (n.to_string(), c, true)))
         .unwrap()
+}
+
+/// A batch with columns of runs, of which arrow's writer writes no empty slices.
+fn runs(rows: usize) -> RecordBatch {
+    let mut dice = Dice(9);
+    let (a, b, c) = (dice.runs(rows), dice.runs(rows), dice.texts(rows));
+    let wide = cast(&dice.texts(rows), &DataType::Utf8View).unwrap();
+    let ends = Int16Array::from_iter_values(1..=rows as i16);
+    let short: ArrayRef = Arc::new(RunArray::try_new(&ends, &wide).unwrap());
+    named(vec![a, short, dice.structs(rows, vec![b, c])])
 }
 
 fn inner(list: &ArrayRef) -> DataType {
@@ -206,6 +247,8 @@ async fn windows_hold_what_the_block_holds() {
         let (large, sliced) = (all.slice(0, 130), all.slice(113, 70));
         let batches = [large.clone(), large.slice(0, 0), sliced, large.slice(7, 1)];
         compare(&batches, packing).await;
+        let runs = runs(200);
+        compare(&[runs.clone(), runs.slice(113, 70)], packing).await;
     }
 }
 
@@ -255,6 +298,42 @@ async fn streams_are_read_as_files_are() {
 }
 
 #[tokio::test]
+async fn a_dictionary_may_grow_beyond_what_memory_holds() {
+    let words: Vec<String> = (0..300).map(|n| format!("word {n}")).collect();
+    let batch = |count: usize| {
+        let keys = Int32Array::from_iter((0..200).map(|n| (n % 7 > 0).then_some((n * 13 % count) as i32)));
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values(&words[..count]));
+        named(vec![Arc::new(DictionaryArray::new(keys, values))])
+    };
+    let batches = [100, 200, 300].map(batch);
+    let text = |batch: &RecordBatch| cast(batch.column(0), &DataType::Utf8).unwrap();
+    for packing in PACKINGS {
+        let options = IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta);
+        let options = options.try_with_compression(packing).unwrap();
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), batches[0].schema_ref(), options).unwrap();
+        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        let file = writer.into_inner().unwrap();
+        // All of it is away, all but the first part, nothing.
+        for whole in [0, 1500, 1 << 20] {
+            let store = Watched::default();
+            store.put("a", file.clone()).await;
+            let cancel = Default::default();
+            let bytes = ByteStream::open(&store.store(), "a", &cancel).await.unwrap();
+            let mut messages = Messages::open(bytes, "a", &cancel, Bounds { whole, window: 2000 }).await.unwrap();
+            let mut read = Vec::new();
+            while let Some(batch) = messages.next().await.unwrap() {
+                read.push(text(&batch));
+            }
+            assert_eq!(messages.away(), whole < 1 << 20);
+            let read: Vec<_> = read.iter().map(AsRef::as_ref).collect();
+            let expected = batches.each_ref().map(text);
+            let expected = concat(&expected.each_ref().map(AsRef::as_ref)).unwrap();
+            assert_eq!(&concat(&read).unwrap(), &expected, "{packing:?} {whole}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_small_block_that_unpacks_to_a_large_one_is_read_in_windows() {
     for packing in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
         let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..1000).map(|_| "a".repeat(1000))));
@@ -265,27 +344,6 @@ async fn a_small_block_that_unpacks_to_a_large_one_is_read_in_windows() {
         let read = read(source, bounds, &[0]).await.unwrap();
         assert!(read.iter().all(|batch| batch_bytes(batch) < 51_000), "{}", read.len());
         assert_eq!(concat_batches(batch.schema_ref(), &read).unwrap(), batch);
-    }
-}
-
-#[tokio::test]
-async fn what_cannot_be_cut_is_read_whole() {
-    let ends = Int32Array::from(vec![3, 5, 10]);
-    let runs: ArrayRef = Arc::new(RunArray::try_new(&ends, &StringArray::from(vec!["a", "b", "c"])).unwrap());
-    let ids = ScalarBuffer::from((0..10).map(|n| n % 2).collect::<Vec<i8>>());
-    let fields = [(0, Field::new("a", DataType::Int64, true)), (1, Field::new("b", DataType::Utf8, true))];
-    let fields = fields.into_iter().map(|(id, field)| (id, Arc::new(field))).collect::<UnionFields>();
-    let mut dice = Dice(3);
-    let union = UnionArray::try_new(fields, ids, None, vec![dice.numbers(10), dice.texts(10)]).unwrap();
-    let columns = [("runs", runs), ("union", Arc::new(union) as _), ("n", dice.numbers(10))];
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let file = write(std::slice::from_ref(&batch), None);
-    for (columns, several) in [(vec![0, 1, 2], false), (vec![2], true)] {
-        let (_kept, source) = local(&file).await;
-        let read = read(source, Bounds { whole: 0, window: 40 }, &columns).await.unwrap();
-        assert_eq!(read.len() > 1, several);
-        let expected = batch.project(&columns).unwrap();
-        assert_eq!(concat_batches(expected.schema_ref(), &read).unwrap(), expected);
     }
 }
 
@@ -335,8 +393,8 @@ async fn windows(blocks: &Blocks, place: Extent, block: &[u8]) -> Result<()> {
     let wrong = |e| fault(e, "a file");
     let message = blocks.message(&block[..at])?;
     let body = bytes::Bytes::copy_from_slice(&block[at..]);
-    message.unpacked(&body).map_err(wrong)?;
-    let Some(mut layout) = blocks.decoder.layout(&message, place.body)? else { return Ok(()) };
+    message.batch().and_then(|batch| Message::unpacked(batch, &body)).map_err(wrong)?;
+    let mut layout = blocks.decoder.layout(&message, place.body)?;
     let body = Body::Memory(body).unpacked(&mut layout, &blocks.decoder.cancel, "a file").await?;
     let mut windows = Windows::new(layout, body, blocks.decoder.schema.clone(), 3000);
     while let Some(batch) = windows.next().map_err(wrong)? {
@@ -349,10 +407,12 @@ async fn windows(blocks: &Blocks, place: Extent, block: &[u8]) -> Result<()> {
 
 #[tokio::test]
 async fn a_file_that_lies_is_an_error_and_no_panic() {
-    for packing in PACKINGS {
-        let file = write(&[sample(20, 4)], packing);
+    for (batch, packing) in PACKINGS.map(|packing| (sample(20, 4), packing)).into_iter().chain([(runs(60), None)]) {
+        let file = write(&[batch], packing);
         let (_kept, source) = local(&file).await;
-        let mut blocks = Blocks::open(source, "a file", Bounds::default()).await.unwrap();
+        // What dictionaries hold is away, or in memory.
+        let whole = if packing.is_none() { 0 } else { Bounds::default().whole };
+        let mut blocks = Blocks::open(source, "a file", Bounds { whole, ..Bounds::default() }).await.unwrap();
         let block = blocks.blocks.next().unwrap();
         let place = blocks.place(&block).unwrap();
         let whole = &file[place.start as usize..place.body().end as usize];

@@ -9,17 +9,21 @@
 //! | lists, maps | the offsets a..=b, then the rows of the child between the first and the last |
 //! | views of lists | the offsets and sizes a..b, then the rows of the child between the least and the greatest |
 //! | lists of a fixed size | the child's rows a × size..b × size |
-//! | structs | the rows a..b of each child |
-//! | dictionaries | the indexes a..b; the values are in memory already |
+//! | structs, sparse unions | the rows a..b of each child |
+//! | dense unions | which child each of the rows a..b is in and where, then the rows of each child between the least and the greatest |
+//! | runs | the ends of the runs that the rows a..b lie in, found by halving, then those runs' values |
+//! | dictionaries | the indexes a..b; of values that are not in memory, those that they stand for |
 
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use arrow::array::{ArrayData, ArrowNativeTypeOp, OffsetSizeTrait, RecordBatch, RecordBatchOptions, make_array};
+use arrow::array::{Array, ArrayData, ArrowNativeTypeOp, OffsetSizeTrait, RecordBatch, RecordBatchOptions, make_array};
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef, UnionMode};
 use weir_core::MAX_BATCH_ROWS;
 
 use super::body::Body;
+use super::dictionary::{Away, Values};
 use super::layout::{Column, Layout, Result, wrong};
 
 /// Values of views that lie closer than this are read with what is between them.
@@ -77,7 +81,7 @@ impl Windows {
 }
 
 /// About the bytes that some rows have in memory. When they are more than `most`, how many more is not looked at.
-fn weigh(column: &Column, rows: Range<usize>, most: u64, body: &mut Body) -> Result<u64> {
+pub(super) fn weigh(column: &Column, rows: Range<usize>, most: u64, body: &mut Body) -> Result<u64> {
     use DataType as T;
     let count = rows.len() as u64;
     let fixed = |width: u64| count.saturating_mul(width);
@@ -85,8 +89,10 @@ fn weigh(column: &Column, rows: Range<usize>, most: u64, body: &mut Body) -> Res
         return Ok(0);
     }
     let own = match &column.data_type {
-        T::Null | T::Struct(_) | T::FixedSizeList(..) => 0,
+        T::Null | T::Struct(_) | T::FixedSizeList(..) | T::RunEndEncoded(..) => 0,
         T::Boolean => count.div_ceil(8),
+        T::Union(_, UnionMode::Sparse) => count,
+        T::Union(_, UnionMode::Dense) => fixed(5),
         T::Utf8 | T::Binary | T::List(_) | T::Map(..) => fixed(4),
         T::LargeUtf8 | T::LargeBinary | T::LargeList(_) | T::ListView(_) => fixed(8),
         T::Utf8View | T::BinaryView | T::LargeListView(_) => fixed(16),
@@ -102,13 +108,18 @@ fn weigh(column: &Column, rows: Range<usize>, most: u64, body: &mut Body) -> Res
             let views = views(column, rows, body)?;
             views.iter().map(|view| *view as u32).filter(|length| *length > INLINE).map(u64::from).sum()
         }
+        T::Dictionary(..) => match &column.values {
+            Some(Values::Away(away)) => {
+                let wanted = distinct(&indexes(column, rows, body)?);
+                locked(away).weigh(&wanted, most.saturating_sub(own))?
+            }
+            _ => 0,
+        },
         _ => {
             let mut bytes: u64 = 0;
-            if let Some(rows) = nested(column, rows, body)? {
-                for child in &column.children {
-                    let left = most.saturating_sub(own).saturating_sub(bytes);
-                    bytes = bytes.saturating_add(weigh(child, rows.clone(), left, body)?);
-                }
+            for (child, rows) in column.children.iter().zip(nested(column, rows, body)?) {
+                let left = most.saturating_sub(own).saturating_sub(bytes);
+                bytes = bytes.saturating_add(weigh(child, rows, left, body)?);
             }
             bytes
         }
@@ -117,7 +128,7 @@ fn weigh(column: &Column, rows: Range<usize>, most: u64, body: &mut Body) -> Res
 }
 
 /// The rows of a column.
-fn cut(column: &Column, rows: Range<usize>, body: &mut Body) -> Result<ArrayData> {
+pub(super) fn cut(column: &Column, rows: Range<usize>, body: &mut Body) -> Result<ArrayData> {
     use DataType as T;
     if rows.start > rows.end || rows.end > column.rows {
         return wrong("a column has less rows than what it is nested in needs");
@@ -126,8 +137,10 @@ fn cut(column: &Column, rows: Range<usize>, body: &mut Body) -> Result<ArrayData
         return empty(column);
     }
     let nulls = if column.nulls { Some(NullBuffer::new(bits(column, 0, rows.clone(), body)?)) } else { None };
-    let buffers = match &column.data_type {
-        T::Null | T::Struct(_) | T::FixedSizeList(..) => vec![],
+    let mut buffers = match &column.data_type {
+        T::Null | T::Struct(_) | T::FixedSizeList(..) | T::RunEndEncoded(..) => vec![],
+        T::Union(_, UnionMode::Sparse) => vec![values(column, 1, rows.clone(), 1, body)?],
+        T::Union(..) => members(column, rows.clone(), body)?.0,
         T::Boolean => vec![bits(column, 1, rows.clone(), body)?.sliced()],
         T::Utf8 | T::Binary => texts::<i32>(column, rows.clone(), body)?,
         T::LargeUtf8 | T::LargeBinary => texts::<i64>(column, rows.clone(), body)?,
@@ -138,11 +151,20 @@ fn cut(column: &Column, rows: Range<usize>, body: &mut Body) -> Result<ArrayData
         T::LargeListView(_) => slots::<i64>(column, rows.clone(), body)?,
         other => vec![values(column, 1, rows.clone(), width(other)?, body)?],
     };
-    let mut children: Vec<ArrayData> = column.values.iter().cloned().collect();
-    if let Some(rows) = nested(column, rows.clone(), body)? {
-        for child in &column.children {
-            children.push(cut(child, rows.clone(), body)?);
+    let mut children = Vec::new();
+    match &column.values {
+        Some(Values::Here(values)) => children.push(values.clone()),
+        Some(Values::Away(away)) => {
+            let (indexes, values) = looked_up(column, rows.clone(), &mut locked(away), body)?;
+            (buffers, children) = (vec![indexes], vec![values]);
         }
+        None => {}
+    }
+    for (child, rows) in column.children.iter().zip(nested(column, rows.clone(), body)?) {
+        children.push(cut(child, rows, body)?);
+    }
+    if let (T::RunEndEncoded(..), Some(ends)) = (&column.data_type, children.first_mut()) {
+        *ends = counted(ends, &rows)?;
     }
     let array = ArrayData::builder(column.data_type.clone()).len(rows.len()).nulls(nulls);
     array.buffers(buffers).child_data(children).build()
@@ -151,16 +173,70 @@ fn cut(column: &Column, rows: Range<usize>, body: &mut Body) -> Result<ArrayData
 /// No rows of a column, whose buffers may be empty then. Dictionaries keep their values, so that all windows share them.
 fn empty(column: &Column) -> Result<ArrayData> {
     let of_type = ArrayData::new_empty(&column.data_type);
-    let children = column.values.iter().cloned().map(Ok).chain(column.children.iter().map(empty));
+    let children = match &column.values {
+        Some(Values::Here(values)) => vec![values.clone()],
+        Some(Values::Away(_)) => of_type.child_data().to_vec(),
+        None => column.children.iter().map(empty).collect::<Result<_>>()?,
+    };
     let array = ArrayData::builder(column.data_type.clone()).buffers(of_type.buffers().to_vec());
-    array.child_data(children.collect::<Result<_>>()?).build()
+    array.child_data(children).build()
 }
 
-/// The rows of the children that belong to some rows; `None` for what has none.
-fn nested(column: &Column, rows: Range<usize>, body: &mut Body) -> Result<Option<Range<usize>>> {
+fn locked(away: &Mutex<Away>) -> MutexGuard<'_, Away> {
+    away.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The indexes of some rows, `None` for NULL.
+fn indexes(column: &Column, rows: Range<usize>, body: &mut Body) -> Result<Vec<Option<usize>>> {
+    let DataType::Dictionary(index, _) = &column.data_type else { return wrong("a column has no dictionary") };
+    let width = width(&column.data_type)?;
+    let bytes = values(column, 1, rows.clone(), width, body)?;
+    let nulls = if column.nulls { Some(bits(column, 0, rows, body)?) } else { None };
+    let all = bytes.chunks_exact(width).enumerate().map(|(row, bytes)| {
+        if nulls.as_ref().is_some_and(|nulls| !nulls.value(row)) {
+            return Ok(None);
+        }
+        let mut number = [0; 8];
+        number[..width].copy_from_slice(bytes);
+        let negative = index.is_signed_integer() && bytes[width - 1] > i8::MAX as u8;
+        let found = usize::try_from(u64::from_le_bytes(number)).ok().filter(|_| !negative);
+        found.map_or_else(|| wrong("an index points nowhere"), |index| Ok(Some(index)))
+    });
+    all.collect()
+}
+
+fn distinct(indexes: &[Option<usize>]) -> Vec<usize> {
+    let mut distinct: Vec<usize> = indexes.iter().flatten().copied().collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct
+}
+
+/// The indexes of some rows in a dictionary of just their values, and that dictionary.
+fn looked_up(column: &Column, rows: Range<usize>, away: &mut Away, body: &mut Body) -> Result<(Buffer, ArrayData)> {
+    let (indexes, width) = (indexes(column, rows, body)?, width(&column.data_type)?);
+    let wanted = distinct(&indexes);
+    let mut own = MutableBuffer::with_capacity(indexes.len() * width);
+    for index in &indexes {
+        // No larger than it was, for it stands among as many or fewer.
+        let at = index.and_then(|index| wanted.binary_search(&index).ok()).unwrap_or(0) as u64;
+        own.extend_from_slice(&at.to_le_bytes()[..width]);
+    }
+    let values = match away.values(&wanted)? {
+        Some(values) => values.to_data(),
+        // Then all rows are NULL, and the first value none of theirs.
+        None => ArrayData::new_empty(&column.data_type).child_data()[0].clone(),
+    };
+    Ok((own.into(), values))
+}
+
+/// The rows of each child that belong to some rows.
+fn nested(column: &Column, rows: Range<usize>, body: &mut Body) -> Result<Vec<Range<usize>>> {
     use DataType as T;
-    Ok(Some(match &column.data_type {
-        T::Struct(_) => rows,
+    let of_all = match &column.data_type {
+        T::Union(_, UnionMode::Dense) => return Ok(members(column, rows, body)?.1),
+        T::RunEndEncoded(..) => runs(column, rows, body)?,
+        T::Struct(_) | T::Union(..) => rows,
         T::List(_) | T::Map(..) => span::<i32>(column, rows, body)?,
         T::LargeList(_) => span::<i64>(column, rows, body)?,
         T::ListView(_) => reach::<i32>(column, rows, body)?,
@@ -172,8 +248,74 @@ fn nested(column: &Column, rows: Range<usize>, body: &mut Body) -> Result<Option
                 None => return wrong("a list has more items than can be"),
             }
         }
-        _ => return Ok(None),
-    }))
+        _ => return Ok(Vec::new()),
+    };
+    Ok(vec![of_all; column.children.len()])
+}
+
+/// Of some rows of a dense union: in which children they are and where, counted from the first row that is needed of each;
+/// and which rows these are.
+fn members(column: &Column, rows: Range<usize>, body: &mut Body) -> Result<(Vec<Buffer>, Vec<Range<usize>>)> {
+    let DataType::Union(fields, _) = &column.data_type else { return wrong("a column is no union") };
+    let ids = values(column, 1, rows.clone(), 1, body)?;
+    let offsets = values(column, 2, rows, size_of::<i32>(), body)?;
+    let child = |id: i8| fields.iter().position(|(of, _)| of == id);
+    let mut places = Vec::with_capacity(ids.len());
+    let mut needed: Vec<Option<Range<usize>>> = vec![None; column.children.len()];
+    for (id, offset) in ids.typed_data::<i8>().iter().zip(offsets.typed_data::<i32>()) {
+        let Some((child, at)) = child(*id).zip(usize::try_from(*offset).ok()) else {
+            return wrong("a row of a union is nowhere");
+        };
+        let of_child = needed[child].get_or_insert(at..at);
+        *of_child = of_child.start.min(at)..of_child.end.max(at + 1);
+        places.push((child, at));
+    }
+    let needed: Vec<_> = needed.into_iter().map(Option::unwrap_or_default).collect();
+    // No larger than it was.
+    let offsets: Vec<i32> = places.iter().map(|(child, at)| (at - needed[*child].start) as i32).collect();
+    Ok((vec![ids, offsets.into()], needed))
+}
+
+/// The runs in which some rows lie.
+fn runs(column: &Column, rows: Range<usize>, body: &mut Body) -> Result<Range<usize>> {
+    let Some(ends) = column.children.first() else { return wrong("a column of runs lacks their ends") };
+    let width = width(&ends.data_type)?;
+    // The first run that ends behind a row.
+    let mut run_of = |row: usize| -> Result<usize> {
+        let (mut from, mut to) = (0, ends.rows);
+        while from < to {
+            let middle = from + (to - from) / 2;
+            let end = values(ends, 1, middle..middle + 1, width, body)?;
+            if number(&end, width, 0) <= row as i64 { from = middle + 1 } else { to = middle }
+        }
+        Ok(from)
+    };
+    match rows.is_empty() {
+        true => Ok(0..0),
+        false => Ok(run_of(rows.start)?..run_of(rows.end - 1)?.saturating_add(1)),
+    }
+}
+
+/// The ends of runs, counted from the first of some rows, the last of them no later than these rows end.
+fn counted(ends: &ArrayData, rows: &Range<usize>) -> Result<ArrayData> {
+    let Some(buffer) = ends.buffers().first() else { return wrong("a column of runs lacks their ends") };
+    let width = width(ends.data_type())?;
+    let mut counted = MutableBuffer::with_capacity(buffer.len());
+    for run in 0..ends.len() {
+        // What does not ascend does not do so here either, and is refused.
+        let end = number(buffer, width, run).saturating_sub(rows.start as i64).min(rows.len() as i64);
+        counted.extend_from_slice(&end.to_le_bytes()[..width]);
+    }
+    ArrayData::builder(ends.data_type().clone()).len(ends.len()).add_buffer(counted.into()).build()
+}
+
+/// A whole number of two, four or eight bytes.
+fn number(buffer: &Buffer, width: usize, at: usize) -> i64 {
+    match width {
+        2 => buffer.typed_data::<i16>()[at].into(),
+        4 => buffer.typed_data::<i32>()[at].into(),
+        _ => buffer.typed_data::<i64>()[at],
+    }
 }
 
 /// The bytes of a value of a fixed width, or of the index of a dictionary.

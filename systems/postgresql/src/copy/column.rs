@@ -110,24 +110,84 @@ impl Column {
         self.cells.fixed_bytes()
     }
 
-    /// Appends a cell; one that fails becomes NULL. `grown` counts bytes beyond those on the wire.
+    /// Whether a value may be longer than on the wire by more than [`fixed_bytes`](Self::fixed_bytes).
+    pub(super) fn grows(&self) -> bool {
+        matches!(self.cells, Cells::DecimalText(_) | Cells::Interval(_) | Cells::List(..))
+    }
+
+    /// Appends cells; one that fails becomes NULL, and `failed` hears which it was. `grown` counts bytes beyond those on the
+    /// wire.
     #[inline]
-    pub(super) fn append(&mut self, cell: Option<&[u8]>, grown: &mut usize) -> std::result::Result<(), Failure> {
-        let Some(bytes) = cell else {
-            self.nulls.append_null();
-            self.cells.append_null();
-            return Ok(());
-        };
-        match self.cells.append(bytes, grown) {
-            Ok(()) => {
-                self.nulls.append_non_null();
+    pub(super) fn append<'a>(
+        &mut self,
+        cells: impl ExactSizeIterator<Item = Option<&'a [u8]>>,
+        grown: &mut usize,
+        failed: &mut impl FnMut(usize, Failure),
+    ) {
+        let into = Into { cells, nulls: &mut self.nulls, failed };
+        match &mut self.cells {
+            Cells::Bool(values) => into.each(|cell| {
+                values.append(cell.map_or(Ok([0]), fixed::<1>)? != [0]);
                 Ok(())
-            }
-            Err(failure) => {
-                self.nulls.append_null();
-                self.cells.append_null();
-                Err(failure)
-            }
+            }),
+            Cells::Int2(values) => into.numbers(values, |bytes| Ok(i16::from_be_bytes(fixed(bytes)?))),
+            Cells::Int4(values) => into.numbers(values, |bytes| Ok(i32::from_be_bytes(fixed(bytes)?))),
+            Cells::Int8(values) => into.numbers(values, |bytes| Ok(i64::from_be_bytes(fixed(bytes)?))),
+            Cells::Oid(values) => into.numbers(values, |bytes| Ok(i64::from(u32::from_be_bytes(fixed(bytes)?)))),
+            Cells::Float4(values) => into.numbers(values, |bytes| Ok(f32::from_be_bytes(fixed(bytes)?))),
+            Cells::Float8(values) => into.numbers(values, |bytes| Ok(f64::from_be_bytes(fixed(bytes)?))),
+            Cells::Short(values, scale) => into.numbers(values, |bytes| {
+                let number = numeric::to_i64(bytes, *scale).map_err(|reason| decimal_failure(reason, bytes))?;
+                Ok(i128::from(number))
+            }),
+            Cells::Long(values, scale) => into.numbers(values, |bytes| {
+                numeric::to_i128(bytes, *scale).map_err(|reason| decimal_failure(reason, bytes))
+            }),
+            Cells::Longer(values, scale) => into.numbers(values, |bytes| {
+                numeric::to_i256(bytes, *scale).map_err(|reason| decimal_failure(reason, bytes))
+            }),
+            Cells::DecimalText(var) => into.texts(var, |bytes, data| {
+                let before = data.len();
+                numeric::to_text(bytes, data)?;
+                *grown += data.len() - before;
+                Ok(())
+            }),
+            Cells::Bytes(var) | Cells::Text(var) => into.texts(var, |bytes, data| {
+                data.extend_from_slice(bytes);
+                Ok(())
+            }),
+            Cells::Jsonb(var) => into.texts(var, |bytes, data| {
+                let [1, json @ ..] = bytes else { return Err("the jsonb value has an unknown version".into()) };
+                data.extend_from_slice(json);
+                Ok(())
+            }),
+            Cells::Interval(var) => into.texts(var, |bytes, data| {
+                let before = data.len();
+                interval(bytes, data)?;
+                *grown += data.len() - before;
+                Ok(())
+            }),
+            Cells::Date(values) => into.numbers(values, |bytes| {
+                temporal::canonical_date(i32::from_be_bytes(fixed(bytes)?)).map_err(|t| no_form(&t))
+            }),
+            Cells::Time(values) => into.numbers(values, |bytes| match i64::from_be_bytes(fixed(bytes)?) {
+                time if (0..temporal::DAY).contains(&time) => Ok(time),
+                _ => Err(no_form("24:00:00")),
+            }),
+            Cells::Timestamp(values) => into.numbers(values, |bytes| {
+                temporal::canonical_timestamp(i64::from_be_bytes(fixed(bytes)?)).map_err(|t| no_form(&t))
+            }),
+            Cells::Uuid(values) => into.each(|cell| {
+                values.extend_from_slice(&cell.map_or(Ok([0; 16]), fixed)?);
+                Ok(())
+            }),
+            Cells::List(offsets, child, _) => into.each(|cell| {
+                if let Some(bytes) = cell {
+                    append_list(bytes, child, grown)?;
+                }
+                offsets.push(child.nulls.len() as i32);
+                Ok(())
+            }),
         }
     }
 
@@ -247,92 +307,71 @@ impl Cells {
             _ => 4,
         }
     }
+}
 
-    fn append_null(&mut self) {
-        match self {
-            Self::Bool(values) => values.append(false),
-            Self::Int2(values) => values.push(0),
-            Self::Int4(values) | Self::Date(values) => values.push(0),
-            Self::Int8(values) | Self::Oid(values) | Self::Time(values) | Self::Timestamp(values) => values.push(0),
-            Self::Float4(values) => values.push(0.0),
-            Self::Float8(values) => values.push(0.0),
-            Self::Short(values, _) | Self::Long(values, _) => values.push(0),
-            Self::Longer(values, _) => values.push(i256::ZERO),
-            Self::DecimalText(var) | Self::Bytes(var) | Self::Text(var) | Self::Jsonb(var) | Self::Interval(var) => {
-                var.end();
+/// Cells on their way into a column.
+struct Into<'c, C, F> {
+    cells: C,
+    nulls: &'c mut NullBufferBuilder,
+    failed: &'c mut F,
+}
+
+impl<'a, C: ExactSizeIterator<Item = Option<&'a [u8]>>, F: FnMut(usize, Failure)> Into<'_, C, F> {
+    /// Appends each by `one`, which appends whatever stands for NULL where there is no cell, and nothing where it fails (of a
+    /// list: its items may be there, under no row's offset).
+    #[inline]
+    fn each(self, mut one: impl FnMut(Option<&'a [u8]>) -> std::result::Result<(), Failure>) {
+        for (row, cell) in self.cells.enumerate() {
+            match one(cell) {
+                Ok(()) if cell.is_some() => self.nulls.append_non_null(),
+                Ok(()) => self.nulls.append_null(),
+                Err(failure) => {
+                    self.nulls.append_null();
+                    // For NULL it does not fail.
+                    let _ = one(None);
+                    (self.failed)(row, failure);
+                }
             }
-            Self::Uuid(values) => values.extend_zeros(16),
-            Self::List(offsets, child, _) => offsets.push(child.nulls.len() as i32),
         }
     }
 
-    /// Appends a value; on failure nothing is appended (of a list: its items may be, under no row's offset).
     #[inline]
-    fn append(&mut self, bytes: &[u8], grown: &mut usize) -> std::result::Result<(), Failure> {
-        match self {
-            Self::Bool(values) => values.append(fixed::<1>(bytes)?[0] != 0),
-            Self::Int2(values) => values.push(i16::from_be_bytes(fixed(bytes)?)),
-            Self::Int4(values) => values.push(i32::from_be_bytes(fixed(bytes)?)),
-            Self::Int8(values) => values.push(i64::from_be_bytes(fixed(bytes)?)),
-            Self::Oid(values) => values.push(i64::from(u32::from_be_bytes(fixed(bytes)?))),
-            Self::Float4(values) => values.push(f32::from_be_bytes(fixed(bytes)?)),
-            Self::Float8(values) => values.push(f64::from_be_bytes(fixed(bytes)?)),
-            Self::Short(values, scale) => {
-                let number = numeric::to_i64(bytes, *scale).map_err(|reason| decimal_failure(reason, bytes))?;
-                values.push(i128::from(number));
+    fn numbers<T: Default>(self, values: &mut Vec<T>, of: impl Fn(&[u8]) -> std::result::Result<T, Failure>) {
+        values.reserve(self.cells.len());
+        self.each(|cell| {
+            values.push(match cell {
+                Some(bytes) => of(bytes)?,
+                None => T::default(),
+            });
+            Ok(())
+        });
+    }
+
+    #[inline]
+    fn texts(self, var: &mut Var, mut add: impl FnMut(&[u8], &mut Vec<u8>) -> std::result::Result<(), Failure>) {
+        var.offsets.reserve(self.cells.len());
+        self.each(|cell| {
+            if let Some(bytes) = cell {
+                add(bytes, &mut var.data)?;
             }
-            Self::Long(values, scale) => {
-                values.push(numeric::to_i128(bytes, *scale).map_err(|reason| decimal_failure(reason, bytes))?);
-            }
-            Self::Longer(values, scale) => {
-                values.push(numeric::to_i256(bytes, *scale).map_err(|reason| decimal_failure(reason, bytes))?);
-            }
-            Self::DecimalText(var) => {
-                let before = var.data.len();
-                numeric::to_text(bytes, &mut var.data)?;
-                *grown += var.data.len() - before;
-                var.end();
-            }
-            Self::Bytes(var) | Self::Text(var) => {
-                var.data.extend_from_slice(bytes);
-                var.end();
-            }
-            Self::Jsonb(var) => {
-                let [1, json @ ..] = bytes else { return Err("the jsonb value has an unknown version".into()) };
-                var.data.extend_from_slice(json);
-                var.end();
-            }
-            Self::Interval(var) => {
-                let all: [u8; 16] = fixed(bytes)?;
-                let micros = i64::from_be_bytes(fixed(&all[..8])?);
-                let (days, months) = (i32::from_be_bytes(fixed(&all[8..12])?), i32::from_be_bytes(fixed(&all[12..])?));
-                if (micros, days, months) == (i64::MAX, i32::MAX, i32::MAX) {
-                    return Err(no_form("infinity"));
-                } else if (micros, days, months) == (i64::MIN, i32::MIN, i32::MIN) {
-                    return Err(no_form("-infinity"));
-                }
-                let before = var.data.len();
-                temporal::interval_text(micros, days, months, &mut var.data);
-                *grown += var.data.len() - before;
-                var.end();
-            }
-            Self::Date(values) => {
-                values.push(temporal::canonical_date(i32::from_be_bytes(fixed(bytes)?)).map_err(|t| no_form(&t))?);
-            }
-            Self::Time(values) => match i64::from_be_bytes(fixed(bytes)?) {
-                time if (0..temporal::DAY).contains(&time) => values.push(time),
-                _ => return Err(no_form("24:00:00")),
-            },
-            Self::Timestamp(values) => {
-                values.push(temporal::canonical_timestamp(i64::from_be_bytes(fixed(bytes)?)).map_err(|t| no_form(&t))?);
-            }
-            Self::Uuid(values) => values.extend_from_slice(&fixed::<16>(bytes)?),
-            Self::List(offsets, child, _) => {
-                append_list(bytes, child, grown)?;
-                offsets.push(child.nulls.len() as i32);
-            }
+            var.end();
+            Ok(())
+        });
+    }
+}
+
+/// Appends the interval's text.
+fn interval(bytes: &[u8], text: &mut Vec<u8>) -> std::result::Result<(), Failure> {
+    let all: [u8; 16] = fixed(bytes)?;
+    let micros = i64::from_be_bytes(fixed(&all[..8])?);
+    let (days, months) = (i32::from_be_bytes(fixed(&all[8..12])?), i32::from_be_bytes(fixed(&all[12..])?));
+    match (micros, days, months) {
+        (i64::MAX, i32::MAX, i32::MAX) => Err(no_form("infinity")),
+        (i64::MIN, i32::MIN, i32::MIN) => Err(no_form("-infinity")),
+        _ => {
+            temporal::interval_text(micros, days, months, text);
+            Ok(())
         }
-        Ok(())
     }
 }
 
@@ -380,7 +419,11 @@ fn append_list(bytes: &[u8], child: &mut Column, grown: &mut usize) -> std::resu
             at += item.len();
             Some(item)
         };
-        child.append(item, grown)?;
+        let mut failure = None;
+        child.append(std::iter::once(item), grown, &mut |_, failed| failure = Some(failed));
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
         *grown += child.cells.fixed_bytes();
     }
     Ok(())

@@ -1,10 +1,12 @@
 //! COPY binary → Arrow.
 //!
-//! Constraints: a cell costs one match on its column's kind and no allocation; a row that cannot be decoded must not
-//! disturb the rows around it. So a cell that fails becomes NULL and its row is noted; when the batch is closed, noted
-//! rows are taken out. Text is checked as UTF-8 once a column, not once a cell.
+//! Constraints: a cell costs no allocation, and its column's kind is looked at once for some hundred of them; a row that
+//! cannot be decoded must not disturb the rows around it. So rows are gathered where they lie, as places of cells, and then
+//! decoded a column at a time. A cell that fails becomes NULL and its row is noted; when the batch is closed, noted rows are
+//! taken out. Text is checked as UTF-8 once a column, not once a cell.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
@@ -15,6 +17,9 @@ use super::HEADER;
 use super::column::{Column, Failure};
 use crate::types::PgType;
 
+/// Cells that are gathered before they are decoded: their places then still lie in the nearest cache.
+const GATHER: usize = 4096;
+
 /// A closed batch and the rows that are not in it.
 pub struct Decoded {
     /// The rows that could be decoded.
@@ -23,17 +28,37 @@ pub struct Decoded {
     pub dirty: Vec<DirtyRow>,
 }
 
+/// Where a cell lies, in whatever bytes its row came: its first byte, and its length, which is below zero for NULL.
+#[derive(Clone, Copy)]
+struct Cell {
+    start: u32,
+    length: i32,
+}
+
+impl Cell {
+    #[inline]
+    fn of(self, bytes: &[u8]) -> Option<&[u8]> {
+        let length = usize::try_from(self.length).ok()?;
+        bytes.get(self.start as usize..self.start as usize + length)
+    }
+}
+
 /// Takes the stream of `COPY … TO STDOUT (FORMAT binary)` in pieces of any size and gives batches.
 pub struct Decoder {
     schema: SchemaRef,
     columns: Vec<Column>,
-    /// Where each cell of the current row lies; `None` for NULL.
-    cells: Vec<Option<(u32, u32)>>,
+    /// Where the cells of gathered rows lie; those of a row whose end has not come yet are never there.
+    cells: Vec<Cell>,
+    /// How many cells are gathered at most, but for those of one row.
+    gather: usize,
     /// The start of a tuple whose end has not come yet.
     carry: Vec<u8>,
     header_seen: bool,
     ended: bool,
+    /// Rows of the batch, with those that are gathered.
     rows: usize,
+    /// Those of them that are decoded.
+    decoded: usize,
     bytes: usize,
     fixed: usize,
     dirty: BTreeMap<usize, Vec<(usize, Failure)>>,
@@ -48,14 +73,18 @@ impl Decoder {
     pub fn new(schema: SchemaRef, types: &[PgType]) -> Result<Self> {
         let columns = schema.fields().iter().zip(types).map(|(f, t)| Column::new(f, t)).collect::<Result<Vec<_>>>()?;
         let fixed = columns.iter().map(|c| c.fixed_bytes()).sum();
+        // Where a value may be much longer than it is on the wire, a batch's bytes are counted row by row.
+        let gather = if columns.iter().any(|c| c.grows()) { 0 } else { GATHER };
         Ok(Self {
-            cells: vec![None; columns.len()],
+            cells: Vec::with_capacity(gather),
+            gather,
             schema,
             columns,
             carry: Vec::new(),
             header_seen: false,
             ended: false,
             rows: 0,
+            decoded: 0,
             bytes: 0,
             fixed,
             dirty: BTreeMap::new(),
@@ -66,18 +95,32 @@ impl Decoder {
     /// Takes the next piece of the stream.
     ///
     /// # Errors
-    /// A stream that is not COPY's binary format.
+    /// As [`push_all`](Self::push_all).
     pub fn push(&mut self, piece: &[u8]) -> Result<()> {
-        if self.carry.is_empty() {
-            let used = self.consume(piece)?;
-            self.carry.extend_from_slice(&piece[used..]);
-        } else {
-            let mut whole = std::mem::take(&mut self.carry);
-            whole.extend_from_slice(piece);
-            let used = self.consume(&whole)?;
-            whole.drain(..used);
-            self.carry = whole;
+        self.push_all(piece, std::slice::from_ref(&(0..piece.len())))
+    }
+
+    /// Takes the next pieces of the stream, which are ranges of `bytes`: what most of them have in common costs once then.
+    ///
+    /// # Errors
+    /// A stream that is not COPY's binary format.
+    pub fn push_all(&mut self, bytes: &[u8], pieces: &[Range<usize>]) -> Result<()> {
+        for piece in pieces {
+            if self.carry.is_empty() {
+                let used = self.consume(bytes, piece.clone())?;
+                self.carry.extend_from_slice(&bytes[used..piece.end]);
+            } else {
+                // What is gathered lies elsewhere than what comes now.
+                self.decode(bytes);
+                let mut whole = std::mem::take(&mut self.carry);
+                whole.extend_from_slice(&bytes[piece.clone()]);
+                let used = self.consume(&whole, 0..whole.len())?;
+                self.decode(&whole);
+                whole.drain(..used);
+                self.carry = whole;
+            }
         }
+        self.decode(bytes);
         Ok(())
     }
 
@@ -91,11 +134,6 @@ impl Decoder {
         !self.ready.is_empty()
     }
 
-    /// Rows of the batch that is not full yet.
-    pub fn pending(&self) -> usize {
-        self.rows
-    }
-
     /// Closes the last batch.
     ///
     /// # Errors
@@ -107,24 +145,34 @@ impl Decoder {
         self.close()
     }
 
-    fn consume(&mut self, data: &[u8]) -> Result<usize> {
-        let mut at = 0;
+    /// Gathers, and decodes where it is time, the tuples that end within the piece; gives the end of the last.
+    fn consume(&mut self, bytes: &[u8], piece: Range<usize>) -> Result<usize> {
+        let data = &bytes[..piece.end];
+        let mut at = piece.start;
+        if data.len() > u32::MAX as usize {
+            return Err(out_of_step());
+        }
         if !self.header_seen {
-            if data.len() < HEADER.len() {
-                return Ok(0);
+            let header = &data[at..];
+            if header.len() < HEADER.len() {
+                return Ok(at);
             }
-            if data[..11] != HEADER[..11] {
+            if header[..11] != HEADER[..11] {
                 return Err(out_of_step());
             }
-            let more = u32::from_be_bytes([data[15], data[16], data[17], data[18]]) as usize;
-            if data.len() < HEADER.len() + more {
-                return Ok(0);
+            let more = u32::from_be_bytes([header[15], header[16], header[17], header[18]]) as usize;
+            if header.len() < HEADER.len() + more {
+                return Ok(at);
             }
-            at = HEADER.len() + more;
+            at += HEADER.len() + more;
             self.header_seen = true;
         }
         while !self.ended {
-            let Some(end) = self.locate(data, at)? else { break };
+            let gathered = self.cells.len();
+            let Some(end) = self.locate(data, at)? else {
+                self.cells.truncate(gathered);
+                break;
+            };
             if !self.ended {
                 self.row(data, end - at)?;
             }
@@ -143,43 +191,55 @@ impl Decoder {
             self.ended = true;
             return Ok(Some(at));
         }
-        if count as usize != self.cells.len() || data.len() > u32::MAX as usize {
+        if count as usize != self.columns.len() {
             return Err(out_of_step());
         }
-        for cell in &mut self.cells {
+        self.cells.reserve(self.columns.len());
+        for _ in 0..self.columns.len() {
             let Some(&[a, b, c, d]) = data.get(at..at + 4) else { return Ok(None) };
             let length = i32::from_be_bytes([a, b, c, d]);
             at += 4;
-            if length < 0 {
-                *cell = None;
-            } else {
-                let end = at + length as usize;
-                if end > data.len() {
-                    return Ok(None);
-                }
-                *cell = Some((at as u32, end as u32));
-                at = end;
+            self.cells.push(Cell { start: at as u32, length });
+            at += length.max(0) as usize;
+            if at > data.len() {
+                return Ok(None);
             }
         }
         Ok(Some(at))
     }
 
+    /// The last row that was located belongs to the batch, or to the next one where this one is full.
     #[inline]
     fn row(&mut self, data: &[u8], length: usize) -> Result<()> {
         let bytes = self.fixed + length;
         if self.rows > 0 && (self.rows >= MAX_BATCH_ROWS || self.bytes + bytes > MAX_BATCH_BYTES) {
+            let next = self.cells.split_off(self.cells.len() - self.columns.len());
+            self.decode(data);
             self.close()?;
-        }
-        let mut grown = 0;
-        for (i, (column, cell)) in self.columns.iter_mut().zip(&self.cells).enumerate() {
-            let bytes = cell.map(|(start, end)| &data[start as usize..end as usize]);
-            if let Err(failure) = column.append(bytes, &mut grown) {
-                self.dirty.entry(self.rows).or_default().push((i, failure));
-            }
+            self.cells.extend(next);
         }
         self.rows += 1;
-        self.bytes += bytes + grown;
+        self.bytes += bytes;
+        if self.cells.len() >= self.gather {
+            self.decode(data);
+        }
         Ok(())
+    }
+
+    /// Decodes the gathered rows, whose cells lie in `bytes`.
+    fn decode(&mut self, bytes: &[u8]) {
+        let (width, first) = (self.columns.len(), self.decoded);
+        if self.rows == first {
+            return;
+        }
+        for (i, column) in self.columns.iter_mut().enumerate() {
+            let cells = self.cells[i..].iter().step_by(width).map(|cell| cell.of(bytes));
+            column.append(cells, &mut self.bytes, &mut |row, failure| {
+                self.dirty.entry(first + row).or_default().push((i, failure));
+            });
+        }
+        self.cells.clear();
+        self.decoded = self.rows;
     }
 
     fn close(&mut self) -> Result<()> {
@@ -211,7 +271,7 @@ impl Decoder {
             }
             batch = arrow::compute::filter_record_batch(&batch, &BooleanArray::from(keep))?;
         }
-        (self.rows, self.bytes) = (0, 0);
+        (self.rows, self.decoded, self.bytes) = (0, 0, 0);
         self.ready.push(Decoded { batch, dirty });
         Ok(())
     }

@@ -31,14 +31,18 @@ const LITTLE: usize = 4096;
 /// A buffer that a large row made larger than this is given back.
 const KEEP: usize = 8 * BLOCK;
 
-/// What comes next in a COPY.
-pub enum Next<'a> {
-    /// A piece of the stream: a row, or the header before the first.
-    Piece(&'a [u8]),
-    /// Nothing: that was the last one.
-    End,
+/// What a call for pieces takes at most: so many, or so many bytes and one piece more.
+const PIECES: usize = 1024;
+
+/// What comes after the pieces of a COPY that are here.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More of them.
+    More,
     /// It has not been received yet.
     Wait,
+    /// Nothing: those were the last ones.
+    End,
 }
 
 /// A connection that has logged in.
@@ -92,16 +96,22 @@ impl Wire {
         }
     }
 
-    /// The next piece of the COPY that was begun, if it is here.
+    /// What pieces are ranges of, until more is received.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Puts the next pieces of the COPY that was begun into `pieces`, as far as they are here.
     ///
     /// # Errors
     /// The server's word that it goes no further; what is no message of a COPY.
-    #[inline]
-    pub(crate) fn next_piece(&mut self) -> Result<Next<'_>> {
-        loop {
+    pub(crate) fn pieces(&mut self, pieces: &mut Vec<Range<usize>>) -> Result<Next> {
+        pieces.clear();
+        let first = self.at;
+        while pieces.len() < PIECES && self.at - first < BLOCK {
             let Some((kind, body)) = self.take()? else { return Ok(Next::Wait) };
             match kind {
-                b'd' => return Ok(Next::Piece(&self.buffer[body])),
+                b'd' => pieces.push(body),
                 b'Z' => {
                     self.copies = false;
                     return Ok(Next::End);
@@ -112,6 +122,7 @@ impl Wire {
                 _ => return Err(out_of_step()),
             }
         }
+        Ok(Next::More)
     }
 
     /// Says goodbye, to which there is no answer; an error no longer matters.

@@ -28,10 +28,12 @@ fn serve(bytes: Vec<u8>, piece: usize) -> Wire {
 }
 
 async fn pieces(wire: &mut Wire) -> Result<Vec<Vec<u8>>> {
-    let mut all = Vec::new();
+    let (mut all, mut found) = (Vec::new(), Vec::new());
     loop {
-        match wire.next_piece()? {
-            Next::Piece(piece) => all.push(piece.to_vec()),
+        let next = wire.pieces(&mut found)?;
+        all.extend(found.iter().map(|piece| wire.bytes()[piece.clone()].to_vec()));
+        match next {
+            Next::More => {}
             Next::End => return Ok(all),
             Next::Wait => wire.fill().await?,
         }
