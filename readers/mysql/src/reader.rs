@@ -20,7 +20,7 @@ use crate::incremental::narrowed;
 use crate::pool;
 use crate::snapshot;
 use crate::source::{Described, Location, check_equal, look, plain};
-use crate::split::{Part, cuts, plan};
+use crate::split::{Asked, Part, cuts, plan};
 
 /// Reads one logical table: a table, several shards, or statements.
 pub struct MySqlReader {
@@ -142,10 +142,34 @@ impl MySqlReader {
                 None => (None, described),
             };
             let cut = cuts(described, all.len(), key, request).context("table", &described.label)?;
-            // Who reads a table in one piece need not ask about it.
-            let planned = match cut {
-                Some(cut) => plan(Some((self.hold(&mut held, location).await?, cut)), source, described, window).await,
-                None => plan(None, source, described, window).await,
+            // Who reads a table in one piece need not ask about it. Where connections are counted, one of those that hold
+            // the snapshot is at hand: no more than that work at once.
+            let snapshot = request.snapshot.as_ref().filter(|_| self.context.shared.room().is_some());
+            let planned = match (cut, snapshot) {
+                (None, _) => plan(None, source, described, window).await,
+                (Some(cut), None) => {
+                    let session = self.hold(&mut held, location).await?;
+                    plan(Some((Asked::Session(session), cut)), source, described, window).await
+                }
+                (Some(cut), Some(token)) => {
+                    // Others may have to ask meanwhile.
+                    if let Some(held) = held.take() {
+                        held.session.rest().await;
+                    }
+                    let mut loan = pool::borrow(&self.context, token, source).await?;
+                    let planned = plan(Some((Asked::Rows(loan.session()?), cut)), source, described, window).await;
+                    match planned {
+                        Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => {
+                            Err(loan.broke(error))
+                        }
+                        // What goes on at the server nobody knows.
+                        Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+                        planned => {
+                            loan.give_back();
+                            planned
+                        }
+                    }
+                }
             };
             splits.extend(planned.context("table", &described.label)?);
         }

@@ -377,7 +377,9 @@ async fn inside(places: &mut [Place]) -> Result<Option<String>> {
         }
         let mut of_place = Vec::new();
         for session in &mut place.sessions {
-            let mut rows = session.cells("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await?;
+            let rows = session.cells("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await?;
+            let rows = rows.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect());
+            let mut rows: Vec<Vec<String>> = rows.collect();
             rows.retain(|row| {
                 matches!(row[0].to_lowercase().as_str(), "binlog_snapshot_file" | "binlog_snapshot_position")
             });

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use weir_core::{Error, Result, Split, SplitRequest};
-use weir_mysql::{Column, Kind, QUOTING, Session, Table, escape};
+use weir_mysql::{Column, Kind, QUOTING, RowSession, Session, Table, escape};
 use weir_sql::{find_name, integer_boundaries, key_ranges};
 
 use crate::source::{Cell, Described};
@@ -35,6 +35,27 @@ struct Boundary {
     shown: String,
 }
 
+/// A connection that a table is cut over.
+pub(crate) enum Asked<'a> {
+    /// One for the catalogue.
+    Session(&'a mut Session),
+    /// One that rows are read over.
+    Rows(&'a mut RowSession),
+}
+
+impl Asked<'_> {
+    /// The two texts of the first row of a query.
+    async fn pair(&mut self, sql: &str) -> Result<Option<(Option<String>, Option<String>)>> {
+        match self {
+            Self::Session(session) => session.row(sql).await,
+            Self::Rows(session) => Ok(session.cells(sql).await?.into_iter().next().and_then(|row| {
+                let mut cells = row.into_iter();
+                Some((cells.next()?, cells.next()?))
+            })),
+        }
+    }
+}
+
 /// How a table is cut.
 pub(crate) struct Cut<'a> {
     table: &'a Table,
@@ -59,7 +80,7 @@ pub(crate) fn cuts<'a>(
 
 /// The splits of one table or statement, of the rows for which `window` holds; uncut where there is no `cut`.
 pub(crate) async fn plan(
-    cut: Option<(&mut Session, Cut<'_>)>,
+    cut: Option<(Asked<'_>, Cut<'_>)>,
     source: usize,
     described: &Described,
     window: Option<&str>,
@@ -73,7 +94,7 @@ pub(crate) async fn plan(
         columns: described.columns.iter().map(|o| o.cell.clone()).collect(),
     };
     let (rows, bytes) = described.table.as_ref().map_or((None, None), |t| (t.rows, t.bytes));
-    let Some((session, Cut { table, column, pieces })) = cut else {
+    let Some((mut asked, Cut { table, column, pieces })) = cut else {
         return Ok(vec![Split {
             id: 0,
             table: described.label.clone(),
@@ -85,7 +106,7 @@ pub(crate) async fn plan(
         }]);
     };
     let quoted = QUOTING.quote(&column.name);
-    let cuts = boundaries(session, table, column, (&described.from, window), pieces).await?;
+    let cuts = boundaries(&mut asked, table, column, (&described.from, window), pieces).await?;
     let sql: Vec<String> = cuts.iter().map(|b| b.sql.clone()).collect();
     let shown: Vec<String> = cuts.into_iter().map(|b| b.shown).collect();
     let ranges = key_ranges(&quoted, &column.name, &sql, column.nullable);
@@ -158,7 +179,7 @@ fn pieces(table: &Table, asked: bool, tables: usize, request: &SplitRequest) -> 
 }
 
 async fn boundaries(
-    session: &mut Session,
+    asked: &mut Asked<'_>,
     table: &Table,
     column: &Column,
     (from, window): (&str, Option<&str>),
@@ -167,8 +188,8 @@ async fn boundaries(
     let quoted = &QUOTING.quote(&column.name);
     let within = window.map(|window| format!(" AND ({window})")).unwrap_or_default();
     if matches!(column.kind, Kind::Int { .. } | Kind::Year) {
-        let range: Option<(Option<String>, Option<String>)> = session
-            .row(&format!(
+        let range = asked
+            .pair(&format!(
                 "SELECT CAST(MIN({quoted}) AS CHAR), CAST(MAX({quoted}) AS CHAR) FROM {from} WHERE 1 = 1{within}"
             ))
             .await?;
@@ -197,8 +218,8 @@ async fn boundaries(
             Some(last) => format!("{quoted} > {}", last.sql),
             None => format!("{quoted} IS NOT NULL"),
         };
-        let next: Option<(Option<String>, Option<String>)> = session
-            .row(&format!(
+        let next = asked
+            .pair(&format!(
                 "SELECT {raw}, {shown} FROM {from} WHERE {after}{within} ORDER BY {quoted} LIMIT 1 OFFSET {step}"
             ))
             .await?;

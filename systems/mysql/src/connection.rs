@@ -201,14 +201,14 @@ async fn rows(options: &Options, setup: &Setup, context: &ConnectorContext) -> R
         }
         wire.run(Setup::essential_again()).await?;
         let row = cells(&mut wire, "SELECT CONNECTION_ID()").await?;
-        let id = row.first().and_then(|row| row.first()).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let id = row.first().and_then(|row| row.first()?.as_ref()?.parse().ok()).unwrap_or(0);
         Ok(RowSession { wire, id, options: options.clone(), context: context.alone(), home: None, seat: None })
     };
     context.until_cancelled(work).await.map_err(|e| e.with("server", options.place()))
 }
 
 /// All rows of a query for a few of them, as text.
-async fn cells(wire: &mut Wire, sql: &str) -> Result<Vec<Vec<String>>> {
+async fn cells(wire: &mut Wire, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
     let (mut rows, mut cells) = (Vec::new(), Vec::new());
     if let Answer::Done = wire.query(sql).await? {
         return Ok(rows);
@@ -218,7 +218,7 @@ async fn cells(wire: &mut Wire, sql: &str) -> Result<Vec<Vec<String>>> {
         match wire.next_row(&mut cells)? {
             Next::Row => {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                rows.push(cells.iter().map(|c| c.of(wire.bytes()).map(text).unwrap_or_default()).collect());
+                rows.push(cells.iter().map(|c| c.of(wire.bytes()).map(text)).collect());
             }
             Next::End => break,
             Next::Wait => wire.fill().await?,
@@ -434,7 +434,7 @@ impl RowSession {
     ///
     /// # Errors
     /// As [`Session::run`].
-    pub async fn cells(&mut self, sql: &str) -> Result<Vec<Vec<String>>> {
+    pub async fn cells(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
         let (id, options, context) = (self.id, self.options.clone(), self.context.clone());
         guarded(&options, &context, id, cells(&mut self.wire, sql)).await
     }

@@ -132,10 +132,9 @@ async fn postgresql_never_has_more_connections_than_the_job_says() {
 async fn mariadb_never_has_more_connections_than_the_job_says() {
     for consistency in ["auto", "snapshot", "none"] {
         let source = servers::mariadb().await.fresh_database(&format!("pressed_{consistency}")).await;
-        let begun = Instant::now();
         let most = most_connections("mysql", source, OF_MYSQL, json!({"consistency": consistency})).await;
-        eprintln!("{consistency} {:?} {most:#?}", begun.elapsed());
-        // One more asks what the others read, where all of those hold the snapshot.
-        assert!((1..=4).contains(&most.working) && most.open <= OPEN + 1, "{consistency}: {most:#?}");
+        // One more asks, where those that read hold the snapshot.
+        let open = if consistency == "none" { OPEN } else { OPEN + 1 };
+        assert!((1..=4).contains(&most.working) && most.open <= open, "{consistency}: {most:#?}");
     }
 }
