@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayData, ArrayRef, make_array};
 use arrow::compute::concat;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::reader::read_dictionary;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +23,8 @@ use crate::{arrow_error, spool};
 const BREATH: u64 = 1 << 20;
 
 /// The dictionaries of a file.
-#[derive(Default)]
 pub(super) struct Dictionaries {
+    schema: SchemaRef,
     /// Those in memory.
     pub here: HashMap<i64, ArrayRef>,
     away: HashMap<i64, Arc<Mutex<Away>>>,
@@ -40,6 +40,10 @@ pub(super) enum Values {
 }
 
 impl Dictionaries {
+    pub(super) fn new(schema: SchemaRef) -> Self {
+        Self { schema, here: HashMap::new(), away: HashMap::new(), held: 0 }
+    }
+
     /// The largest dictionary that is still kept in memory, when all together may have so many bytes there.
     pub(super) fn room(&self, most: u64) -> u64 {
         most.saturating_sub(self.held)
@@ -60,7 +64,6 @@ impl Dictionaries {
         &mut self,
         message: &Message,
         body: Bytes,
-        schema: &Schema,
         most: u64,
         (cancel, name): (&CancellationToken, &str),
     ) -> weir_core::Result<()> {
@@ -68,17 +71,18 @@ impl Dictionaries {
         let values = message.dictionary().map_err(wrong)?;
         let Some(batch) = values.data() else { return Ok(()) };
         inside(batch, body.len()).map_err(wrong)?;
+        self.value_type(values.id()).map_err(wrong)?;
         let bytes = (body.len() as u64).max(Message::unpacked(batch, &body).map_err(wrong)?);
         let grows = values.isDelta() && self.away.contains_key(&values.id());
         if grows || bytes > self.room(most) {
-            let layout = self.layout(message, body.len() as u64, schema).map_err(wrong)?;
+            let layout = self.layout(message, body.len() as u64).map_err(wrong)?;
             return self.put_away(message, layout, Body::Memory(body), (cancel, name)).await;
         }
         self.held += bytes;
         if !values.isDelta() {
             self.away.remove(&values.id());
         }
-        read_dictionary(&body.into(), values, schema, &mut self.here, &message.version()).map_err(wrong)
+        read_dictionary(&body.into(), values, &self.schema, &mut self.here, &message.version()).map_err(wrong)
     }
 
     /// Takes a dictionary, or more values for one, to where it is out of the way.
@@ -129,15 +133,31 @@ impl Dictionaries {
     }
 
     /// Where the values of a dictionary's message are.
-    pub(super) fn layout(&self, message: &Message, body: u64, schema: &Schema) -> Result<Layout> {
-        let id = message.dictionary()?.id();
+    pub(super) fn layout(&self, message: &Message, body: u64) -> Result<Layout> {
+        Layout::of_dictionary(message, self.value_type(message.dictionary()?.id())?, self, body)
+    }
+
+    /// The type of a dictionary's values.
+    fn value_type(&self, id: i64) -> Result<&DataType> {
         #[expect(deprecated, reason = "arrow's reader finds dictionaries by it, and offers nothing else")]
-        let fields = schema.fields_with_dict_id(id);
-        match fields.first().map(|field| field.data_type()) {
-            Some(DataType::Dictionary(_, values)) => Layout::of_dictionary(message, values, self, body),
+        let fields = self.schema.fields_with_dict_id(id);
+        match fields.first().map(|field| (field.name(), field.data_type())) {
+            // Whoever looks its values up would wait for itself.
+            Some((name, DataType::Dictionary(_, values))) if within(values).contains(&id) => {
+                wrong(&format!("the dictionary of {name:?} is used within itself"))
+            }
+            Some((_, DataType::Dictionary(_, values))) => Ok(values),
             _ => wrong("no column has such a dictionary"),
         }
     }
+}
+
+/// The dictionaries within the values of one.
+fn within(values: &DataType) -> Vec<i64> {
+    let schema = Schema::new(vec![Field::new("values", values.clone(), true)]);
+    #[expect(deprecated, reason = "arrow's reader finds dictionaries by it, and offers nothing else")]
+    let ids = schema.flattened_fields().into_iter().filter_map(Field::dict_id).collect();
+    ids
 }
 
 /// A dictionary in a file.
