@@ -71,10 +71,12 @@ impl Dictionaries {
         let values = message.dictionary().map_err(wrong)?;
         let Some(batch) = values.data() else { return Ok(()) };
         inside(batch, body.len()).map_err(wrong)?;
-        self.value_type(values.id()).map_err(wrong)?;
+        let inner = within(self.value_type(values.id()).map_err(wrong)?);
         let bytes = (body.len() as u64).max(Message::unpacked(batch, &body).map_err(wrong)?);
         let grows = values.isDelta() && self.away.contains_key(&values.id());
-        if grows || bytes > self.room(most) {
+        // To arrow's reader one that is away has no values.
+        let lacks = inner.iter().any(|id| self.away.contains_key(id));
+        if grows || lacks || bytes > self.room(most) {
             let layout = self.layout(message, body.len() as u64).map_err(wrong)?;
             return self.put_away(message, layout, Body::Memory(body), (cancel, name)).await;
         }

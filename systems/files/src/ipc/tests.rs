@@ -361,6 +361,35 @@ async fn messages(file: Vec<u8>, bounds: Bounds) -> Messages {
 }
 
 #[tokio::test]
+async fn a_small_dictionary_may_have_a_large_one_within() {
+    let words = |from: usize| (from..from + 300).map(|n| format!("word {n}")).collect::<Vec<_>>();
+    let batches = [(0, 10), (0, 20), (1000, 20), (2000, 5)];
+    let batches = batches.map(|(from, count)| named(vec![nested(&words(from), count)]));
+    let schema = batches[0].schema_ref();
+    for packing in PACKINGS {
+        // Both are away, the inner one, nothing.
+        for whole in [0, 1500, 1 << 20] {
+            let bounds = Bounds { whole, window: 2000 };
+            let (_kept, source) = local(&write(&batches[..1], packing)).await;
+            let read = read(source, bounds, &[0]).await.unwrap();
+            assert_eq!(concat_batches(schema, &read).unwrap(), batches[0], "{packing:?} {whole}");
+            for handling in [DictionaryHandling::Resend, DictionaryHandling::Delta] {
+                let options = IpcWriteOptions::default().with_dictionary_handling(handling);
+                let file = stream(&batches, options.try_with_compression(packing).unwrap());
+                let mut messages = messages(file, bounds).await;
+                let mut read = Vec::new();
+                while let Some(batch) = messages.next().await.unwrap() {
+                    read.push(batch);
+                }
+                assert_eq!(messages.away(), whole < 1 << 20);
+                let expected = concat_batches(schema, &batches).unwrap();
+                assert_eq!(concat_batches(schema, &read).unwrap(), expected, "{packing:?} {whole}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_dictionary_that_is_used_within_itself_is_refused() {
     let words: Vec<String> = (0..30).map(|n| format!("word {n}")).collect();
     let text = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
