@@ -3,7 +3,7 @@
 //! Any row may need any value. Of a dictionary in a file, those that the rows of a window need are looked up, and become a
 //! small dictionary of the window's own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayData, ArrayRef, make_array};
@@ -28,8 +28,10 @@ pub(super) struct Dictionaries {
     /// Those in memory.
     pub here: HashMap<i64, ArrayRef>,
     away: HashMap<i64, Arc<Mutex<Away>>>,
-    /// The bytes in memory.
-    held: u64,
+    /// The bytes of each that are in memory.
+    held: HashMap<i64, u64>,
+    /// Those that are used within others.
+    inner: HashSet<i64>,
 }
 
 /// What the indexes of a column stand for.
@@ -41,12 +43,12 @@ pub(super) enum Values {
 
 impl Dictionaries {
     pub(super) fn new(schema: SchemaRef) -> Self {
-        Self { schema, here: HashMap::new(), away: HashMap::new(), held: 0 }
-    }
-
-    /// The largest dictionary that is still kept in memory, when all together may have so many bytes there.
-    pub(super) fn room(&self, most: u64) -> u64 {
-        most.saturating_sub(self.held)
+        let inner = schema.flattened_fields().into_iter().filter_map(|field| match field.data_type() {
+            DataType::Dictionary(_, values) => Some(within(values)),
+            _ => None,
+        });
+        let inner = inner.flatten().collect();
+        Self { schema, here: HashMap::new(), away: HashMap::new(), held: HashMap::new(), inner }
     }
 
     /// Whether all are in memory, where arrow's reader wants them.
@@ -76,14 +78,15 @@ impl Dictionaries {
         let grows = values.isDelta() && self.away.contains_key(&values.id());
         // To arrow's reader one that is away has no values.
         let lacks = inner.iter().any(|id| self.away.contains_key(id));
-        if grows || lacks || bytes > self.room(most) {
+        if !values.isDelta() {
+            self.let_go(values.id());
+        }
+        let held = self.held.values().fold(bytes, |all, bytes| all.saturating_add(*bytes));
+        if grows || lacks || held > most {
             let layout = self.layout(message, body.len() as u64).map_err(wrong)?;
             return self.put_away(message, layout, Body::Memory(body), (cancel, name)).await;
         }
-        self.held += bytes;
-        if !values.isDelta() {
-            self.away.remove(&values.id());
-        }
+        *self.held.entry(values.id()).or_default() += bytes;
         read_dictionary(&body.into(), values, &self.schema, &mut self.here, &message.version()).map_err(wrong)
     }
 
@@ -98,17 +101,20 @@ impl Dictionaries {
         let wrong = |e| fault(e, name);
         let mut body = body.unpacked(&mut layout, cancel, name).await?;
         let values = message.dictionary().map_err(wrong)?;
-        let (id, before) = (values.id(), self.here.remove(&values.id()));
+        let id = values.id();
         if !values.isDelta() {
-            self.away.remove(&id);
-        } else if before.is_none() && !self.away.contains_key(&id) {
+            self.let_go(id);
+        }
+        // What was here before stays in memory, and counts.
+        let before = self.here.remove(&id);
+        if values.isDelta() && before.is_none() && !self.away.contains_key(&id) {
             return Err(arrow_error("there is no dictionary to add values to", name));
         }
         let away = match self.away.get(&id) {
             Some(away) => away.clone(),
             None => {
                 let body = Body::File { file: spool::create()?, start: 0 };
-                let before = before.filter(|_| values.isDelta()).map(|values| Part::Here(values.to_data()));
+                let before = before.map(|values| Part::Here(values.to_data()));
                 Arc::new(Mutex::new(Away { body, end: 0, parts: before.into_iter().collect() }))
             }
         };
@@ -132,6 +138,16 @@ impl Dictionaries {
         drop(open);
         self.away.insert(id, away);
         Ok(())
+    }
+
+    /// Forgets a dictionary, in whose place another comes.
+    fn let_go(&mut self, id: i64) {
+        self.here.remove(&id);
+        self.away.remove(&id);
+        // The values of others may still hold what is used within them.
+        if !self.inner.contains(&id) {
+            self.held.remove(&id);
+        }
     }
 
     /// Where the values of a dictionary's message are.

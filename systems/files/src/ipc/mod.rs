@@ -124,11 +124,6 @@ impl Decoder {
         batch.and_then(|batch| batch.project(&self.columns)).map_err(|e| fault(e, &self.name))
     }
 
-    /// The largest body of a dictionary that may be read into memory.
-    fn room(&self) -> u64 {
-        self.dictionaries.room(self.bounds.whole)
-    }
-
     async fn dictionary(&mut self, message: &Message, body: Bytes) -> Result<()> {
         let (cancel, most) = (self.cancel.clone(), self.bounds.whole);
         self.dictionaries.take(message, body, most, (&cancel, &self.name)).await

@@ -361,6 +361,36 @@ async fn messages(file: Vec<u8>, bounds: Bounds) -> Messages {
 }
 
 #[tokio::test]
+async fn a_dictionary_in_the_place_of_another_has_its_room() {
+    let bounds = Bounds { whole: 5000, window: 20_000 };
+    let words = |from: usize, count: usize| (from..from + count).map(|n| format!("word {n}")).collect::<Vec<_>>();
+    // The third is too large.
+    let counts = [250, 250, 900, 250, 250];
+    let batch = |(n, count): (usize, &usize)| {
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values(words(n * 1000, *count)));
+        let keys = Int32Array::from_iter_values(0..200);
+        named(vec![Arc::new(DictionaryArray::new(keys, values))])
+    };
+    let batches: Vec<_> = counts.iter().enumerate().map(batch).collect();
+    for packing in PACKINGS {
+        let file = stream(&batches, IpcWriteOptions::default().try_with_compression(packing).unwrap());
+        let mut messages = messages(file, bounds).await;
+        for (batch, count) in batches.iter().zip(counts) {
+            assert_eq!(messages.next().await.unwrap().as_ref(), Some(batch));
+            assert_eq!(messages.away(), count == 900, "{packing:?}");
+        }
+    }
+    // The values that were there before still use what was in the place of the inner one.
+    let batches = [(1000, 2), (2000, 4), (3000, 6)].map(|(from, count)| named(vec![nested(&words(from, 250), count)]));
+    let file = stream(&batches, IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta));
+    let mut messages = messages(file, bounds).await;
+    for (n, batch) in batches.iter().enumerate() {
+        assert_eq!(messages.next().await.unwrap().as_ref(), Some(batch));
+        assert_eq!(messages.away(), n > 0);
+    }
+}
+
+#[tokio::test]
 async fn a_small_dictionary_may_have_a_large_one_within() {
     let words = |from: usize| (from..from + 300).map(|n| format!("word {n}")).collect::<Vec<_>>();
     let batches = [(0, 10), (0, 20), (1000, 20), (2000, 5)];
