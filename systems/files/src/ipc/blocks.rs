@@ -42,7 +42,7 @@ impl Blocks {
         let mut all = Self { version: footer.version(), blocks: blocks.into_iter(), source, decoder };
         for block in dictionaries {
             let place = all.place(&block)?;
-            if place.body <= all.decoder.room() {
+            if place.body <= bounds.whole {
                 let (message, body) = all.read(place).await?;
                 all.decoder.dictionary(&message, body).await?;
             } else {

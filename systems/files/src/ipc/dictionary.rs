@@ -3,12 +3,12 @@
 //! Any row may need any value. Of a dictionary in a file, those that the rows of a window need are looked up, and become a
 //! small dictionary of the window's own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayData, ArrayRef, make_array};
 use arrow::compute::concat;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::reader::read_dictionary;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -23,13 +23,15 @@ use crate::{arrow_error, spool};
 const BREATH: u64 = 1 << 20;
 
 /// The dictionaries of a file.
-#[derive(Default)]
 pub(super) struct Dictionaries {
+    schema: SchemaRef,
     /// Those in memory.
     pub here: HashMap<i64, ArrayRef>,
     away: HashMap<i64, Arc<Mutex<Away>>>,
-    /// The bytes in memory.
-    held: u64,
+    /// The bytes of each that are in memory.
+    held: HashMap<i64, u64>,
+    /// Those that are used within others.
+    inner: HashSet<i64>,
 }
 
 /// What the indexes of a column stand for.
@@ -40,9 +42,13 @@ pub(super) enum Values {
 }
 
 impl Dictionaries {
-    /// The largest dictionary that is still kept in memory, when all together may have so many bytes there.
-    pub(super) fn room(&self, most: u64) -> u64 {
-        most.saturating_sub(self.held)
+    pub(super) fn new(schema: SchemaRef) -> Self {
+        let inner = schema.flattened_fields().into_iter().filter_map(|field| match field.data_type() {
+            DataType::Dictionary(_, values) => Some(within(values)),
+            _ => None,
+        });
+        let inner = inner.flatten().collect();
+        Self { schema, here: HashMap::new(), away: HashMap::new(), held: HashMap::new(), inner }
     }
 
     /// Whether all are in memory, where arrow's reader wants them.
@@ -60,7 +66,6 @@ impl Dictionaries {
         &mut self,
         message: &Message,
         body: Bytes,
-        schema: &Schema,
         most: u64,
         (cancel, name): (&CancellationToken, &str),
     ) -> weir_core::Result<()> {
@@ -68,17 +73,21 @@ impl Dictionaries {
         let values = message.dictionary().map_err(wrong)?;
         let Some(batch) = values.data() else { return Ok(()) };
         inside(batch, body.len()).map_err(wrong)?;
+        let inner = within(self.value_type(values.id()).map_err(wrong)?);
         let bytes = (body.len() as u64).max(Message::unpacked(batch, &body).map_err(wrong)?);
         let grows = values.isDelta() && self.away.contains_key(&values.id());
-        if grows || bytes > self.room(most) {
-            let layout = self.layout(message, body.len() as u64, schema).map_err(wrong)?;
+        // To arrow's reader one that is away has no values.
+        let lacks = inner.iter().any(|id| self.away.contains_key(id));
+        if !values.isDelta() {
+            self.let_go(values.id());
+        }
+        let held = self.held.values().fold(bytes, |all, bytes| all.saturating_add(*bytes));
+        if grows || lacks || held > most {
+            let layout = self.layout(message, body.len() as u64).map_err(wrong)?;
             return self.put_away(message, layout, Body::Memory(body), (cancel, name)).await;
         }
-        self.held += bytes;
-        if !values.isDelta() {
-            self.away.remove(&values.id());
-        }
-        read_dictionary(&body.into(), values, schema, &mut self.here, &message.version()).map_err(wrong)
+        *self.held.entry(values.id()).or_default() += bytes;
+        read_dictionary(&body.into(), values, &self.schema, &mut self.here, &message.version()).map_err(wrong)
     }
 
     /// Takes a dictionary, or more values for one, to where it is out of the way.
@@ -92,17 +101,20 @@ impl Dictionaries {
         let wrong = |e| fault(e, name);
         let mut body = body.unpacked(&mut layout, cancel, name).await?;
         let values = message.dictionary().map_err(wrong)?;
-        let (id, before) = (values.id(), self.here.remove(&values.id()));
+        let id = values.id();
         if !values.isDelta() {
-            self.away.remove(&id);
-        } else if before.is_none() && !self.away.contains_key(&id) {
+            self.let_go(id);
+        }
+        // What was here before stays in memory, and counts.
+        let before = self.here.remove(&id);
+        if values.isDelta() && before.is_none() && !self.away.contains_key(&id) {
             return Err(arrow_error("there is no dictionary to add values to", name));
         }
         let away = match self.away.get(&id) {
             Some(away) => away.clone(),
             None => {
                 let body = Body::File { file: spool::create()?, start: 0 };
-                let before = before.filter(|_| values.isDelta()).map(|values| Part::Here(values.to_data()));
+                let before = before.map(|values| Part::Here(values.to_data()));
                 Arc::new(Mutex::new(Away { body, end: 0, parts: before.into_iter().collect() }))
             }
         };
@@ -128,16 +140,42 @@ impl Dictionaries {
         Ok(())
     }
 
+    /// Forgets a dictionary, in whose place another comes.
+    fn let_go(&mut self, id: i64) {
+        self.here.remove(&id);
+        self.away.remove(&id);
+        // The values of others may still hold what is used within them.
+        if !self.inner.contains(&id) {
+            self.held.remove(&id);
+        }
+    }
+
     /// Where the values of a dictionary's message are.
-    pub(super) fn layout(&self, message: &Message, body: u64, schema: &Schema) -> Result<Layout> {
-        let id = message.dictionary()?.id();
+    pub(super) fn layout(&self, message: &Message, body: u64) -> Result<Layout> {
+        Layout::of_dictionary(message, self.value_type(message.dictionary()?.id())?, self, body)
+    }
+
+    /// The type of a dictionary's values.
+    fn value_type(&self, id: i64) -> Result<&DataType> {
         #[expect(deprecated, reason = "arrow's reader finds dictionaries by it, and offers nothing else")]
-        let fields = schema.fields_with_dict_id(id);
-        match fields.first().map(|field| field.data_type()) {
-            Some(DataType::Dictionary(_, values)) => Layout::of_dictionary(message, values, self, body),
+        let fields = self.schema.fields_with_dict_id(id);
+        match fields.first().map(|field| (field.name(), field.data_type())) {
+            // Whoever looks its values up would wait for itself.
+            Some((name, DataType::Dictionary(_, values))) if within(values).contains(&id) => {
+                wrong(&format!("the dictionary of {name:?} is used within itself"))
+            }
+            Some((_, DataType::Dictionary(_, values))) => Ok(values),
             _ => wrong("no column has such a dictionary"),
         }
     }
+}
+
+/// The dictionaries within the values of one.
+fn within(values: &DataType) -> Vec<i64> {
+    let schema = Schema::new(vec![Field::new("values", values.clone(), true)]);
+    #[expect(deprecated, reason = "arrow's reader finds dictionaries by it, and offers nothing else")]
+    let ids = schema.flattened_fields().into_iter().filter_map(Field::dict_id).collect();
+    ids
 }
 
 /// A dictionary in a file.

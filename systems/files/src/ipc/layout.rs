@@ -224,6 +224,10 @@ where
         if matches!(data_type, T::FixedSizeBinary(size) | T::FixedSizeList(_, size) if size < 0) {
             return wrong("a type has a negative size");
         }
+        // Arrow takes it for granted, and does not look for dictionaries there.
+        if matches!(&data_type, T::RunEndEncoded(ends, _) if !ends.data_type().is_run_ends_type()) {
+            return wrong("the ends of runs are no whole numbers");
+        }
         let Some(node) = self.nodes.next() else { return wrong("a block has less columns than its schema") };
         let Ok(rows) = usize::try_from(node.length()) else { return wrong("a column has less than no rows") };
         let count = match &data_type {

@@ -73,7 +73,7 @@ impl Messages {
                     self.decoder.open(layout, Body::File { file, start: 0 }).await?;
                     None
                 }
-                MessageHeader::DictionaryBatch if body <= self.decoder.room() => {
+                MessageHeader::DictionaryBatch if body <= self.decoder.bounds.whole => {
                     let body = self.input.take(body).await?;
                     self.decoder.dictionary(&message, body).await?;
                     None

@@ -78,7 +78,8 @@ struct Decoder {
 impl Decoder {
     fn new(schema: SchemaRef, name: &str, cancel: CancellationToken, bounds: Bounds) -> Self {
         let (name, columns) = (name.to_owned(), (0..schema.fields().len()).collect());
-        Self { name, cancel, schema, dictionaries: Dictionaries::default(), columns, bounds, open: None }
+        let dictionaries = Dictionaries::new(schema.clone());
+        Self { name, cancel, schema, dictionaries, columns, bounds, open: None }
     }
 
     /// The next window of the batch that is open.
@@ -123,19 +124,14 @@ impl Decoder {
         batch.and_then(|batch| batch.project(&self.columns)).map_err(|e| fault(e, &self.name))
     }
 
-    /// The largest body of a dictionary that may be read into memory.
-    fn room(&self) -> u64 {
-        self.dictionaries.room(self.bounds.whole)
-    }
-
     async fn dictionary(&mut self, message: &Message, body: Bytes) -> Result<()> {
         let (cancel, most) = (self.cancel.clone(), self.bounds.whole);
-        self.dictionaries.take(message, body, &self.schema, most, (&cancel, &self.name)).await
+        self.dictionaries.take(message, body, most, (&cancel, &self.name)).await
     }
 
     /// Where the values of a dictionary are that is too large for that.
     fn values(&self, message: &Message, body: u64) -> Result<Layout> {
-        self.dictionaries.layout(message, body, &self.schema).map_err(|e| fault(e, &self.name))
+        self.dictionaries.layout(message, body).map_err(|e| fault(e, &self.name))
     }
 
     async fn put_away(&mut self, message: &Message, layout: Layout, body: Body) -> Result<()> {

@@ -333,6 +333,150 @@ async fn a_dictionary_may_grow_beyond_what_memory_holds() {
     }
 }
 
+/// A column whose dictionary's values are lists, `count` of them, of what is in a dictionary of all these words. Two are of
+/// NULLs.
+fn nested(words: &[String], count: usize) -> ArrayRef {
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values(words));
+    let keys = Int32Array::from_iter((0..count * 2).map(|n| (n > 3).then_some((n * 37 % words.len()) as i32)));
+    let items: ArrayRef = Arc::new(DictionaryArray::new(keys, texts));
+    let field = Arc::new(Field::new("item", items.data_type().clone(), true));
+    let offsets = OffsetBuffer::from_lengths(vec![2; count]);
+    let lists: ArrayRef = Arc::new(ListArray::new(field, offsets, items, None));
+    let keys = Int8Array::from_iter((0..50).map(|n| (n % 7 > 0).then_some((n * 3 % count) as i8)));
+    Arc::new(DictionaryArray::new(keys, lists))
+}
+
+fn stream(batches: &[RecordBatch], options: IpcWriteOptions) -> Vec<u8> {
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), batches[0].schema_ref(), options).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.into_inner().unwrap()
+}
+
+async fn messages(file: Vec<u8>, bounds: Bounds) -> Messages {
+    let store = Watched::default();
+    store.put("a", file).await;
+    let cancel = Default::default();
+    let bytes = ByteStream::open(&store.store(), "a", &cancel).await.unwrap();
+    Messages::open(bytes, "a", &cancel, bounds).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_dictionary_in_the_place_of_another_has_its_room() {
+    let bounds = Bounds { whole: 5000, window: 20_000 };
+    let words = |from: usize, count: usize| (from..from + count).map(|n| format!("word {n}")).collect::<Vec<_>>();
+    // The third is too large.
+    let counts = [250, 250, 900, 250, 250];
+    let batch = |(n, count): (usize, &usize)| {
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values(words(n * 1000, *count)));
+        let keys = Int32Array::from_iter_values(0..200);
+        named(vec![Arc::new(DictionaryArray::new(keys, values))])
+    };
+    let batches: Vec<_> = counts.iter().enumerate().map(batch).collect();
+    for packing in PACKINGS {
+        let file = stream(&batches, IpcWriteOptions::default().try_with_compression(packing).unwrap());
+        let mut messages = messages(file, bounds).await;
+        for (batch, count) in batches.iter().zip(counts) {
+            assert_eq!(messages.next().await.unwrap().as_ref(), Some(batch));
+            assert_eq!(messages.away(), count == 900, "{packing:?}");
+        }
+    }
+    // The values that were there before still use what was in the place of the inner one.
+    let batches = [(1000, 2), (2000, 4), (3000, 6)].map(|(from, count)| named(vec![nested(&words(from, 250), count)]));
+    let file = stream(&batches, IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta));
+    let mut messages = messages(file, bounds).await;
+    for (n, batch) in batches.iter().enumerate() {
+        assert_eq!(messages.next().await.unwrap().as_ref(), Some(batch));
+        assert_eq!(messages.away(), n > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_small_dictionary_may_have_a_large_one_within() {
+    let words = |from: usize| (from..from + 300).map(|n| format!("word {n}")).collect::<Vec<_>>();
+    let batches = [(0, 10), (0, 20), (1000, 20), (2000, 5)];
+    let batches = batches.map(|(from, count)| named(vec![nested(&words(from), count)]));
+    let schema = batches[0].schema_ref();
+    for packing in PACKINGS {
+        // Both are away, the inner one, nothing.
+        for whole in [0, 1500, 1 << 20] {
+            let bounds = Bounds { whole, window: 2000 };
+            let (_kept, source) = local(&write(&batches[..1], packing)).await;
+            let read = read(source, bounds, &[0]).await.unwrap();
+            assert_eq!(concat_batches(schema, &read).unwrap(), batches[0], "{packing:?} {whole}");
+            for handling in [DictionaryHandling::Resend, DictionaryHandling::Delta] {
+                let options = IpcWriteOptions::default().with_dictionary_handling(handling);
+                let file = stream(&batches, options.try_with_compression(packing).unwrap());
+                let mut messages = messages(file, bounds).await;
+                let mut read = Vec::new();
+                while let Some(batch) = messages.next().await.unwrap() {
+                    read.push(batch);
+                }
+                assert_eq!(messages.away(), whole < 1 << 20);
+                let expected = concat_batches(schema, &batches).unwrap();
+                assert_eq!(concat_batches(schema, &read).unwrap(), expected, "{packing:?} {whole}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dictionary_that_is_used_within_itself_is_refused() {
+    let words: Vec<String> = (0..30).map(|n| format!("word {n}")).collect();
+    let text = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
+    // Not the first, for there the number would be 0, which is not written.
+    let batches = [2, 4].map(|count| named(vec![cast(&Dice(1).texts(50), &text).unwrap(), nested(&words, count)]));
+    let file = stream(&batches, IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta));
+    // Its inner dictionary is left out, and is said to be the outer one.
+    let (mut lying, mut at, mut inner, mut left_out) = (Vec::new(), 0, 0, 0);
+    while at + 8 < file.len() {
+        let length = u32::from_le_bytes(file[at + 4..at + 8].try_into().unwrap()) as usize;
+        let mut head = file[at + 8..at + 8 + length].to_vec();
+        let message = arrow::ipc::root_as_message(&head).unwrap();
+        let end = at + 8 + length + message.bodyLength() as usize;
+        if message.header_as_dictionary_batch().is_some_and(|dictionary| dictionary.id() == inner) {
+            (at, left_out) = (end, left_out + 1);
+            continue;
+        }
+        if let Some(schema) = message.header_as_schema() {
+            let field = schema.fields().unwrap().get(1);
+            let outer = field.dictionary().unwrap().id();
+            let of_inner = field.children().unwrap().get(0).dictionary().unwrap();
+            inner = of_inner.id();
+            let place = of_inner._tab.vtable().get(arrow::ipc::DictionaryEncoding::VT_ID);
+            let place = of_inner._tab.loc() + place as usize;
+            head[place..place + 8].copy_from_slice(&outer.to_le_bytes());
+        }
+        lying.extend_from_slice(&file[at..at + 8]);
+        lying.extend_from_slice(&head);
+        lying.extend_from_slice(&file[at + 8 + length..end]);
+        at = end;
+    }
+    assert!(inner > 0 && left_out > 0);
+    for whole in [0, 1 << 20] {
+        let mut messages = messages(lying.clone(), Bounds { whole, window: 2000 }).await;
+        let error = loop {
+            match messages.next().await {
+                Ok(batch) => assert!(batch.is_some()),
+                Err(error) => break std::error::Error::source(&error).unwrap().to_string(),
+            }
+        };
+        assert!(error.contains(r#"the dictionary of "1" is used within itself"#), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn ends_of_runs_that_are_no_numbers_are_refused() {
+    let (_kept, source) = local(&write(&[runs(60)], None)).await;
+    let mut blocks = Blocks::open(source, "a file", Bounds { whole: 0, window: 2000 }).await.unwrap();
+    let ends = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let (ends, values) = (Field::new("run_ends", ends, false), Field::new("values", DataType::Utf8, true));
+    let mut fields = blocks.schema().fields().to_vec();
+    fields[0] = Arc::new(Field::new("0", DataType::RunEndEncoded(ends.into(), values.into()), true));
+    blocks.decoder.schema = Arc::new(Schema::new(fields));
+    let error = std::error::Error::source(&blocks.next().await.unwrap_err()).unwrap().to_string();
+    assert!(error.contains("the ends of runs are no whole numbers"), "{error}");
+}
+
 #[tokio::test]
 async fn a_small_block_that_unpacks_to_a_large_one_is_read_in_windows() {
     for packing in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
