@@ -60,8 +60,15 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
         objects.iter().enumerate().flat_map(|(source, objects)| objects.list.iter().map(move |one| (source, one)));
     draft.expansion.present = all.map(|(source, object)| job.label(source, &object.name)).collect();
     draft.missing();
+    // Where there are schemas, a connection reaches one database.
+    let alone: BTreeSet<&str> =
+        objects.iter().filter(|one| one.schema.is_some()).filter_map(|one| one.database.as_deref()).collect();
+    let alone = match alone.into_iter().collect::<Vec<_>>().join(", ") {
+        names if names.is_empty() => names,
+        names => format!(" (the sources show the tables of {names} alone: another database is another source)"),
+    };
     for pattern in &selection.idle {
-        draft.expansion.warnings.push(format!("`{pattern}` matches no table"));
+        draft.expansion.warnings.push(format!("`{pattern}` matches no table{alone}"));
     }
     for (index, catalog) in catalogs.iter().enumerate() {
         let all = selection.single.iter().chain(selection.merges.iter().flatten());

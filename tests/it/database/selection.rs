@@ -70,6 +70,20 @@ async fn tables_are_chosen_renamed_and_altered_by_the_job() {
 }
 
 #[tokio::test]
+async fn a_pattern_for_another_database_of_the_server_says_what_a_source_shows() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("here").await, server.fresh_database("there").await);
+    source.execute("CREATE TABLE t (id int)").await;
+    let ends = (("postgresql", json!({"url": source.url()})), ("postgresql", json!({"url": target.url()})));
+    let job = database_job(ends.0, ends.1, json!({"objects": {"include": ["t", "elsewhere.public.*"]}}));
+    let report = run(&job, RunOptions::default()).await;
+    assert_eq!(report.status, Status::Succeeded, "{:#?}", report.error);
+    let says =
+        |text: &String| text.contains("elsewhere") && text.contains(source.name()) && text.contains("another source");
+    assert!(report.warnings.iter().any(says), "{:?}", report.warnings);
+}
+
+#[tokio::test]
 async fn two_tables_on_one_target_are_refused_before_anything_is_written() {
     let (source, target) = (source().await, servers::postgresql().await.fresh_database("clash").await);
     let job = to(&source, &target, json!({"naming": {"table": "all"}}));
