@@ -148,13 +148,15 @@ stop='
     # mysqld takes no notice of QUIT; nothing of its data is needed any more.
     for _ in 1 2 3 4 5 6 7 8 9 10; do grep -qa . /proc/$3/cmdline 2>/dev/null || break; sleep 0.1; done
     kill -KILL $3 2>/dev/null
-    rm -rf "$2" || { sleep 1; rm -rf "$2"; }
+    # To delete it may take minutes, for which nobody should wait.
+    mv "$2" "$2.gone" || rm -rf "$2"
 '
 while :; do
     flock "$users" true
     sleep "$linger"
     flock --nonblock "$users" sh -c "$stop" stop "$current" "$instance" "$server" && break
 done
+rm -rf "$instance.gone"
 "#;
 
 fn launch(kind: &dyn Kind, folder: &Path, instance: &Path, port: u16) -> Result<u32, String> {

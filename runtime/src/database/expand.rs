@@ -33,7 +33,7 @@ pub struct Expansion {
     pub selected: Counts,
     /// What the user should know.
     pub warnings: Vec<String>,
-    /// Everything that the sources have, selected or not, as [`DatabaseJob::label`] names it.
+    /// Everything that the sources have, selected or not, as [`DatabaseJob::identity`] names it, and by its name alone.
     #[serde(skip)]
     pub present: BTreeSet<String>,
 }
@@ -56,9 +56,8 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
     let (described, expansion) = (HashMap::new(), Expansion::default());
     let mut draft = Draft { job, objects: &objects, selection: &selection, described, expansion };
     draft.expansion.selected = selection.counts;
-    let all =
-        objects.iter().enumerate().flat_map(|(source, objects)| objects.list.iter().map(move |one| (source, one)));
-    draft.expansion.present = all.map(|(source, object)| job.label(source, &object.name)).collect();
+    let all = objects.iter().enumerate().flat_map(|(source, of)| of.list.iter().map(move |one| (source, &one.name)));
+    draft.expansion.present = all.flat_map(|(source, name)| [job.identity(source, name), name.to_string()]).collect();
     draft.missing();
     // Where there are schemas, a connection reaches one database.
     let alone: BTreeSet<&str> =

@@ -79,6 +79,12 @@ impl DatabaseJob {
         }
     }
 
+    /// What the ledger calls a source table: the same, however many sources the job has. Ledgers of before have the name alone.
+    pub fn identity(&self, source: usize, name: &ObjectName) -> String {
+        let source = self.sources.get(source).map(|source| source.name.as_str()).unwrap_or_default();
+        format!("{source}: {name}")
+    }
+
     /// What a run is compared by when it is to be continued: the job as it was read, without secrets.
     pub fn fingerprint(&self) -> Value {
         let sources = self.sources.iter().map(|source| {

@@ -55,9 +55,12 @@ pub(super) async fn abandon(
             None => of.get(index).and_then(|entry| entry.pointer("/writer")).cloned(),
         };
         let writer = match (here(&run.fingerprint), here(&current)) {
-            (old, new) if old.is_some() && old == new => {
-                writer(job, table, index).and_then(|endpoint| endpoint.open_writer(&context))
-            }
+            (old, new) if old.is_some() && old == new => match writer(job, table, index) {
+                // A target that cannot be asked is no reason to believe that nothing is there.
+                Ok(endpoint) => Ok(endpoint.open_writer(&context)?),
+                Err(gone) if gone.kind() == ErrorKind::NotFound => Err(gone),
+                Err(error) => return Err(error),
+            },
             // Nobody has the old target's address with its secrets.
             _ => Err(Error::new(ErrorKind::NotFound, "the job writes elsewhere now")),
         };

@@ -314,10 +314,13 @@ async fn tables_whose_targets_are_called_after_the_day_are_not_new_every_day() {
             _ => "SELECT 1",
         };
         source.execute(change).await;
+        // What cannot be moved on one day is no new table on the next.
+        dated.job["tables"] = if of == 3 { json!({"one": {"key": ["none"]}}) } else { json!({}) };
         reports.push(dated.run().await);
     }
     for (of, report) in (1..).zip(&reports) {
-        assert_eq!(report.status, Status::Succeeded, "{of}: {:#?}", report.error);
+        let ended = if of == 3 { Status::PartiallyFailed } else { Status::Succeeded };
+        assert_eq!(report.status, ended, "{of}: {:#?}", report.error);
         let mut names: Vec<_> = report.tables.iter().filter_map(|table| table.name.clone()).collect();
         names.sort();
         names.dedup();

@@ -62,16 +62,18 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
     let before: HashMap<&str, &KnownRow> = known.iter().map(|row| (row.target.as_str(), row)).collect();
     // Whether all that is known of a source table is that it was left out.
     let mut of_source: HashMap<&str, bool> = HashMap::new();
-    for (row, source) in known.iter().flat_map(|row| parts(row).iter().map(move |source| (row, source))) {
+    for (row, source) in known.iter().flat_map(|row| parts(row).into_iter().map(move |source| (row, source))) {
         *of_source.entry(source).or_insert(true) &= row.ignored;
     }
     let mut here: HashSet<String> = HashSet::new();
     let mut left_out = HashSet::new();
     expansion.tables.retain(|table| {
         let (source, target) = (table.source(), table.target.to_string());
-        let sources: Vec<String> = table.sources.iter().map(|one| job.label(one.source, &one.name)).collect();
+        let sources: Vec<String> = table.sources.iter().map(|one| job.identity(one.source, &one.name)).collect();
         let before = before.get(target.as_str());
-        let elsewhere = sources.iter().filter_map(|source| of_source.get(source.as_str()).copied());
+        let names = table.sources.iter().map(|one| one.name.to_string());
+        let elsewhere =
+            sources.iter().cloned().chain(names).filter_map(|source| of_source.get(source.as_str()).copied());
         let seen: Vec<bool> = before.map(|row| row.ignored).into_iter().chain(elsewhere).collect();
         let is_new = !known.is_empty() && seen.iter().all(|ignored| *ignored);
         let ignored = is_new && rules.table_added == TableAdded::Ignore;
@@ -98,8 +100,13 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
     forget(&mut expansion.tables, &left_out);
     expansion.warnings.extend(told(&left_out));
     here.extend(expansion.failed.iter().map(|table| table.target.clone()));
-    for row in known.iter().filter(|row| all && !here.contains(&row.target)) {
-        if parts(row).iter().any(|source| expansion.present.contains(source)) || row.ignored {
+    // One that cannot be mapped today is the job's all the same, whatever its target is called.
+    let failing = expansion.failed.iter().flat_map(|table| &table.sources);
+    let failing: HashSet<String> =
+        failing.flat_map(|one| [job.identity(one.source, &one.name), one.name.to_string()]).collect();
+    let is_here = |row: &KnownRow| here.contains(&row.target) || parts(row).iter().any(|part| failing.contains(*part));
+    for row in known.iter().filter(|row| all && !is_here(row)) {
+        if parts(row).iter().any(|source| expansion.present.contains(*source)) || row.ignored {
             // The job selects it no more.
             settled.gone.push(row.target.clone());
             continue;
@@ -133,9 +140,13 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
     settled
 }
 
-/// The source tables of a row.
-fn parts(row: &KnownRow) -> &[String] {
-    if row.sources.is_empty() { std::slice::from_ref(&row.source) } else { &row.sources }
+/// The source tables of a row; of one that an older program wrote, the first.
+fn parts(row: &KnownRow) -> Vec<&str> {
+    if !row.sources.is_empty() {
+        return row.sources.iter().map(String::as_str).collect();
+    }
+    let merged = row.source.strip_suffix(" more").and_then(|text| text.rsplit_once(" and "));
+    vec![merged.map_or(row.source.as_str(), |(first, _)| first)]
 }
 
 /// What the user should know of tables that a rule leaves out of every run.
