@@ -159,8 +159,10 @@ impl MySqlReader {
                     let mut loan = pool::borrow(&self.context, token, source).await?;
                     let planned = plan(Some((Asked::Rows(loan.session()?), cut)), source, described, window).await;
                     match planned {
-                        Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => {
-                            Err(loan.broke(error))
+                        Err(error) if error.kind() == ErrorKind::Unreachable => Err(loan.broke(error)),
+                        // The server has not answered; asked again, it would cost the other tables one connection more.
+                        Err(error) if error.kind() == ErrorKind::Timeout && !is_answer(&error) => {
+                            Err(loan.broke(error).retryable(false))
                         }
                         // What goes on at the server nobody knows.
                         Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
@@ -182,6 +184,11 @@ impl MySqlReader {
     pub(crate) fn incremental_config(&self) -> Result<&IncrementalConfig> {
         self.config.common.incremental.as_ref().ok_or_else(|| Error::internal("the job asks for no window"))
     }
+}
+
+/// Whether it is the server that says so.
+fn is_answer(error: &Error) -> bool {
+    error.context().iter().any(|(key, _)| *key == "code")
 }
 
 /// An open session.

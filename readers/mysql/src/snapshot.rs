@@ -63,7 +63,7 @@ pub(crate) struct Made {
     pools: Arc<Vec<Arc<Pool>>>,
     /// The only tables for which it is one moment; `None` for all of the servers'.
     covers: Option<Arc<HashSet<String>>>,
-    /// Tables that it leaves out, for somebody held them, and what the server said of that.
+    /// Tables that it leaves out, for somebody held them or they were gone, and what is to be said of that.
     held: Arc<BTreeMap<String, String>>,
     /// How many connections to each server were asked for.
     channels: usize,
@@ -86,7 +86,7 @@ impl Made {
     /// What to say of a table that it leaves out.
     fn refusal(&self, tables: &[String]) -> Option<Error> {
         let (table, reason) = tables.iter().find_map(|table| self.held.get_key_value(table))?;
-        let text = format!("another session holds the table, and the snapshot was begun without it: {reason}");
+        let text = format!("the snapshot was begun without the table: {reason}");
         Some(Error::new(ErrorKind::Conflict, text).with("table", table))
     }
 
@@ -133,7 +133,7 @@ struct Place {
     sessions: Vec<RowSession>,
     /// What LOCK TABLES would name.
     tables: Option<Vec<String>>,
-    /// Those of them that were left out, for somebody held them, and what the server said of that.
+    /// Those of them that were left out, and what is to be said of that.
     held: BTreeMap<String, String>,
 }
 
@@ -199,13 +199,19 @@ impl Snapshot for MySqlReader {
                 if let (Some(covered), [site]) = (&covered, sites.as_mut_slice()) {
                     site.tables = Some(covered.iter().cloned().collect());
                 }
+                let before = lost.as_ref().map(|lost| lost.held.clone()).unwrap_or_default();
                 let channels = lost.map_or(1, |lost| lost.channels).max(channels);
                 let locks = match (certain, &covered) {
                     (false, _) => Locks::None,
                     (true, None) => Locks::All,
                     (true, Some(_)) => Locks::AllButHeld,
                 };
-                let made = make(sites, channels, locks, &self.setup, &self.context).await?;
+                let mut made = make(sites, channels, locks, &self.setup, &self.context).await?;
+                // What the run's first moment was begun without has none in the next one.
+                if !before.is_empty() {
+                    Arc::make_mut(&mut made.held)
+                        .extend(before.iter().map(|(table, why)| (table.clone(), why.clone())));
+                }
                 let shared = !written && (made.covers.is_none() || covered.is_some());
                 if shared {
                     match at.and_then(|at| slot.get_mut(at)) {
@@ -427,8 +433,11 @@ async fn locked(places: &mut [Place], locks: Locks) -> Result<(String, bool)> {
             )
             .because(error));
         }
-        // One connection sees one moment without any lock.
-        places.iter_mut().for_each(|place| place.sessions.truncate(1));
+        // One connection sees one moment without any lock, and all tables in it.
+        places.iter_mut().for_each(|place| {
+            place.sessions.truncate(1);
+            place.held.clear();
+        });
         start(places).await?;
         let description = "one snapshot in one connection, in which splits are read one after another: the user may not \
                            lock tables (grant RELOAD, or LOCK TABLES)";
@@ -499,7 +508,8 @@ fn lock_tables(tables: &[String]) -> String {
     format!("LOCK TABLES {}", tables.join(", "))
 }
 
-/// Locks those of the tables that nobody holds; the others go from `tables` to `held`, with what the server said of them.
+/// Locks those of the tables that are there and that nobody holds; the others go from `tables` to `held`, with what is to be
+/// said of them.
 async fn all_but_held(
     control: &mut Session,
     tables: &mut Vec<String>,
@@ -512,20 +522,31 @@ async fn all_but_held(
         }
         let _ = control.raw(&patience(ALL_SECONDS)).await?;
         match control.run(&lock_tables(tables)).await {
-            Err(error) if error.kind() == ErrorKind::Timeout && attempt < ATTEMPTS => {}
+            Err(error) if left_out(&error).is_some() && attempt < ATTEMPTS => {}
             done => return done,
         }
         let _ = control.raw(&patience(EACH_SECONDS)).await?;
         for table in std::mem::take(tables) {
             // Each lock gives back the one before.
             match control.run(&lock_tables(std::slice::from_ref(&table))).await {
-                Err(error) if error.kind() == ErrorKind::Timeout => drop(held.insert(table, error.full())),
                 Ok(()) => tables.push(table),
-                Err(error) => return Err(error),
+                Err(error) => match left_out(&error) {
+                    Some(reason) => drop(held.insert(table, reason)),
+                    None => return Err(error),
+                },
             }
         }
     }
     Ok(())
+}
+
+/// What to say of a table that cannot be locked, where that is no fault of the others.
+fn left_out(error: &Error) -> Option<String> {
+    match error.kind() {
+        ErrorKind::Timeout => Some(format!("another session holds it: {}", error.full())),
+        ErrorKind::NotFound => Some(error.full()),
+        _ => None,
+    }
 }
 
 /// How `consistency` would be kept; the attempt itself would stop others. `database` is where the tables are, the
