@@ -128,8 +128,8 @@ fn sweep(root: &Path) {
         let maker = folder.file_name().and_then(|name| name.to_str()?.split_once('-')?.0.parse().ok());
         let server = fs::read_to_string(folder.join("pid")).ok().and_then(|text| text.trim().parse().ok());
         if maker.is_some_and(|pid| !is_alive(pid)) && !server.is_some_and(is_alive) {
-            // What cannot be removed now is tried again next time.
-            let _ = fs::remove_dir_all(&folder);
+            // It may take minutes, for which nobody should wait. What cannot be removed now is tried again next time.
+            std::thread::spawn(move || fs::remove_dir_all(&folder));
         }
     }
 }

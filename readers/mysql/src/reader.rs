@@ -373,12 +373,11 @@ impl MySqlReader {
         if broken {
             return End { result: ended.map(drop), clean: false };
         }
-        let of_server = |e: &Error| e.context().iter().any(|(key, _)| *key == "code");
         let drained = async { tokio::join!(watch.kill(), session.wire.drain()) };
         let drained = tokio::time::timeout(DRAIN, drained).await;
         let mut clean = match drained {
             Ok((Ok(()), Ok(()))) => true,
-            Ok((Ok(()), Err(error))) => of_server(&error),
+            Ok((Ok(()), Err(error))) => is_answer(&error),
             _ => false,
         };
         if clean {
@@ -386,7 +385,7 @@ impl MySqlReader {
             let absorbed = tokio::time::timeout(DRAIN, session.wire.run("DO 0")).await;
             clean = match absorbed {
                 Ok(Ok(())) => true,
-                Ok(Err(error)) => of_server(&error),
+                Ok(Err(error)) => is_answer(&error),
                 Err(_) => false,
             };
         }

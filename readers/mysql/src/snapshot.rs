@@ -521,11 +521,13 @@ async fn all_but_held(
             return Ok(());
         }
         let _ = control.raw(&patience(ALL_SECONDS)).await?;
-        match control.run(&lock_tables(tables)).await {
-            Err(error) if left_out(&error).is_some() && attempt < ATTEMPTS => {}
+        // Where one is gone, nothing is known of the others yet.
+        let each = match control.run(&lock_tables(tables)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => ALL_SECONDS,
+            Err(error) if left_out(&error).is_some() && attempt < ATTEMPTS => EACH_SECONDS,
             done => return done,
-        }
-        let _ = control.raw(&patience(EACH_SECONDS)).await?;
+        };
+        let _ = control.raw(&patience(each)).await?;
         for table in std::mem::take(tables) {
             // Each lock gives back the one before.
             match control.run(&lock_tables(std::slice::from_ref(&table))).await {

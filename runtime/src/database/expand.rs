@@ -59,14 +59,8 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
     let all = objects.iter().enumerate().flat_map(|(source, of)| of.list.iter().map(move |one| (source, &one.name)));
     draft.expansion.present = all.flat_map(|(source, name)| [job.identity(source, name), name.to_string()]).collect();
     draft.missing();
-    // Where there are schemas, a connection reaches one database.
-    let alone: BTreeSet<&str> =
-        objects.iter().filter(|one| one.schema.is_some()).filter_map(|one| one.database.as_deref()).collect();
-    let alone = match alone.into_iter().collect::<Vec<_>>().join(", ") {
-        names if names.is_empty() => names,
-        names => format!(" (the sources show the tables of {names} alone: another database is another source)"),
-    };
     for pattern in &selection.idle {
+        let alone = if pattern.names_database() { shown(&objects) } else { String::new() };
         draft.expansion.warnings.push(format!("`{pattern}` matches no table{alone}"));
     }
     for (index, catalog) in catalogs.iter().enumerate() {
@@ -89,6 +83,13 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
         draft.merge(index, tables);
     }
     draft.finish(only, context).await
+}
+
+/// What to say to whoever looks for another database than the sources show.
+fn shown(objects: &[Objects]) -> String {
+    let databases: BTreeSet<&str> = objects.iter().filter_map(|one| one.database.as_deref()).collect();
+    let databases: Vec<&str> = databases.into_iter().collect();
+    format!(" (the sources show {} alone: each further database is a source of its own)", databases.join(", "))
 }
 
 struct Draft<'a> {

@@ -72,7 +72,7 @@ impl DatabaseJob {
     }
 
     /// A source table as people read it: where there are several sources, with the name of its own.
-    pub fn label(&self, source: usize, name: &ObjectName) -> String {
+    pub(super) fn label(&self, source: usize, name: &ObjectName) -> String {
         match self.sources.get(source).filter(|_| self.sources.len() > 1) {
             Some(source) => format!("{}: {name}", source.name),
             None => name.to_string(),
@@ -80,7 +80,7 @@ impl DatabaseJob {
     }
 
     /// What the ledger calls a source table: the same, however many sources the job has. Ledgers of before have the name alone.
-    pub fn identity(&self, source: usize, name: &ObjectName) -> String {
+    pub(super) fn identity(&self, source: usize, name: &ObjectName) -> String {
         let source = self.sources.get(source).map(|source| source.name.as_str()).unwrap_or_default();
         format!("{source}: {name}")
     }

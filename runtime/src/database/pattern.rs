@@ -34,6 +34,11 @@ pub struct Own<'a> {
 }
 
 impl Pattern {
+    /// Whether it says of which database.
+    pub fn names_database(&self) -> bool {
+        self.parts.len() == 3
+    }
+
     /// Reads a pattern. A part between slashes is a regular expression for the whole part, one between quotation marks (`"a.b"`,
     /// `` `a.b` ``) is a name as it stands.
     ///

@@ -27,7 +27,7 @@ pub struct Selection {
     /// Patterns that name a table which no source has.
     pub missing: Vec<String>,
     /// Patterns that match nothing.
-    pub idle: Vec<String>,
+    pub idle: Vec<Pattern>,
     /// How many there are.
     pub counts: Counts,
 }
@@ -117,8 +117,10 @@ pub fn select(patterns: &Patterns, sources: &[Objects]) -> Selection {
     found.counts.schemas = schemas.len();
     for pattern in patterns.include.iter().chain(patterns.merges.iter().flatten()) {
         if !used.contains(&pattern.to_string()) {
-            let list = if pattern.is_name() { &mut found.missing } else { &mut found.idle };
-            list.push(pattern.to_string());
+            match pattern.is_name() {
+                true => found.missing.push(pattern.to_string()),
+                false => found.idle.push(pattern.clone()),
+            }
         }
     }
     found
@@ -170,7 +172,8 @@ mod tests {
         );
         assert_eq!(names(&found.single), ["0:shop.orders", "1:shop.orders"]);
         assert_eq!(names(&found.merges[0]), ["1:shop_1.orders_00", "1:shop_1.orders_01"]);
-        assert_eq!((found.missing, found.idle), (vec!["gone".to_owned()], vec!["x*".to_owned()]));
+        let idle: Vec<_> = found.idle.iter().map(Pattern::to_string).collect();
+        assert_eq!((found.missing, idle), (vec!["gone".to_owned()], vec!["x*".to_owned()]));
         assert_eq!(found.counts.to_string(), "3 databases, 4 tables");
         assert_eq!(found.counts.of, 7);
     }

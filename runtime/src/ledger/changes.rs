@@ -34,8 +34,7 @@ pub struct KnownRow {
     pub target: String,
     /// The source table, as the job names it.
     pub source: String,
-    /// Each of its source tables, as [`DatabaseJob::label`](crate::DatabaseJob::label) names it; none where an older program
-    /// has written the row.
+    /// Each of its source tables, as the database job identifies it; none where an older program has written the row.
     pub sources: Vec<String>,
     /// Whether it was left out by rule.
     pub ignored: bool,

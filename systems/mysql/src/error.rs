@@ -74,6 +74,7 @@ pub(crate) fn of_server(code: u16, message: &str) -> Error {
         1049 => (ErrorKind::NotFound, "check the database's name in the URL"),
         1146 => (ErrorKind::NotFound, "check the table's name, database and spelling"),
         1051 | 1305 => (ErrorKind::NotFound, "check the name"),
+        1356 => (ErrorKind::NotFound, "check the view: what it rests on is gone, or its definer may not read it"),
         1054 => (ErrorKind::NotFound, "check the columns of the job against the table"),
         1064 => (ErrorKind::Remote, "check the SQL of the job: where, column expressions, querySql, preSql, session"),
         1040 | 1203 | 1226 => (ErrorKind::Unreachable, "the server has no connection left: use fewer channels"),

@@ -78,8 +78,9 @@ async fn a_pattern_for_another_database_of_the_server_says_what_a_source_shows()
     let job = database_job(ends.0, ends.1, json!({"objects": {"include": ["t", "elsewhere.public.*"]}}));
     let report = run(&job, RunOptions::default()).await;
     assert_eq!(report.status, Status::Succeeded, "{:#?}", report.error);
-    let says =
-        |text: &String| text.contains("elsewhere") && text.contains(source.name()) && text.contains("another source");
+    let says = |text: &String| {
+        text.contains("elsewhere") && text.contains(source.name()) && text.contains("source of its own")
+    };
     assert!(report.warnings.iter().any(says), "{:?}", report.warnings);
 }
 

@@ -62,7 +62,7 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
     let before: HashMap<&str, &KnownRow> = known.iter().map(|row| (row.target.as_str(), row)).collect();
     // Whether all that is known of a source table is that it was left out.
     let mut of_source: HashMap<&str, bool> = HashMap::new();
-    for (row, source) in known.iter().flat_map(|row| parts(row).into_iter().map(move |source| (row, source))) {
+    for (row, source) in known.iter().flat_map(|row| parts(row, job).into_iter().map(move |source| (row, source))) {
         *of_source.entry(source).or_insert(true) &= row.ignored;
     }
     let mut here: HashSet<String> = HashSet::new();
@@ -104,9 +104,10 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
     let failing = expansion.failed.iter().flat_map(|table| &table.sources);
     let failing: HashSet<String> =
         failing.flat_map(|one| [job.identity(one.source, &one.name), one.name.to_string()]).collect();
-    let is_here = |row: &KnownRow| here.contains(&row.target) || parts(row).iter().any(|part| failing.contains(*part));
+    let is_here =
+        |row: &KnownRow| here.contains(&row.target) || parts(row, job).iter().any(|part| failing.contains(*part));
     for row in known.iter().filter(|row| all && !is_here(row)) {
-        if parts(row).iter().any(|source| expansion.present.contains(*source)) || row.ignored {
+        if parts(row, job).iter().any(|source| expansion.present.contains(*source)) || row.ignored {
             // The job selects it no more.
             settled.gone.push(row.target.clone());
             continue;
@@ -140,10 +141,16 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
     settled
 }
 
-/// The source tables of a row; of one that an older program wrote, the first.
-fn parts(row: &KnownRow) -> Vec<&str> {
+/// The source tables of a row, without a source's name where the job has no such source (any more): it may be called otherwise
+/// now. Of a row that an older program wrote, the first.
+fn parts<'a>(row: &'a KnownRow, job: &DatabaseJob) -> Vec<&'a str> {
+    let known = |source: &str| job.sources.iter().any(|one| one.name == source);
     if !row.sources.is_empty() {
-        return row.sources.iter().map(String::as_str).collect();
+        let part = |text: &'a String| match text.split_once(": ") {
+            Some((source, name)) if !known(source) => name,
+            _ => text.as_str(),
+        };
+        return row.sources.iter().map(part).collect();
     }
     let merged = row.source.strip_suffix(" more").and_then(|text| text.rsplit_once(" and "));
     vec![merged.map_or(row.source.as_str(), |(first, _)| first)]
