@@ -33,7 +33,7 @@ pub struct Expansion {
     pub selected: Counts,
     /// What the user should know.
     pub warnings: Vec<String>,
-    /// Everything that the sources have, selected or not, as [`DatabaseJob::identity`] names it, and by its name alone.
+    /// Everything that the sources have, selected or not, as `DatabaseJob::identity` names it, and by its name alone.
     #[serde(skip)]
     pub present: BTreeSet<String>,
 }
