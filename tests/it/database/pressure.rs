@@ -1,6 +1,6 @@
 //! What a whole-database job asks of its source: bytes a second, and connections.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -38,6 +38,9 @@ struct Most {
     all: String,
 }
 
+/// How long a server may list a session that has said goodbye.
+const GOODBYE: Duration = Duration::from_millis(400);
+
 /// Looks at the connections to a database until it is told to stop.
 struct Watch {
     stop: Arc<AtomicBool>,
@@ -49,7 +52,7 @@ impl Watch {
         let (database, stop) = (database.clone(), Arc::new(AtomicBool::new(false)));
         let stopped = stop.clone();
         let most = tokio::spawn(async move {
-            let (mut most, mut before) = (Most::default(), HashSet::new());
+            let (mut most, mut before) = (Most::default(), VecDeque::<(Instant, HashSet<String>)>::new());
             while !stopped.load(Ordering::Relaxed) {
                 let now = database.query(sql).await;
                 let now = now.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect());
@@ -59,13 +62,20 @@ impl Watch {
                     most.working = working.len();
                     most.what = working.iter().map(|what| what.as_str()).collect::<Vec<_>>().join("; ");
                 }
-                // One that has said goodbye is listed for a moment longer.
-                let open: Vec<_> = now.iter().filter(|row| before.contains(&row[0])).collect();
-                if open.len() > most.open {
+                // One that has said goodbye is listed for a moment longer: what counts are those that were there all the
+                // while.
+                let open = |row: &&Vec<String>| before.iter().all(|(_, ids)| ids.contains(&row[0]));
+                let open: Vec<_> = now.iter().filter(open).collect();
+                let is_whole = before.front().is_some_and(|(at, _)| at.elapsed() >= GOODBYE);
+                if is_whole && open.len() > most.open {
                     most.open = open.len();
                     most.all = open.iter().map(|row| row.join(" ")).collect::<Vec<_>>().join("; ");
                 }
-                before = now.into_iter().filter_map(|row| row.into_iter().next()).collect();
+                let ids = now.into_iter().filter_map(|row| row.into_iter().next()).collect();
+                before.push_back((Instant::now(), ids));
+                while before.get(1).is_some_and(|(at, _)| at.elapsed() >= GOODBYE) {
+                    before.pop_front();
+                }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             most
@@ -114,7 +124,7 @@ async fn most_connections(connector: &str, source: Database, sql: &'static str, 
     let watch = Watch::start(&source, sql);
     assert_eq!(run_ok(&job).await.rows_written, 36_000);
     let most = watch.stop().await;
-    Most { open: most.open - before, ..most }
+    Most { open: most.open.saturating_sub(before), ..most }
 }
 
 /// As many as may read at once; those that rest are among them.
