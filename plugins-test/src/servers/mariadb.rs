@@ -65,8 +65,6 @@ pub(super) fn options(folder: &Path, port: u16) -> Vec<String> {
         format!("--socket={}", inside("s")),
         format!("--pid-file={}", inside("server.pid")),
         format!("--init-file={}", inside("init.sql")),
-        // A server that starts deletes what looks like its own in there, be it another's.
-        format!("--tmpdir={}", folder.display()),
         format!("--port={port}"),
         "--bind-address=127.0.0.1".into(),
         "--max-connections=300".into(),
