@@ -16,6 +16,7 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
+use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Field, Float64Type, Int32Type, Int64Type, Schema,
@@ -120,13 +121,17 @@ fn repeat<'a, T: Hash + Eq>(
 ) -> bool {
     let rows: usize = columns.iter().map(|column| column.len()).sum();
     let step = rows.div_ceil(sample).max(1);
-    let mut seen = HashSet::with_capacity(sample / 2);
-    let mut valid = 0;
+    let most: usize = columns.iter().map(|column| column.len().div_ceil(step)).sum();
+    let mut seen = HashSet::with_capacity_and_hasher(most / 2 + 1, RandomState::new());
+    let mut again = 0;
     for column in columns {
         for row in (0..column.len()).step_by(step).filter(|row| column.is_valid(*row)) {
-            valid += 1;
-            seen.insert(value(*column, row));
+            again += usize::from(!seen.insert(value(*column, row)));
+            // Whatever follows changes nothing any more.
+            if seen.len() * 2 > most || again * 2 >= most {
+                return again * 2 >= most;
+            }
         }
     }
-    seen.len() * 2 <= valid
+    seen.len() <= again
 }

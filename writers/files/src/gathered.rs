@@ -14,7 +14,7 @@ use parquet::file::properties::WriterPropertiesPtr;
 use parquet::file::writer::SerializedFileWriter;
 
 /// With more columns than this the rows wait.
-pub(crate) const MANY: usize = 128;
+pub(crate) const MANY: usize = 48;
 
 /// Rows that wait for their row group.
 #[derive(Default)]

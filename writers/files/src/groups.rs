@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{Field, SchemaRef};
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use arrow::datatypes::{FieldRef, SchemaRef};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::Compression;
 use parquet::errors::Result;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::ColumnDescPtr;
 
 use crate::codec::Codec;
 use crate::dictionary::Dictionary;
@@ -22,7 +23,7 @@ const GROUP_ROWS: usize = 1 << 20;
 /// Writes a file into memory, from where [`Groups::inner_mut`] takes what is complete.
 pub(crate) struct Groups {
     file: SerializedFileWriter<Vec<u8>>,
-    factory: ArrowRowGroupWriterFactory,
+    properties: WriterPropertiesPtr,
     schema: SchemaRef,
     /// Which columns we write ourselves.
     repeating: Vec<bool>,
@@ -43,7 +44,22 @@ enum Column {
 }
 
 impl Column {
-    fn write(&mut self, field: &Field, array: &ArrayRef, codec: &mut Option<Codec>) -> Result<()> {
+    /// The column of a field, whose leaves in the file's schema come next.
+    fn new(
+        field: &FieldRef,
+        repeating: bool,
+        leaves: &mut impl Iterator<Item = ColumnDescPtr>,
+        properties: &WriterPropertiesPtr,
+    ) -> Result<Self> {
+        if let Some(leaf) = repeating.then(|| leaves.next()).flatten() {
+            return Ok(Self::Repeating(Box::new(Dictionary::new(leaf))));
+        }
+        let writers = gathered::writers(field, properties)?;
+        leaves.take(writers.len()).for_each(drop);
+        Ok(Self::Other(writers))
+    }
+
+    fn write(&mut self, field: &FieldRef, array: &ArrayRef, codec: &mut Option<Codec>) -> Result<()> {
         match (self, codec) {
             (Self::Repeating(dictionary), Some(codec)) => dictionary.write(array, codec)?,
             (Self::Repeating(_), None) => {}
@@ -95,12 +111,12 @@ impl Groups {
     ) -> Result<Self> {
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
         let parquet = ArrowSchemaConverter::new().convert(&schema)?;
-        let file = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), Arc::new(properties))?;
-        let factory = ArrowRowGroupWriterFactory::new(&file, schema.clone());
+        let properties = Arc::new(properties);
+        let file = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), properties.clone())?;
         let gathered = (schema.fields().len() > MANY).then(Gathered::default);
         Ok(Self {
             file,
-            factory,
+            properties,
             schema,
             repeating,
             codec: Codec::new(compression)?,
@@ -113,21 +129,13 @@ impl Groups {
     }
 
     fn begin(&self) -> Result<Vec<Column>> {
-        let mut writers = self.factory.create_column_writers(self.finished)?.into_iter();
-        let mut leaf = 0;
-        let mut columns = Vec::with_capacity(self.schema.fields().len());
-        for (i, field) in self.schema.fields().iter().enumerate() {
-            let empty = arrow::array::new_empty_array(field.data_type());
-            let leaves = compute_leaves(field, &empty)?.len();
-            let library: Vec<ArrowColumnWriter> = writers.by_ref().take(leaves).collect();
-            columns.push(if self.codec.is_some() && self.repeating.get(i) == Some(&true) && leaves == 1 {
-                Column::Repeating(Box::new(Dictionary::new(self.file.schema_descr().column(leaf))))
-            } else {
-                Column::Other(library)
-            });
-            leaf += leaves;
-        }
-        Ok(columns)
+        let mut leaves = self.file.schema_descr().columns().iter().cloned();
+        let fields = self.schema.fields().iter().enumerate();
+        let columns = fields.map(|(i, field)| {
+            let own = self.repeating.get(i) == Some(&true) && self.codec.is_some();
+            Column::new(field, own, &mut leaves, &self.properties)
+        });
+        columns.collect()
     }
 
     /// Adds rows.
@@ -188,15 +196,8 @@ impl Groups {
         let mut leaves = leaves.into_iter();
         let mut group = self.file.next_row_group()?;
         for (i, field) in self.schema.fields().iter().enumerate() {
-            let own = (repeating.get(i) == Some(&true) && self.codec.is_some()).then(|| leaves.next()).flatten();
-            let mut column = match own {
-                Some(descr) => Column::Repeating(Box::new(Dictionary::new(descr))),
-                None => {
-                    let writers = gathered::writers(field, &properties)?;
-                    leaves.by_ref().take(writers.len()).for_each(drop);
-                    Column::Other(writers)
-                }
-            };
+            let own = repeating.get(i) == Some(&true) && self.codec.is_some();
+            let mut column = Column::new(field, own, &mut leaves, &properties)?;
             batches.iter().try_for_each(|batch| column.write(field, batch.column(i), &mut self.codec))?;
             column.append(&mut group, &mut self.codec)?;
         }
