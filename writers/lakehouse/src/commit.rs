@@ -10,7 +10,7 @@ use deltalake::kernel::{
 use deltalake::logstore::{LogStoreRef, ObjectStoreRef};
 use deltalake::protocol::{DeltaOperation, MergePredicate, SaveMode};
 use deltalake::{DeltaTable, DeltaTableError};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 use serde_json::json;
 use weir_core::{Error, ErrorKind, Receipt, Result, WriteMode, WritePlan};
@@ -20,6 +20,9 @@ use crate::plan::{State, application, run_prefix};
 
 /// How often an append is tried again when others commit at the same time.
 const RETRIES: usize = 20;
+
+/// How many files are looked for at once.
+const LOOKS: usize = 16;
 
 /// The files that the tasks wrote.
 pub(crate) fn adds(receipts: &[Receipt]) -> Result<Vec<Add>> {
@@ -38,6 +41,29 @@ pub(crate) fn adds(receipts: &[Receipt]) -> Result<Vec<Add>> {
         all.extend(adds);
     }
     Ok(all)
+}
+
+/// Refuses files that are gone: a table that was tidied up while a run lay unfinished has lost what no version names.
+///
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict), naming the first of them.
+pub(crate) async fn ensure_there(store: &ObjectStoreRef, adds: &[Add]) -> Result<()> {
+    let paths: Vec<String> = adds.iter().map(|add| add.path.clone()).collect();
+    let looks = paths.into_iter().map(|path| look(store.clone(), path));
+    futures::stream::iter(looks).buffer_unordered(LOOKS).try_collect().await
+}
+
+async fn look(store: ObjectStoreRef, path: String) -> Result<()> {
+    let location = deltalake::Path::parse(&path).map_err(|e| delta_error(DeltaTableError::generic(e.to_string())))?;
+    match store.head(&location).await {
+        Ok(_) => Ok(()),
+        Err(deltalake::ObjectStoreError::NotFound { .. }) => {
+            let message = "a data file is gone before it was published (a VACUUM deletes what no version of the table \
+                           names): run the job again with --fresh";
+            Err(Error::new(ErrorKind::Conflict, message).with("file", path))
+        }
+        Err(error) => Err(delta_error(error.into())),
+    }
 }
 
 /// Whether the run is in the table already.

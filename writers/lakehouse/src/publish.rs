@@ -154,6 +154,7 @@ impl Publication {
                 }
             }
         }
+        commit::ensure_there(&self.location.folder(), &self.files).await?;
         let made = match &table {
             Some(_) if count == 0 && !overwrite => {
                 return Ok(Tried::Published(Committed { rows: Some(0), ..said("no rows to publish") }));

@@ -66,6 +66,32 @@ async fn finished_splits_are_recorded_until_the_run_is_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_file_that_is_gone_is_not_published() {
+    let folder = tempfile::tempdir().unwrap();
+    for how in ["append", "overwrite"] {
+        let path = folder.path().join(how);
+        // A folder's name is not spelled as the value is.
+        let partitioned = json!({"writeMode": how, "partitionBy": "text"});
+        run(&path, json!({"partitionBy": "text"}), "before", &[numbers([1], "old: 10 % ü/")]).await.unwrap();
+        let old = files(&path);
+        let writer = writer(&path, partitioned);
+        let made = plan(writer.as_ref(), &numbers([2], ""), "run").await.unwrap();
+        writer.prepare(&made).await.unwrap();
+        let receipts = [task(writer.as_ref(), &made, 0, &numbers([2], "new: 10 % ü/")).await.0];
+        let data = |file: &&String| file.ends_with(".parquet") && !old.contains(file);
+        let lost = path.join(files(&path).iter().find(data).unwrap());
+        std::fs::rename(&lost, folder.path().join("elsewhere")).unwrap();
+        let error = writer.commit(&made, &receipts).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Conflict && error.message().contains("is gone"), "{how}: {error:?}");
+        assert_eq!(rows(&read(&path, json!({})).await.unwrap()), ["1|old: 10 % ü/"], "{how}");
+        std::fs::rename(folder.path().join("elsewhere"), &lost).unwrap();
+        writer.commit(&made, &receipts).await.unwrap();
+        let after = if how == "append" { vec!["1|old: 10 % ü/", "2|new: 10 % ü/"] } else { vec!["2|new: 10 % ü/"] };
+        assert_eq!(rows(&read(&path, json!({})).await.unwrap()), after, "{how}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_second_of_two_attempts_is_told() {
     let folder = tempfile::tempdir().unwrap();
     for how in ["append", "upsert"] {
