@@ -36,6 +36,7 @@ on_both!(
     long_values,
     tls_and_logins,
     datax_words,
+    snapshots_need_their_isolation,
 );
 
 fn cell(text: &str) -> Option<String> {
@@ -324,6 +325,18 @@ async fn datax_words(database: Database) {
     let read = read_all(&open_reader("mysqlreader", parameters).unwrap()).await.unwrap();
     assert_eq!(read.cells(), [[cell("1"), cell("true"), cell("1")]]);
     assert!(read.schema.warnings.iter().any(|w| w.contains("rewriteBatchedStatements")), "{:?}", read.schema.warnings);
+}
+
+async fn snapshots_need_their_isolation(database: Database) {
+    database.execute("CREATE TABLE i (id INT PRIMARY KEY); INSERT INTO i VALUES (1)").await;
+    let variable = match database.server().family() {
+        Family::MySql => "@@transaction_isolation",
+        _ => "@@tx_isolation",
+    };
+    let session = ["SET @x = 1", "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"];
+    let parameters = json!({ "table": "i", "column": [variable, "@x"], "session": session });
+    let read = read_all(&open_reader("mysql", with(&database, parameters)).unwrap()).await;
+    assert_eq!(read.unwrap().cells(), [[cell("REPEATABLE-READ"), cell("1")]]);
 }
 
 #[tokio::test]

@@ -199,6 +199,9 @@ async fn rows(options: &Options, setup: &Setup, context: &ConnectorContext) -> R
         for statement in options.session.iter().chain(&setup.session) {
             wire.run(statement).await.map_err(|e| e.with("statement", "session"))?;
         }
+        if !(options.session.is_empty() && setup.session.is_empty()) {
+            tolerate(wire.run(Setup::isolation()).await)?;
+        }
         wire.run(Setup::essential_again()).await?;
         let row = cells(&mut wire, "SELECT CONNECTION_ID()").await?;
         let id = row.first().and_then(|row| row.first()?.as_ref()?.parse().ok()).unwrap_or(0);

@@ -22,6 +22,12 @@ impl Setup {
          ',,', ',')), ''), 'STRICT_ALL_TABLES', 'NO_AUTO_VALUE_ON_ZERO')"
     }
 
+    /// What a snapshot needs: with any other isolation the server begins none, and says so in a warning only. For sessions that
+    /// read, after the job's own statements; some relatives do not know it.
+    pub(crate) fn isolation() -> &'static str {
+        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+    }
+
     /// Statements that some relatives do not know.
     pub(crate) fn optional() -> [&'static str; 5] {
         [
@@ -32,7 +38,7 @@ impl Setup {
             // MariaDB's own: a transaction that waits for a slow source must live.
             "SET SESSION idle_transaction_timeout = 0, SESSION idle_write_transaction_timeout = 0, \
              SESSION idle_readonly_transaction_timeout = 0",
-            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            Self::isolation(),
             "SET SESSION sql_select_limit = DEFAULT",
         ]
     }

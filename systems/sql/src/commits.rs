@@ -73,10 +73,10 @@ impl Commits {
         ))
     }
 
-    /// `SELECT` of all records: split and receipt.
-    pub fn select(&self, quoting: Quoting, literal: impl Fn(&str) -> String) -> String {
+    /// `SELECT` of all records: split and receipt. `hint` follows the table's name.
+    pub fn select(&self, quoting: Quoting, hint: &str, literal: impl Fn(&str) -> String) -> String {
         let table = self.table.quoted(quoting);
-        format!("SELECT split, receipt FROM {table} WHERE run_id = {} ORDER BY split", literal(&self.run_id))
+        format!("SELECT split, receipt FROM {table}{hint} WHERE run_id = {} ORDER BY split", literal(&self.run_id))
     }
 
     /// `DELETE` of all records.

@@ -61,7 +61,7 @@ pub(crate) async fn prepare(
 /// What the target remembers of the run.
 pub(crate) async fn recorded(session: &mut Session, state: &State) -> Result<Recorded> {
     match &state.commits {
-        Some(commits) => Ok(ledger::read(session, commits).await?.recorded),
+        Some(commits) => Ok(ledger::read_settled(session, commits).await?.recorded),
         None => Ok(Recorded::default()),
     }
 }

@@ -22,7 +22,17 @@ pub(crate) async fn create(session: &mut Session, commits: &Commits) -> Result<(
 
 /// All records of the run; none where the table is missing.
 pub(crate) async fn read(session: &mut Session, commits: &Commits) -> Result<Records> {
-    match session.rows::<(i64, String)>(&commits.select(QUOTING, escape)).await {
+    records(session, &commits.select(QUOTING, "", escape)).await
+}
+
+/// As [`read`], but waits for transactions that are about to record something: those that a client which is gone left in
+/// the midst of their commit.
+pub(crate) async fn read_settled(session: &mut Session, commits: &Commits) -> Result<Records> {
+    records(session, &format!("{} LOCK IN SHARE MODE", commits.select(QUOTING, "", escape))).await
+}
+
+async fn records(session: &mut Session, sql: &str) -> Result<Records> {
+    match session.rows::<(i64, String)>(sql).await {
         Ok(rows) => Records::of(rows),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Records::default()),
         Err(error) => Err(error),

@@ -5,6 +5,8 @@
 //! with the transaction before it: what it reads then is final. A session that holds it for a client that is gone is
 //! ended, so that its other locks are too.
 
+use std::time::{Duration, Instant};
+
 use sqlx::Row;
 use weir_core::{Error, ErrorKind, Receipt, Result, ResultExt};
 use weir_postgresql::error::{is_duplicate, map};
@@ -18,7 +20,7 @@ use crate::plan::Q;
 pub const PUBLISHER: i32 = i32::MAX;
 
 /// The longest wait for a former attempt that has been told to end.
-const PATIENCE: &str = "30s";
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// FNV-1a.
 pub fn hash(text: &str) -> u64 {
@@ -94,12 +96,30 @@ pub async fn exists(session: &mut Session, table: &TableName) -> Result<bool> {
     session.answer(&format!("SELECT to_regclass({}) IS NOT NULL", literal(&table.quoted(Q)))).await
 }
 
+/// Everything recorded of the run once no session works for it any more: those that a client left behind, in the midst of
+/// a commit perhaps, are ended first.
+///
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict) where one could not be ended.
+pub async fn read_settled(session: &mut Session, commits: &Commits, target: &str) -> Result<Records> {
+    evict(session, commits, target, None).await?;
+    let held = format!("SELECT EXISTS (SELECT FROM {})", held(commits, target, None));
+    let patience = Instant::now();
+    while session.answer(&held).await? {
+        if patience.elapsed() > PATIENCE {
+            return Err(still_at_work());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    read(session, commits).await
+}
+
 /// Everything recorded of the run.
 pub async fn read(session: &mut Session, commits: &Commits) -> Result<Records> {
     if !exists(session, &commits.table).await? {
         return Ok(Records::default());
     }
-    let rows = session.answers(&commits.select(Q, literal)).await.context("table", &commits.table)?;
+    let rows = session.answers(&commits.select(Q, "", literal)).await.context("table", &commits.table)?;
     let mut records = Vec::with_capacity(rows.len());
     for row in &rows {
         records.push((row.try_get(0).map_err(map)?, row.try_get(1).map_err(map)?));
@@ -193,15 +213,10 @@ pub async fn begin(
     }
     session.execute("ROLLBACK").await?;
     evict(session, commits, target, Some(of)).await?;
-    session.execute(&format!("{BEGIN}; SET LOCAL lock_timeout = '{PATIENCE}'")).await?;
+    session.execute(&format!("{BEGIN}; SET LOCAL lock_timeout = '{}s'", PATIENCE.as_secs())).await?;
     session.execute(&format!("SELECT pg_advisory_xact_lock({run}, {of})")).await.map_err(|error| {
         match error.kind() {
-            ErrorKind::Conflict => Error::new(
-                ErrorKind::Conflict,
-                "a former attempt is still at work in the server and could not be ended: end its session there, or wait",
-            )
-            .retryable(true)
-            .because(error),
+            ErrorKind::Conflict => still_at_work().because(error),
             _ => error,
         }
     })?;
@@ -211,21 +226,32 @@ pub async fn begin(
         .context("table", &commits.table)
 }
 
+fn still_at_work() -> Error {
+    let message =
+        "a former attempt is still at work in the server and could not be ended: end its session there, or wait";
+    Error::new(ErrorKind::Conflict, message).retryable(true)
+}
+
 /// Ends the sessions that still work for the run, or for one split of it, as far as this login may.
 pub async fn evict(session: &mut Session, commits: &Commits, target: &str, of: Option<i32>) -> Result<()> {
-    let which = of.map_or_else(String::new, |of| format!(" AND l.objid = {of}::int8::oid"));
-    let sql = format!(
-        "SELECT pg_terminate_backend(l.pid) FROM pg_catalog.pg_locks l \
-         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.pid <> pg_backend_pid() \
-           AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
-           AND l.classid = {}::int8::oid{which}",
-        class(commits, target)
-    );
+    let sql = format!("SELECT pg_terminate_backend(l.pid) FROM {}", held(commits, target, of));
     // It may be another login's by now; then waiting has to do.
     if let Err(error) = session.try_execute(&sql).await? {
         tracing::debug!(%error, "a former attempt's session could not be ended");
     }
     Ok(())
+}
+
+/// The locks of the run, or of one split of it, that other sessions hold: `FROM` and `WHERE`.
+fn held(commits: &Commits, target: &str, of: Option<i32>) -> String {
+    let which = of.map_or_else(String::new, |of| format!(" AND l.objid = {of}::int8::oid"));
+    format!(
+        "pg_catalog.pg_locks l \
+         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.pid <> pg_backend_pid() \
+           AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
+           AND l.classid = {}::int8::oid{which}",
+        class(commits, target)
+    )
 }
 
 /// The number of the run's locks; positive, as an oid shows it.

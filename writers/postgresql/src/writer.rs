@@ -243,9 +243,15 @@ impl Writer for PostgresqlWriter {
         let mut session = self.connect_to_clean().await?;
         let mut published = false;
         if let Some(commits) = &state.records {
-            published = record::read(&mut session, commits).await?.recorded.published;
+            let before = record::read(&mut session, commits).await?.recorded;
+            published = before.published;
             if !published {
-                record::evict(&mut session, commits, &plan.table, None).await?;
+                let settled = record::read_settled(&mut session, commits, &plan.table).await?.recorded;
+                published = settled.published;
+                if plan.commits_per_split && settled.receipts.len() > before.receipts.len() {
+                    let message = "rows of a former attempt landed while the run was taken back: run the job again";
+                    return Err(Error::new(ErrorKind::Conflict, message).with("table", &plan.table));
+                }
             }
         }
         session.execute("BEGIN").await?;

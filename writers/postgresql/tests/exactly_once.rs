@@ -195,6 +195,43 @@ async fn an_abort_forgets_and_everything_starts_anew() {
 }
 
 #[tokio::test]
+async fn rows_that_land_while_their_run_is_taken_back_keep_their_record() {
+    let database = database("landing").await;
+    let role = format!("{}_role", database.name());
+    database
+        .execute(&format!(
+            "{TABLE}; CREATE ROLE \"{role}\" LOGIN PASSWORD 'p'; GRANT ALL ON t TO \"{role}\"; \
+             GRANT ALL ON SCHEMA public TO \"{role}\""
+        ))
+        .await;
+    let to = open_writer("postgresql", json!({"table": "t", "url": database.url_with(&role, "p")})).unwrap();
+    let plan = planned(&to).await;
+    prepare(&to, &plan).await.unwrap();
+    // A former attempt in the midst of its commit, which this login may not end. The lock is that of `record::class`.
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let class = format!("{}/{}", plan.run_id, plan.table).bytes().fold(0xcbf2_9ce4_8422_2325, fnv) & 0x7fff_ffff;
+    let receipt = Receipt { split: 0, rows: 1, skipped: 0, account: Account::default(), data: Value::Null };
+    let late = format!(
+        "BEGIN; SELECT pg_advisory_xact_lock({class}, 0); INSERT INTO t VALUES (1, 'landed'); \
+         INSERT INTO weir_commits (run_id, split, target, receipt) VALUES ('{}', 0, 't', '{}'); \
+         SELECT pg_sleep(1.5); COMMIT",
+        plan.run_id,
+        serde_json::to_string(&receipt).unwrap()
+    );
+    let other = database.clone();
+    let late = tokio::spawn(async move { other.execute(&late).await });
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert!(recorded(&to, &plan).await.receipts.is_empty());
+    let (writer, taken_back) = (to.clone(), plan.clone());
+    let error = control(async move { writer.abort(&taken_back, &[]).await }).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.message().contains("landed"), "{error:?}");
+    late.await.unwrap();
+    assert_eq!(recorded(&to, &plan).await.receipts, [receipt]);
+    assert_eq!(ids(&database).await, "0 1");
+    database.execute(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"")).await;
+}
+
+#[tokio::test]
 async fn many_runs_make_the_record_at_once() {
     let database = database("race").await;
     database.execute(TABLE).await;

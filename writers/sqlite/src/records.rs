@@ -32,7 +32,7 @@ pub fn read(database: &Database<'_>, commits: &Commits) -> Result<Records> {
         return Ok(Records::default());
     }
     let mut rows = Vec::new();
-    database.query(&commits.select(QUOTING, literal), &[], |row| {
+    database.query(&commits.select(QUOTING, "", literal), &[], |row| {
         rows.push((row.integer(0).unwrap_or(commits::PREPARED), row.text(1).unwrap_or_default()));
     })?;
     Records::of(rows)

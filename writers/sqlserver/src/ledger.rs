@@ -9,6 +9,9 @@ use weir_sqlserver::{QUOTING, Session, cell_number, cell_text, exists, from_driv
 /// The words that T-SQL does not know; whether a table is there is asked before.
 const IF_MISSING: &str = "CREATE TABLE IF NOT EXISTS";
 
+/// Makes a read wait for those who write what it looks for, also where the database keeps versions of rows.
+const SETTLED: &str = " WITH (READCOMMITTEDLOCK)";
+
 /// `CREATE TABLE` as this system writes it.
 pub(crate) fn plain_create(sql: &str) -> String {
     sql.replacen(IF_MISSING, "CREATE TABLE", 1)
@@ -59,12 +62,12 @@ pub(crate) async fn create(session: &mut Session, commits: &Commits) -> Result<(
         .context("statement", "CREATE TABLE weir_commits")
 }
 
-/// All records of the run; none where the table is missing.
+/// All records of the run; none where the table is missing. Waits for transactions that are about to record something.
 pub(crate) async fn read(session: &mut Session, commits: &Commits) -> Result<Records> {
     if !exists(session, &commits.table).await? {
         return Ok(Records::default());
     }
-    let rows = session.rows(&commits.select(QUOTING, literal)).await?;
+    let rows = session.rows(&commits.select(QUOTING, SETTLED, literal)).await?;
     Records::of(rows.iter().map(|row| (cell_number(row, 0).unwrap_or_default(), cell_text(row, 1).unwrap_or_default())))
 }
 
@@ -88,7 +91,7 @@ pub(crate) async fn record(
 /// the midst of its commit.
 pub(crate) async fn is_recorded(session: &mut Session, commits: &Commits, split: u32) -> Result<bool> {
     let sql = format!(
-        "SELECT split FROM {} WITH (READCOMMITTEDLOCK) WHERE run_id = {} AND split = {split}",
+        "SELECT split FROM {}{SETTLED} WHERE run_id = {} AND split = {split}",
         commits.table.quoted(QUOTING),
         literal(&commits.run_id)
     );
