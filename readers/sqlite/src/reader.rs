@@ -202,16 +202,18 @@ impl Reader for SqliteReader {
             bytes: 0,
         };
         let moment = snapshot::of_split(request.snapshot.as_ref(), &source.file, &self.context)?;
-        let mut lease = match moment {
+        let lease = match moment {
             Some(moment) => Some(moment.take(&source.file, &self.context).await?),
             None => None,
         };
-        let connection = match &mut lease {
-            Some(lease) => lease.connection()?,
-            None => source.file.open(Access::Read, &self.context).await?,
-        };
         let (sender, mut receiver) = mpsc::channel(1);
-        let work = connection.run(move |database| rows.read(database, &sql, &sender));
+        let read = move |database: &Database<'_>| rows.read(database, &sql, &sender);
+        let work = async {
+            match lease {
+                Some(lease) => lease.run(read).await,
+                None => source.file.open(Access::Read, &self.context).await?.run(read).await.map(drop),
+            }
+        };
         let forward = async {
             while let Some(message) = receiver.recv().await {
                 match message {
@@ -224,11 +226,7 @@ impl Reader for SqliteReader {
         // When one fails the other is dropped: `work` then interrupts its statement, however long a step takes.
         let result = self.context.until_cancelled(async { tokio::try_join!(forward, work) }).await;
         let at_split = |error: Error| error.with("table", &split.table).with("split", &split.description);
-        let ((), (connection, ())) = result.map_err(at_split)?;
-        if let Some(lease) = lease {
-            lease.give_back(connection);
-        }
-        Ok(())
+        result.map(drop).map_err(at_split)
     }
 
     fn snapshot(&self) -> Option<&dyn Snapshot> {

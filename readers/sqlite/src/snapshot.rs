@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use weir_core::{ConnectorContext, Error, ErrorKind, Result, ResultExt, Snapshot, SnapshotGuard};
-use weir_sqlite::{Access, Connection, File};
+use weir_sqlite::{Access, Connection, Database, File};
 
 use crate::SqliteReader;
 use crate::config::Consistency;
@@ -39,20 +39,24 @@ struct Readers {
     written: bool,
 }
 
-/// A connection that sees the moment. Dropped without [`Lease::give_back`], it is lost.
+/// A connection that sees the moment; whoever drops it gives it to the next split.
 pub struct Lease {
     moment: Arc<Moment>,
     connection: Option<Connection>,
 }
 
 impl Lease {
-    /// The connection; it comes back by `give_back`.
-    pub fn connection(&mut self) -> Result<Connection> {
-        self.connection.take().ok_or_else(|| Error::internal("the connection reads already"))
+    /// Reads. A read that fails, or that nobody waits for any more, takes the connection away from no other split, unless
+    /// it ended the transaction.
+    pub async fn run<T: Send + 'static>(
+        mut self,
+        work: impl FnOnce(&Database<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let connection = self.connection.take().ok_or_else(|| Error::internal("a lease without a connection"))?;
+        connection.lend(move |connection| self.give_back(connection), work).await
     }
 
-    /// Lets the next split have it.
-    pub fn give_back(mut self, connection: Connection) {
+    fn give_back(mut self, connection: Connection) {
         self.connection = Some(connection);
     }
 }
@@ -273,5 +277,35 @@ impl Snapshot for SqliteReader {
         let token = json!({ "files": held });
         // A run never has another moment of a file: when it is lost, so is the run.
         Ok(SnapshotGuard { token, description, moments: BTreeMap::new(), hold: Box::new(moments) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_plugins_test::harness::context;
+
+    #[tokio::test]
+    async fn a_lost_connection_is_replaced_only_while_nobody_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File { path: folder.path().join("t.db"), session: vec![] };
+        let context = context();
+        let write = async |sql: &'static str| {
+            file.with(Access::Create, &context, move |database| Ok(database.execute(sql)?)).await.unwrap();
+        };
+        write("PRAGMA journal_mode = wal").await;
+        write("CREATE TABLE a(v INTEGER)").await;
+        let moment = Arc::new(Moment::default());
+        moment.begin(&file, &context, 1).await.unwrap();
+        // A read that ends its transaction has no moment to give back.
+        let lose = async || {
+            let lease = moment.take(&file, &context).await?;
+            lease.run(|database| Ok(database.execute("ROLLBACK")?)).await
+        };
+        lose().await.unwrap();
+        lose().await.unwrap();
+        write("INSERT INTO a VALUES (1)").await;
+        let error = lose().await.unwrap_err();
+        assert!(error.kind() == ErrorKind::SnapshotLost && error.message().contains("run again"), "{error}");
     }
 }

@@ -152,22 +152,45 @@ impl Connection {
     /// Runs `work` on a thread for blocking work. It is interrupted when the run is stopped and when this future is
     /// dropped, and so always ends soon. A failure closes the connection, which rolls back what it had open.
     pub async fn run<T: Send + 'static>(
-        mut self,
+        self,
         work: impl FnOnce(&Database<'_>) -> Result<T> + Send + 'static,
     ) -> Result<(Self, T)> {
+        self.on_thread(work, |connection, _, result| Ok((connection, result?))).await
+    }
+
+    /// Runs `work` within the transaction that is open, as [`run`](Self::run) does. As long as that transaction lasts the
+    /// connection outlives a failure: `back` gets it on the thread as soon as the work has ended, also when nobody waits for
+    /// it any more.
+    pub async fn lend<T: Send + 'static>(
+        self,
+        back: impl FnOnce(Self) + Send + 'static,
+        work: impl FnOnce(&Database<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let end = |connection, in_transaction, result| {
+            if in_transaction {
+                back(connection);
+            }
+            result
+        };
+        self.on_thread(work, end).await
+    }
+
+    /// `end` gets the connection, whether a transaction is open, and what came of the work.
+    async fn on_thread<T: Send + 'static, R: Send + 'static>(
+        mut self,
+        work: impl FnOnce(&Database<'_>) -> Result<T> + Send + 'static,
+        end: impl FnOnce(Self, bool, Result<T>) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
         let cancel = self.context.cancel.child_token();
-        if cancel.is_cancelled() {
-            return Err(Error::cancelled());
-        }
         let _guard = cancel.clone().drop_guard();
         let work = move || {
+            let stopped = cancel.clone();
             let database = Database::lock(&mut self.inner, move || !cancel.is_cancelled())?;
-            let result = work(&database);
+            let result = if stopped.is_cancelled() { Err(Error::cancelled()) } else { work(&database) };
+            let in_transaction = database.in_transaction();
             drop(database);
-            match result {
-                Ok(value) => Ok((self, value)),
-                Err(error) => Err(error.with("file", self.path.display())),
-            }
+            let result = result.map_err(|error| error.with("file", self.path.display()));
+            end(self, in_transaction, result)
         };
         tokio::task::spawn_blocking(work)
             .await
