@@ -13,8 +13,10 @@ use crate::place::{Places, Row, Side, System, job};
 use crate::random::Random;
 use crate::watch::Onlooker;
 
-/// Rows of the source; at the rate of [`RATE`] a run takes about two seconds.
+/// Rows of the source; at the rate of [`RATE`] a run takes about two seconds. With [`WIDTH`] they are enough for a source to be
+/// cut where the case asks for it: a run that dies has some splits at the target, and others not.
 const ROWS: i64 = 12_000;
+const WIDTH: usize = 60;
 const RATE: u64 = 9_000;
 
 /// How rows meet what the target holds.
@@ -47,6 +49,8 @@ pub struct Case {
     to: System,
     mode: Mode,
     channels: u64,
+    /// Whether the source is read in ranges of its key, one for each channel.
+    cut: bool,
     /// Whether somebody changes the source between a call that failed and the next one.
     changes: bool,
     /// Each with the time it waits for after the start of a call.
@@ -55,7 +59,8 @@ pub struct Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {} channels:", self.route(), self.channels)?;
+        let cut = if self.cut { " with a split each" } else { "" };
+        write!(f, "{}, {} channels{cut}:", self.route(), self.channels)?;
         if self.changes {
             write!(f, " (the source changes)")?;
         }
@@ -77,7 +82,8 @@ impl Case {
         let faults = faults(random, &[from, to]);
         // Splits that were appended from an earlier moment stay, as the guide says; everything else is from one moment.
         let changes = mode != Mode::Append && from != System::Csv && random.below(3) == 0;
-        Self { seed, from, to, mode, channels: 1 + random.below(3), changes, faults }
+        let cut = from != System::Csv && random.below(2) == 0;
+        Self { seed, from, to, mode, channels: 1 + random.below(4), cut, changes, faults }
     }
 
     pub fn route(&self) -> String {
@@ -101,9 +107,9 @@ impl Case {
     }
 
     async fn between(&self, from: &Side, to: &Side, folder: &Path, places: &mut Places) -> Result<(), String> {
-        let source: Vec<Row> =
-            (0..ROWS).map(|id| (id, format!("new {id} {}", "x".repeat((id % 40) as usize)))).collect();
-        from.fill(&source).await;
+        let new: Vec<Row> =
+            (0..ROWS).map(|id| (id, format!("new {id} {}", "x".repeat(WIDTH + (id % 40) as usize)))).collect();
+        from.fill(&new).await;
         // Appended rows meet others; replaced and merged ones meet their own keys, and keys that only the target has.
         let first = if self.mode == Mode::Append { -500 } else { -500 + ROWS / 2 };
         let old: Vec<Row> = (first..first + 500)
@@ -111,8 +117,8 @@ impl Case {
             .map(|id| (id, format!("old {id}")))
             .collect();
         to.fill(&old).await;
-        let expected = self.mode.expected(&old, &source);
-        let newer: Vec<Row> = source.iter().map(|(id, v)| (*id, v.replacen("new", "newer", 1))).collect();
+        let expected = self.mode.expected(&old, &new);
+        let newer: Vec<Row> = new.iter().map(|(id, v)| (*id, v.replacen("new", "newer", 1))).collect();
         let expected_newer = self.mode.expected(&old, &newer);
 
         let file = folder.join("job.json");
@@ -126,8 +132,12 @@ impl Case {
         if self.mode == Mode::Upsert {
             parameter["key"] = json!(["id"]);
         }
+        let (reader, mut source) = from.endpoint();
+        if self.cut {
+            source["splitPk"] = json!("id");
+        }
         let setting = json!({"speed": {"channel": self.channels, "record": RATE}});
-        std::fs::write(&file, job(&from.endpoint(), (writer, parameter), setting).to_string()).unwrap();
+        std::fs::write(&file, job(&(reader, source), (writer, parameter), setting).to_string()).unwrap();
 
         let onlooker = Onlooker::start(vec![to.clone()]);
         let before = to.glance().await;

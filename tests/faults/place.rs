@@ -149,7 +149,7 @@ impl Side {
     pub async fn make(&self, keyed: bool, rows: &[Row]) {
         let key = if keyed { " PRIMARY KEY" } else { "" };
         let table = &self.table;
-        self.execute(&format!("CREATE TABLE {table} (id bigint NOT NULL{key}, v varchar(80))")).await;
+        self.execute(&format!("CREATE TABLE {table} (id bigint NOT NULL{key}, v varchar(120))")).await;
         self.insert(rows).await;
     }
 
@@ -180,7 +180,7 @@ impl Side {
     pub async fn fill(&self, rows: &[Row]) {
         match self.system {
             System::PostgreSql | System::MariaDb => {
-                self.execute("CREATE TABLE IF NOT EXISTS t (id bigint NOT NULL PRIMARY KEY, v varchar(80))").await;
+                self.execute("CREATE TABLE IF NOT EXISTS t (id bigint NOT NULL PRIMARY KEY, v varchar(120))").await;
                 self.insert(rows).await;
             }
             System::Sqlite => {
@@ -280,19 +280,20 @@ impl Side {
                 let row = self.database.as_ref()?.try_query(&sql).await.ok()?.into_iter().next()?;
                 Some(format!("{} rows, {} old", row[0].clone()?, row[1].clone()?))
             }
-            System::Parquet => {
-                let files: BTreeSet<String> = std::fs::read_dir(&self.path)
-                    .ok()?
-                    .flatten()
-                    .filter_map(|entry| entry.file_name().into_string().ok())
-                    .filter(|name| !name.starts_with(['.', '_']))
-                    .collect();
-                Some(files.into_iter().collect::<Vec<_>>().join(" "))
-            }
-            // One commit of the log, which the library's own tests look after.
+            System::Parquet => Some(names(&self.path, |name| !name.starts_with(['.', '_']))?.join(" ")),
+            // A version of the log is whole by itself: what could be seen of a part is one version more.
+            System::Delta => Some(names(&self.path.join("_delta_log"), |name| name.ends_with(".json"))?.join(" ")),
             _ => None,
         }
     }
+}
+
+/// What is in a folder, in order.
+fn names(folder: &Path, which: impl Fn(&String) -> bool) -> Option<Vec<String>> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let names: BTreeSet<String> =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(which).collect();
+    Some(names.into_iter().collect())
 }
 
 fn insert(table: &str, rows: &[Row]) -> String {

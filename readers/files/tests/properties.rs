@@ -239,6 +239,79 @@ async fn random_bytes_are_rows_or_set_aside_in_every_format() {
     }
 }
 
+/// A Parquet file of two row groups, with texts, numbers, times, lists and NULLs.
+fn parquet(random: &mut Random) -> Vec<u8> {
+    use arrow::array::*;
+    use arrow::datatypes::Int32Type;
+    use parquet::basic::Compression;
+    use parquet::file::properties::{WriterProperties, WriterVersion};
+
+    let rows = 40;
+    let texts: StringArray = (0..rows).map(|row| (row % 5 > 0).then(|| format!("text {}", row % 7))).collect();
+    let lists = (0..rows).map(|row| (row % 4 > 0).then(|| (0..row % 4).map(Some).collect::<Vec<_>>()));
+    let columns: [(&str, ArrayRef); 5] = [
+        ("id", Arc::new(Int64Array::from_iter_values(0..i64::from(rows)))),
+        ("text", Arc::new(texts)),
+        ("list", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists))),
+        (
+            "price",
+            Arc::new(
+                Decimal128Array::from_iter_values((0..rows).map(i128::from)).with_precision_and_scale(30, 2).unwrap(),
+            ),
+        ),
+        ("flag", Arc::new((0..rows).map(|row| Some(row % 3 == 0)).collect::<BooleanArray>())),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let compression = [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(Default::default())];
+    let properties = WriterProperties::builder()
+        .set_compression(compression[random.below(3)])
+        .set_writer_version([WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0][random.below(2)])
+        .set_dictionary_enabled(random.below(2) == 0)
+        .set_max_row_group_row_count(Some(25))
+        .build();
+    let mut file = Vec::new();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    file
+}
+
+#[tokio::test]
+async fn a_parquet_file_that_lies_is_an_error_and_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut whole, mut refused) = (0, 0);
+    for seed in 0..2_000u64 {
+        let mut random = Random(seed);
+        let mut file = parquet(&mut random);
+        for _ in 0..random.below(4) {
+            let (at, length) = (random.below(file.len()), file.len());
+            match random.below(8) {
+                0 => file.truncate(at),
+                1 => drop(file.drain(at..length.min(at + 1 + random.below(8)))),
+                2 => file[at] = 0xff,
+                _ => file[at] ^= 1 << random.below(8),
+            }
+            if file.is_empty() {
+                break;
+            }
+        }
+        let path = folder.path().join("in.parquet");
+        std::fs::write(&path, &file).unwrap();
+        let parameters = json!({"path": path, "format": "parquet"});
+        let task = tokio::spawn(async move { read(&parameters, 2).await });
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), task).await;
+        let ended = ended.unwrap_or_else(|_| panic!("seed {seed} hangs"));
+        match ended.unwrap_or_else(|_| panic!("seed {seed} panicked")) {
+            Ok(_) => whole += 1,
+            Err(error) => {
+                refused += 1;
+                assert_ne!(error.kind(), ErrorKind::Internal, "seed {seed}: {error}");
+            }
+        }
+    }
+    assert!(whole > 500 && refused > 500, "{whole} files were read, {refused} refused");
+}
+
 #[tokio::test]
 async fn json_lines_are_objects_or_set_aside() {
     let folder = tempfile::tempdir().unwrap();
