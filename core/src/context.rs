@@ -100,6 +100,13 @@ impl Shared {
     pub fn remove(&self, name: &str) {
         self.values.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
+
+    /// Takes away all that was left, and with it the sessions that it kept open.
+    pub fn clear(&self) {
+        // Dropped out of the lock: what goes may take something away here itself.
+        let values = std::mem::take(&mut *self.values.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(values);
+    }
 }
 
 impl std::fmt::Debug for Shared {

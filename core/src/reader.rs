@@ -78,6 +78,12 @@ pub trait Snapshot: Send + Sync {
     /// runtime; the guard's token goes into [`ReadRequest::snapshot`] of every task. At most `channels` splits are read
     /// at once: where each reading connection has to be there from the beginning, so many are opened.
     async fn begin(&self, channels: usize) -> Result<SnapshotGuard>;
+
+    /// How many sessions with one server a snapshot keeps to itself, in each of which one split at a time is read: they are
+    /// among those that the job may read with. None, by default.
+    fn keeps(&self) -> usize {
+        0
+    }
 }
 
 /// A snapshot that is held open.

@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use serde_json::json;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use weir_core::{ConnectorContext, Error, ErrorKind, Result, ResultExt, Snapshot, SnapshotGuard};
+use weir_core::{ConnectorContext, Error, Result, ResultExt, Snapshot, SnapshotGuard};
 use weir_postgresql::error::map;
-use weir_postgresql::snapshot::{Export, Exported, Locked, exported};
+use weir_postgresql::snapshot::{Export, Exported, Locked, exported, unchanged};
 use weir_postgresql::{Session, literal, written};
 
 use crate::PostgresqlReader;
@@ -52,12 +52,10 @@ impl Snapshot for PostgresqlReader {
                 .map(|(_, d)| d)
                 .collect();
             let tables: Vec<_> = here.iter().filter_map(|d| d.table.as_ref()).collect();
-            let plain = tables.len() == here.len() && tables.iter().all(|t| matches!(t.kind, 'r' | 'p'));
-            let names: Vec<_> = tables.iter().filter(|_| plain).map(|t| &t.name).collect();
+            let names: Vec<_> = tables.iter().map(|table| &table.name).collect();
             // A whole-database job has locked its tables, and holds one snapshot of them.
-            if plain
-                && !written::any(&self.context.shared, endpoint, &names)
-                && let Some((token, moment)) = Locked::token(&self.context.shared, endpoint, &names).await?
+            if tables.len() == here.len()
+                && let Some((token, moment)) = Locked::token(&self.context, endpoint, &names).await?
             {
                 moments.insert(endpoint.identity(), moment);
                 tokens.push(token);
@@ -79,7 +77,8 @@ impl Snapshot for PostgresqlReader {
             }
             // What an earlier part of the run has written needs a snapshot from after that; of queries and views nobody
             // knows what they read.
-            let alone = written::any(&self.context.shared, endpoint, &names);
+            let plain = tables.len() == here.len() && tables.iter().all(|table| matches!(table.kind, 'r' | 'p'));
+            let alone = written::any(&self.context.shared, endpoint, if plain { &names } else { &[] });
             let shared: Arc<Exported> = if alone {
                 let own = Arc::<Exported>::default();
                 holders.push(Box::new(own.clone()));
@@ -110,8 +109,8 @@ impl Snapshot for PostgresqlReader {
             *exported = Some(export);
             drop(exported);
             let mut join = Some(format!("SET TRANSACTION SNAPSHOT {}; ", literal(&token)));
-            for (described, _) in here.iter().filter_map(|d| Some((d, d.table.as_ref()?))).filter(|_| joined) {
-                unchanged(&mut locks, join.take().unwrap_or_default(), described).await?;
+            for table in tables.iter().filter(|_| joined) {
+                unchanged(&mut locks, &join.take().unwrap_or_default(), table).await?;
             }
             if let Some(join) = join {
                 locks.execute(&join).await?;
@@ -152,29 +151,4 @@ async fn lockable(session: &mut Session, here: &[&Described]) -> Result<Vec<bool
     // A table that is gone has no privileges.
     let may = |row: &PgRow| Ok(row.try_get::<Option<bool>, _>(0).map_err(map)?.unwrap_or(false));
     rows.iter().map(may).collect()
-}
-
-/// Checks that a table, its partitions and its children lie in the files that they lay in when the snapshot was taken.
-/// `before` is run first.
-async fn unchanged(session: &mut Session, before: String, described: &Described) -> Result<()> {
-    let oid = described.table.as_ref().map_or(0, |table| table.oid);
-    // The catalogue's rows are those of the snapshot, the functions tell what is now.
-    let same: bool = session
-        .answer(&format!(
-            "{before}WITH RECURSIVE r(oid) AS (SELECT {oid}::oid UNION \
-               SELECT i.inhrelid FROM r JOIN pg_catalog.pg_inherits i ON i.inhparent = r.oid) \
-             SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = {oid}) AND coalesce(bool_and( \
-               pg_relation_filenode(c.oid) IS NOT DISTINCT FROM nullif(c.relfilenode, 0)), true) \
-             FROM r JOIN pg_catalog.pg_class c ON c.oid = r.oid WHERE c.relkind IN ('r', 'm')"
-        ))
-        .await
-        .context("table", &described.name)?;
-    if same {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Conflict,
-        "the table was made, emptied or rewritten after the snapshot of this run was taken: run the job again",
-    )
-    .with("table", &described.name))
 }

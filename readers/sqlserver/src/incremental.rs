@@ -21,12 +21,12 @@ impl Incremental for SqlServerReader {
         let mut held = None;
         let mut windows = Vec::with_capacity(all.len());
         for (location, described) in self.locations.iter().zip(all.iter()) {
-            let session = self.hold(&mut held, location).await?;
+            let session = self.hold(&mut held, location, None).await?;
             let found = window(session, location, described, config, request).await;
             windows.push(found.context("table", &described.label)?);
         }
         if let Some(held) = held {
-            held.session.close().await;
+            held.work.end().await;
         }
         Ok(windows)
     }

@@ -28,6 +28,7 @@
 mod batch;
 mod config;
 mod decode;
+mod holder;
 mod incremental;
 mod reader;
 mod snapshot;

@@ -12,11 +12,12 @@ use weir_core::{
     ResultExt, Snapshot, SourceSchema, SourceTable, Split, SplitRequest, Window,
 };
 use weir_sql::{IncrementalConfig, Object, Sources, columns::is_all, labels, statements::select};
-use weir_sqlserver::{Options, Server, Session, Setup, Table, connect_first, from_driver};
+use weir_sqlserver::{Options, Server, Session, Setup, Table, from_driver};
 
 use crate::batch::Building;
 use crate::config::{Consistency, SqlServerReaderConfig};
 use crate::decode::Decoder;
+use crate::holder::{Holders, Key, Work, key};
 use crate::incremental::narrowed;
 use crate::source::{Described, Isolation, Location, check_equal, look, plain};
 use crate::split::{Part, cuts, plan};
@@ -65,7 +66,7 @@ impl SqlServerReader {
             let described = match known.as_ref().map(|known| plain(known, columns, filter)).transpose()?.flatten() {
                 Some(described) => described,
                 None => {
-                    let session = self.hold(&mut held, location).await?;
+                    let session = self.hold(&mut held, location, None).await?;
                     self.look(session, location, number, known).await?
                 }
             };
@@ -75,7 +76,7 @@ impl SqlServerReader {
             all.push(described);
         }
         if let Some(held) = held {
-            held.session.close().await;
+            held.work.end().await;
         }
         // Shards may have their tables' names in common.
         let places: Vec<String> = self.locations.iter().map(Location::place).collect();
@@ -99,16 +100,21 @@ impl SqlServerReader {
     }
 
     /// A session with the location's server; the one of the location before, where that is the same.
-    pub(crate) async fn hold<'a>(&self, held: &'a mut Option<Held>, location: &Location) -> Result<&'a mut Session> {
-        let place = (location.place(), location.options.first().map(|o| o.user.clone()).unwrap_or_default());
-        if held.as_ref().is_none_or(|h| h.place != place) {
+    pub(crate) async fn hold<'a>(
+        &self,
+        held: &'a mut Option<Held>,
+        location: &Location,
+        holders: Option<&Arc<Holders>>,
+    ) -> Result<&'a mut Session> {
+        let key = key(location);
+        if held.as_ref().is_none_or(|h| h.key != key) {
             if let Some(old) = held.take() {
-                old.session.close().await;
+                old.work.end().await;
             }
-            let session = connect_first(&location.options, &self.setup, &self.context).await?;
-            *held = Some(Held { place, session });
+            let work = Work::begin(holders, location, &self.setup, &self.context).await?;
+            *held = Some(Held { key, work });
         }
-        held.as_mut().map(|h| &mut h.session).ok_or_else(|| Error::internal("no session is held"))
+        held.as_mut().ok_or_else(|| Error::internal("no session is held"))?.work.session()
     }
 
     /// Cuts every table and statement, or what of it lies in the windows.
@@ -118,12 +124,13 @@ impl SqlServerReader {
         let mut splits = Vec::new();
         let common = &self.config.common;
         let key = common.split_pk.as_deref();
+        let holders = Holders::find(&self.context, request.snapshot.as_ref());
         for (source, (location, described)) in self.locations.iter().zip(all.iter()).enumerate() {
             let narrow = match windows {
                 None => None,
                 Some(windows) => {
                     let config = self.incremental_config()?;
-                    let session = self.hold(&mut held, location).await?;
+                    let session = self.hold(&mut held, location, holders.as_ref()).await?;
                     let narrowed = narrowed(session, described, windows, config, common.filter()).await;
                     Some(narrowed.context("table", &described.label)?)
                 }
@@ -133,7 +140,7 @@ impl SqlServerReader {
             // Who reads a table in one piece need not ask about it.
             let planned = match cut {
                 Some(cut) => {
-                    let session = self.hold(&mut held, location).await?;
+                    let session = self.hold(&mut held, location, holders.as_ref()).await?;
                     plan(Some((session, cut)), source, described, narrow.as_ref()).await
                 }
                 None => plan(None, source, described, narrow.as_ref()).await,
@@ -141,7 +148,7 @@ impl SqlServerReader {
             splits.extend(planned.context("table", &described.label)?);
         }
         if let Some(held) = held {
-            held.session.close().await;
+            held.work.end().await;
         }
         Ok(splits)
     }
@@ -181,8 +188,8 @@ impl SqlServerReader {
 
 /// An open session.
 pub(crate) struct Held {
-    place: (String, String),
-    pub(crate) session: Session,
+    key: Key,
+    pub(crate) work: Work,
 }
 
 #[async_trait]
@@ -235,7 +242,7 @@ impl Reader for SqlServerReader {
         let mut held = None;
         for (number, location) in self.locations.iter().enumerate() {
             let place = location.options.first().map(Options::place).unwrap_or_default();
-            let session = match self.hold(&mut held, location).await {
+            let session = match self.hold(&mut held, location, None).await {
                 Ok(session) => session,
                 Err(error) => {
                     let what = if error.kind() == ErrorKind::Unreachable { "connect" } else { "login" };
@@ -254,7 +261,7 @@ impl Reader for SqlServerReader {
             checks.push(Check::of(what, self.columns(session, location, number).await));
         }
         if let Some(held) = held {
-            held.session.close().await;
+            held.work.end().await;
         }
         checks
     }
@@ -282,36 +289,37 @@ impl SqlServerReader {
         let decoders = request.columns.iter().map(|c| Decoder::new(&c.field)).collect::<Result<Vec<_>>>()?;
         let (sql, places) = self.statement(part, request)?;
         let mut batch = Building::new(request.arrow_schema(), decoders);
-        let mut session = connect_first(&location.options, &self.setup, &self.context).await?;
-        let isolation = match self.config.consistency {
-            Consistency::Auto if part.isolation == Isolation::Snapshot => "SNAPSHOT",
-            _ => "READ COMMITTED",
-        };
-        session.run(&format!("SET TRANSACTION ISOLATION LEVEL {isolation}")).await?;
-        session.run("BEGIN TRANSACTION").await?;
-        let limit = request.limit.unwrap_or(u64::MAX);
-        let mut ended = rows(&mut session, &sql, &places, &mut batch, limit, output).await;
+        let holders = Holders::find(&self.context, request.snapshot.as_ref());
+        let mut work = Work::begin(holders.as_ref(), location, &self.setup, &self.context).await?;
+        let holds = work.holds();
+        let session = work.session()?;
+        if !holds {
+            let isolation = match self.config.consistency {
+                Consistency::Auto if part.isolation == Isolation::Snapshot => "SNAPSHOT",
+                _ => "READ COMMITTED",
+            };
+            session.run(&format!("SET TRANSACTION ISOLATION LEVEL {isolation}")).await?;
+            session.run("BEGIN TRANSACTION").await?;
+        }
+        // Any other statement ends by itself at the limit, so that the session is of use afterwards.
+        let limit = request.limit.filter(|_| part.bare).unwrap_or(u64::MAX);
+        let mut ended = rows(session, &sql, &places, &mut batch, limit, output).await;
         if let (Ok(true), Some(changes)) = (&ended, &part.changes) {
-            ended = changes.still_kept(&mut session).await.map(|()| true);
+            ended = changes.still_kept(session).await.map(|()| true);
         }
         match ended {
-            Ok(whole) => {
-                if let Some(rest) = batch.finish()? {
-                    output.send(rest).await?;
-                }
-                if whole {
-                    session.close().await;
-                } else {
-                    // Rows that nobody wants any more may still be on their way.
-                    session.stop().await;
-                }
-                Ok(())
-            }
+            Ok(true) => work.end().await,
+            // Rows that nobody wants any more may still be on their way.
+            Ok(false) => work.stop().await,
             Err(error) => {
-                session.stop().await;
-                Err(error)
+                work.stop().await;
+                return Err(error);
             }
         }
+        if let Some(rest) = batch.finish()? {
+            output.send(rest).await?;
+        }
+        holders.map_or(Ok(()), |holders| holders.check())
     }
 
     /// The statement, and where each wanted column stands in its rows.

@@ -133,3 +133,16 @@ async fn under_locks_all_splits_show_one_moment() {
     }
     assert!(mover.stop().await > 0, "nothing moved");
 }
+
+#[test]
+fn each_database_of_a_server_keeps_a_session_for_its_locks() {
+    let keeps = |urls: &[&str]| {
+        let connection: Vec<_> = urls.iter().map(|url| json!({"jdbcUrl": [url], "table": ["t"]})).collect();
+        let parameters = json!({"connection": connection, "username": "u", "password": "p", "consistency": "lock"});
+        open_reader("sqlserver", parameters).unwrap().snapshot().unwrap().keeps()
+    };
+    let (a, b) = ("sqlserver://h:1433/a", "sqlserver://h:1433/b");
+    assert_eq!(keeps(&[a]), 1);
+    assert_eq!(keeps(&[a, a, b]), 2);
+    assert_eq!(keeps(&[a, "sqlserver://other:1433/a"]), 1, "each server by itself");
+}

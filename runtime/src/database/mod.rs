@@ -33,7 +33,7 @@ pub(crate) use job::read;
 pub use job::{DatabaseJob, DatabaseSource, Patterns};
 pub use merge::OriginColumn;
 pub use moment::Moment;
-pub(crate) use moment::checks as source_checks;
+pub(crate) use moment::{begin as begin_snapshots, checks as source_checks};
 pub use only::Only;
 pub use pattern::{Own, Pattern};
 pub use plan::{DatabasePlan, GroupPlan, expanded, plan_tables};

@@ -1,11 +1,12 @@
-//! Whether the tables of a source show one moment: what plan and check say of it before a run does.
+//! How the tables of a source show one moment, and what plan and check say of it before a run does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
-use weir_core::{Check, ConnectorContext, Error, Result};
+use weir_core::{Check, ConnectorContext, Error, Hold, Result};
 
+use super::entries::tables_of;
 use super::job::DatabaseJob;
 use super::table::TableSource;
 use crate::job::{Entry, Job};
@@ -21,6 +22,27 @@ pub struct Moment {
     pub source: String,
     /// How all splits see one moment, as far as they do.
     pub snapshot: String,
+}
+
+/// Begins one snapshot for all tables of each source that has such a thing, and reads what its readers would ask about them.
+pub(crate) async fn begin(job: &Job, database: &DatabaseJob, context: &ConnectorContext) -> Result<Vec<Hold>> {
+    let mut held = Vec::new();
+    for (number, source) in database.sources.iter().enumerate() {
+        let names = tables_of(&job.entries, number);
+        if names.is_empty() {
+            continue;
+        }
+        let catalog = source.endpoint.open_catalog_in(context)?;
+        let begin = async {
+            match catalog.snapshot(&names, channels_of(job)).await? {
+                Some(snapshot) => Ok(Some(snapshot.hold)),
+                None => catalog.look_ahead(&names).await,
+            }
+        };
+        let begun = context.until_cancelled(begin).await;
+        held.extend(begun.map_err(|error| error.with("source", &source.name))?);
+    }
+    Ok(held)
 }
 
 /// One entry, the one of fewest tables, for each set of `places` that tables of the job are read from.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use futures::{FutureExt, StreamExt};
+use tokio::sync::Semaphore;
 use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Receipt, Result, SnapshotGuard, Split};
 
 use super::Run;
@@ -141,9 +142,10 @@ impl Run {
     ) -> Result<()> {
         let receipts = &mut end.receipts;
         let published = left.as_ref().is_some_and(|left| left.published);
+        let keeps = entry.reader.snapshot().map_or(0, |snapshot| snapshot.keeps());
         let cut = || async {
             // To cut the source takes a connection to it, as to read it does.
-            let _connection = self.connection(index).await?;
+            let connection = self.connections(index, keeps.max(1)).await?;
             let guard = snapshot(entry, &self.job, context).await?;
             if let Some(guard) = &guard {
                 // At once: to cut takes its time, and who is noted late would seem to be read late.
@@ -153,10 +155,10 @@ impl Run {
                 Some(left) => left.splits.clone(),
                 None => splits(entry, &self.job, &self.options, context, guard.as_ref()).await?,
             };
-            Ok((guard, splits))
+            Ok((guard, splits, connection.filter(|_| keeps > 0)))
         };
-        let (guard, all) = match &left {
-            Some(left) if left.published => (None, left.splits.clone()),
+        let (guard, all, connections) = match &left {
+            Some(left) if left.published => (None, left.splits.clone(), None),
             _ => self.asking(&self.stop(index), &format!("cutting what goes to {}", entry.plan.table), cut).await?,
         };
         let fresh = left.is_none();
@@ -185,22 +187,25 @@ impl Run {
             .await?;
         let splits: Vec<Split> =
             all.into_iter().filter(|split| receipts.iter().all(|receipt| receipt.split != split.id)).collect();
-        self.move_splits(spec, &splits, entry, context, receipts).await?;
+        let kept = connections.as_ref().map(|_| Semaphore::new(keeps));
+        self.move_splits(spec, &splits, entry, (context, kept.as_ref()), receipts).await?;
         receipts.sort_by_key(|receipt| receipt.split);
         let counts = self.progress.of_entry(index);
         self.dirty.check_percentage(counts.rows_dirty, counts.rows_read)?;
         self.dirty.join()?;
         // The snapshot's connection has done its work; a source that is also the target must not lock itself out.
         drop(guard);
+        drop(connections);
         Ok(())
     }
 
+    /// `kept` are the connections that the entry's snapshot keeps.
     async fn move_splits(
         &self,
         spec: Arc<TaskSpec>,
         splits: &[Split],
         entry: &PlannedEntry,
-        context: &ConnectorContext,
+        (context, kept): (&ConnectorContext, Option<&Semaphore>),
         receipts: &mut Vec<Receipt>,
     ) -> Result<()> {
         let at_once = readers_at_once(entry, &self.job);
@@ -221,7 +226,7 @@ impl Run {
         };
         let mut failed: Option<Error> = None;
         let tasks: Vec<_> =
-            splits.iter().map(|split| self.run_split(&spec, split, entry, &task_context).boxed()).collect();
+            splits.iter().map(|split| self.run_split(&spec, split, entry, &task_context, kept).boxed()).collect();
         let mut finished = futures::stream::iter(tasks).buffer_unordered(at_once);
         while let Some(receipt) = finished.next().await {
             match receipt {

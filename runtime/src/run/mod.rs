@@ -182,7 +182,7 @@ async fn whole(
         options,
     });
     let mut ended = run.clone().execute(expansion, fault, &all).await;
-    run.verify(&mut ended).await;
+    run.verify(&mut ended, &all).await;
     run.clock.stop();
     let report = run.end(ended, started).await;
     // A run that was stopped waits for nobody's goodbye.

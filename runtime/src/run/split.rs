@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Receipt, Result, Split, WritePlan};
 
@@ -24,9 +25,10 @@ impl Run {
         split: &Split,
         entry: &PlannedEntry,
         context: &TaskContext,
+        kept: Option<&Semaphore>,
     ) -> Result<Receipt> {
         let observer = &self.options.observer;
-        let _connection = self.connection(spec.entry).await?;
+        let _connection = self.connection_or(spec.entry, kept).await?;
         let _channel = self.channels.acquire().await.map_err(|_| Error::cancelled())?;
         let mut retries = Retries::new(self.job.setting.retry);
         let mut attempt = 1;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectorContext, Error, ErrorKind, Hold, Result};
+use weir_core::{ConnectorContext, Error, ErrorKind, Result};
 
 use super::Run;
 use super::begin::Began;
@@ -15,7 +15,7 @@ use super::outcome::EntryEnd;
 use super::publish::not_alone;
 use crate::database::config::PublishConfig;
 use crate::database::evolve::{Journal, Stage, complete, settle};
-use crate::database::{DatabaseJob, Expansion, Only, entries, expand, tables_of};
+use crate::database::{DatabaseJob, Expansion, Only, begin_snapshots, entries, expand};
 use crate::job::Job;
 use crate::ledger::Ledger;
 use crate::observer::{Event, TableProgress, TableState};
@@ -127,10 +127,35 @@ pub(super) fn lanes(job: &Job, expansion: &Expansion) -> Vec<Arc<Semaphore>> {
 impl Run {
     /// One of the connections to the source that the group of an entry has; nothing in an ordinary job.
     pub(super) async fn connection(&self, index: usize) -> Result<Option<SemaphorePermit<'_>>> {
+        self.connections(index, 1).await
+    }
+
+    /// As many of them as an entry's snapshot keeps, all at once: two entries that had half of theirs would wait for ever.
+    pub(super) async fn connections(&self, index: usize, count: usize) -> Result<Option<SemaphorePermit<'_>>> {
         let group = self.job.entries.get(index).and_then(|entry| Some(entry.table.as_ref()?.group));
-        match group.and_then(|group| self.lanes.get(group)) {
-            Some(lane) => lane.acquire().await.map(Some).map_err(|_| Error::cancelled()),
-            None => Ok(None),
+        let Some(lane) = group.and_then(|group| self.lanes.get(group)) else { return Ok(None) };
+        let most = self.job.database.as_ref().map_or(1, |job| job.config.group.max_source_connections.max(1));
+        let permits = u32::try_from(count).ok().filter(|_| count <= most).ok_or_else(|| {
+            let text = format!(
+                "the snapshot of this table keeps {count} sessions with one server, and a group may have {most}: raise \
+                 group.maxSourceConnections"
+            );
+            Error::new(ErrorKind::Unsupported, text)
+        })?;
+        lane.acquire_many(permits).await.map(Some).map_err(|_| Error::cancelled())
+    }
+
+    /// A connection to read a split with: one that the entry's snapshot keeps, if one is free before one of its group's is.
+    pub(super) async fn connection_or<'a>(
+        &'a self,
+        index: usize,
+        kept: Option<&'a Semaphore>,
+    ) -> Result<Option<SemaphorePermit<'a>>> {
+        let Some(kept) = kept else { return self.connection(index).await };
+        tokio::select! {
+            biased;
+            permit = kept.acquire() => permit.map(Some).map_err(|_| Error::cancelled()),
+            permit = self.connection(index) => permit,
         }
     }
 
@@ -189,7 +214,7 @@ impl Run {
         context: &ConnectorContext,
     ) -> Result<Vec<EntryEnd>> {
         let config = &database.config;
-        let begin = || self.begin_snapshots(database, context);
+        let begin = || begin_snapshots(&self.job, database, context);
         let held = self.asking(&self.cancel, "the snapshot of the source", begin).await?;
         let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];
         for (index, entry) in self.job.entries.iter().enumerate() {
@@ -236,27 +261,6 @@ impl Run {
         }
         ends.sort_by_key(|end| end.index);
         Ok(ends)
-    }
-
-    /// One snapshot for all tables of each source that has such a thing, and what its readers would ask about them.
-    async fn begin_snapshots(&self, database: &DatabaseJob, context: &ConnectorContext) -> Result<Vec<Hold>> {
-        let mut held = Vec::new();
-        for (number, source) in database.sources.iter().enumerate() {
-            let names = tables_of(&self.job.entries, number);
-            if names.is_empty() {
-                continue;
-            }
-            let catalog = source.endpoint.open_catalog_in(context)?;
-            let begin = async {
-                match catalog.snapshot(&names, channels_of(&self.job)).await? {
-                    Some(snapshot) => Ok(Some(snapshot.hold)),
-                    None => catalog.look_ahead(&names).await,
-                }
-            };
-            let begun = context.until_cancelled(begin).await;
-            held.extend(begun.map_err(|error| error.with("source", &source.name))?);
-        }
-        Ok(held)
     }
 
     /// One table's turn.

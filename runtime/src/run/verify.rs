@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_core::{Error, ErrorKind, Window};
+use weir_core::{ConnectorContext, Error, ErrorKind, Window};
 
 use super::Run;
 use super::outcome::{Ended, EntryEnd};
@@ -11,20 +11,22 @@ use crate::verify::{VerifyOptions, verify_moved};
 
 impl Run {
     /// Compares targets and sources; a difference is the run's error.
-    pub(super) async fn verify(&self, ended: &mut Ended) {
+    pub(super) async fn verify(&self, ended: &mut Ended, context: &ConnectorContext) {
         if !self.job.setting.verify || !ended.succeeded() {
             return;
         }
         if self.options.limit.is_some() {
             return self.warn("not verified: a try of a few rows leaves the others out");
         }
-        let options = VerifyOptions { cancel: self.cancel.clone(), ..VerifyOptions::default() };
         // The watermarks move with the run's success only, and that is what is asked here.
         let left = |end: &EntryEnd| (end.index, end.windows.iter().filter_map(Window::leaves).collect());
         let left: BTreeMap<usize, Vec<_>> = ended.entries.iter().map(left).collect();
         let moved = |_: &Job, index: usize| left.get(&index).cloned().unwrap_or_default();
         let dirty = self.progress.snapshot().0.rows_dirty;
-        ended.error = match verify_moved(&self.job, &options, &moved).await {
+        // What the run's connectors knew is of the past, and the sessions that they held would be there besides.
+        context.shared.clear();
+        let found = verify_moved(&self.job, &VerifyOptions::default(), &moved, context).await;
+        ended.error = match found {
             // What the target refused is in the quarantine, and is missing there for that.
             Ok(found) if found.equal || found.lacks_only(dirty) => None,
             Ok(found) => Some(Error::new(ErrorKind::Data, format!("verification failed: {}", found.summary()))),

@@ -24,7 +24,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectorContext, Result, Watermark};
+use weir_core::{ConnectorContext, Kept, Result, Shared, Watermark};
 
 pub(crate) use self::sides::{appending, comparable, plan_again};
 
@@ -32,11 +32,12 @@ use self::compare::{Differences, Found, Hashed, Rule, compare};
 use self::gather::{BUCKETS, Bucket, Gather};
 use self::pass::{Drive, Flow, Held};
 use self::sides::Comparison;
-use crate::database::Only;
+use crate::database::{Only, begin_snapshots};
 use crate::entry::open_all;
 use crate::incremental::{known, of_entry, ordinal};
 use crate::job::{Entry, Job};
 use crate::limit::Limiter;
+use crate::plan::room;
 use crate::threads::Threads;
 
 /// About the most rows that are compared one by one at once, 32 bytes each.
@@ -168,32 +169,45 @@ pub fn show_key(key: &Map<String, Value>) -> String {
 /// A source that gives other rows each time, a target that cannot be read, and whatever keeps either from being read.
 pub async fn verify(job: &Job, options: &VerifyOptions) -> Result<Verification> {
     let known = known(job, options.state_dir.as_deref()).await?;
-    verify_moved(job, options, &|job, index| of_entry(&known, ordinal(job, index))).await
+    let kept = Kept::default();
+    let context = ConnectorContext {
+        cancel: options.cancel.clone(),
+        io: Handle::current(),
+        form: weir_core::Form::Native,
+        time_zone: job.data_zone,
+        shared: Shared::default().within(room(job)).on(Some(kept.clone())),
+    };
+    let verified = verify_moved(job, options, &|job, index| of_entry(&known, ordinal(job, index)), &context).await;
+    kept.close().await;
+    verified
 }
 
 /// Up to where the incremental sources of an entry were moved.
 pub(crate) type Moved<'a> = &'a (dyn Fn(&Job, usize) -> Vec<Watermark> + Send + Sync);
 
-/// As [`verify`], with what is known of incremental sources.
-pub(crate) async fn verify_moved(job: &Job, options: &VerifyOptions, moved: Moved<'_>) -> Result<Verification> {
-    let context = ConnectorContext {
-        cancel: options.cancel.clone(),
-        io: Handle::current(),
-        form: weir_core::Form::Native,
-        time_zone: job.at.timezone(),
-        shared: Default::default(),
-    };
+/// As [`verify`], with what is known of incremental sources, and the connectors' context.
+pub(crate) async fn verify_moved(
+    job: &Job,
+    options: &VerifyOptions,
+    moved: Moved<'_>,
+    context: &ConnectorContext,
+) -> Result<Verification> {
     // A whole-database job that has its entries already is a run's own.
     let expanded = match job.database.is_some() && job.entries.is_empty() {
-        true => Some(crate::database::expanded(job, &Only::All, &context).await?.0),
+        true => Some(crate::database::expanded(job, &Only::All, context).await?.0),
         false => None,
     };
     let job = expanded.as_ref().unwrap_or(job);
-    open_all(job, &context)?;
+    open_all(job, context)?;
+    // As in a run, one moment for all tables, and one session for each source that holds it.
+    let _held = match &job.database {
+        Some(database) => begin_snapshots(job, database, context).await?,
+        None => Vec::new(),
+    };
     let limiter = Arc::new(Limiter::new(job.setting.rows_per_second, job.setting.bytes_per_second));
     let mut entries = Vec::with_capacity(job.entries.len());
     for (index, entry) in job.entries.iter().enumerate() {
-        let verified = verify_entry(job, entry, (options, &moved(job, index)), &context, &limiter).await;
+        let verified = verify_entry(job, entry, (options, &moved(job, index)), context, &limiter).await;
         entries.push(verified.map_err(|error| if job.entries.len() > 1 { error.with("entry", index) } else { error })?);
     }
     Ok(Verification { job: job.name.clone(), equal: entries.iter().all(|entry| entry.equal), entries })

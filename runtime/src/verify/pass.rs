@@ -155,7 +155,8 @@ impl<'a> Held<'a> {
         cancel: &CancellationToken,
     ) -> Result<(Gather, Flow)> {
         let endpoint = self.side.endpoint.clone();
-        let context = ConnectorContext { cancel: cancel.clone(), form: endpoint.form, ..drive.context.clone() };
+        let shared = drive.context.shared.within(self.side.room.clone());
+        let context = ConnectorContext { cancel: cancel.clone(), form: endpoint.form, shared, ..drive.context.clone() };
         let (split, request, pipeline) = (split.clone(), self.request.clone(), self.side.pipeline.clone());
         let Common { fields, key, options, .. } = drive.common;
         let hasher = Hasher {

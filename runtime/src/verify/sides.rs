@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use weir_core::convert::{Conversion, ConvertOptions};
 use weir_core::field::{NATIVE, TEXT, extension, native_type};
 use weir_core::{
-    ConnectorContext, Error, ErrorKind, Form, OnTypeLoss, ReadColumn, ReadRequest, Reader, Result, SourceColumn,
+    ConnectorContext, Error, ErrorKind, Form, OnTypeLoss, ReadColumn, ReadRequest, Reader, Result, Room, SourceColumn,
     SourceSchema, Watermark, Window, WriteMode, WritePlan, Writer,
 };
 
@@ -24,6 +24,8 @@ pub struct Side {
     pub name: &'static str,
     /// Where it is.
     pub endpoint: Endpoint,
+    /// Where its sessions are counted, if they are.
+    pub room: Option<Room>,
     /// Its reader, on the control runtime.
     pub reader: Arc<dyn Reader>,
     /// What is read.
@@ -102,7 +104,9 @@ pub async fn prepare(job: &Job, entry: &Entry, context: &ConnectorContext, moved
     let (entry, mut planned, fresh) = plan_again(job, entry, context).await?;
     let windows = moved_windows(job, &entry, &mut planned, context, moved).await?;
     let endpoint = comparable(&entry, planned.reader.as_ref(), planned.writer.as_ref(), &planned.plan)?;
-    let reader = endpoint.open_reader(context)?;
+    // Only a source's sessions are counted.
+    let uncounted = ConnectorContext { shared: context.shared.within(None), ..context.clone() };
+    let reader = endpoint.open_reader(&uncounted)?;
     let target = context.until_cancelled(reader.schema()).await.map_err(|error| error.with("side", "target"))?;
     if target.columns.len() != planned.plan.columns.len() {
         return Err(Error::internal("the target is read with other columns than were written"));
@@ -136,6 +140,7 @@ pub async fn prepare(job: &Job, entry: &Entry, context: &ConnectorContext, moved
             Side {
                 name: "source",
                 endpoint: entry.reader.clone(),
+                room: context.shared.room().cloned(),
                 reader: planned.reader,
                 request,
                 pipeline: Some((planned.pipeline, planned.plan)),
@@ -146,6 +151,7 @@ pub async fn prepare(job: &Job, entry: &Entry, context: &ConnectorContext, moved
             Side {
                 name: "target",
                 endpoint,
+                room: None,
                 reader,
                 request: ReadRequest { columns: read, snapshot: None, limit: None },
                 pipeline: None,

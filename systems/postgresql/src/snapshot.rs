@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::Mutex;
-use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Result, Shared, SourceSnapshot};
+use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Result, ResultExt, Shared, SourceSnapshot};
 use weir_sql::{Quoting, TableName};
 
 use crate::catalog::{Table, describe_all, oids};
@@ -51,9 +51,10 @@ pub fn exported(shared: &Shared, endpoint: &Endpoint) -> Arc<Exported> {
 
 /// Which tables the exporting session has locked.
 pub struct Locked {
-    tables: HashSet<TableName>,
-    /// What they are: while they are locked, that does not change.
-    described: HashMap<TableName, Table>,
+    /// Those that it was to lock.
+    wanted: Vec<TableName>,
+    /// Those that it has, as they were then: while they are locked, that does not change.
+    held: HashMap<TableName, Table>,
     /// Those that it could not lock in time.
     refused: HashMap<TableName, String>,
 }
@@ -72,36 +73,40 @@ impl Locked {
 
     /// A table of a whole-database job, as it was when it was locked.
     pub fn table(shared: &Shared, endpoint: &Endpoint, table: &TableName) -> Option<Table> {
-        shared.find::<Self>(&name(endpoint))?.described.get(table).cloned()
+        shared.find::<Self>(&name(endpoint))?.held.get(table).cloned()
     }
 
     /// The snapshot of a whole-database job and its moment, where it holds all of these tables; then nobody needs locks of
-    /// his own.
+    /// his own. Where it is lost, another one of all tables takes its place.
     ///
     /// # Errors
-    /// One of the tables is locked by somebody else.
+    /// One of the tables is locked by somebody else; those of another snapshot.
     pub async fn token(
-        shared: &Shared,
+        context: &ConnectorContext,
         endpoint: &Endpoint,
         tables: &[&TableName],
     ) -> Result<Option<(String, String)>> {
-        let Some(locked) = shared.find::<Self>(&name(endpoint)) else { return Ok(None) };
+        let (shared, name) = (&context.shared, name(endpoint));
+        let exported = exported(shared, endpoint);
+        let mut exported = exported.0.lock().await;
+        let Some(mut locked) = shared.find::<Self>(&name) else { return Ok(None) };
+        let lives = match exported.as_mut() {
+            Some(export) => export.session.execute("SELECT 1").await.is_ok(),
+            None => false,
+        };
+        if !lives {
+            // The locks are gone with the session.
+            *exported = None;
+            let (again, export) = hold(endpoint, context, locked.wanted.clone()).await?;
+            locked = Arc::new(again);
+            shared.leave(name, locked.clone());
+            *exported = Some(export);
+        }
         if let Some(error) = tables.iter().find_map(|table| Self::refusal(shared, endpoint, table)) {
             return Err(error);
         }
-        if !tables.iter().all(|table| locked.tables.contains(*table)) {
-            return Ok(None);
-        }
-        let exported = exported(shared, endpoint);
-        let mut exported = exported.0.lock().await;
-        let Some(export) = exported.as_mut() else { return Ok(None) };
-        if export.session.execute("SELECT 1").await.is_ok() {
-            return Ok(Some((export.token.clone(), export.moment.clone())));
-        }
-        // The locks are gone with the session.
-        *exported = None;
-        shared.remove(&name(endpoint));
-        Ok(None)
+        let all = tables.iter().all(|table| locked.held.contains_key(*table));
+        Ok(exported.as_ref().filter(|_| all).map(|export| (export.token.clone(), export.moment.clone())))
     }
 }
 
@@ -124,53 +129,80 @@ pub async fn of_database(
     context: &ConnectorContext,
     tables: &[ObjectName],
 ) -> Result<Option<SourceSnapshot>> {
-    // What is left for others must not keep them alive.
-    let mut session = endpoint.connect(&context.alone()).await?;
-    session.keep_open().await?;
-    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    session.execute(&format!("SET LOCAL lock_timeout = '{LOCK_WAIT}'")).await?;
-    let tables: Vec<TableName> =
-        tables.iter().map(|table| TableName { schema: table.schema.clone(), name: table.table.clone() }).collect();
-    let mut locked = Locked { tables: HashSet::new(), described: HashMap::new(), refused: HashMap::new() };
-    for chunk in tables.chunks(AT_ONCE) {
-        if lock(&mut session, chunk).await?.is_ok() {
-            locked.tables.extend(chunk.iter().cloned());
-            continue;
-        }
-        for table in chunk {
-            match lock(&mut session, std::slice::from_ref(table)).await? {
-                Ok(()) => drop(locked.tables.insert(table.clone())),
-                Err(error) if error.kind() == ErrorKind::Conflict => {
-                    locked.refused.insert(table.clone(), error.full());
-                }
-                // A view, no right to all of its columns, gone: its reader finds out.
-                Err(_) => {}
-            }
-        }
-    }
-    let names: Vec<TableName> = locked.tables.iter().cloned().collect();
-    for chunk in names.chunks(AT_ONCE) {
-        let oids = oids(&mut session, chunk).await?;
-        let described = describe_all(&mut session, &oids).await?;
-        locked.described.extend(described.into_iter().map(|table| (table.name.clone(), table)));
-    }
-    let export = Export::of(session).await?;
-    let description = format!("exported snapshot {} of {} locked tables", export.token, locked.tables.len());
+    let wanted = tables.iter().map(|table| TableName { schema: table.schema.clone(), name: table.table.clone() });
+    let (locked, export) = hold(endpoint, context, wanted.collect()).await?;
+    let description = format!("exported snapshot {} of {} locked tables", export.token, locked.held.len());
     *exported(&context.shared, endpoint).0.lock().await = Some(export);
     let names = [name(endpoint), format!("postgresql snapshot of {}", endpoint.identity())];
     context.shared.leave(names[0].clone(), Arc::new(locked));
     Ok(Some(SourceSnapshot { description, hold: Box::new(Hold { shared: context.shared.clone(), names }) }))
 }
 
-/// Locks some tables, all of them or none. The outer error is the session's.
-async fn lock(session: &mut Session, tables: &[TableName]) -> Result<Result<()>> {
-    let names: Vec<_> = tables.iter().map(|table| table.quoted(Quoting::DOUBLE)).collect();
-    session.execute("SAVEPOINT weir").await?;
-    match session.execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))).await {
-        Ok(_) => {
-            session.execute("RELEASE SAVEPOINT weir").await?;
-            Ok(Ok(()))
+async fn hold(endpoint: &Endpoint, context: &ConnectorContext, wanted: Vec<TableName>) -> Result<(Locked, Export)> {
+    // What is left for others must not keep them alive.
+    let mut session = endpoint.connect(&context.alone()).await?;
+    session.keep_open().await?;
+    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    session.execute(&format!("SET LOCAL lock_timeout = '{LOCK_WAIT}'")).await?;
+    let (mut locked, mut refused) = (HashSet::new(), HashMap::new());
+    for chunk in wanted.chunks(AT_ONCE) {
+        if attempt(&mut session, &lock(chunk)).await?.is_ok() {
+            locked.extend(chunk);
+            continue;
         }
+        for table in chunk {
+            match attempt(&mut session, &lock(std::slice::from_ref(table))).await? {
+                Ok(()) => drop(locked.insert(table)),
+                Err(error) if error.kind() == ErrorKind::Conflict => drop(refused.insert(table.clone(), error.full())),
+                // A view of an old server, no right to all of its columns, gone: to be seen below.
+                Err(_) => {}
+            }
+        }
+    }
+    let mut held = HashMap::with_capacity(wanted.len());
+    let left: Vec<_> = wanted.iter().filter(|table| !refused.contains_key(*table)).cloned().collect();
+    for chunk in left.chunks(AT_ONCE) {
+        let oids = oids(&mut session, chunk).await?;
+        for table in describe_all(&mut session, &oids).await? {
+            // LOCK TABLE locks of what a view reads no more than tables and views.
+            let whole = locked.contains(&table.name) && matches!(table.kind, 'r' | 'p');
+            let reached = if whole { Ok(()) } else { reach(&mut session, &table).await? };
+            match reached {
+                Ok(()) => drop(held.insert(table.name.clone(), table)),
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    refused.insert(table.name, error.full());
+                }
+                // Its reader finds out.
+                Err(_) => {}
+            }
+        }
+    }
+    let export = Export::of(session).await?;
+    Ok((Locked { wanted, held, refused }, export))
+}
+
+fn lock(tables: &[TableName]) -> String {
+    let names: Vec<_> = tables.iter().map(|table| table.quoted(Quoting::DOUBLE)).collect();
+    format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))
+}
+
+/// Locks what cannot be locked by its name, with all that it reads. The outer error is the session's.
+async fn reach(session: &mut Session, table: &Table) -> Result<Result<()>> {
+    let select = format!("SELECT FROM {} LIMIT 0", table.name.quoted(Quoting::DOUBLE));
+    match attempt(session, &select).await? {
+        // It was locked only after the snapshot.
+        Ok(()) => match unchanged(session, "", table).await {
+            Err(error) if error.kind() != ErrorKind::Conflict => Err(error),
+            found => Ok(found),
+        },
+        refused => Ok(refused),
+    }
+}
+
+/// Runs a statement that may fail without an end to the transaction. The outer error is the session's.
+async fn attempt(session: &mut Session, sql: &str) -> Result<Result<()>> {
+    match session.execute(&format!("SAVEPOINT weir; {sql}; RELEASE SAVEPOINT weir")).await {
+        Ok(_) => Ok(Ok(())),
         Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Unreachable) => Err(error),
         Err(error) => {
             // Still inside of it nothing could be exported.
@@ -178,4 +210,32 @@ async fn lock(session: &mut Session, tables: &[TableName]) -> Result<Result<()>>
             Ok(Err(error))
         }
     }
+}
+
+/// Checks that a table, its partitions and its children lie in the files that they lay in when the transaction's snapshot was
+/// taken. `before` is run first.
+///
+/// # Errors
+/// They do not, or the session's.
+pub async fn unchanged(session: &mut Session, before: &str, table: &Table) -> Result<()> {
+    let oid = table.oid;
+    // The catalogue's rows are those of the snapshot, the functions tell what is now.
+    let same: bool = session
+        .answer(&format!(
+            "{before}WITH RECURSIVE r(oid) AS (SELECT {oid}::oid UNION \
+               SELECT i.inhrelid FROM r JOIN pg_catalog.pg_inherits i ON i.inhparent = r.oid) \
+             SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = {oid}) AND coalesce(bool_and( \
+               pg_relation_filenode(c.oid) IS NOT DISTINCT FROM nullif(c.relfilenode, 0)), true) \
+             FROM r JOIN pg_catalog.pg_class c ON c.oid = r.oid WHERE c.relkind IN ('r', 'm')"
+        ))
+        .await
+        .context("table", &table.name)?;
+    if same {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Conflict,
+        "the table was made, emptied or rewritten after the snapshot of this run was taken: run the job again",
+    )
+    .with("table", &table.name))
 }

@@ -240,6 +240,11 @@ impl Session {
         }
     }
 
+    /// The run that the session works for from now on: one that was opened ahead of its task ends with the task.
+    pub fn serve(&mut self, context: &ConnectorContext) {
+        self.watch.context = context.alone();
+    }
+
     /// The driver's connection and what looks after waits on it. Whoever gives up a wait calls [`Session::stop`], and whoever
     /// meets an error that is not the server's own word [`Session::lose`].
     pub fn parts(&mut self) -> (&mut Client, &Watch) {

@@ -96,7 +96,8 @@ const OF_MYSQL: &str = "SELECT CAST(id AS CHAR), CONCAT(IF(command IN ('Query', 
                         COALESCE(LEFT(info, 60), '')) FROM information_schema.processlist WHERE db = DATABASE() \
                         AND id <> CONNECTION_ID()";
 
-/// Runs a job of 24 tables, in six groups of which two read at once with two connections each.
+/// Runs a job of 24 tables and 4 views, in seven groups of which two read at once with two connections each, and compares
+/// what it wrote with its source.
 async fn most_connections(connector: &str, source: Database, sql: &'static str, more: Value) -> Most {
     // What the servers have to be asked about besides: a type of the user's own, and how to cut tables.
     let own = if connector == "postgresql" { ", m mood" } else { "" };
@@ -107,6 +108,9 @@ async fn most_connections(connector: &str, source: Database, sql: &'static str, 
         let rows: Vec<_> = (0..1500).map(|n| format!("({n}, 'a value of some length, number {n}')")).collect();
         source.execute(&format!("CREATE TABLE t{table} (id int PRIMARY KEY, v varchar(60){own})")).await;
         source.execute(&format!("INSERT INTO t{table} (id, v) VALUES {}", rows.join(","))).await;
+    }
+    for view in 0..4 {
+        source.execute(&format!("CREATE VIEW seen{view} AS SELECT id, v{own} FROM t{view}")).await;
     }
     let before = source.query(sql).await.len();
     let folder = tempfile::tempdir().unwrap();
@@ -119,10 +123,18 @@ async fn most_connections(connector: &str, source: Database, sql: &'static str, 
     let job = database_job(
         (connector, from),
         ("files", json!({"path": folder.path()})),
-        json!({"group": group, "tables": {"*": {"splitPk": "id"}}, "setting": {"speed": {"record": 12_000}}}),
+        json!({
+            "objects": {"views": true},
+            "group": group,
+            "tables": {"*": {"splitPk": "id"}},
+            "setting": {"speed": {"record": 12_000}, "verify": true},
+        }),
     );
     let watch = Watch::start(&source, sql);
-    assert_eq!(run_ok(&job).await.rows_written, 36_000);
+    let report = run_ok(&job).await;
+    assert_eq!(report.rows_written, 42_000);
+    let moments: HashSet<_> = report.tables.iter().map(|table| &table.snapshot).collect();
+    assert_eq!(moments.len(), 1, "views too: {moments:?}");
     let most = watch.stop().await;
     Most { open: most.open.saturating_sub(before), ..most }
 }
