@@ -30,12 +30,14 @@ pub mod bench;
 mod config;
 mod decode;
 mod incremental;
+mod lock;
 mod numbers;
 mod pool;
 mod reader;
 mod snapshot;
 mod source;
 mod split;
+mod together;
 mod var;
 mod whole;
 

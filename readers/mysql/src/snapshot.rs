@@ -8,33 +8,22 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use serde_json::json;
-use weir_core::{Check, ConnectorContext, Error, ErrorKind, Result, ResultExt, Snapshot, SnapshotGuard};
+use weir_core::{Check, ConnectorContext, Error, ErrorKind, Result, Snapshot, SnapshotGuard};
 use weir_mysql::{
     Options, RowSession, Server, Session, Setup, connect_first, connect_rows, grants, position, server, written,
 };
 
 use crate::config::Consistency;
+use crate::lock::{Locks, locked};
 use crate::pool::{Pool, Token, turn};
 use crate::reader::MySqlReader;
+use crate::together::together;
 
-/// How often the connections are opened together anew while the position moves.
-const ATTEMPTS: usize = 5;
-/// How long a lock may be waited for. Who waits for one keeps all the others waiting.
-const LOCK_SECONDS: u32 = 60;
-/// How long the lock on all tables of a whole-database job is waited for, which may be kept from them by one.
-const ALL_SECONDS: u32 = 5;
-/// How long each table is waited for while those are looked for that somebody holds.
-const EACH_SECONDS: u32 = 1;
-
-/// How long a commit takes from the binlog to the tables, as a rule.
-const SETTLE: Duration = Duration::from_millis(10);
-
-const FLUSH: &str = "FLUSH TABLES WITH READ LOCK";
 const START: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
 
 /// The snapshots that the tables of a run share, where they lie on the same servers: one, or as many as there are sources of
@@ -127,14 +116,14 @@ impl Drop for Hold {
 }
 
 /// One server of the job, while the snapshot is made.
-struct Place {
-    control: Session,
-    server: Server,
-    sessions: Vec<RowSession>,
+pub(crate) struct Place {
+    pub(crate) control: Session,
+    pub(crate) server: Server,
+    pub(crate) sessions: Vec<RowSession>,
     /// What LOCK TABLES would name.
-    tables: Option<Vec<String>>,
+    pub(crate) tables: Option<Vec<String>>,
     /// Those of them that were left out, and what is to be said of that.
-    held: BTreeMap<String, String>,
+    pub(crate) held: BTreeMap<String, String>,
 }
 
 #[async_trait]
@@ -249,17 +238,6 @@ pub(crate) struct Site {
     pub(crate) tables: Option<Vec<String>>,
 }
 
-/// Whether writers are kept out while snapshots begin.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Locks {
-    /// They are not.
-    None,
-    /// From all tables that are read.
-    All,
-    /// From those tables that nobody holds, for what is wrong with one is no fault of the others.
-    AllButHeld,
-}
-
 /// Opens connections and begins in them.
 pub(crate) async fn make(
     sites: Vec<Site>,
@@ -302,252 +280,15 @@ fn fresh_id() -> String {
 }
 
 /// Begins a transaction in every connection, all at once.
-async fn start(places: &mut [Place]) -> Result<()> {
+pub(crate) async fn start(places: &mut [Place]) -> Result<()> {
     let sessions = places.iter_mut().flat_map(|p| &mut p.sessions);
     try_join_all(sessions.map(|session| session.run(START))).await.map(drop)
 }
 
-fn count(places: &[Place]) -> String {
+pub(crate) fn count(places: &[Place]) -> String {
     match places.iter().map(|p| p.sessions.len()).sum() {
         1 => "one connection".into(),
         n => format!("{n} connections"),
-    }
-}
-
-/// Opens the snapshots at one moment and looks whether the servers stood still meanwhile; no lock, no privilege.
-async fn together(places: &mut [Place]) -> Result<String> {
-    // One connection sees one moment, whatever the server does.
-    if places.iter().map(|p| p.sessions.len()).sum::<usize>() == 1 {
-        start(places).await?;
-        return Ok("one snapshot in one connection".into());
-    }
-    let mut taken = Duration::ZERO;
-    for attempt in 1..=ATTEMPTS {
-        let before = positions(places).await?;
-        if before.is_some() {
-            // A transaction stands in the binlog a moment before its rows are to be seen: let such ones come to an end.
-            tokio::time::sleep(SETTLE).await;
-        }
-        let begun = Instant::now();
-        start(places).await?;
-        taken = begun.elapsed();
-        let (after, inside) = (positions(places).await?, inside(places).await?);
-        if let Some(inside) = inside {
-            return Ok(format!("one snapshot in {}, binlog {inside} in each of them", count(places)));
-        }
-        let (Some(before), Some(after)) = (before, after) else {
-            return Ok(format!(
-                "{} opened together within {} ms; the server's position is not readable, so it is not certain that they \
-                 see one moment: `consistency: snapshot` makes sure",
-                count(places),
-                taken.as_millis()
-            ));
-        };
-        if before == after {
-            return Ok(format!("one snapshot in {}, binlog {after} equal before and after", count(places)));
-        }
-        if attempt < ATTEMPTS {
-            let sessions = places.iter_mut().flat_map(|p| &mut p.sessions);
-            try_join_all(sessions.map(|session| session.run("ROLLBACK"))).await?;
-            // Another pause each time, so that a writer with a beat of its own is not met at the same point.
-            tokio::time::sleep(Duration::from_millis(7 * attempt as u64)).await;
-        }
-    }
-    Ok(format!(
-        "{} opened together within {} ms; the server was written to meanwhile in each of {ATTEMPTS} attempts, so splits \
-         may see moments that far apart: `consistency: snapshot` makes sure",
-        count(places),
-        taken.as_millis()
-    ))
-}
-
-/// The servers' positions in their binlogs; `None` where one does not tell.
-async fn positions(places: &mut [Place]) -> Result<Option<String>> {
-    let mut all = Vec::new();
-    for place in places {
-        match position(&mut place.control, &place.server).await? {
-            Some(position) => all.push(position),
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(all.join(", ")))
-}
-
-/// The binlog position that every snapshot itself was taken at, which MariaDB tells everybody; `None` where they differ
-/// or nobody tells.
-async fn inside(places: &mut [Place]) -> Result<Option<String>> {
-    let mut found = Vec::new();
-    for place in places {
-        if !place.server.mariadb {
-            return Ok(None);
-        }
-        let mut of_place = Vec::new();
-        for session in &mut place.sessions {
-            let rows = session.cells("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await?;
-            let rows = rows.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect());
-            let mut rows: Vec<Vec<String>> = rows.collect();
-            rows.retain(|row| {
-                matches!(row[0].to_lowercase().as_str(), "binlog_snapshot_file" | "binlog_snapshot_position")
-            });
-            rows.sort();
-            of_place.push(rows.into_iter().map(|mut row| row.pop().unwrap_or_default()).collect::<Vec<_>>().join(":"));
-        }
-        of_place.dedup();
-        match of_place.as_slice() {
-            [one] if !one.starts_with(':') && !one.is_empty() => found.push(one.clone()),
-            _ => return Ok(None),
-        }
-    }
-    Ok(Some(found.join(", ")))
-}
-
-/// Passes on what no other statement could do better.
-fn pass(error: Error) -> Result<()> {
-    match error.kind() {
-        ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Keeps writers out while the snapshots are opened.
-/// Also says whether the moment is one for tables that are not the job entry's own.
-async fn locked(places: &mut [Place], locks: Locks) -> Result<(String, bool)> {
-    let mut how = Vec::new();
-    let mut refused = None;
-    for place in places.iter_mut() {
-        match lock(place, locks).await? {
-            Ok(statement) => how.push(statement),
-            Err(error) => {
-                refused = Some(error);
-                break;
-            }
-        }
-    }
-    if let Some(error) = refused {
-        release(places).await?;
-        if places.len() > 1 {
-            return Err(Error::new(
-                ErrorKind::Denied,
-                "`consistency: snapshot` over several servers takes locks on each of them: grant RELOAD, or SELECT and \
-                 LOCK TABLES on the tables",
-            )
-            .because(error));
-        }
-        // One connection sees one moment without any lock, and all tables in it.
-        places.iter_mut().for_each(|place| {
-            place.sessions.truncate(1);
-            place.held.clear();
-        });
-        start(places).await?;
-        let description = "one snapshot in one connection, in which splits are read one after another: the user may not \
-                           lock tables (grant RELOAD, or LOCK TABLES)";
-        return Ok((description.into(), true));
-    }
-    let started = start(places).await;
-    release(places).await?;
-    started?;
-    how.dedup();
-    let for_all = how == [FLUSH];
-    Ok((format!("one snapshot in {}, opened under {}", count(places), how.join(", ")), for_all))
-}
-
-async fn release(places: &mut [Place]) -> Result<()> {
-    for place in places {
-        place.control.run("UNLOCK TABLES").await?;
-    }
-    Ok(())
-}
-
-/// Locks a server's tables against writers. The inner error is a privilege that is missing.
-async fn lock(place: &mut Place, locks: Locks) -> Result<Result<&'static str>> {
-    // Relatives that do not know the variable wait as long as they like.
-    let _ = place.control.raw(&format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}")).await?;
-    let told = |error: Error| {
-        match error.kind() {
-        // Another attempt would keep everybody else waiting for as long again.
-        ErrorKind::Timeout => Error::new(
-            ErrorKind::Timeout,
-            format!(
-                "no lock within {LOCK_SECONDS} s: a long statement or transaction holds the tables; wait for it, or use \
-                 `consistency: auto`"
-            ),
-        )
-        .retryable(false)
-        .because(error),
-        _ => error,
-    }
-    };
-    match place.control.run(FLUSH).await {
-        Ok(()) => return Ok(Ok(FLUSH)),
-        // It waits for statements too that are in nobody's way.
-        Err(error) if locks == Locks::AllButHeld && error.kind() == ErrorKind::Timeout => {}
-        Err(error) => pass(error).map_err(told)?,
-    }
-    let Some(tables) = &place.tables else {
-        return Ok(Err(Error::new(ErrorKind::Denied, "LOCK TABLES cannot name the tables of a statement")));
-    };
-    let mut tables = tables.clone();
-    tables.sort();
-    tables.dedup();
-    let locked = match locks {
-        Locks::AllButHeld => all_but_held(&mut place.control, &mut tables, &mut place.held).await,
-        _ => place.control.run(&lock_tables(&tables)).await,
-    };
-    place.tables = Some(tables);
-    match locked {
-        Ok(()) => Ok(Ok("LOCK TABLES … READ")),
-        Err(error) => match pass(Error::new(error.kind(), error.message())) {
-            Ok(()) => Ok(Err(error)),
-            Err(_) => Err(told(error)).context("statement", "LOCK TABLES"),
-        },
-    }
-}
-
-fn lock_tables(tables: &[String]) -> String {
-    let tables: Vec<_> = tables.iter().map(|table| format!("{table} READ")).collect();
-    format!("LOCK TABLES {}", tables.join(", "))
-}
-
-/// Locks those of the tables that are there and that nobody holds; the others go from `tables` to `held`, with what is to be
-/// said of them.
-async fn all_but_held(
-    control: &mut Session,
-    tables: &mut Vec<String>,
-    held: &mut BTreeMap<String, String>,
-) -> Result<()> {
-    let patience = |seconds| format!("SET SESSION lock_wait_timeout = {seconds}");
-    for attempt in 1.. {
-        if tables.is_empty() {
-            return Ok(());
-        }
-        let _ = control.raw(&patience(ALL_SECONDS)).await?;
-        // Where one is gone, nothing is known of the others yet.
-        let each = match control.run(&lock_tables(tables)).await {
-            Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => ALL_SECONDS,
-            Err(error) if left_out(&error).is_some() && attempt < ATTEMPTS => EACH_SECONDS,
-            done => return done,
-        };
-        let _ = control.raw(&patience(each)).await?;
-        for table in std::mem::take(tables) {
-            // Each lock gives back the one before.
-            match control.run(&lock_tables(std::slice::from_ref(&table))).await {
-                Ok(()) => tables.push(table),
-                Err(error) => match left_out(&error) {
-                    Some(reason) => drop(held.insert(table, reason)),
-                    None => return Err(error),
-                },
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What to say of a table that cannot be locked, where that is no fault of the others.
-fn left_out(error: &Error) -> Option<String> {
-    match error.kind() {
-        ErrorKind::Timeout => Some(format!("another session holds it: {}", error.full())),
-        ErrorKind::NotFound => Some(error.full()),
-        _ => None,
     }
 }
 

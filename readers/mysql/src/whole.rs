@@ -9,7 +9,8 @@ use weir_core::{
 use weir_mysql::{MySqlCatalog, QUOTING};
 
 use crate::config::{Consistency, MySqlReaderConfig};
-use crate::snapshot::{Common, Locks, Site, make, server_key};
+use crate::lock::Locks;
+use crate::snapshot::{Common, Site, make, server_key};
 
 pub(crate) struct SourceCatalog {
     tables: MySqlCatalog,
