@@ -7,8 +7,6 @@ use weir_mysql::Session;
 
 use crate::snapshot::{Place, count, start};
 
-/// How long a lock may be waited for. Who waits for one keeps all the others waiting.
-const LOCK_SECONDS: u32 = 60;
 /// How long the lock on all tables of a whole-database job is waited for, which may be kept from them by one.
 const ALL_SECONDS: u32 = 5;
 /// How long each table is waited for while those are looked for that somebody holds.
@@ -17,6 +15,8 @@ const EACH_SECONDS: u32 = 1;
 const ATTEMPTS: usize = 5;
 
 const FLUSH: &str = "FLUSH TABLES WITH READ LOCK";
+const LOCK: &str = "LOCK TABLES … READ";
+const LOCK_INSTEAD: &str = "LOCK TABLES … READ, for FLUSH TABLES WITH READ LOCK waited in vain";
 
 /// Whether writers are kept out while snapshots begin.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,29 +88,25 @@ async fn release(places: &mut [Place]) -> Result<()> {
 
 /// Locks a server's tables against writers. The inner error is a privilege that is missing.
 async fn lock(place: &mut Place, locks: Locks) -> Result<Result<&'static str>> {
-    // Relatives that do not know the variable wait as long as they like.
-    let _ = place.control.raw(&format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}")).await?;
     let told = |error: Error| {
         match error.kind() {
         // Another attempt would keep everybody else waiting for as long again.
         ErrorKind::Timeout => Error::new(
             ErrorKind::Timeout,
-            format!(
-                "no lock within {LOCK_SECONDS} s: a long statement or transaction holds the tables; wait for it, or use \
-                 `consistency: auto`"
-            ),
+            "no lock within lock_wait_timeout (a minute, unless `session` sets it): a long statement or transaction holds \
+             the tables; wait for it, or use `consistency: auto`",
         )
         .retryable(false)
         .because(error),
         _ => error,
     }
     };
-    match place.control.run(FLUSH).await {
+    let statement = match place.control.run(FLUSH).await {
         Ok(()) => return Ok(Ok(FLUSH)),
         // It waits for statements too that are in nobody's way.
-        Err(error) if locks == Locks::AllButHeld && error.kind() == ErrorKind::Timeout => {}
-        Err(error) => pass(error).map_err(told)?,
-    }
+        Err(error) if locks == Locks::AllButHeld && error.kind() == ErrorKind::Timeout => LOCK_INSTEAD,
+        Err(error) => pass(error).map(|()| LOCK).map_err(told)?,
+    };
     let Some(tables) = &place.tables else {
         return Ok(Err(Error::new(ErrorKind::Denied, "LOCK TABLES cannot name the tables of a statement")));
     };
@@ -123,7 +119,7 @@ async fn lock(place: &mut Place, locks: Locks) -> Result<Result<&'static str>> {
     };
     place.tables = Some(tables);
     match locked {
-        Ok(()) => Ok(Ok("LOCK TABLES … READ")),
+        Ok(()) => Ok(Ok(statement)),
         Err(error) => match pass(Error::new(error.kind(), error.message())) {
             Ok(()) => Ok(Err(error)),
             Err(_) => Err(told(error)).context("statement", "LOCK TABLES"),

@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weir::{Only, RunOptions, Status};
-use weir_plugins_test::servers::{self, Database};
+use weir_plugins_test::servers::{self, Database, Server};
 
 use super::{database_job, run, run_ok, table};
 use crate::support::load;
 
 async fn two_tables(name: &str) -> Database {
-    let source = servers::mariadb().await.fresh_database(name).await;
+    two_tables_at(&servers::mariadb().await, name).await
+}
+
+async fn two_tables_at(server: &Arc<Server>, name: &str) -> Database {
+    let source = server.fresh_database(name).await;
     for table in ["a", "b"] {
         let rows: Vec<_> = (0..400).map(|n| format!("({n}, 0)")).collect();
         source.execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, v int)")).await;
@@ -33,21 +38,46 @@ pub(super) async fn limited(source: &Database) -> (String, Value) {
     (user, json!({"url": url, "consistency": "snapshot"}))
 }
 
+/// Changes both tables together until it is told to stop.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    work: tokio::task::JoinHandle<()>,
+}
+
+impl Writer {
+    fn start(source: &Database) -> Self {
+        let (source, stop) = (source.clone(), Arc::new(AtomicBool::new(false)));
+        let stopped = stop.clone();
+        let work = tokio::spawn(async move {
+            while !stopped.load(Ordering::Relaxed) {
+                let both = "UPDATE a SET v = v + 1 WHERE id = 1; UPDATE b SET v = v + 1 WHERE id = 1";
+                source.execute(&format!("START TRANSACTION; {both}; COMMIT")).await;
+            }
+        });
+        Self { stop, work }
+    }
+
+    async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.work.await.unwrap();
+    }
+}
+
+/// Both tables have arrived as they were at one moment.
+async fn one_moment(target: &Database) {
+    let of = |table: &str| format!("SELECT v FROM {table} WHERE id = 1");
+    assert_eq!(target.value(&of("a")).await, target.value(&of("b")).await);
+    for table in ["a", "b"] {
+        assert_eq!(target.value(&format!("SELECT count(*) FROM {table}")).await, "400");
+    }
+}
+
 #[tokio::test]
 async fn tables_that_are_locked_one_by_one_are_locked_together() {
     let source = two_tables("locksall").await;
     let target = servers::postgresql().await.fresh_database("lockedall").await;
     let (user, from) = limited(&source).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let writer = tokio::spawn({
-        let (source, stop) = (source.clone(), stop.clone());
-        async move {
-            while !stop.load(Ordering::Relaxed) {
-                let both = "UPDATE a SET v = v + 1 WHERE id = 1; UPDATE b SET v = v + 1 WHERE id = 1";
-                source.execute(&format!("START TRANSACTION; {both}; COMMIT")).await;
-            }
-        }
-    });
+    let writer = Writer::start(&source);
     // One table after the other, so that b has its turn long after a.
     let more = json!({
         "naming": {"schema": "{TARGET_SCHEMA}"},
@@ -56,15 +86,57 @@ async fn tables_that_are_locked_one_by_one_are_locked_together() {
     });
     let job = database_job(("mysql", from), ("postgresql", json!({"url": target.url()})), more);
     let report = run_ok(&job).await;
-    stop.store(true, Ordering::Relaxed);
-    writer.await.unwrap();
+    writer.stop().await;
     for name in ["a", "b"] {
         let said = table(&report, name).snapshot.clone().unwrap();
         assert_eq!(said, "one snapshot in one connection, opened under LOCK TABLES … READ");
     }
-    let of = |table: &str| format!("SELECT v FROM {table} WHERE id = 1");
-    assert_eq!(target.value(&of("a")).await, target.value(&of("b")).await);
+    one_moment(&target).await;
     source.execute(&format!("DROP USER '{user}'@'%'")).await;
+}
+
+/// FLUSH TABLES WITH READ LOCK waits for whoever holds a table, also one that is none of the job's.
+#[tokio::test]
+async fn who_waits_in_vain_for_the_whole_server_locks_the_tables_of_the_job() {
+    for (server, name) in [(servers::mariadb().await, "flushing"), (servers::mysql().await, "flushing9")] {
+        let source = two_tables_at(&server, name).await;
+        source.execute("CREATE TABLE held (id int PRIMARY KEY)").await;
+        let target = servers::postgresql().await.fresh_database(name).await;
+        let writer = Writer::start(&source);
+        let holder = tokio::spawn({
+            let source = source.clone();
+            async move { source.execute("LOCK TABLES held WRITE; SELECT SLEEP(15); UNLOCK TABLES").await }
+        });
+        let held = "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(15)%' \
+                    AND command <> 'Sleep' AND db = DATABASE() AND id <> CONNECTION_ID()";
+        while source.value(held).await == "0" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let session = ["SET SESSION lock_wait_timeout = 2"];
+        let from = json!({"url": source.url(), "consistency": "snapshot", "session": session});
+        let more = json!({
+            "objects": {"exclude": "held"},
+            "naming": {"schema": "{TARGET_SCHEMA}"},
+            "group": {"strategy": "static", "tablesPerGroup": 2, "maxSourceConnections": 2, "concurrentGroups": 1},
+        });
+        let job = database_job(("mysql", from), ("postgresql", json!({"url": target.url()})), more);
+        let begun = Instant::now();
+        let report = run_ok(&job).await;
+        let took = begun.elapsed();
+        assert!(!holder.is_finished(), "{name}: somebody held the table all the while");
+        assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(12), "{name}: {took:?}");
+        writer.stop().await;
+        for name in ["a", "b"] {
+            let said = table(&report, name).snapshot.clone().unwrap();
+            assert_eq!(
+                said,
+                "one snapshot in 2 connections, opened under LOCK TABLES … READ, for FLUSH TABLES WITH READ LOCK waited \
+                 in vain"
+            );
+        }
+        one_moment(&target).await;
+        holder.await.unwrap();
+    }
 }
 
 #[tokio::test]
