@@ -1,8 +1,8 @@
 //! A TCP proxy in front of a server, which does to connections what networks do.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,6 +31,8 @@ pub struct Proxy {
     delay: Arc<AtomicU64>,
     connections: Arc<AtomicU64>,
     cut: broadcast::Sender<()>,
+    /// At which words of a client its connection is reset, once.
+    at: Arc<Mutex<Option<String>>>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -45,9 +47,10 @@ impl Proxy {
         let (weather, delay) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicU64::new(0)));
         let connections = Arc::new(AtomicU64::new(0));
         let cut = broadcast::channel(1).0;
+        let at = Arc::<Mutex<_>>::default();
         let accepting = tokio::spawn({
             let (weather, delay, cut) = (weather.clone(), delay.clone(), cut.clone());
-            let connections = connections.clone();
+            let (connections, at) = (connections.clone(), at.clone());
             async move {
                 while let Ok((client, _)) = listener.accept().await {
                     connections.fetch_add(1, Relaxed);
@@ -55,11 +58,12 @@ impl Proxy {
                         reset(client);
                         continue;
                     }
-                    tokio::spawn(serve(client, port, weather.clone(), delay.clone(), cut.subscribe()));
+                    let sky = Sky { weather: weather.clone(), delay: delay.clone(), at: at.clone() };
+                    tokio::spawn(serve(client, port, sky, cut.subscribe()));
                 }
             }
         });
-        Ok(Self { port: own, server: port, weather, delay, connections, cut, accepting })
+        Ok(Self { port: own, server: port, weather, delay, connections, cut, at, accepting })
     }
 
     /// The port to connect to.
@@ -91,6 +95,11 @@ impl Proxy {
     pub fn cut(&self) {
         let _ = self.cut.send(());
     }
+
+    /// Resets the next connection on which a client says these words, before the server hears them.
+    pub fn cut_at(&self, words: &str) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(words.to_owned());
+    }
 }
 
 impl Drop for Proxy {
@@ -100,23 +109,33 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(
-    client: TcpStream,
-    port: u16,
+/// What a connection meets on its way.
+struct Sky {
     weather: Arc<AtomicU8>,
     delay: Arc<AtomicU64>,
-    mut cut: broadcast::Receiver<()>,
-) {
+    at: Arc<Mutex<Option<String>>>,
+}
+
+impl Sky {
+    /// Whether these are the words at which a connection is to be reset.
+    fn strikes(&self, said: &[u8]) -> bool {
+        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is = |words: &String| said.windows(words.len().max(1)).any(|part| part == words.as_bytes());
+        at.take_if(|words| is(words)).is_some()
+    }
+}
+
+async fn serve(client: TcpStream, port: u16, sky: Sky, mut cut: broadcast::Receiver<()>) {
     let Ok(server) = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await else {
         return reset(client);
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (mut client_in, mut client_out) = client.into_split();
     let (mut server_in, mut server_out) = server.into_split();
-    let there = pass(&mut client_in, &mut server_out, &weather, &delay, false);
-    let back = pass(&mut server_in, &mut client_out, &weather, &delay, true);
+    let there = pass(&mut client_in, &mut server_out, &sky, false);
+    let back = pass(&mut server_in, &mut client_out, &sky, true);
     let was_cut = tokio::select! {
-        _ = there => false,
+        ended = there => ended.is_ok_and(|struck| struck),
         _ = back => false,
         _ = cut.recv() => true,
     };
@@ -130,25 +149,28 @@ async fn serve(
     }
 }
 
+/// Whether it ended because the client said the words.
 async fn pass(
     from: &mut tokio::net::tcp::OwnedReadHalf,
     to: &mut tokio::net::tcp::OwnedWriteHalf,
-    weather: &AtomicU8,
-    delay: &AtomicU64,
+    sky: &Sky,
     back: bool,
-) -> std::io::Result<()> {
+) -> std::io::Result<bool> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let bytes = from.read(&mut buffer).await?;
         if bytes == 0 {
-            return Ok(());
+            return Ok(false);
+        }
+        if !back && sky.strikes(&buffer[..bytes]) {
+            return Ok(true);
         }
         let lost = |weather: u8| weather == Weather::BlackHole as u8 || (back && weather == Weather::HalfOpen as u8);
         // What fell into the hole stays there; the connection hangs until it is cut.
-        if lost(weather.load(Relaxed)) {
+        if lost(sky.weather.load(Relaxed)) {
             std::future::pending::<()>().await;
         }
-        let wait = delay.load(Relaxed);
+        let wait = sky.delay.load(Relaxed);
         if wait > 0 {
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }

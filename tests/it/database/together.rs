@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde_json::{Value, json};
 use weir::{RunOptions, Status, TableReport};
+use weir_plugins_test::proxy::Proxy;
 use weir_plugins_test::servers::{self, Database};
 
 use super::{database_job, rows, run};
@@ -198,5 +199,33 @@ async fn tables_that_refer_to_each_other_at_the_target_lose_and_get_rows() {
     for (job, target) in &all {
         let refused = target.try_execute("DELETE FROM c WHERE id = 60").await;
         assert!(refused.is_err(), "the keys are there no more: {job:#}");
+    }
+}
+
+/// The question is asked before a row is moved, of a target that is known to be there.
+#[tokio::test]
+async fn whether_it_can_be_done_is_asked_again_when_the_connection_breaks() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("asked").await, server.fresh_database("askedtoo").await);
+    for table in ["a", "b"] {
+        source
+            .execute(&format!(
+                "CREATE TABLE {table} (id int PRIMARY KEY); INSERT INTO {table} SELECT generate_series(1, 200)"
+            ))
+            .await;
+    }
+    let proxy = Proxy::start(target.port()).await.unwrap();
+    let mut job = to(&source, "postgresql", json!({"url": proxy.url(&target.url())}));
+    let asking = "asking whether all tables can be published together is tried again";
+    for (times, status) in [(0, Status::Failed), (2, Status::Succeeded)] {
+        proxy.cut_at("max_locks_per_transaction");
+        job["setting"] = json!({"retry": {"times": times, "interval": 0.1}});
+        let report = run(&job, RunOptions::default()).await;
+        assert_eq!(report.status, status, "{:#?}", report.error);
+        let again = report.warnings.iter().any(|warning| warning.starts_with(asking));
+        assert_eq!(again, times > 0, "{:#?}", report.warnings);
+    }
+    for table in ["a", "b"] {
+        assert_eq!(rows(&source, table).await, rows(&target, table).await);
     }
 }
