@@ -1,7 +1,6 @@
 //! One reading of one side, split by split, on threads of their own as in a run.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
@@ -19,6 +18,7 @@ use super::sides::{Common, Side, to_common};
 use crate::job::Retry;
 use crate::limit::Limiter;
 use crate::pipeline::Pipeline;
+use crate::retry::Retries;
 use crate::task::within_grace;
 use crate::threads::Threads;
 
@@ -128,23 +128,18 @@ impl<'a> Held<'a> {
         drive: &Drive<'_>,
         cancel: &CancellationToken,
     ) -> Result<(Gather, Flow)> {
-        let (mut left, mut wait) = (drive.retry.times, drive.retry.interval);
-        loop {
+        let what = format!("reading split {} of {}", split.id, split.table);
+        let read = || async {
             if cancel.is_cancelled() {
                 return Err(Error::cancelled());
             }
-            let error = match self.read(split, gather.fresh(), drive, cancel).await {
-                Ok(done) => return Ok(done),
-                Err(error) => error.with("split", split.id).with("table", &split.table),
-            };
-            if !error.is_retryable() || left == 0 || cancel.is_cancelled() {
-                return Err(if cancel.is_cancelled() { Error::cancelled() } else { error });
-            }
-            tracing::warn!("split {} is read again: {}", split.id, error.full());
-            left -= 1;
-            let _ = cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
-            wait = (wait * 2).min(drive.retry.max_interval).max(Duration::from_millis(1));
-        }
+            let read = self.read(split, gather.fresh(), drive, cancel).await;
+            read.map_err(|error| error.with("split", split.id).with("table", &split.table))
+        };
+        let tell = |text: &str| tracing::warn!("{text}");
+        let read = Retries::new(drive.retry).step(&what, cancel, tell, Error::is_retryable, read).await;
+        // What the others say after the first fault is that they were stopped.
+        read.map_err(|error| if cancel.is_cancelled() { Error::cancelled() } else { error })
     }
 
     async fn read(
