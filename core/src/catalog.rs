@@ -12,12 +12,14 @@ pub trait Catalog: Send + Sync {
     /// `pattern` is a glob over the name as [`TableInfo::name`] shows it (`*` any text, `?` one character).
     async fn tables(&self, pattern: Option<&str>) -> Result<Vec<TableInfo>>;
 
-    /// Everything that a whole-database job may select: the same objects as [`tables`](Self::tables), of all databases and
-    /// schemas that the connection reaches, with their names in parts. One read of the catalogue, however many there are.
+    /// Everything that a whole-database job may select: the same objects as [`tables`](Self::tables), of all schemas that the
+    /// connection reaches, with their names in parts. One read of the catalogue, however many there are; where each database
+    /// has a catalogue of its own, one of each database that the job `looks_into`, beside the connection's own.
     ///
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) by default.
-    async fn objects(&self) -> Result<Objects> {
+    async fn objects(&self, looks_into: &LooksInto<'_>) -> Result<Objects> {
+        let _ = looks_into;
         Err(Error::new(ErrorKind::Unsupported, "whole-database jobs cannot list what this system holds"))
     }
 
@@ -60,6 +62,9 @@ pub struct SourceSnapshot {
 /// What keeps something alive until it is dropped.
 pub type Hold = Box<dyn std::any::Any + Send + Sync>;
 
+/// Whether somebody looks for tables in the database of this name, one beside the connection's own.
+pub type LooksInto<'a> = dyn Fn(&str) -> bool + Send + Sync + 'a;
+
 /// A table as a catalogue lists it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TableInfo {
@@ -84,6 +89,67 @@ pub struct Objects {
     pub ignores_case: bool,
     /// Tables, views and the like, in name order.
     pub list: Vec<Object>,
+    /// The server's databases beside the connection's own, where each has a catalogue of its own and the connection's user
+    /// may get into others; in name order.
+    pub others: Vec<OtherDatabase>,
+}
+
+impl Objects {
+    /// Which of the databases that somebody looks into are closed, each in a sentence: ``database `a` is offline``.
+    pub fn closed(&self, looks_into: &LooksInto<'_>) -> Vec<String> {
+        let wanted = self.others.iter().filter(|other| looks_into(&other.name));
+        let closed = wanted.filter_map(|other| match &other.seen {
+            Seen::Closed(reason) => Some(format!("database `{}` {reason}", other.name)),
+            _ => None,
+        });
+        closed.collect()
+    }
+
+    /// Why nothing was seen of any database that somebody looks into, if that is so.
+    pub fn unseen(&self, looks_into: &LooksInto<'_>) -> Option<String> {
+        let own = self.database.as_deref();
+        let listed = self.others.iter().filter(|other| other.seen == Seen::Listed).map(|other| other.name.as_str());
+        if own.into_iter().chain(listed).any(looks_into) {
+            return None;
+        }
+        let closed = self.closed(looks_into);
+        if !closed.is_empty() {
+            return Some(closed.join("; "));
+        }
+        let own = own?;
+        if self.others.is_empty() {
+            return Some(format!("the connection shows {own} alone: each further database is a source of its own"));
+        }
+        let others = self.others.iter().map(|other| other.name.as_str());
+        let mut all: Vec<&str> = std::iter::once(own).chain(others).collect();
+        let more = all.len().saturating_sub(SHOWN);
+        all.truncate(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Some(format!("the server shows no such database; there are: {}{more}", all.join(", ")))
+    }
+}
+
+/// The most databases that a message names.
+const SHOWN: usize = 20;
+
+/// A database beside the connection's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherDatabase {
+    /// Its name.
+    pub name: String,
+    /// What was seen of it.
+    pub seen: Seen,
+}
+
+/// What a catalogue has seen of a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// Its tables: they are in the list.
+    Listed,
+    /// Nothing, for nobody asked.
+    Unasked,
+    /// Nothing, for this reason, in words that follow its name: `is offline`.
+    Closed(String),
 }
 
 /// One table, view or the like.
@@ -102,7 +168,7 @@ pub struct Object {
 /// The parts of a name, as the system has them: unquoted, in its own spelling.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ObjectName {
-    /// The database: MySQL's database, the one that PostgreSQL and SQL Server are connected to, the stem of SQLite's file.
+    /// The database: MySQL's and SQL Server's database, the one that PostgreSQL is connected to, the stem of SQLite's file.
     pub database: String,
     /// The schema inside the database; `None` in systems that have none (MySQL, SQLite).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,4 +197,26 @@ pub enum ObjectKind {
     View,
     /// What lives elsewhere: foreign and virtual tables.
     Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_looks_for_a_database_in_vain_is_told_why() {
+        let other = |name: &str, seen| OtherDatabase { name: name.into(), seen };
+        let alone = Objects { database: Some("shop".into()), ..Objects::default() };
+        let is = |wanted: &'static str| move |name: &str| name == wanted;
+        assert!(alone.unseen(&is("other")).unwrap().contains("shows shop alone"));
+        assert_eq!(alone.unseen(&is("shop")), None);
+        let closed = Seen::Closed("is offline".into());
+        let others = vec![other("a", Seen::Listed), other("b", closed), other("c", Seen::Unasked)];
+        let several = Objects { others, ..alone };
+        assert_eq!(several.unseen(&is("a")), None);
+        assert_eq!(several.unseen(&is("b")).as_deref(), Some("database `b` is offline"));
+        assert!(several.unseen(&is("d")).unwrap().ends_with("there are: shop, a, b, c"));
+        assert_eq!(several.unseen(&|_| true), None);
+        assert_eq!(several.closed(&|_| true), ["database `b` is offline"]);
+    }
 }

@@ -32,6 +32,8 @@ pub struct Shard<'a> {
     pub name: &'a str,
     /// The parameters that the job gives for the source.
     pub source: &'a Parameters,
+    /// The connection's own database, where that is known and tables of others may be among these.
+    pub database: Option<&'a str>,
     /// The tables, as the catalogue has them.
     pub tables: &'a [ObjectName],
 }

@@ -59,7 +59,9 @@ mod writer;
 pub mod zone;
 
 pub use batch::{Gather, MAX_BATCH_BYTES, MAX_BATCH_ROWS, batch_bytes, slice_rows, within_bounds};
-pub use catalog::{Catalog, Hold, Object, ObjectKind, ObjectName, Objects, SourceSnapshot, TableInfo};
+pub use catalog::{
+    Catalog, Hold, LooksInto, Object, ObjectKind, ObjectName, Objects, OtherDatabase, Seen, SourceSnapshot, TableInfo,
+};
 pub use channel::{BatchReceiver, BatchSender};
 pub use config::{Fault, Faults};
 pub use context::{ConnectorContext, Form, Shared};

@@ -42,7 +42,8 @@ pub async fn check(job: &Job, cancel: CancellationToken) -> Result<Vec<EndCheck>
     if let Some(database) = &job.database {
         for source in &database.sources {
             let catalog = source.endpoint.open_catalog_in(&context(&source.endpoint))?;
-            let listed = catalog.objects().await.map(|objects| format!("{} tables and views", objects.list.len()));
+            let listed = catalog.objects(&|name| database.looks_into(name)).await;
+            let listed = listed.map(|objects| format!("{} tables and views", objects.list.len()));
             found.push(EndCheck {
                 end: "source",
                 connector: source.endpoint.plugin.clone(),

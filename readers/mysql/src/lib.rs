@@ -91,7 +91,7 @@ weir_core::inventory::submit! {
         name: "mysql",
         parameters: |tables| {
             use weir_sql::database::{reader_parameters, database_and_table};
-            reader_parameters(tables, weir_mysql::QUOTING, database_and_table)
+            reader_parameters(tables, weir_mysql::QUOTING, |_, table| database_and_table(table, weir_mysql::QUOTING))
         },
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use weir_core::{
-    Catalog, ConnectorContext, Faults, Hold, ObjectName, Objects, Result, SourceSnapshot, TableDescription, TableInfo,
+    Catalog, ConnectorContext, Faults, Hold, LooksInto, ObjectName, Objects, Result, SourceSnapshot, TableDescription,
+    TableInfo,
 };
 use weir_mysql::{MySqlCatalog, QUOTING};
 
@@ -29,8 +30,8 @@ impl Catalog for SourceCatalog {
         self.tables.tables(pattern).await
     }
 
-    async fn objects(&self) -> Result<Objects> {
-        self.tables.objects().await
+    async fn objects(&self, looks_into: &LooksInto<'_>) -> Result<Objects> {
+        self.tables.objects(looks_into).await
     }
 
     async fn describe(&self, names: &[ObjectName]) -> Result<Vec<TableDescription>> {

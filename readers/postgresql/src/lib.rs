@@ -73,7 +73,7 @@ weir_core::inventory::submit! {
         name: "postgresql",
         parameters: |tables| {
             use weir_sql::database::{reader_parameters, schema_and_table};
-            reader_parameters(tables, weir_sql::Quoting::DOUBLE, schema_and_table)
+            reader_parameters(tables, weir_sql::Quoting::DOUBLE, |_, table| schema_and_table(table, weir_sql::Quoting::DOUBLE))
         },
     }
 }

@@ -60,7 +60,7 @@ weir_core::inventory::submit! {
         name: "sqlite",
         parameters: |tables| {
             use weir_sql::database::{reader_parameters, schema_and_table};
-            reader_parameters(tables, weir_sqlite::QUOTING, schema_and_table)
+            reader_parameters(tables, weir_sqlite::QUOTING, |_, table| schema_and_table(table, weir_sqlite::QUOTING))
         },
     }
 }

@@ -20,6 +20,8 @@
 //! | `uniqueidentifier`, `json` | `arrow.uuid`, `arrow.json` |
 //! | `sql_variant` | refused by name |
 //!
+//! A table of another database of the server (`database.schema.table`) is read by a connection to that one.
+//!
 //! Windows of incremental jobs go along a time, a number, a `rowversion`, or the server's change tracking.
 //!
 //! The server converts texts to Unicode and money to decimals in the select list: the driver would read texts of UTF-8
@@ -39,7 +41,8 @@ mod tracking;
 use std::sync::Arc;
 
 use weir_core::config::parse;
-use weir_core::{Catalog, ReaderPlugin, inventory};
+use weir_core::{Catalog, ObjectName, ReaderPlugin, Shard, inventory};
+use weir_sqlserver::QUOTING;
 
 pub use config::{Consistency, SqlServerReaderConfig};
 pub use reader::SqlServerReader;
@@ -81,9 +84,31 @@ inventory::submit! {
 weir_core::inventory::submit! {
     weir_core::DatabaseReader {
         name: "sqlserver",
-        parameters: |tables| {
-            use weir_sql::database::{reader_parameters, schema_and_table};
-            reader_parameters(tables, weir_sqlserver::QUOTING, schema_and_table)
-        },
+        parameters: |tables| weir_sql::database::reader_parameters(tables, QUOTING, named),
+    }
+}
+
+/// A table as the reader takes it: with its database where that is not the connection's own.
+fn named(shard: &Shard<'_>, table: &ObjectName) -> String {
+    let name = weir_sql::database::schema_and_table(table, QUOTING);
+    match shard.database {
+        Some(own) if own != table.database => format!("{}.{name}", QUOTING.quote(&table.database)),
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_of_other_databases_are_named_with_them() {
+        let table =
+            |database: &str| ObjectName { database: database.into(), schema: Some("dbo".into()), table: "a]b".into() };
+        let (source, tables) = (serde_json::json!({}), [table("shop")]);
+        let shard = |database| Shard { name: "s", source: &source, database, tables: &tables };
+        assert_eq!(named(&shard(Some("shop")), &table("shop")), "[dbo].[a]]b]");
+        assert_eq!(named(&shard(Some("shop")), &table("x.y]")), "[x.y]]].[dbo].[a]]b]");
+        assert_eq!(named(&shard(None), &table("x")), "[dbo].[a]]b]", "a run of before");
     }
 }

@@ -44,7 +44,7 @@ impl SqlServerReader {
         let Sources { list, warnings } = config.common.sources(context.form)?;
         for source in list {
             match config.options(&source.urls, source.username.as_deref(), source.password.as_ref(), "/url") {
-                Ok(options) => locations.push(Location { options, object: source.object }),
+                Ok(options) => locations.push(Location::new(options, source.object, locations.len())),
                 Err(more) => faults.0.extend(more.0),
             }
         }
@@ -255,8 +255,8 @@ impl Reader for SqlServerReader {
                 checks.push(Check::ok(format!("login {place}"), format!("server {version}")));
             }
             let what = match &location.object {
-                Object::Table(name) => format!("SELECT on {name}"),
-                Object::Query(_) => format!("query {}", number + 1),
+                Object::Table(_) => format!("SELECT on {}", location.shown),
+                Object::Query(_) => location.shown.clone(),
             };
             checks.push(Check::of(what, self.columns(session, location, number).await));
         }

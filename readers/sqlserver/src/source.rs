@@ -17,9 +17,28 @@ pub(crate) struct Location {
     pub(crate) options: Vec<Options>,
     /// What to read there.
     pub(crate) object: Object,
+    /// What messages call it.
+    pub(crate) shown: String,
 }
 
 impl Location {
+    /// The `number`th table or statement of a job, from 0. A table of another database than the connection's own,
+    /// `database.schema.table`, is read by a connection to that one: isolation, versions and types are each database's own.
+    pub(crate) fn new(options: Vec<Options>, object: Object, number: usize) -> Self {
+        let name = match &object {
+            Object::Table(name) => name.clone(),
+            Object::Query(_) => return Self { options, object, shown: format!("query {}", number + 1) },
+        };
+        match QUOTING.parts(&name).as_deref() {
+            Some([database, schema, table]) => {
+                let table = TableName { schema: Some(schema.clone()), name: table.clone() };
+                let options = Options::in_database(&options, database);
+                Self { options, object: Object::Table(table.quoted(QUOTING)), shown: name }
+            }
+            _ => Self { options, object, shown: name },
+        }
+    }
+
     /// The database, as reports name it.
     pub(crate) fn place(&self) -> String {
         let Some(options) = self.options.first() else { return String::new() };
@@ -368,6 +387,19 @@ fn fits(a: &Kind, b: &Kind) -> bool {
 mod tests {
     use super::*;
     use weir_core::field::{TEXT, extension, native_type};
+
+    #[test]
+    fn a_table_of_another_database_is_read_by_a_connection_to_that_one() {
+        let options = || Options::parse("sqlserver://u@h/shop", None, None, "/url").unwrap();
+        let of = |name: &str| Location::new(options(), Object::Table(name.into()), 0);
+        let here = of("dbo.[a.b]");
+        assert_eq!((here.place().as_str(), here.object), ("h:1433/shop", Object::Table("dbo.[a.b]".into())));
+        let there = of("[x.y]]].dbo.t");
+        assert_eq!((there.place().as_str(), there.shown.as_str()), ("h:1433/x.y]", "[x.y]]].dbo.t"));
+        assert_eq!(there.object, Object::Table("[dbo].[t]".into()));
+        let query = Location::new(options(), Object::Query("SELECT 1 FROM a.b.c".into()), 1);
+        assert_eq!((query.place().as_str(), query.shown.as_str()), ("h:1433/shop", "query 2"));
+    }
 
     fn offered(type_text: &str, collation: Option<&str>) -> Offered {
         Offered {

@@ -19,11 +19,11 @@ use crate::mapping::MappingPair;
 /// # Errors
 /// What a connector cannot do, for the first table of which that is so.
 pub fn entries(job: &DatabaseJob, expansion: &Expansion) -> Result<Vec<Entry>> {
-    expansion.tables.iter().map(|table| entry(job, table)).collect()
+    expansion.tables.iter().map(|table| entry(job, &expansion.databases, table)).collect()
 }
 
-fn entry(job: &DatabaseJob, table: &TableJob) -> Result<Entry> {
-    let (reader, source_zone) = reader_of(job, table)?;
+fn entry(job: &DatabaseJob, databases: &[Option<String>], table: &TableJob) -> Result<Entry> {
+    let (reader, source_zone) = reader_of(job, databases, table)?;
     Ok(Entry {
         reader,
         writer: writer_of(job, table)?,
@@ -37,11 +37,15 @@ fn entry(job: &DatabaseJob, table: &TableJob) -> Result<Entry> {
     })
 }
 
-/// What reads a table, and whose clocks its zone-less times show.
+/// What reads a table, and whose clocks its zone-less times show; `databases` are the sources' own.
 ///
 /// # Errors
 /// [`Schema`](ErrorKind::Schema): a merge of sources that are not to be read in the same way.
-pub(super) fn reader_of(job: &DatabaseJob, table: &TableJob) -> Result<(Endpoint, Option<String>)> {
+pub(super) fn reader_of(
+    job: &DatabaseJob,
+    databases: &[Option<String>],
+    table: &TableJob,
+) -> Result<(Endpoint, Option<String>)> {
     let unknown = || Error::internal("a table of the job is in none of its sources");
     let mut places: Vec<(usize, Vec<ObjectName>)> = Vec::new();
     for one in &table.sources {
@@ -66,7 +70,12 @@ pub(super) fn reader_of(job: &DatabaseJob, table: &TableJob) -> Result<(Endpoint
     }
     let reader = database_reader(&first.endpoint.plugin).ok_or_else(unable)?;
     let shards = sources.iter().zip(&places);
-    let shards = shards.map(|(of, (_, tables))| Shard { name: &of.name, source: &of.endpoint.parameter, tables });
+    let shards = shards.map(|(of, (source, tables))| Shard {
+        name: &of.name,
+        source: &of.endpoint.parameter,
+        database: databases.get(*source).and_then(Option::as_deref),
+        tables,
+    });
     let shards: Vec<_> = shards.collect();
     // Shards may have their columns in another order each.
     let listed = !table.all_columns || table.sources.len() > 1;

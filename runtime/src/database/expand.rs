@@ -14,9 +14,11 @@ use super::job::{DatabaseJob, Override};
 use super::merge::{difference, origin, united};
 use super::naming::{fitting, fitting_column};
 use super::only::Only;
+use super::pattern::Pattern;
 use super::references::{left_out, refer, referrers};
 use super::select::{Counts, Found, Selection, own, select};
 use super::table::{FailedTable, TableJob, TableSource};
+use super::unseen::{Unseen, closed, unseen};
 
 /// What a whole-database job comes to. A run freezes it in the ledger, so that a resume goes on with the same tables.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +31,9 @@ pub struct Expansion {
     pub failed: Vec<FailedTable>,
     /// Tables that the job names and the source does not have (any more).
     pub gone: Vec<String>,
+    /// The own database of each source's connection, where it has one.
+    #[serde(default)]
+    pub databases: Vec<Option<String>>,
     /// How much was selected.
     pub selected: Counts,
     /// What the user should know.
@@ -36,6 +41,9 @@ pub struct Expansion {
     /// Everything that the sources have, selected or not, as `DatabaseJob::identity` names it, and by its name alone.
     #[serde(skip)]
     pub present: BTreeSet<String>,
+    /// Databases of which nothing was seen.
+    #[serde(skip)]
+    pub(super) unseen: Unseen,
 }
 
 /// Reads the catalogues and decides.
@@ -47,9 +55,8 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
     let mut objects = Vec::with_capacity(job.sources.len());
     for source in &job.sources {
         let catalog = source.endpoint.open_catalog_in(context)?;
-        objects.push(
-            context.until_cancelled(catalog.objects()).await.map_err(|error| error.with("source", &source.name))?,
-        );
+        let listed = context.until_cancelled(catalog.objects(&|database| job.looks_into(database))).await;
+        objects.push(listed.map_err(|error| error.with("source", &source.name))?);
         catalogs.push(catalog);
     }
     let selection = select(&job.patterns, &objects);
@@ -58,11 +65,10 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
     draft.expansion.selected = selection.counts;
     let all = objects.iter().enumerate().flat_map(|(source, of)| of.list.iter().map(move |one| (source, &one.name)));
     draft.expansion.present = all.flat_map(|(source, name)| [job.identity(source, name), name.to_string()]).collect();
+    draft.expansion.databases = objects.iter().map(|one| one.database.clone()).collect();
+    draft.expansion.unseen = Unseen::of(job, &objects);
     draft.missing();
-    for pattern in &selection.idle {
-        let alone = if pattern.names_database() { shown(&objects) } else { String::new() };
-        draft.expansion.warnings.push(format!("`{pattern}` matches no table{alone}"));
-    }
+    draft.idle();
     for (index, catalog) in catalogs.iter().enumerate() {
         let all = selection.single.iter().chain(selection.merges.iter().flatten());
         let mut names: Vec<ObjectName> =
@@ -85,13 +91,6 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
     draft.finish(only, context).await
 }
 
-/// What to say to whoever looks for another database than the sources show.
-fn shown(objects: &[Objects]) -> String {
-    let databases: BTreeSet<&str> = objects.iter().filter_map(|one| one.database.as_deref()).collect();
-    let databases: Vec<&str> = databases.into_iter().collect();
-    format!(" (the sources show {} alone: each further database is a source of its own)", databases.join(", "))
-}
-
 struct Draft<'a> {
     job: &'a DatabaseJob,
     objects: &'a [Objects],
@@ -107,14 +106,33 @@ impl Draft<'_> {
     }
 
     fn missing(&mut self) {
-        for name in self.selection.missing.clone() {
+        for pattern in &self.selection.missing {
+            let (name, why) = (pattern.to_string(), unseen(pattern, self.objects));
             match self.job.config.rules.table_deleted {
-                TableDeleted::Ignore => self.expansion.gone.push(name),
+                TableDeleted::Ignore => {
+                    self.expansion.warnings.extend(why.map(|why| format!("`{name}` is not seen: {why}")));
+                    self.expansion.gone.push(name);
+                }
                 TableDeleted::Error => {
-                    let reason = "the source has no such table (rules.tableDeleted is error)".into();
+                    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+                    let reason = format!("the source has no such table (rules.tableDeleted is error){why}");
                     self.fail(&[], name, String::new(), (ErrorKind::NotFound, reason));
                 }
             }
+        }
+    }
+
+    /// Patterns that match nothing, and databases that they match and nobody can look into.
+    fn idle(&mut self) {
+        for pattern in &self.selection.idle {
+            let why = unseen(pattern, self.objects).map(|why| format!(" ({why})")).unwrap_or_default();
+            self.expansion.warnings.push(format!("`{pattern}` matches no table{why}"));
+        }
+        let used = |pattern: &&Pattern| !self.selection.idle.iter().any(|idle| idle.to_string() == pattern.to_string());
+        for pattern in self.job.patterns.include.iter().filter(|pattern| !pattern.is_name()).filter(used) {
+            let closed = closed(std::slice::from_ref(pattern), self.objects);
+            let left_out = closed.into_iter().map(|why| format!("`{pattern}` leaves tables out: {why}"));
+            self.expansion.warnings.extend(left_out);
         }
     }
 
@@ -135,9 +153,18 @@ impl Draft<'_> {
     fn merge(&mut self, index: usize, tables: &[Found]) {
         let into = self.job.into[index].clone();
         let merge = &self.job.config.objects.merge.as_slice()[index];
+        let patterns = &self.job.patterns.merges[index];
         if tables.is_empty() {
-            let reason = format!("no table matches {}", merge.from.as_slice().join(", "));
+            let why: BTreeSet<_> = patterns.iter().filter_map(|pattern| unseen(pattern, self.objects)).collect();
+            let why = if why.is_empty() { String::new() } else { format!(" ({})", Vec::from_iter(why).join("; ")) };
+            let reason = format!("no table matches {}{why}", merge.from.as_slice().join(", "));
             return self.fail(&[], "merge".into(), into.to_string(), (ErrorKind::NotFound, reason));
+        }
+        let closed = closed(patterns, self.objects);
+        if !closed.is_empty() {
+            // As an overwrite it would take away the rows that came from there.
+            let reason = format!("{}: open it, or name it under `exclude`, as database.*.*", closed.join("; "));
+            return self.fail(tables, self.named(tables), into.to_string(), (ErrorKind::Denied, reason));
         }
         let text = into.to_string();
         let own_words = self.job.overrides(|pattern| pattern.to_string() == text);
@@ -296,7 +323,7 @@ impl Draft<'_> {
         };
         if found.len() > 1 {
             // What does not go together is the merge's own fault.
-            reader_of(self.job, &table).map_err(|error| (error.kind(), error.full()))?;
+            reader_of(self.job, &self.expansion.databases, &table).map_err(|error| (error.kind(), error.full()))?;
         }
         Ok(table)
     }
@@ -311,9 +338,11 @@ impl Draft<'_> {
         left_out(&mut self.expansion.tables, references);
         let mut expansion = self.expansion;
         if expansion.tables.is_empty() && expansion.failed.is_empty() && expansion.gone.is_empty() {
+            let why: Vec<_> = std::iter::once(String::new()).chain(expansion.warnings).collect();
             let text = format!(
-                "the job selects no table, of {} that the source has: look at `objects`",
-                expansion.selected.of
+                "the job selects no table, of {} that the source has: look at `objects`{}",
+                expansion.selected.of,
+                why.join("; ")
             );
             return Err(Error::new(ErrorKind::NotFound, text));
         }

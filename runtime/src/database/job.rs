@@ -71,6 +71,13 @@ impl DatabaseJob {
         self.tables.iter().find(|own| matches(&own.pattern))
     }
 
+    /// Whether the job looks for tables in a database of this name, beside those of its sources' own connections.
+    pub fn looks_into(&self, database: &str) -> bool {
+        let patterns = &self.patterns;
+        patterns.include.iter().chain(patterns.merges.iter().flatten()).any(|pattern| pattern.looks_into(database))
+            && !patterns.exclude.iter().any(|pattern| pattern.is_all_of(database))
+    }
+
     /// A source table as people read it: where there are several sources, with the name of its own.
     pub(super) fn label(&self, source: usize, name: &ObjectName) -> String {
         match self.sources.get(source).filter(|_| self.sources.len() > 1) {

@@ -25,6 +25,7 @@ mod references;
 mod select;
 mod stops;
 mod table;
+mod unseen;
 
 pub use entries::{at_target, entries, tables_of, writer_of};
 pub use expand::{Expansion, expand};

@@ -39,6 +39,16 @@ impl Pattern {
         self.parts.len() == 3
     }
 
+    /// Whether it looks for tables in the database of this name; `false` where it leaves the database out.
+    pub fn looks_into(&self, database: &str) -> bool {
+        self.names_database() && self.parts[0].matches(database, LetterCase::Ignore)
+    }
+
+    /// Whether it means everything in the database of this name.
+    pub fn is_all_of(&self, database: &str) -> bool {
+        self.looks_into(database) && self.parts[1..].iter().all(|part| matches!(part, Part::Glob(text) if text == "*"))
+    }
+
     /// Reads a pattern. A part between slashes is a regular expression for the whole part, one between quotation marks (`"a.b"`,
     /// `` `a.b` ``) is a name as it stands.
     ///
@@ -195,6 +205,11 @@ mod tests {
             assert!(error.contains(fault), "{text}: {error}");
         }
         assert!(Pattern::parse("shop.orders").unwrap().is_name());
+        let looks_into = |pattern: &str, database: &str| Pattern::parse(pattern).unwrap().looks_into(database);
+        assert!(looks_into("/shop_[0-9]+/.dbo.*", "SHOP_7") && !looks_into("/shop_[0-9]+/.dbo.*", "shop_x"));
+        assert!(looks_into("\"a.b\".*.*", "a.b") && !looks_into("shop.*", "shop"));
+        let is_all_of = |pattern: &str| Pattern::parse(pattern).unwrap().is_all_of("shop");
+        assert!(is_all_of("sh*.*.*") && !is_all_of("shop.dbo.*") && !is_all_of("*.*"));
         assert!(!Pattern::parse("shop.order?").unwrap().is_name() && !Pattern::parse("/a/").unwrap().is_name());
     }
 }

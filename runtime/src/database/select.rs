@@ -25,7 +25,7 @@ pub struct Selection {
     /// For each merge of the job: its tables.
     pub merges: Vec<Vec<Found>>,
     /// Patterns that name a table which no source has.
-    pub missing: Vec<String>,
+    pub missing: Vec<Pattern>,
     /// Patterns that match nothing.
     pub idle: Vec<Pattern>,
     /// How many there are.
@@ -118,7 +118,7 @@ pub fn select(patterns: &Patterns, sources: &[Objects]) -> Selection {
     for pattern in patterns.include.iter().chain(patterns.merges.iter().flatten()) {
         if !used.contains(&pattern.to_string()) {
             match pattern.is_name() {
-                true => found.missing.push(pattern.to_string()),
+                true => found.missing.push(pattern.clone()),
                 false => found.idle.push(pattern.clone()),
             }
         }
@@ -172,8 +172,8 @@ mod tests {
         );
         assert_eq!(names(&found.single), ["0:shop.orders", "1:shop.orders"]);
         assert_eq!(names(&found.merges[0]), ["1:shop_1.orders_00", "1:shop_1.orders_01"]);
-        let idle: Vec<_> = found.idle.iter().map(Pattern::to_string).collect();
-        assert_eq!((found.missing, idle), (vec!["gone".to_owned()], vec!["x*".to_owned()]));
+        let texts = |patterns: &[Pattern]| patterns.iter().map(Pattern::to_string).collect::<Vec<_>>();
+        assert_eq!((texts(&found.missing), texts(&found.idle)), (vec!["gone".to_owned()], vec!["x*".to_owned()]));
         assert_eq!(found.counts.to_string(), "3 databases, 4 tables");
         assert_eq!(found.counts.of, 7);
     }

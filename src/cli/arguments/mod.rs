@@ -348,6 +348,7 @@ pub(crate) struct NewArguments {
 Examples:
   weir tables shop.db
   weir tables postgresql://me@localhost/shop 'public.order*'
+  weir tables sqlserver://me@localhost/shop 'shop_*.dbo.*'
   weir tables shop --env prod --format json")]
 pub(crate) struct TablesArguments {
     /// Where: a URL, a path or a data source's name

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use mysql_async::Row;
 use weir_core::config::nearest;
 use weir_core::{
-    Catalog, ConnectorContext, Error, ErrorKind, Hold, LetterCase, ObjectName, Objects, Result, Shared,
+    Catalog, ConnectorContext, Error, ErrorKind, Hold, LetterCase, LooksInto, ObjectName, Objects, Result, Shared,
     TableDescription, TableInfo, glob,
 };
 use weir_sql::{Ahead, TableName, find_name};
@@ -401,7 +401,7 @@ impl Catalog for MySqlCatalog {
             .collect())
     }
 
-    async fn objects(&self) -> Result<Objects> {
+    async fn objects(&self, _: &LooksInto<'_>) -> Result<Objects> {
         let mut session = connect_first(&self.options, &self.setup, &self.context).await?;
         let objects = crate::objects::objects(&mut session).await?;
         session.close().await;

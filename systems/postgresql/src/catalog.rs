@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Column as _, Decode, Executor, Postgres, Row, SqlSafeStr, Statement, Type};
 use weir_core::{
-    Catalog, ConnectorContext, Error, ErrorKind, Hold, LetterCase, ObjectName, Objects, Result, Shared, SourceSnapshot,
-    TableDescription, TableInfo, glob,
+    Catalog, ConnectorContext, Error, ErrorKind, Hold, LetterCase, LooksInto, ObjectName, Objects, Result, Shared,
+    SourceSnapshot, TableDescription, TableInfo, glob,
 };
 use weir_sql::{Ahead, Quoting, TableName, find_name};
 
@@ -498,7 +498,7 @@ impl Catalog for PgCatalog {
         crate::snapshot::of_database(&self.endpoint, &self.context, tables).await
     }
 
-    async fn objects(&self) -> Result<Objects> {
+    async fn objects(&self, _: &LooksInto<'_>) -> Result<Objects> {
         let mut session = self.endpoint.connect(&self.context).await?;
         let objects = crate::objects::objects(&mut session).await?;
         session.close().await;

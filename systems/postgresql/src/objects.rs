@@ -49,8 +49,7 @@ pub async fn objects(session: &mut Session) -> Result<Objects> {
         measured => measured?,
     };
     let own = session.one("SELECT current_database()::text, current_schema()::text").await?;
-    let mut objects =
-        Objects { database: Some(get(&own, 0)?), schema: get(&own, 1)?, ignores_case: false, list: Vec::new() };
+    let mut objects = Objects { database: Some(get(&own, 0)?), schema: get(&own, 1)?, ..Objects::default() };
     for row in &rows {
         let kind: String = get(row, 3)?;
         objects.list.push(Object {

@@ -10,28 +10,29 @@ use crate::names::Quoting;
 /// The parameters that say where a database is and who reads it; each entry of `connection` has its own.
 const PLACE: [&str; 4] = ["url", "username", "password", "connection"];
 
-/// The reader's parameters for these tables. `name` is how a job writes a table's name in this system.
+/// The reader's parameters for these tables. `name` is how a job writes a table's name in this system, for a table of a
+/// shard.
 ///
 /// # Errors
 /// Several places of which one has no URL, or is to be read in another way than the first.
 pub fn reader_parameters(
     tables: &SourceTables<'_>,
     quoting: Quoting,
-    name: fn(&ObjectName, Quoting) -> String,
+    name: impl Fn(&Shard<'_>, &ObjectName) -> String,
 ) -> Result<Parameters> {
-    let names = |tables: &[ObjectName]| tables.iter().map(|table| name(table, quoting)).collect::<Vec<_>>();
+    let names = |shard: &Shard<'_>| shard.tables.iter().map(|table| name(shard, table)).collect::<Vec<_>>();
     let mut parameters = match tables.shards {
         [] => return Err(Error::internal("a table of the job has no source")),
         [one] => {
             let mut parameters = object(one.source);
-            parameters.insert("table".into(), json!(names(one.tables)));
+            parameters.insert("table".into(), json!(names(one)));
             parameters
         }
         [first, others @ ..] => {
             let parameters = manner(first.source);
             others.iter().try_for_each(|other| alike((first, &parameters), other))?;
             let mut parameters = parameters;
-            let connections = tables.shards.iter().map(|shard| connection(shard.source, names(shard.tables)));
+            let connections = tables.shards.iter().map(|shard| connection(shard.source, names(shard)));
             let connections = connections.collect::<Result<Vec<_>>>()?;
             parameters.insert("connection".into(), Value::Array(connections));
             parameters
@@ -155,15 +156,18 @@ mod tests {
             json!({"connection": [{"jdbcUrl": ["mysql://b/y"]}], "username": "u", "session": ["s"]}),
         );
         let (here, there) = ([table("x", "t`1"), table("x", "t2")], [table("y", "t")]);
-        let one = [Shard { name: "a", source: &a, tables: &here }];
+        let one = [Shard { name: "a", source: &a, database: None, tables: &here }];
         let request = |shards| SourceTables { shards, columns: &[], condition: Some("x > 1"), split_key: None };
-        let read = |shards| reader_parameters(&request(shards), Quoting::BACKTICK, database_and_table).unwrap();
+        let name = |_: &Shard<'_>, table: &ObjectName| database_and_table(table, Quoting::BACKTICK);
+        let read = |shards| reader_parameters(&request(shards), Quoting::BACKTICK, name).unwrap();
         assert_eq!(
             read(&one),
             json!({"url": "mysql://a/x", "session": ["s"], "table": ["`x`.`t``1`", "`x`.`t2`"], "where": "x > 1"})
         );
-        let two =
-            [Shard { name: "a", source: &a, tables: &here[1..] }, Shard { name: "b", source: &b, tables: &there }];
+        let two = [
+            Shard { name: "a", source: &a, database: None, tables: &here[1..] },
+            Shard { name: "b", source: &b, database: None, tables: &there },
+        ];
         assert_eq!(
             read(&two),
             json!({"session": ["s"], "where": "x > 1", "connection": [
@@ -178,9 +182,10 @@ mod tests {
             (json!({"url": "a", "session": ["s"], "fetchSize": 1}), json!({"url": "b", "consistency": "lock"}));
         let tables = [table("x", "t")];
         let shards = [("one", &a), ("two", &a), ("three", &b)];
-        let shards = shards.map(|(name, source)| Shard { name, source, tables: &tables });
+        let shards = shards.map(|(name, source)| Shard { name, source, database: None, tables: &tables });
         let request = SourceTables { shards: &shards, columns: &[], condition: None, split_key: None };
-        let error = reader_parameters(&request, Quoting::DOUBLE, schema_and_table).unwrap_err();
+        let name = |_: &Shard<'_>, table: &ObjectName| schema_and_table(table, Quoting::DOUBLE);
+        let error = reader_parameters(&request, Quoting::DOUBLE, name).unwrap_err();
         let text = error.message();
         assert!(text.contains("one and three") && text.contains("`consistency`, `fetchSize`, `session`:"), "{text}");
     }

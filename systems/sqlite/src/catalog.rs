@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use weir_core::{
-    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, Object, ObjectKind, ObjectName, Objects, Result,
-    TableDescription, TableInfo, glob,
+    Catalog, ConnectorContext, Error, ErrorKind, LetterCase, LooksInto, Object, ObjectKind, ObjectName, Objects,
+    Result, TableDescription, TableInfo, glob,
 };
 use weir_sql::{TableName, find_name};
 
@@ -265,7 +265,7 @@ impl Catalog for FileCatalog {
             .await
     }
 
-    async fn objects(&self) -> Result<Objects> {
+    async fn objects(&self, _: &LooksInto<'_>) -> Result<Objects> {
         let stem = self.file.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let object = |table: TableInfo| Object {
             name: ObjectName { database: stem.clone(), schema: None, table: table.name },
@@ -278,7 +278,7 @@ impl Catalog for FileCatalog {
             bytes: table.bytes,
         };
         let list = self.tables(None).await?.into_iter().map(object).collect();
-        Ok(Objects { database: Some(stem.clone()), schema: None, ignores_case: true, list })
+        Ok(Objects { database: Some(stem.clone()), schema: None, ignores_case: true, list, ..Objects::default() })
     }
 
     async fn describe(&self, names: &[ObjectName]) -> Result<Vec<TableDescription>> {

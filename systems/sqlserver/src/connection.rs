@@ -11,7 +11,8 @@ use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 use weir_core::{ConnectorContext, Error, ErrorKind, Result, Seat};
 
-use crate::catalog::{number, text};
+use crate::cells::{number, text};
+use crate::databases::enter;
 use crate::error::from_driver;
 use crate::session::Setup;
 use crate::url::{Encrypt, Options};
@@ -200,6 +201,16 @@ impl Session {
         let rows = self.rows("SELECT CAST(user_type_id AS bigint), CAST(name AS nvarchar(128)) FROM sys.types").await?;
         let names = rows.iter().filter_map(|row| Some((number(row, 0)?, text(row, 1)?))).collect();
         Ok(self.types.insert(Arc::new(names)).clone())
+    }
+
+    /// Goes on in another database of the server.
+    ///
+    /// # Errors
+    /// As [`Session::run`]: there is none of that name, or the user may not get in.
+    pub(crate) async fn enter(&mut self, database: &str) -> Result<()> {
+        // It has types of its own.
+        self.types = None;
+        self.run(&enter(database)).await
     }
 
     /// Runs one statement that changes rows, and says how many.

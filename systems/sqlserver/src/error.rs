@@ -85,6 +85,9 @@ fn of_server(code: u32, message: &str) -> Error {
     }
     let (kind, remedy) = match code {
         UNMAPPED if says("does not exist") => (ErrorKind::NotFound, "check the job's names against the database"),
+        UNMAPPED if says("Cannot open database") || says("is not able to access the database") => {
+            (ErrorKind::Denied, "check the database's name, and that the login may use it")
+        }
         UNMAPPED if says("permission denied") => (ErrorKind::Denied, "grant the missing permission"),
         18456 | 18452 | 18486..=18488 | 18470 => (ErrorKind::Denied, "check username and password"),
         4060 | 4064 | 911 => (ErrorKind::NotFound, "check the database's name, and that the login may use it"),

@@ -2,7 +2,7 @@
 
 use weir_core::Result;
 
-use crate::catalog::{number, text};
+use crate::cells::{number, text};
 use crate::connection::{Session, literal};
 use crate::types::Kind;
 

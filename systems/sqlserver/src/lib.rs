@@ -10,6 +10,10 @@
 //! **Sessions** are set explicitly, never inherited from the server: ANSI options on, XACT_ABORT and implicit transactions
 //! off, no limit on rows or text. What the job's `session` says comes after, and the essential ones once more.
 //!
+//! **Databases.** A session shows the catalogue of the database that it is in. The catalogue goes through those that somebody
+//! looks into one after the other, by as many statements in each, however many tables there are; who reads a table connects
+//! to its database.
+//!
 //! **Types.** A column's own type text decides everything: its Arrow forms when reading, its DDL and its input when
 //! writing. Where the driver would bend values on their way (money goes through doubles, texts of UTF-8 collations through
 //! a code page), the select list asks the server for another form.
@@ -18,31 +22,37 @@
 //! gone or has forgotten the one that waits.
 
 mod catalog;
+mod cells;
 mod connection;
+mod databases;
 mod error;
 mod expressions;
 mod family;
+mod find;
 mod objects;
 mod rights;
+mod server;
 mod session;
+mod sizes;
 mod structure;
+mod table;
 mod times;
 mod tls;
 mod tracking;
 mod types;
 mod url;
 
-pub use catalog::{
-    Column, Reference, Server, SqlServerCatalog, Table, Unique, describe, exists, exists_object, find_schema,
-    find_table, hexadecimal as cell_hexadecimal, leads_index, looked_ahead, number as cell_number, server,
-    text as cell_text,
-};
+pub use catalog::{SqlServerCatalog, looked_ahead};
+pub use cells::{hexadecimal as cell_hexadecimal, number as cell_number, text as cell_text};
 pub use connection::{Client, Session, Watch, connect_first, literal};
 pub use error::{from_driver, is_row_fault};
 pub use expressions::{Output, describe_query};
+pub use find::{exists, exists_object, find_schema, find_table};
 pub use rights::Rights;
+pub use server::{Server, server};
 pub use session::Setup;
 pub use structure::describe_all;
+pub use table::{Column, Reference, Table, Unique, describe, leads_index};
 pub use times::{DAYS_TO_1900, DAYS_TO_1970, show_offset};
 pub use tls::TlsConfig;
 pub use tracking::{Tracking, kept_since, tracking};

@@ -1,14 +1,40 @@
 //! Everything that a whole-database job may select.
 
 use tiberius::Row;
-use weir_core::{Object, ObjectKind, ObjectName, Objects, Result};
+use weir_core::{LooksInto, Object, ObjectKind, ObjectName, Objects, Result, Seen};
 
-use crate::catalog::{number, server, sizes, text};
+use crate::cells::{number, text};
 use crate::connection::Session;
+use crate::databases::{is_final, others};
+use crate::server::server;
+use crate::sizes::sizes;
 
-/// Tables and views of the connection's database, as `weir tables` and whole-database jobs list them.
-pub(crate) async fn objects(session: &mut Session) -> Result<Objects> {
+/// Tables and views of the connection's database and of those others that somebody looks into, as `weir tables` and
+/// whole-database jobs list them. The session ends in any of them.
+pub(crate) async fn objects(session: &mut Session, looks_into: &LooksInto<'_>) -> Result<Objects> {
     let server = server(session).await?;
+    let mut list = listed(session, &server.database).await?;
+    let mut others = others(session, looks_into).await?;
+    for other in others.iter_mut().filter(|other| other.seen == Seen::Listed) {
+        match listed_in(session, &other.name).await {
+            Ok(more) => list.extend(more),
+            Err(error) if is_final(&error) => return Err(error.with("database", &other.name)),
+            Err(error) => other.seen = Seen::Closed(format!("shows nothing: {}", error.message())),
+        }
+    }
+    list.sort_by(|a, b| a.name.cmp(&b.name));
+    // The default collation's letters say whether names that differ in case are one.
+    let ignores_case = server.collation.as_deref().is_none_or(|c| c.to_ascii_uppercase().contains("_CI"));
+    Ok(Objects { database: Some(server.database), schema: Some(server.schema), ignores_case, list, others })
+}
+
+async fn listed_in(session: &mut Session, database: &str) -> Result<Vec<Object>> {
+    session.enter(database).await?;
+    listed(session, database).await
+}
+
+/// What there is in the session's database, which has this name.
+async fn listed(session: &mut Session, database: &str) -> Result<Vec<Object>> {
     let listed = session
         .rows(
             "SELECT CAST(s.name AS nvarchar(128)), CAST(o.name AS nvarchar(128)), CAST(o.type AS nvarchar(2)), \
@@ -23,7 +49,7 @@ pub(crate) async fn objects(session: &mut Session) -> Result<Objects> {
         let size = sizes.get(&number(row, 3).unwrap_or_default()).copied().filter(|_| !view).unwrap_or_default();
         Object {
             name: ObjectName {
-                database: server.database.clone(),
+                database: database.to_owned(),
                 schema: text(row, 0),
                 table: text(row, 1).unwrap_or_default(),
             },
@@ -32,9 +58,5 @@ pub(crate) async fn objects(session: &mut Session) -> Result<Objects> {
             bytes: size.1,
         }
     };
-    let mut list: Vec<Object> = listed.iter().map(of).collect();
-    list.sort_by(|a, b| a.name.cmp(&b.name));
-    // The default collation's letters say whether names that differ in case are one.
-    let ignores_case = server.collation.as_deref().is_none_or(|c| c.to_ascii_uppercase().contains("_CI"));
-    Ok(Objects { database: Some(server.database), schema: Some(server.schema), ignores_case, list })
+    Ok(listed.iter().map(of).collect())
 }

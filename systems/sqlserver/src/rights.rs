@@ -3,7 +3,7 @@
 use weir_core::Result;
 
 use crate::connection::{Session, literal};
-use crate::{QUOTING, catalog};
+use crate::{QUOTING, cells};
 use weir_sql::TableName;
 
 /// The user's permissions on one table, and on the schema of Weir's own tables.
@@ -40,7 +40,7 @@ impl Rights {
         let sql = format!("SELECT {}", asked.collect::<Vec<_>>().join(", "));
         let row = session.row(&sql).await?;
         // NULL: the server does not say. Then it is tried.
-        let has = |i: usize| row.as_ref().and_then(|row| catalog::number(row, i)).is_none_or(|n| n != 0);
+        let has = |i: usize| row.as_ref().and_then(|row| cells::number(row, i)).is_none_or(|n| n != 0);
         let missing = permissions.iter().enumerate().filter(|(i, _)| !has(*i));
         Ok(Self { missing: missing.map(|(_, p)| format!("{p} on {shown}")).collect() })
     }

@@ -7,19 +7,21 @@ use weir_core::{
     ColumnDefault, ColumnDescription, ForeignKey, Identity, ObjectKind, ObjectName, Result, TableDescription, UniqueKey,
 };
 
-use crate::catalog::{AT_ONCE, BASE_TYPE, number, optional, server, text};
+use crate::cells::{number, optional, text};
 use crate::connection::{Session, literal};
+use crate::server::Server;
+use crate::table::{AT_ONCE, BASE_TYPE};
 use crate::types::type_text;
 
-/// Describes these tables and views, in their order; those that are gone are left out.
+/// Describes these tables and views of the session's database, in their order; those that are gone are left out.
 ///
 /// # Errors
 /// The server's.
-pub async fn describe_all(session: &mut Session, names: &[ObjectName]) -> Result<Vec<TableDescription>> {
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let server = server(session).await?;
+pub async fn describe_all(
+    session: &mut Session,
+    server: &Server,
+    names: &[ObjectName],
+) -> Result<Vec<TableDescription>> {
     let mut all = Vec::with_capacity(names.len());
     for names in names.chunks(AT_ONCE) {
         let mut tables = heads(session, names, &server.database, &server.schema).await?;

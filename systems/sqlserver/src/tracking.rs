@@ -4,7 +4,7 @@ use weir_core::{Error, ErrorKind, Result};
 use weir_sql::TableName;
 
 use crate::QUOTING;
-use crate::catalog::{number, optional};
+use crate::cells::{number, optional};
 use crate::connection::{Session, literal};
 
 /// How far a table's changes are known.

@@ -301,6 +301,12 @@ impl Options {
         partner
     }
 
+    /// The same servers, with another database.
+    #[must_use]
+    pub fn in_database(all: &[Self], database: &str) -> Vec<Self> {
+        all.iter().map(|one| Self { database: Some(database.to_owned()), ..one.clone() }).collect()
+    }
+
     /// For another attempt at what failed: packets end at other places, for the sake of servers that stumble over where one
     /// ends.
     #[must_use]

@@ -130,7 +130,7 @@ fn is(own: &ForeignKey, wanted: &Reference, server: &Server) -> bool {
 async fn own(session: &mut Session, server: &Server, table: &TableName) -> Result<Vec<ForeignKey>> {
     let name =
         ObjectName { database: server.database.clone(), schema: table.schema.clone(), table: table.name.clone() };
-    Ok(describe_all(session, &[name]).await?.into_iter().flat_map(|table| table.foreign_keys).collect())
+    Ok(describe_all(session, server, &[name]).await?.into_iter().flat_map(|table| table.foreign_keys).collect())
 }
 
 /// The table's keys that are switched on.

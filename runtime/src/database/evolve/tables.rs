@@ -107,7 +107,12 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
     let is_here =
         |row: &KnownRow| here.contains(&row.target) || parts(row, job).iter().any(|part| failing.contains(*part));
     for row in known.iter().filter(|row| all && !is_here(row)) {
-        if parts(row, job).iter().any(|source| expansion.present.contains(*source)) || row.ignored {
+        let parts = parts(row, job);
+        if parts.iter().any(|source| expansion.unseen.is_closed(source)) {
+            continue;
+        }
+        let present = |source: &&str| expansion.present.contains(*source) || expansion.unseen.is_unasked(source);
+        if parts.iter().any(present) || row.ignored {
             // The job selects it no more.
             settled.gone.push(row.target.clone());
             continue;
