@@ -1,6 +1,7 @@
 //! The routes of SQL Server, where somebody provides one, each with every value compared at both ends.
 
 mod database;
+mod databases;
 
 use serde_json::{Value, json};
 use weir::core::ErrorKind;
