@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::field::{NATIVE, extension, type_text};
 use crate::{
-    Account, Check, DirtyRow, Evolve, Leases, Parameters, PublishTogether, Receipt, Result, TableDescription,
-    TargetSchema,
+    Account, Check, DirtyRow, Evolve, Hold, Leases, Parameters, PublishTogether, Receipt, Result, TableDescription,
+    TargetName, TargetSchema,
 };
 
 /// A target as one job sees it: one table, folder or stream.
@@ -32,6 +32,15 @@ use crate::{
 pub trait Writer: Send + Sync {
     /// What is there now. Reads only.
     async fn target(&self) -> Result<TargetSchema>;
+
+    /// Reads what the writers of these tables ask about them before they plan, by as many queries as for one of them, and
+    /// leaves it for those that are opened with the same [`ConnectorContext::shared`](crate::ConnectorContext), each answer for
+    /// one use, until what is given is dropped. What is wrong with one table is told by its writer. `None`, by default, where
+    /// each writer asks for itself.
+    async fn look_ahead(&self, tables: &[TargetName]) -> Result<Option<Hold>> {
+        let _ = tables;
+        Ok(None)
+    }
 
     /// Decides everything a run will do, and does nothing: which representation each column takes, what is created,
     /// how rows are published. The result is serialisable and goes to every task.

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::to_value;
 use weir_core::{Error, Result, Split, SplitRequest};
-use weir_postgresql::catalog::{Table, TableColumn, unique_keys};
+use weir_postgresql::catalog::{Table, TableColumn};
+use weir_postgresql::keys::unique_keys;
 use weir_postgresql::{PgType, Session, Wire, literal};
 use weir_sql::{KeyRange, Quoting, find_name, key_ranges};
 

@@ -8,6 +8,7 @@
 //!
 //! From there on the run is the one of every other job.
 
+mod ahead;
 pub mod config;
 mod entries;
 pub mod evolve;
@@ -27,6 +28,7 @@ mod stops;
 mod table;
 mod unseen;
 
+pub(crate) use ahead::look_at_target;
 pub use entries::{at_target, entries, tables_of, writer_of};
 pub use expand::{Expansion, expand};
 pub use incremental::TableIncremental;

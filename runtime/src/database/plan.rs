@@ -5,13 +5,13 @@ use std::fmt;
 
 use futures::{FutureExt, StreamExt};
 use serde::Serialize;
-use weir_core::{ConnectorContext, Error, Hold, Result};
+use weir_core::{ConnectorContext, Error, Result};
 
+use super::ahead::{look_at_sources, look_at_target};
 use super::config::PublishConfig;
-use super::entries::{entries, tables_of};
+use super::entries::entries;
 use super::evolve::{ChangeKind, ChangeOutcome, ChangedTable, Evolving, selection};
 use super::expand::{Expansion, expand};
-use super::job::DatabaseJob;
 use super::moment::{Moment, moments};
 use super::only::Only;
 use super::select::Counts;
@@ -85,7 +85,9 @@ pub async fn plan_tables(
     let mut expansion = expand(database, only, context).await?;
     let settled = selection(known, database, &mut expansion, *only == Only::All);
     let job = Job { entries: entries(database, &expansion)?, ..job.clone() };
-    let ahead = look_ahead(&job, database, context).await?;
+    let sources_ahead = look_at_sources(&job, database, context).await?;
+    let targets: Vec<_> = expansion.tables.iter().map(|table| table.target.clone()).collect();
+    let target_ahead = look_at_target(database, &targets, context).await;
     let known: HashMap<&str, &KnownRow> = known.iter().map(|row| (row.target.as_str(), row)).collect();
     let planning: Vec<_> = job
         .entries
@@ -106,7 +108,7 @@ pub async fn plan_tables(
         })
         .collect();
     let planned: Vec<_> = futures::stream::iter(planning).buffered(channels_of(&job)).collect().await;
-    drop(ahead);
+    drop((sources_ahead, target_ahead));
     let mut mapped = Vec::with_capacity(planned.len());
     let mut groups = vec![GroupPlan::default(); expansion.groups];
     let readable: Vec<_> =
@@ -154,18 +156,6 @@ pub async fn plan_tables(
         moments,
     };
     Ok((plan, mapped, notes(&expansion.tables, expansion.warnings)))
-}
-
-/// What the readers of all tables would ask about them, read at once for each source.
-async fn look_ahead(job: &Job, database: &DatabaseJob, context: &ConnectorContext) -> Result<Vec<Hold>> {
-    let mut held = Vec::new();
-    for (number, source) in database.sources.iter().enumerate() {
-        let names = tables_of(&job.entries, number);
-        let catalog = source.endpoint.open_catalog_in(context)?;
-        let found = context.until_cancelled(catalog.look_ahead(&names)).await;
-        held.extend(found.map_err(|error| error.with("source", &source.name))?);
-    }
-    Ok(held)
 }
 
 /// What is computed at the source, and is written as any other value.

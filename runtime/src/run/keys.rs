@@ -13,11 +13,11 @@ use futures::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectorContext, Error, ErrorKind, Reference, Result, TargetName};
+use weir_core::{ConnectorContext, Error, ErrorKind, Hold, Reference, Result, TargetName};
 
 use super::waiting::{SOON, aloud};
 use super::{CLEAN_UP, GIVEN_UP, Run};
-use crate::database::at_target;
+use crate::database::{at_target, look_at_target};
 use crate::job::{Job, UNNAMED};
 use crate::ledger::DroppedKey;
 
@@ -172,6 +172,11 @@ impl Run {
         let keys = if overtaken { Vec::new() } else { keys };
         let late = self.clock.since_stop(CLEAN_UP);
         tokio::pin!(late);
+        let _ahead = tokio::select! {
+            biased;
+            ahead = self.look_at_tables_of(&keys, &context) => ahead,
+            () = &mut late => None,
+        };
         // One after the other: each locks the table that it refers to as well, and would wait for others until it gives up.
         for key in &keys {
             let mut work = self.restore(key, &context).boxed();
@@ -211,6 +216,13 @@ impl Run {
         for key in left.values() {
             self.missing_key(key, why);
         }
+    }
+
+    /// Looks at the tables of keys.
+    async fn look_at_tables_of(&self, keys: &[DroppedKey], context: &ConnectorContext) -> Option<Hold> {
+        let mut tables: Vec<TargetName> = keys.iter().map(|key| key.table.clone()).collect();
+        tables.dedup();
+        look_at_target(self.job.database.as_ref()?, &tables, context).await
     }
 
     /// How long after a stop the run may finish or take back what goes on: keys that are dropped are to be put back as well.

@@ -1,6 +1,7 @@
 //! A whole run: plan every entry, move their splits through the channels, publish, report.
 
 mod abandon;
+mod ahead;
 mod begin;
 mod changes;
 mod clock;
@@ -31,6 +32,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result};
 
+use self::ahead::TargetAhead;
 use self::begin::{Beginning, begin};
 use self::clock::Clock;
 use self::distinct::distinct_targets;
@@ -173,6 +175,7 @@ async fn whole(
         reached: AtomicBool::new(beginning.continued),
         moments: Moments::default(),
         keys: KeyBook::of(&job),
+        ahead: TargetAhead::default(),
         readers: Threads::default(),
         writers: Threads::default(),
         kept,
@@ -233,6 +236,8 @@ struct Run {
     moments: Moments,
     /// The foreign keys that are out of the way meanwhile.
     keys: KeyBook,
+    /// The target's tables, as the last look found them.
+    ahead: TargetAhead,
     /// The threads of its channels that read.
     readers: Threads,
     /// The threads of its channels that write.

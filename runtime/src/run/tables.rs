@@ -256,6 +256,7 @@ impl Run {
         }
         // All rows are read.
         drop(held);
+        self.forget_ahead().await;
         if all {
             ends.extend(self.publish_all(ends.len(), waiting, context).await?);
         }
@@ -271,6 +272,7 @@ impl Run {
             if context.cancel.is_cancelled() {
                 return Err(Error::cancelled());
             }
+            self.look_ahead(index, whole).await;
             // With the run's own token: what is in the way of this table is in the way of others.
             self.release_keys(index, whole).await?;
             self.start_leased(index, &context).await

@@ -33,6 +33,8 @@ pub struct Table {
     pub rows: Option<u64>,
     /// Bytes on disk, indexes left out.
     pub bytes: Option<u64>,
+    /// Whether a crash of the server empties it.
+    pub unlogged: bool,
     /// The columns in order.
     pub columns: Vec<TableColumn>,
 }
@@ -94,40 +96,65 @@ pub(crate) fn letter(text: &str) -> char {
 /// # Errors
 /// Names that differ only in case.
 pub async fn find_table(session: &mut Session, wanted: &TableName) -> Result<Option<Table>> {
-    let place = match &wanted.schema {
-        Some(schema) => format!("lower(n.nspname) = lower({})", literal(schema)),
-        None => "n.nspname = ANY (current_schemas(true))".into(),
-    };
+    let found = find_tables(session, std::slice::from_ref(wanted)).await?.pop();
+    found.unwrap_or(Ok(None))
+}
+
+/// As [`find_table`] for each of these, in their order, in as many queries as for one of them.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn find_tables(session: &mut Session, wanted: &[TableName]) -> Result<Vec<Result<Option<Table>>>> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values = wanted.iter().enumerate().map(|(index, table)| {
+        let schema = table.schema.as_deref().map_or_else(|| "NULL::text".into(), literal);
+        format!("({index}, {schema}, {})", literal(&table.name))
+    });
     let rows = session
         .answers(&format!(
-            "SELECT c.oid::int8, n.nspname::text, c.relname::text FROM pg_catalog.pg_class c \
+            "WITH w(i, schema, name) AS (VALUES {}) \
+             SELECT w.i, c.oid::int8, n.nspname::text, c.relname::text FROM w \
+             JOIN pg_catalog.pg_class c ON lower(c.relname) = lower(w.name) \
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE c.relkind IN ('r','p','v','m','f') AND lower(c.relname) = lower({}) AND {place} \
-             ORDER BY array_position(current_schemas(true), n.nspname), n.nspname, c.relname",
-            literal(&wanted.name)
+             WHERE c.relkind IN ('r','p','v','m','f') AND CASE WHEN w.schema IS NULL \
+               THEN n.nspname = ANY (current_schemas(true)) ELSE lower(n.nspname) = lower(w.schema) END \
+             ORDER BY w.i, array_position(current_schemas(true), n.nspname), n.nspname, c.relname",
+            values.collect::<Vec<_>>().join(", ")
         ))
         .await?;
-    let mut found: Vec<(i64, String, String)> = Vec::with_capacity(rows.len());
+    let mut alike: Vec<Vec<(i64, String, String)>> = vec![Vec::new(); wanted.len()];
     for row in &rows {
-        found.push((get(row, 0)?, get(row, 1)?, get(row, 2)?));
+        if let Some(alike) = alike.get_mut(get::<i32>(row, 0)?.max(0) as usize) {
+            alike.push((get(row, 1)?, get(row, 2)?, get(row, 3)?));
+        }
     }
+    let picked: Vec<Result<Option<i64>>> =
+        wanted.iter().zip(&alike).map(|(wanted, alike)| pick(wanted, alike)).collect();
+    let mut oids: Vec<i64> = picked.iter().filter_map(|oid| oid.as_ref().ok().copied().flatten()).collect();
+    oids.sort_unstable();
+    oids.dedup();
+    let described = describe_all(session, &oids).await?;
+    let described: HashMap<i64, Table> = described.into_iter().map(|table| (table.oid, table)).collect();
+    let gone = || Error::new(ErrorKind::NotFound, "the table was dropped just now: run again");
+    let of = |oid: Option<i64>| oid.map(|oid| described.get(&oid).cloned().ok_or_else(gone)).transpose();
+    Ok(picked.into_iter().map(|oid| oid.and_then(of)).collect())
+}
+
+/// Which of the tables of nearly one name is meant.
+fn pick(wanted: &TableName, alike: &[(i64, String, String)]) -> Result<Option<i64>> {
     let exact = |(_, schema, name): &&(i64, String, String)| {
         *name == wanted.name && wanted.schema.as_ref().is_none_or(|s| s == schema)
     };
-    let oid = match found.iter().find(exact) {
-        Some((oid, ..)) => *oid,
-        None => match found.as_slice() {
-            [] => return Ok(None),
-            [(oid, ..)] => *oid,
-            [a, b, ..] => {
-                return Err(Error::config(format!(
-                    "table `{wanted}` is ambiguous: `{}.{}` and `{}.{}` match; write one of them exactly",
-                    a.1, a.2, b.1, b.2
-                )));
-            }
-        },
-    };
-    describe(session, oid).await.map(Some)
+    match (alike.iter().find(exact), alike) {
+        (Some((oid, ..)), _) | (None, [(oid, ..)]) => Ok(Some(*oid)),
+        (None, []) => Ok(None),
+        (None, [a, b, ..]) => Err(Error::config(format!(
+            "table `{wanted}` is ambiguous: `{}.{}` and `{}.{}` match; write one of them exactly",
+            a.1, a.2, b.1, b.2
+        ))),
+    }
 }
 
 /// As [`find_table`], but a missing table is an error that names the nearest one.
@@ -165,12 +192,6 @@ async fn names(session: &mut Session, schema: Option<&str>) -> Result<Vec<String
     rows.iter().map(|row| get(row, 0)).collect()
 }
 
-/// Everything about one table.
-async fn describe(session: &mut Session, oid: i64) -> Result<Table> {
-    let gone = || Error::new(ErrorKind::NotFound, "the table was dropped just now: run again");
-    describe_all(session, &[oid]).await?.pop().ok_or_else(gone)
-}
-
 /// Everything about some tables, in a few queries for all of them; those that are gone are left out.
 ///
 /// # Errors
@@ -200,7 +221,7 @@ pub async fn describe_all(session: &mut Session, oids: &[i64]) -> Result<Vec<Tab
             "SELECT n.nspname::text, c.relname::text, c.relkind::text, \
              c.relkind IN ('r','m') AND NOT c.relhassubclass AND {method}, \
              CASE WHEN c.relkind IN ('r','m') THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 ELSE 0 END, \
-             c.relpages::int8, {size}, c.oid::int8 \
+             c.relpages::int8, {size}, c.oid::int8, c.relpersistence = 'u' \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid {among} ORDER BY c.oid"
         ))
         .await?;
@@ -260,6 +281,7 @@ fn table_of(row: &PgRow) -> Result<Table> {
         pages: pages.max(0) as u64,
         rows: rows.map(|r| r.round() as u64),
         bytes: get::<Option<i64>>(row, 6)?.map(|b| b.max(0) as u64),
+        unlogged: get(row, 9)?,
         columns: Vec::new(),
     })
 }
@@ -361,80 +383,6 @@ pub async fn describe_query(session: &mut Session, sql: &str) -> Result<Vec<(Str
     Ok(columns.into_iter().map(|(name, ..)| name).zip(types).collect())
 }
 
-/// The columns of every unique index without expressions or conditions, the primary key first.
-pub async fn unique_keys(session: &mut Session, table: &Table) -> Result<Vec<Vec<String>>> {
-    let rows = session
-        .answers(&format!(
-            "SELECT (SELECT array_agg(a.attname::text ORDER BY k.position) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, position) \
-               JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-               WHERE k.position <= i.indnkeyatts) \
-             FROM pg_catalog.pg_index i WHERE i.indrelid = {} AND i.indisunique AND i.indisvalid AND i.indimmediate \
-               AND i.indpred IS NULL AND i.indexprs IS NULL ORDER BY i.indisprimary DESC, i.indexrelid",
-            table.oid
-        ))
-        .await?;
-    let mut keys = Vec::new();
-    for row in &rows {
-        keys.extend(get::<Option<Vec<String>>>(row, 0)?);
-    }
-    Ok(keys)
-}
-
-/// Whether other tables (or the table itself) have foreign keys to it.
-pub async fn is_referenced(session: &mut Session, table: &Table) -> Result<bool> {
-    session
-        .value(&format!(
-            "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = {})",
-            table.oid
-        ))
-        .await
-}
-
-/// A table that has foreign keys to another one, or to itself.
-pub struct Referring {
-    /// Its name.
-    pub table: String,
-    /// Whether it is the table itself.
-    pub itself: bool,
-    /// Whether its rows go or change when those that they refer to are deleted.
-    pub cascades: bool,
-}
-
-/// The tables that have foreign keys to it.
-///
-/// # Errors
-/// Those of the connection.
-pub async fn referring(session: &mut Session, table: &Table) -> Result<Vec<Referring>> {
-    let sql = format!(
-        "SELECT conrelid::regclass::text, conrelid = confrelid, bool_or(confdeltype IN ('c', 'n', 'd')) \
-         FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = {} GROUP BY conrelid, confrelid ORDER BY 1",
-        table.oid
-    );
-    let rows = session.rows(&sql).await?;
-    rows.iter().map(|row| Ok(Referring { table: get(row, 0)?, itself: get(row, 1)?, cascades: get(row, 2)? })).collect()
-}
-
-/// Whether the unique index on exactly these columns holds NULLs equal (`NULLS NOT DISTINCT`).
-pub async fn nulls_are_equal(session: &mut Session, table: &Table, columns: &[String]) -> Result<bool> {
-    if session.version < 150_000 {
-        return Ok(false);
-    }
-    let mut names: Vec<_> = columns.iter().map(|c| literal(c)).collect();
-    names.sort();
-    session
-        .value(&format!(
-            "SELECT coalesce(bool_or(i.indnullsnotdistinct), false) FROM pg_catalog.pg_index i \
-             WHERE i.indrelid = {} AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
-               AND i.indnkeyatts = {} AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, position) \
-                 JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-                 WHERE k.position <= i.indnkeyatts AND a.attname::text NOT IN ({}))",
-            table.oid,
-            names.len(),
-            names.join(", ")
-        ))
-        .await
-}
-
 /// The catalogue of one database.
 pub struct PgCatalog {
     endpoint: Endpoint,
@@ -528,7 +476,7 @@ impl Catalog for PgCatalog {
 }
 
 /// How many tables a look ahead asks about at once.
-const AT_ONCE: usize = 500;
+pub const AT_ONCE: usize = 500;
 
 /// Under which name tables of a database are left for their readers.
 fn ahead(endpoint: &Endpoint) -> String {

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use weir_core::{
-    ColumnDefault, ColumnDescription, ForeignKey, Identity, ObjectKind, ObjectName, Result, TableDescription, UniqueKey,
+    ColumnDefault, ColumnDescription, Identity, ObjectKind, ObjectName, Result, TableDescription, UniqueKey,
 };
 
 use crate::catalog::{get, letter, resolve_types};
 use crate::connection::{Session, literal};
+use crate::keys::foreign_keys;
 
 /// Describes these tables and views, in their order; those that are gone are left out.
 ///
@@ -26,7 +27,10 @@ pub async fn describe(session: &mut Session, names: &[ObjectName]) -> Result<Vec
     let (mut tables, oids) = relations(session, &wanted).await?;
     columns(session, &wanted, &mut tables, &oids).await?;
     unique(session, &wanted, &mut tables, &oids).await?;
-    foreign(session, &wanted, &mut tables, &oids).await?;
+    let mut foreign = foreign_keys(session, &oids.keys().copied().collect::<Vec<_>>()).await?;
+    for (oid, at) in &oids {
+        tables[*at].foreign_keys = foreign.remove(oid).unwrap_or_default();
+    }
     let mut found: HashMap<ObjectName, TableDescription> = tables.into_iter().map(|t| (t.name.clone(), t)).collect();
     Ok(names.iter().filter_map(|name| found.remove(name)).collect())
 }
@@ -153,48 +157,6 @@ async fn unique(session: &mut Session, wanted: &str, tables: &mut [TableDescript
         }
     }
     Ok(())
-}
-
-async fn foreign(session: &mut Session, wanted: &str, tables: &mut [TableDescription], at: &Places) -> Result<()> {
-    let names = |numbers: &str, relation: &str| {
-        format!(
-            "(SELECT array_agg(a.attname::text ORDER BY k.position) FROM unnest({numbers}) WITH ORDINALITY k(attnum, position) \
-             JOIN pg_catalog.pg_attribute a ON a.attrelid = {relation} AND a.attnum = k.attnum)"
-        )
-    };
-    let rows = session
-        .rows(&format!(
-            "SELECT c.oid::int8, f.conname::text, {}, current_database()::text, rn.nspname::text, r.relname::text, {}, \
-             f.confdeltype::text, f.confupdtype::text \
-             FROM {FROM} JOIN pg_catalog.pg_constraint f ON f.conrelid = c.oid AND f.contype = 'f' \
-             JOIN pg_catalog.pg_class r ON r.oid = f.confrelid JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace \
-             WHERE {wanted} ORDER BY 1, 2",
-            names("f.conkey", "f.conrelid"),
-            names("f.confkey", "f.confrelid")
-        ))
-        .await?;
-    for row in &rows {
-        let Some(table) = at.get(&get::<i64>(row, 0)?).map(|i| &mut tables[*i]) else { continue };
-        table.foreign_keys.push(ForeignKey {
-            name: get(row, 1)?,
-            columns: get::<Option<Vec<String>>>(row, 2)?.unwrap_or_default(),
-            to: ObjectName { database: get(row, 3)?, schema: Some(get(row, 4)?), table: get(row, 5)? },
-            to_columns: get::<Option<Vec<String>>>(row, 6)?.unwrap_or_default(),
-            on_delete: action(&get::<String>(row, 7)?).into(),
-            on_update: action(&get::<String>(row, 8)?).into(),
-        });
-    }
-    Ok(())
-}
-
-fn action(code: &str) -> &'static str {
-    match code {
-        "r" => "RESTRICT",
-        "c" => "CASCADE",
-        "n" => "SET NULL",
-        "d" => "SET DEFAULT",
-        _ => "NO ACTION",
-    }
 }
 
 /// What a default's expression means, where other systems can say the same: `'new'::text`, `(-1)`, `now()`.

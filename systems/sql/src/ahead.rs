@@ -1,4 +1,4 @@
-//! What a whole-database job has read of its source's tables at once, for the reader of each of them.
+//! What a whole-database job has read of the tables of its source, or its target, at once, for the reader or the writer of each of them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,11 +7,11 @@ use weir_core::{Hold, Shared};
 
 use crate::TableName;
 
-/// Tables of one place that nobody needs to ask about any more. `T` is what a reader knows of a table.
+/// Tables of one place that nobody needs to ask about any more. `T` is what a reader or a writer knows of a table.
 pub struct Ahead<T>(Mutex<HashMap<TableName, T>>);
 
 impl<T: Clone + Send + Sync + 'static> Ahead<T> {
-    /// Leaves tables for the readers of `place`, which says which server, database and user that is, until what is given is
+    /// Leaves tables for the connectors of `place`, which says which server, database and user that is, until what is given is
     /// dropped.
     pub fn leave(shared: &Shared, place: String, tables: HashMap<TableName, T>) -> Hold {
         let names = tables.keys().cloned().collect();
@@ -24,6 +24,11 @@ impl<T: Clone + Send + Sync + 'static> Ahead<T> {
     /// A table by its exact name, if it was left.
     pub fn find(shared: &Shared, place: &str, table: &TableName) -> Option<T> {
         shared.find::<Self>(place)?.0.lock().unwrap_or_else(PoisonError::into_inner).get(table).cloned()
+    }
+
+    /// As [`find`](Self::find), for one use: whoever comes after it asks the server, for the table may be another one by then.
+    pub fn take(shared: &Shared, place: &str, table: &TableName) -> Option<T> {
+        shared.find::<Self>(place)?.0.lock().unwrap_or_else(PoisonError::into_inner).remove(table)
     }
 }
 
@@ -58,6 +63,10 @@ mod tests {
         assert_eq!((find("there", "a"), find("here", "A")), (None, None));
         drop(a);
         assert_eq!((find("here", "a"), find("here", "b")), (None, Some("b".into())));
+        let take = || Ahead::<String>::take(&shared, "here", &name("b"));
+        assert_eq!((take(), take()), (Some("b".into()), None));
+        drop(b);
+        let b = leave("b");
         drop(b);
         assert_eq!(find("here", "b"), None);
     }

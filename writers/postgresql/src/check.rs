@@ -69,7 +69,8 @@ pub async fn check(writer: &PostgresqlWriter) -> Vec<Check> {
         let name = place.schema.clone().unwrap_or_else(|| "the current schema".into());
         let what = format!("CREATE in {name}");
         let creates = staged || found.is_none();
-        let rights = Rights::of(&mut session, place).await;
+        let rights = Rights::of(&mut session, std::slice::from_ref(place)).await;
+        let rights = rights.map(|mut rights| rights.remove(&place.schema).unwrap_or_default());
         if index == 0
             && exactly_once
             && let Ok(Rights { commits: Some(granted), .. }) = &rights

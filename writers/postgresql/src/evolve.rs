@@ -14,6 +14,7 @@ use weir_sql::TableName;
 use crate::created::{NewType, created_type};
 use crate::details::{comment, default_sql};
 use crate::keys;
+use crate::known::{Found, Known};
 use crate::plan::Q;
 use crate::writer::PostgresqlWriter;
 
@@ -46,10 +47,18 @@ impl Alteration {
 impl Evolve for PostgresqlWriter {
     async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>> {
         let mut session = self.connect().await?;
-        let table = catalog::require_table(&mut session, &self.table).await?;
+        let found;
+        let seen = self.find_seen();
+        let table = match seen.as_ref().and_then(Known::table) {
+            Some(table) => table,
+            None => {
+                found = catalog::require_table(&mut session, &self.table).await?;
+                &found
+            }
+        };
         let mut fits = Vec::with_capacity(request.columns.len());
         for column in &request.columns {
-            fits.push(fit(&mut session, &table, column, &mut Vec::new()).await?.1);
+            fits.push(fit(&mut session, table, column, &mut Vec::new()).await?.1);
         }
         session.rest().await;
         Ok(fits)
@@ -64,8 +73,7 @@ impl Evolve for PostgresqlWriter {
     }
 
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
-        // What `target` saw is not so any more.
-        self.take_found();
+        self.forget_known();
         let mut session = self.connect().await?;
         let table = catalog::require_table(&mut session, &self.table).await?;
         let alteration = alteration(&mut session, &table, changes).await?;
@@ -83,42 +91,62 @@ impl Evolve for PostgresqlWriter {
     }
 
     async fn foreign_keys(&self, meant: &[Reference]) -> Result<Vec<KeyDefinition>> {
-        let mut session = self.connect().await?;
-        let keys = match catalog::find_table(&mut session, &self.table).await? {
-            Some(table) => keys::definitions(&mut session, &table, meant).await?,
-            None => Vec::new(),
+        let known = match self.find_left() {
+            Some(known) => known,
+            None => {
+                let mut session = self.connect().await?;
+                let known = self.ask(&mut session).await?;
+                session.rest().await;
+                known
+            }
         };
-        session.rest().await;
-        Ok(keys)
+        Ok(keys::meant(known, meant))
     }
 
     async fn release(&self, keys: &[KeyDefinition]) -> Result<()> {
         let mut session = self.connect().await?;
-        if let Some(table) = catalog::find_table(&mut session, &self.table).await? {
-            keys::drop(&mut session, &table, keys).await.context("table", &table.name)?;
+        let known = match self.find_left() {
+            Some(known) => known,
+            None => self.ask(&mut session).await?,
+        };
+        if let Some(table) = known.table() {
+            keys::drop(&mut session, table, keys).await.context("table", &table.name)?;
+            self.note_dropped(table, keys);
         }
-        session.close().await;
+        session.rest().await;
         Ok(())
     }
 
     async fn restore(&self, key: &KeyDefinition) -> Result<()> {
         let mut session = self.connect().await?;
-        if let Some(table) = catalog::find_table(&mut session, &self.table).await? {
-            keys::restore(&mut session, &table, key).await?;
+        let known = match self.find_left() {
+            Some(known) => known,
+            None => self.ask(&mut session).await?,
+        };
+        if let Some(table) = known.table() {
+            self.note_restored(table, key);
         }
-        session.close().await;
+        keys::restore(&mut session, known, key).await?;
+        session.rest().await;
         Ok(())
     }
 
     async fn complete(&self, completion: &Completion) -> Result<Vec<String>> {
         let mut session = self.connect().await?;
-        let table = catalog::require_table(&mut session, &self.table).await?;
+        let known = match self.take_left() {
+            Some(known) => known,
+            None => self.ask(&mut session).await?,
+        };
+        let Some(Found { table, unique: present, keys, .. }) = known.found else {
+            return Err(catalog::require_table(&mut session, &self.table).await.err().unwrap_or_else(|| {
+                Error::new(ErrorKind::Conflict, "the table was created meanwhile: run again").retryable(true)
+            }));
+        };
         let quoted = table.name.quoted(Q);
         let mut undone = Vec::new();
         for (column, next) in &completion.positions {
             position(&mut session, &quoted, column, *next).await.context("column", column)?;
         }
-        let present = catalog::unique_keys(&mut session, &table).await?;
         for key in &completion.unique {
             let same = |other: &Vec<String>| {
                 other.len() == key.columns.len() && other.iter().all(|column| key.columns.contains(column))
@@ -128,10 +156,10 @@ impl Evolve for PostgresqlWriter {
                 tried(&mut session, &sql, &mut undone).await?;
             }
         }
-        for sql in keys::missing(&mut session, &table, &completion.foreign_keys).await? {
+        for sql in keys::missing(&table.name, &keys, known.schema.as_deref(), &completion.foreign_keys) {
             tried(&mut session, &sql, &mut undone).await?;
         }
-        session.close().await;
+        session.rest().await;
         Ok(undone)
     }
 }

@@ -2,38 +2,69 @@
 
 use std::collections::HashMap;
 
-use weir_core::{Error, KeyDefinition, ObjectName, Reference, Result, ResultExt, TargetName};
+use weir_core::{KeyDefinition, Reference, Result, ResultExt, TargetName};
 use weir_postgresql::Session;
 use weir_postgresql::catalog::Table;
-use weir_postgresql::structure::describe;
+use weir_postgresql::keys::{among, foreign_keys};
 use weir_sql::TableName;
 
+use crate::known::Known;
 use crate::plan::Q;
 
-/// Those of the table's keys that are meant, each with the server's own words for it.
-pub async fn definitions(session: &mut Session, table: &Table, meant: &[Reference]) -> Result<Vec<KeyDefinition>> {
-    let mut own = Own::of(session, table).await?;
-    own.keys.retain(|key| meant.iter().any(|meant| own.schema.is(key, meant)));
-    if own.keys.is_empty() {
-        return Ok(Vec::new());
+/// The foreign keys that tables have, by their oids, each with the server's own words for it.
+pub async fn of_tables(session: &mut Session, tables: &[&Table]) -> Result<HashMap<i64, Vec<KeyDefinition>>> {
+    let oids: Vec<i64> = tables.iter().map(|table| table.oid).collect();
+    let mut found = foreign_keys(session, &oids).await?;
+    if found.is_empty() {
+        return Ok(HashMap::new());
     }
     // The server leaves a schema out that is in the path, and the path may be another one when the key is made again.
-    let said: String = session
-        .answer(&format!(
+    let rows = session
+        .answers(&format!(
             "BEGIN; SET LOCAL search_path = pg_catalog; \
-             SELECT coalesce(json_object_agg(conname, pg_get_constraintdef(oid)), '{{}}')::text FROM pg_constraint \
-             WHERE contype = 'f' AND conrelid = {}; COMMIT",
-            table.oid
+             SELECT conrelid::int8, conname::text, pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint \
+             WHERE contype = 'f' AND conrelid {}; COMMIT",
+            among(&oids)
         ))
         .await?;
-    let mut said: HashMap<String, String> =
-        serde_json::from_str(&said).map_err(|error| Error::internal("the server's JSON is none").because(error))?;
-    let of = |key: Reference| {
-        let said = said.remove(&key.name)?;
-        let statement = format!("ALTER TABLE {} ADD CONSTRAINT {} {said}", table.name.quoted(Q), Q.quote(&key.name));
-        Some(KeyDefinition { key, statement })
-    };
-    Ok(own.keys.into_iter().filter_map(of).collect())
+    let mut said: HashMap<(i64, String), String> = HashMap::new();
+    for row in &rows {
+        said.insert((get(row, 0)?, get(row, 1)?), get(row, 2)?);
+    }
+    let mut all = HashMap::with_capacity(found.len());
+    for table in tables {
+        let of = |key: weir_core::ForeignKey| {
+            let said = said.remove(&(table.oid, key.name.clone()))?;
+            let statement =
+                format!("ALTER TABLE {} ADD CONSTRAINT {} {said}", table.name.quoted(Q), Q.quote(&key.name));
+            let key = Reference {
+                name: key.name,
+                columns: key.columns,
+                to: TargetName { schema: key.to.schema, table: key.to.table },
+                to_columns: key.to_columns,
+                on_delete: key.on_delete,
+                on_update: key.on_update,
+            };
+            Some(KeyDefinition { key, statement })
+        };
+        all.insert(table.oid, found.remove(&table.oid).into_iter().flatten().filter_map(of).collect());
+    }
+    Ok(all)
+}
+
+fn get<T>(row: &sqlx::postgres::PgRow, index: usize) -> Result<T>
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    sqlx::Row::try_get(row, index).map_err(weir_postgresql::error::map)
+}
+
+/// Those of the table's keys that are meant.
+pub fn meant(known: Known, meant: &[Reference]) -> Vec<KeyDefinition> {
+    let schema = known.schema;
+    let mut keys = known.found.map(|found| found.keys).unwrap_or_default();
+    keys.retain(|there| meant.iter().any(|meant| is(&there.key, meant, schema.as_deref())));
+    keys
 }
 
 /// Drops keys of the table, as far as it has them.
@@ -47,24 +78,19 @@ pub async fn drop(session: &mut Session, table: &Table, keys: &[KeyDefinition]) 
 }
 
 /// Makes a key again, unless the table has it.
-pub async fn restore(session: &mut Session, table: &Table, key: &KeyDefinition) -> Result<()> {
-    let own = Own::of(session, table).await?;
-    if own.keys.iter().any(|there| own.schema.is(there, &key.key)) {
+pub async fn restore(session: &mut Session, known: Known, key: &KeyDefinition) -> Result<()> {
+    if known.found.is_none() || !meant(known, std::slice::from_ref(&key.key)).is_empty() {
         return Ok(());
     }
     session.execute(&key.statement).await.context("statement", &key.statement).map(|_| ())
 }
 
 /// The statements for those keys that the table has not got.
-pub async fn missing(session: &mut Session, table: &Table, wanted: &[Reference]) -> Result<Vec<String>> {
-    if wanted.is_empty() {
-        return Ok(Vec::new());
-    }
-    let own = Own::of(session, table).await?;
-    let missing = wanted.iter().filter(|key| !own.keys.iter().any(|there| own.schema.is(there, key)));
+pub fn missing(table: &TableName, own: &[KeyDefinition], schema: Option<&str>, wanted: &[Reference]) -> Vec<String> {
+    let missing = wanted.iter().filter(|key| !own.iter().any(|there| is(&there.key, key, schema)));
     let statement = |key: &Reference| {
         // A name that is taken by something else would refuse the key: then the server finds one.
-        let taken = own.keys.iter().any(|there| there.name == key.name);
+        let taken = own.iter().any(|there| there.key.name == key.name);
         let name = match taken || key.name.is_empty() || key.name.len() > 63 {
             true => String::new(),
             false => format!("CONSTRAINT {} ", Q.quote(&key.name)),
@@ -72,7 +98,7 @@ pub async fn missing(session: &mut Session, table: &Table, wanted: &[Reference])
         let to = TableName { schema: key.to.schema.clone(), name: key.to.table.clone() };
         format!(
             "ALTER TABLE {} ADD {name}FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
-            table.name.quoted(Q),
+            table.quoted(Q),
             Q.quote_all(&key.columns),
             to.quoted(Q),
             Q.quote_all(&key.to_columns),
@@ -80,45 +106,14 @@ pub async fn missing(session: &mut Session, table: &Table, wanted: &[Reference])
             key.on_update
         )
     };
-    Ok(missing.map(statement).collect())
+    missing.map(statement).collect()
 }
 
-/// The foreign keys that the table has.
-struct Own {
-    keys: Vec<Reference>,
-    schema: OwnSchema,
-}
-
-/// The schema of names without one.
-struct OwnSchema(Option<String>);
-
-impl OwnSchema {
-    /// Whether a key that is there is the one that is meant, whatever it is called and does.
-    fn is(&self, there: &Reference, meant: &Reference) -> bool {
-        there.to.schema == meant.to.schema.clone().or_else(|| self.0.clone())
-            && there.to.table == meant.to.table
-            && there.columns == meant.columns
-            && there.to_columns == meant.to_columns
-    }
-}
-
-impl Own {
-    async fn of(session: &mut Session, table: &Table) -> Result<Self> {
-        let name = ObjectName {
-            database: session.value("SELECT current_database()::text").await?,
-            schema: table.name.schema.clone(),
-            table: table.name.name.clone(),
-        };
-        let schema = OwnSchema(session.value("SELECT current_schema()::text").await?);
-        let described = describe(session, &[name]).await?;
-        let keys = described.into_iter().flat_map(|table| table.foreign_keys).map(|key| Reference {
-            name: key.name,
-            columns: key.columns,
-            to: TargetName { schema: key.to.schema, table: key.to.table },
-            to_columns: key.to_columns,
-            on_delete: key.on_delete,
-            on_update: key.on_update,
-        });
-        Ok(Self { keys: keys.collect(), schema })
-    }
+/// Whether a key that is there is the one that is meant, whatever it is called and does; `schema` is that of names without
+/// one.
+fn is(there: &Reference, meant: &Reference, schema: Option<&str>) -> bool {
+    there.to.schema.as_deref() == meant.to.schema.as_deref().or(schema)
+        && there.to.table == meant.to.table
+        && there.columns == meant.columns
+        && there.to_columns == meant.to_columns
 }

@@ -8,6 +8,7 @@ mod details;
 mod doubled;
 mod evolve;
 mod keys;
+mod known;
 mod lease;
 mod maker;
 mod plan;

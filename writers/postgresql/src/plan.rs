@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use weir_core::{Error, ErrorKind, MappedColumn, OnEmpty, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
-use weir_postgresql::catalog::{self, Table, unique_keys};
+use weir_postgresql::catalog::{self, Table};
 use weir_postgresql::copy::encode::Format;
 use weir_postgresql::{PgType, Session};
 use weir_sql::commits::MAX_RUN_ID;
@@ -14,7 +14,9 @@ use weir_sql::{Commits, Quoting, TableName, find_name, narrow};
 use crate::columns::inputs;
 use crate::created::{NewType, created_type};
 use crate::details::{behind_type, comments};
+use crate::known::Found;
 use crate::record::{self, Rights};
+use crate::stage::Layout;
 use crate::writer::PostgresqlWriter;
 
 pub(crate) const Q: Quoting = Quoting::DOUBLE;
@@ -32,6 +34,9 @@ pub(crate) struct State {
     pub format: Format,
     /// Where rows wait to be published.
     pub stage: Option<TableName>,
+    /// What the staging table is made from, where the target was there when the run was planned.
+    #[serde(default)]
+    pub layout: Option<Layout>,
     /// Where finished splits are recorded.
     pub records: Option<Commits>,
     /// Types to create before the target.
@@ -75,10 +80,12 @@ pub(crate) async fn plan(
         ));
     }
     let wanted = &writer.table;
-    let found = match writer.take_found() {
-        Some(found) => found,
-        None => catalog::find_table(session, wanted).await?,
+    let known = match writer.take_seen() {
+        Some(known) => known,
+        None => writer.ask(session).await?,
     };
+    let mut rights = known.rights;
+    let found = known.found.as_ref().map(|found| &found.table);
     let mut warnings = writer.endpoint.warnings();
     if request.run_id.len() > MAX_RUN_ID {
         return Err(Error::config(format!("the run id is longer than {MAX_RUN_ID} bytes: choose a shorter one")));
@@ -91,7 +98,7 @@ pub(crate) async fn plan(
     let mut new_types = Vec::new();
     let mut texts = Vec::new();
     let mut identities = Vec::new();
-    let (table, types) = match &found {
+    let (table, types) = match found {
         Some(table) => (table.name.clone(), existing_types(table, &request.columns)?),
         None => {
             if !config.creates(writer.context.form) {
@@ -103,7 +110,7 @@ pub(crate) async fn plan(
             let mut table = wanted.clone();
             if table.schema.is_none() {
                 // Staging and records must be found again whatever a later session's search path is.
-                table.schema = session.value("SELECT current_schema()::text").await?;
+                table.schema.clone_from(&known.schema);
                 if table.schema.is_none() {
                     return Err(Error::new(
                         ErrorKind::NotFound,
@@ -142,36 +149,33 @@ pub(crate) async fn plan(
             name: column.name.clone(),
             native_type: target.text.clone(),
             input,
-            warning: found.as_ref().and_then(|_| narrow::warning(column, &target.text, 6)),
+            warning: found.and_then(|_| narrow::warning(column, &target.text, 6)),
         })
         .collect();
     let keys = match mode {
-        WriteMode::Upsert => keys(session, found.as_ref(), config.key.as_slice(), &request.columns).await?,
+        WriteMode::Upsert => keys(known.found.as_ref(), config.key.as_slice(), &request.columns)?,
         _ => Vec::new(),
     };
-    let compared = match &found {
-        Some(table) if config.duplicate_keys == DuplicateKeys::Error => {
-            let unique = unique_keys(session, table).await?;
-            let unique: Vec<&[String]> = unique.iter().map(Vec::as_slice).collect();
+    let compared = match &known.found {
+        Some(found) if config.duplicate_keys == DuplicateKeys::Error => {
+            let unique: Vec<&[String]> = found.unique.iter().map(Vec::as_slice).collect();
             to_compare(config, &columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), &unique, Q)?
         }
         _ => Vec::new(),
     };
     warnings.extend(not_compared(config, &table, &compared));
-    let matched = match &found {
-        Some(table) => publication(session, table, (mode, &keys), &columns, &mut warnings).await?,
+    let matched = match &known.found {
+        Some(found) => publication(found, (mode, &keys), &columns, &mut warnings)?,
         None => None,
     };
     let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
     let ledger = config.ledger.schema.as_deref().map(|s| Q.unquote(s));
     let commits = Commits::new(&request.run_id, &table, ledger.as_deref());
-    let mut rights = Rights::of(session, &commits.table).await?;
     let mut create_schema = None;
     if let (false, None, Some(true), Some(schema)) = (rights.schema, &found, config.create_schema, &table.schema)
         && commits.table.schema.as_ref() == Some(schema)
     {
-        let may = "SELECT has_database_privilege(current_database(), 'CREATE')";
-        if !session.value::<bool>(may).await? {
+        if !rights.schemas {
             return Err(Error::new(
                 ErrorKind::Denied,
                 format!(
@@ -179,22 +183,15 @@ pub(crate) async fn plan(
                 ),
             ));
         }
-        rights = Rights { schema: true, create: true, commits: None };
+        rights = Rights { schema: true, create: true, commits: None, ..rights };
         create_schema = Some(schema.clone());
     }
-    let lasting = match &found {
-        // The rows of an unlogged table do not outlive a crash of the server; a record of them would.
-        Some(t) if !staged => {
-            !session
-                .value::<bool>(&format!("SELECT relpersistence = 'u' FROM pg_catalog.pg_class WHERE oid = {}", t.oid))
-                .await?
-        }
-        _ => true,
-    };
+    // The rows of an unlogged table do not outlive a crash of the server; a record of them would.
+    let lasting = staged || found.is_none_or(|table| !table.unlogged);
     let exactly_once = config.exactly_once.unwrap_or(true);
     guarantee(&rights, &commits, mode, exactly_once, lasting, &mut warnings).map_err(|e| e.with("table", &table))?;
     let stage = staged.then(|| commits.table.sibling(stage_name(&request.run_id, &table)));
-    let column = |name: &str| found.as_ref().and_then(|t| t.column(name));
+    let column = |name: &str| found.and_then(|t| t.column(name));
     identities
         .extend(columns.iter().filter(|c| column(&c.name).is_some_and(|f| f.identity_always)).map(|c| c.name.clone()));
     let state = State {
@@ -202,6 +199,8 @@ pub(crate) async fn plan(
         nullable_keys: keys.iter().filter(|k| column(k).is_some_and(|f| f.nullable)).cloned().collect(),
         types,
         format,
+        // Statements of the job may make another table of it meanwhile.
+        layout: known.found.as_ref().filter(|_| config.pre_sql.is_empty()).map(|found| Layout::of(found, &columns)),
         stage,
         records: (exactly_once && lasting).then_some(commits),
         new_types,
@@ -296,9 +295,8 @@ fn guarantee(
 
 /// The key by which an overwrite compares rows, as it must where other rows refer to them. Finds what would fail, or silently
 /// do something else, only when everything is staged.
-async fn publication(
-    session: &mut Session,
-    table: &Table,
+fn publication(
+    Found { table, referring, .. }: &Found,
     (mode, keys): (WriteMode, &[String]),
     columns: &[PlannedColumn],
     warnings: &mut Vec<String>,
@@ -319,7 +317,6 @@ async fn publication(
     if mode != WriteMode::Overwrite {
         return Ok(None);
     }
-    let referring = catalog::referring(session, table).await?;
     let key: Vec<String> = table.key().iter().map(|c| c.name.clone()).collect();
     let matched = !key.is_empty() && key.iter().all(|name| written(name));
     if !matched && referring.iter().any(|by| !by.itself) {
@@ -330,7 +327,8 @@ async fn publication(
         )
         .with("table", &table.name));
     }
-    let cascading: Vec<&str> = referring.iter().filter(|by| by.cascades).map(|by| by.table.as_str()).collect();
+    let mut cascading: Vec<&str> = referring.iter().filter(|by| by.cascades).map(|by| by.table.as_str()).collect();
+    cascading.dedup();
     warnings.extend(weir_sql::keys::cascades(&cascading));
     Ok((matched && !referring.is_empty()).then_some(key))
 }
@@ -419,13 +417,8 @@ fn no_key() -> Error {
     Error::new(ErrorKind::Schema, "an upsert needs a key: the table has no primary key, so name the columns as `key`")
 }
 
-async fn keys(
-    session: &mut Session,
-    found: Option<&Table>,
-    key: &[String],
-    columns: &[MappedColumn],
-) -> Result<Vec<String>> {
-    let Some(table) = found else {
+fn keys(found: Option<&Found>, key: &[String], columns: &[MappedColumn]) -> Result<Vec<String>> {
+    let Some(Found { table, unique, .. }) = found else {
         if !key.is_empty() {
             return Ok(key.iter().map(|k| Q.unquote(k)).collect());
         }
@@ -453,7 +446,7 @@ async fn keys(
         .with("table", &table.name));
     }
     let same = |unique: &Vec<String>| unique.len() == keys.len() && unique.iter().all(|c| keys.contains(c));
-    if !unique_keys(session, table).await?.iter().any(same) {
+    if !unique.iter().any(same) {
         return Err(Error::new(
             ErrorKind::Schema,
             format!(

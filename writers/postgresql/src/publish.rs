@@ -1,15 +1,17 @@
 //! From staging into the target: the statements of the publishing transaction.
 
+use sqlx::Row;
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
-use weir_postgresql::Session;
-use weir_postgresql::catalog::{Table, find_table, is_referenced, nulls_are_equal};
+use weir_postgresql::catalog::{Table, find_table};
+use weir_postgresql::error::map;
+use weir_postgresql::keys::nulls_are_equal;
+use weir_postgresql::{Session, literal};
 use weir_sql::TableName;
 use weir_sql::config::DuplicateKeys;
 use weir_sql::order::Steps;
 
 use crate::doubled::{all_there, refuse_doubled};
 use crate::plan::{Q, State};
-use crate::record::exists;
 use crate::stage::{ROW, SPLIT};
 use crate::task::overriding;
 use crate::transaction::Staged;
@@ -40,7 +42,8 @@ impl Staged<'_> {
             let committed = Some(Committed { description, ..Committed::default() });
             return Ok(Some(Work { committed, ..Work::default() }));
         };
-        if !exists(session, stage).await? {
+        let now = Now::ask(session, &self.state.table, stage).await?;
+        if !now.staged {
             // Without records the missing staging table is the only sign.
             if self.state.records.is_none() {
                 return Ok(None);
@@ -49,11 +52,11 @@ impl Staged<'_> {
                 "the staging table is gone, and nothing was published: somebody dropped it; start a fresh run";
             return Err(Error::new(ErrorKind::Conflict, message).with("table", stage));
         }
-        let (steps, committed) = self.steps(session, stage).await.context("table", &self.plan.table)?;
+        let (steps, committed) = self.steps(session, stage, &now).await.context("table", &self.plan.table)?;
         Ok(Some(Work { steps, drop_stage: format!("DROP TABLE {}; ", stage.quoted(Q)), committed }))
     }
 
-    async fn steps(&self, session: &mut Session, stage: &TableName) -> Result<(Steps, Option<Committed>)> {
+    async fn steps(&self, session: &mut Session, stage: &TableName, now: &Now) -> Result<(Steps, Option<Committed>)> {
         let Self { plan, state, receipts } = self;
         let mut done = published(receipts.iter().map(|r| r.rows).sum());
         if plan.mode == WriteMode::Overwrite && done.rows == Some(0) {
@@ -80,15 +83,49 @@ impl Staged<'_> {
             // Made by this run: its key is known, and no other table refers to it, or has rows to refer to.
             return Ok((replace(plan, state, stage, receipts), Some(done)));
         }
-        let found = find_table(session, &state.table).await?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "the target table is gone: somebody dropped it during the run")
-        })?;
+        if !now.there {
+            return Err(target_is_gone());
+        }
         if plan.mode != WriteMode::Overwrite {
-            let fill = vec![upsert(session, plan, state, &found, stage, receipts).await?];
+            let fill = vec![upsert(session, plan, state, stage, receipts).await?];
             return Ok((Steps { fill, ..Steps::default() }, None));
         }
-        let steps = overwrite(session, plan, state, &found, stage, receipts).await?;
+        let steps = overwrite(session, plan, state, stage, (receipts, now.referenced)).await?;
         Ok((steps, Some(done)))
+    }
+}
+
+fn target_is_gone() -> Error {
+    Error::new(ErrorKind::NotFound, "the target table is gone: somebody dropped it during the run")
+}
+
+/// What must be known of this moment, whatever the plan says: in one question, within the publishing transaction.
+struct Now {
+    /// Whether the staging table is there.
+    staged: bool,
+    /// Whether the target is there.
+    there: bool,
+    /// Whether tables have foreign keys to it, whose rows would go with its own or keep them.
+    referenced: bool,
+}
+
+impl Now {
+    async fn ask(session: &mut Session, table: &TableName, stage: &TableName) -> Result<Self> {
+        let rows = session
+            .answers(&format!(
+                "SELECT s.oid IS NOT NULL AS staged, t.oid IS NOT NULL, \
+                 EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = t.oid) \
+                 FROM (SELECT to_regclass({})::oid AS oid) s, (SELECT to_regclass({})::oid AS oid) t",
+                literal(&stage.quoted(Q)),
+                literal(&table.quoted(Q))
+            ))
+            .await?;
+        let row = rows.first().ok_or_else(|| Error::internal("a catalogue query gave no row"))?;
+        Ok(Self {
+            staged: row.try_get(0).map_err(map)?,
+            there: row.try_get(1).map_err(map)?,
+            referenced: row.try_get(2).map_err(map)?,
+        })
     }
 }
 
@@ -101,21 +138,23 @@ async fn overwrite(
     session: &mut Session,
     plan: &WritePlan,
     state: &State,
-    found: &Table,
     stage: &TableName,
-    receipts: &[Receipt],
+    (receipts, referenced): (&[Receipt], bool),
 ) -> Result<Steps> {
     let (table, from) = (state.table.quoted(Q), stage.quoted(Q));
     let names: Vec<String> = plan.columns.iter().map(|c| Q.quote(&c.name)).collect();
     let list = names.join(", ");
     let rows = of_receipts(receipts);
-    let key: Vec<String> = found.key().iter().map(|c| c.name.clone()).collect();
     let written = |name: &String| plan.columns.iter().any(|c| c.name == *name);
     if !plan.keys.is_empty() {
         refuse_doubled(session, &plan.keys, &from, &all_there(&plan.keys, &rows)).await?;
     }
-    let by_key = !key.is_empty() && key.iter().all(written) && is_referenced(session, found).await?;
-    if !by_key {
+    if !referenced {
+        return Ok(replace(plan, state, stage, receipts));
+    }
+    let found = &find_table(session, &state.table).await?.ok_or_else(target_is_gone)?;
+    let key: Vec<String> = found.key().iter().map(|c| c.name.clone()).collect();
+    if key.is_empty() || !key.iter().all(written) {
         return Ok(replace(plan, state, stage, receipts));
     }
     session.execute(&lock(&table)).await?;
@@ -203,7 +242,6 @@ async fn upsert(
     session: &mut Session,
     plan: &WritePlan,
     state: &State,
-    found: &Table,
     stage: &TableName,
     receipts: &[Receipt],
 ) -> Result<String> {
@@ -220,7 +258,14 @@ async fn upsert(
     // Of rows with equal keys the last one counts; rows with a NULL in the key are equal to none.
     let mut distinct = keys.clone();
     let mut null = Vec::new();
-    if !state.nullable_keys.is_empty() && !nulls_are_equal(session, found, &plan.keys).await? {
+    let equal = match state.nullable_keys.is_empty() {
+        true => true,
+        false => {
+            let found = find_table(session, &state.table).await?.ok_or_else(target_is_gone)?;
+            nulls_are_equal(session, &found, &plan.keys).await?
+        }
+    };
+    if !equal {
         null.extend(state.nullable_keys.iter().map(|k| format!("{} IS NULL", Q.quote(k))));
     }
     let null = null.join(" OR ");

@@ -5,6 +5,7 @@
 //! with the transaction before it: what it reads then is final. A session that holds it for a client that is gone is
 //! ended, so that its other locks are too.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use sqlx::Row;
@@ -27,36 +28,54 @@ pub fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-/// What this login may do in the schema of `table`.
-#[derive(Debug, Default)]
+/// What this login may do in a schema.
+#[derive(Debug, Clone, Default)]
 pub struct Rights {
     /// Whether the schema exists.
     pub schema: bool,
     /// Whether it may create tables there.
     pub create: bool,
+    /// Whether it may create schemas.
+    pub schemas: bool,
     /// Whether `weir_commits` is there, and if so, whether it may be read, written and cleaned.
     pub commits: Option<bool>,
 }
 
 impl Rights {
-    /// Asks the server.
-    pub async fn of(session: &mut Session, table: &TableName) -> Result<Self> {
-        let schema = table.schema.as_deref().map_or_else(|| "current_schema()".to_owned(), literal);
-        let row = session
-            .one(&format!(
-                "SELECT n.oid IS NOT NULL, coalesce(has_schema_privilege(n.oid, 'CREATE'), false), \
+    /// Asks the server about the schemas of these tables; without one, about the session's own.
+    pub async fn of(session: &mut Session, tables: &[TableName]) -> Result<HashMap<Option<String>, Self>> {
+        let schemas: BTreeSet<&Option<String>> = tables.iter().map(|table| &table.schema).collect();
+        let schemas: Vec<_> = schemas.into_iter().collect();
+        let values = schemas.iter().enumerate().map(|(index, schema)| {
+            let schema = schema.as_deref().map_or_else(|| "current_schema()::text".to_owned(), literal);
+            format!("({index}, {schema})")
+        });
+        let rows = session
+            .answers(&format!(
+                "WITH w(i, name) AS (VALUES {}) \
+                 SELECT w.i, n.oid IS NOT NULL, coalesce(has_schema_privilege(n.oid, 'CREATE'), false), \
+                 has_database_privilege(current_database(), 'CREATE'), \
                  has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') \
                    AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'DELETE') \
-                 FROM (SELECT {schema} AS name) w LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.name \
+                 FROM w LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.name \
                  LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = {}",
+                values.collect::<Vec<_>>().join(", "),
                 literal(TABLE)
             ))
             .await?;
-        Ok(Self {
-            schema: row.try_get(0).map_err(map)?,
-            create: row.try_get(1).map_err(map)?,
-            commits: row.try_get(2).map_err(map)?,
-        })
+        let mut all = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let index: i32 = row.try_get(0).map_err(map)?;
+            let Some(schema) = schemas.get(index.max(0) as usize) else { continue };
+            let rights = Self {
+                schema: row.try_get(1).map_err(map)?,
+                create: row.try_get(2).map_err(map)?,
+                schemas: row.try_get(3).map_err(map)?,
+                commits: row.try_get(4).map_err(map)?,
+            };
+            all.insert((*schema).clone(), rights);
+        }
+        Ok(all)
     }
 
     /// Whether finished splits can be recorded.
@@ -116,9 +135,14 @@ pub async fn read_settled(session: &mut Session, commits: &Commits, target: &str
 
 /// Everything recorded of the run.
 pub async fn read(session: &mut Session, commits: &Commits) -> Result<Records> {
-    if !exists(session, &commits.table).await? {
-        return Ok(Records::default());
+    match exists(session, &commits.table).await? {
+        true => read_there(session, commits).await,
+        false => Ok(Records::default()),
     }
+}
+
+/// As [`read`], where the record is known to be there.
+pub async fn read_there(session: &mut Session, commits: &Commits) -> Result<Records> {
     let rows = session.answers(&commits.select(Q, "", literal)).await.context("table", &commits.table)?;
     let mut records = Vec::with_capacity(rows.len());
     for row in &rows {

@@ -1,11 +1,14 @@
 //! The table where rows wait: the target's columns and checks, and which row of which split each one is.
 
-use weir_core::{Error, ErrorKind, Result, WriteMode, WritePlan};
+use serde::{Deserialize, Serialize};
+use weir_core::{Error, ErrorKind, PlannedColumn, Result, WriteMode, WritePlan};
 use weir_postgresql::Session;
-use weir_postgresql::catalog::{find_table, unique_keys};
+use weir_postgresql::catalog::find_table;
 use weir_postgresql::error::map;
+use weir_postgresql::keys::unique_keys;
 use weir_sql::TableName;
 
+use crate::known::Found;
 use crate::plan::{Q, State, schema_creation};
 use crate::record::exists;
 
@@ -13,6 +16,36 @@ use crate::record::exists;
 pub const SPLIT: &str = "weir_split";
 /// The row's number within its split.
 pub const ROW: &str = "weir_row";
+
+/// What of a target that is there makes its staging table another one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Layout {
+    /// The target, as it is spelled.
+    table: TableName,
+    /// The columns that are not written.
+    unwritten: Vec<String>,
+    /// The unique keys, of which all columns are written.
+    unique: Vec<Vec<String>>,
+}
+
+impl Layout {
+    pub(crate) fn of(Found { table, unique, .. }: &Found, columns: &[PlannedColumn]) -> Self {
+        let written = |name: &String| columns.iter().any(|c| c.name == *name);
+        let unwritten = table.columns.iter().map(|c| &c.name).filter(|name| !written(name));
+        Self {
+            table: table.name.clone(),
+            unwritten: unwritten.cloned().collect(),
+            unique: unique.iter().filter(|key| key.iter().all(written)).cloned().collect(),
+        }
+    }
+
+    async fn ask(session: &mut Session, plan: &WritePlan, table: &TableName) -> Result<Self> {
+        let gone = || Error::new(ErrorKind::NotFound, "the target table is gone").with("table", table);
+        let table = find_table(session, table).await?.ok_or_else(gone)?;
+        let unique = unique_keys(session, &table).await?;
+        Ok(Self::of(&Found { table, unique, referring: Vec::new(), keys: Vec::new() }, &plan.columns))
+    }
+}
 
 /// Makes a schema, if it is not there. Several tables of one run may want to at once.
 pub async fn create_schema(session: &mut Session, schema: &str) -> Result<()> {
@@ -45,23 +78,28 @@ pub fn creation(plan: &WritePlan, state: &State, stage: &TableName, key: &[Strin
 /// Makes the staging table, if it is not there, within the caller's transaction. The target exists by now. The table is
 /// logged even if the target is not: the record of its splits is.
 pub async fn create(session: &mut Session, plan: &WritePlan, state: &State, stage: &TableName) -> Result<()> {
-    if exists(session, stage).await? {
+    // It would be there with its record, which is written in the same transaction.
+    if state.records.is_none() && exists(session, stage).await? {
         return Ok(());
     }
-    let target = find_table(session, &state.table)
-        .await?
-        .ok_or_else(|| Error::new(ErrorKind::NotFound, "the target table is gone").with("table", &state.table))?;
-    let (table, into) = (target.name.quoted(Q), stage.quoted(Q));
-    let written = |name: &str| plan.columns.iter().any(|c| c.name == name);
+    let asked;
+    let layout = match &state.layout {
+        Some(layout) => layout,
+        None => {
+            asked = Layout::ask(session, plan, &state.table).await?;
+            &asked
+        }
+    };
+    let (table, into) = (layout.table.quoted(Q), stage.quoted(Q));
     let mut sql = format!("CREATE TABLE {into} (LIKE {table} INCLUDING CONSTRAINTS);\n");
     // A column that no row names would be refused here for its NOT NULL; its default is the target's business.
-    for column in target.columns.iter().filter(|c| !written(&c.name)) {
-        sql.push_str(&format!("ALTER TABLE {into} DROP COLUMN {} CASCADE;\n", Q.quote(&column.name)));
+    for column in &layout.unwritten {
+        sql.push_str(&format!("ALTER TABLE {into} DROP COLUMN IF EXISTS {} CASCADE;\n", Q.quote(column)));
     }
     sql.push_str(&format!("ALTER TABLE {into} ADD COLUMN {SPLIT} int4 NOT NULL, ADD COLUMN {ROW} int8 NOT NULL;\n"));
     if plan.mode == WriteMode::Overwrite {
         // Rows that clash with each other are found here, one by one, not when the whole table is published.
-        for key in unique_keys(session, &target).await?.iter().filter(|key| key.iter().all(|c| written(c))) {
+        for key in &layout.unique {
             sql.push_str(&format!("CREATE UNIQUE INDEX ON {into} ({});\n", Q.quote_all(key)));
         }
     } else {

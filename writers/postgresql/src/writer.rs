@@ -1,21 +1,23 @@
 //! The writer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Leases, PublishTogether, Receipt, Recorded,
-    Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Hold, Leases, PublishTogether, Receipt,
+    Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WritePlan, WriteRequest,
+    Writer,
 };
-use weir_postgresql::catalog::Table;
-use weir_postgresql::{Endpoint, Session, catalog, written};
+use weir_postgresql::{Endpoint, Session, written};
 use weir_sql::columns::{is_all, resolve_target_columns};
 use weir_sql::commits::PREPARED;
 use weir_sql::statements::with_table;
 use weir_sql::{Ceilings, Commits, TableName};
 
 use crate::config::PostgresqlWriterConfig;
+use crate::known::Known;
 use crate::plan::{Q, State, plan};
 use crate::task::Task;
 use crate::transaction::{self, Staged};
@@ -31,11 +33,11 @@ pub struct PostgresqlWriter {
     pub(crate) table: TableName,
     pub(crate) context: ConnectorContext,
     /// What `target` has just seen, for `plan`.
-    seen: Mutex<Option<(Option<Table>, Instant)>>,
+    seen: Mutex<Option<(Known, Instant)>>,
 }
 
 /// How long what `target` saw holds for the plan that follows it.
-const SEEN: Duration = Duration::from_secs(1);
+const SEEN: Duration = Duration::from_secs(10);
 
 impl PostgresqlWriter {
     /// Checks the parameters; connects to nothing.
@@ -51,9 +53,15 @@ impl PostgresqlWriter {
     }
 
     /// What `target` has seen a moment ago, once.
-    pub(crate) fn take_found(&self) -> Option<Option<Table>> {
+    pub(crate) fn take_seen(&self) -> Option<Known> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(found, _)| found)
+        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(known, _)| known)
+    }
+
+    /// As [`take_seen`](Self::take_seen), and it stays seen.
+    pub(crate) fn find_seen(&self) -> Option<Known> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(known, _)| known)
     }
 
     pub(crate) async fn connect(&self) -> Result<Session> {
@@ -75,12 +83,8 @@ impl PostgresqlWriter {
     /// Makes `weir_commits` if it is not there; a run looks once for all its tables.
     async fn make_record(&self, session: &mut Session, commits: &Commits) -> Result<()> {
         let name = format!("postgresql record {} {}", self.endpoint.identity(), commits.table);
-        let shared = &self.context.shared;
-        if shared.find::<()>(&name).is_none() {
-            record::create(session, commits).await?;
-            shared.leave(name, Arc::new(()));
-        }
-        Ok(())
+        let made = self.context.shared.find_or_leave(&name, OnceCell::<()>::new);
+        made.get_or_try_init(|| record::create(session, commits)).await.map(drop)
     }
 }
 
@@ -107,16 +111,20 @@ async fn create_all(
 #[async_trait]
 impl Writer for PostgresqlWriter {
     async fn target(&self) -> Result<TargetSchema> {
-        let mut session = self.connect().await?;
-        let found = catalog::find_table(&mut session, &self.table).await?;
-        let mut place = self.table.clone();
-        if found.is_none() && place.schema.is_none() {
-            place.schema = session.value("SELECT current_schema()::text").await?;
-        }
-        session.rest().await;
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((found.clone(), Instant::now()));
+        let known = match self.take_left() {
+            Some(known) => known,
+            None => {
+                let mut session = self.connect().await?;
+                let known = self.ask(&mut session).await?;
+                session.rest().await;
+                known
+            }
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((known.clone(), Instant::now()));
         let entries = self.config.common.column.as_slice();
-        let Some(table) = found else {
+        let Some(table) = known.table() else {
+            let mut place = self.table.clone();
+            place.schema = place.schema.or(known.schema);
             let listed = (!is_all(entries)).then(|| entries.iter().map(|e| Q.unquote(e)).collect());
             return Ok(TargetSchema { table: place.to_string(), exists: false, columns: Vec::new(), listed });
         };
@@ -132,6 +140,10 @@ impl Writer for PostgresqlWriter {
         Ok(TargetSchema { table: table.name.to_string(), exists: true, columns: columns.collect(), listed })
     }
 
+    async fn look_ahead(&self, tables: &[TargetName]) -> Result<Option<Hold>> {
+        self.leave_known(tables).await.map(Some)
+    }
+
     async fn plan(&self, request: &WriteRequest) -> Result<WritePlan> {
         let mut session = self.connect().await?;
         let plan = plan(self, &mut session, request).await?;
@@ -141,6 +153,7 @@ impl Writer for PostgresqlWriter {
 
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let state = State::of(plan)?;
+        self.forget_known();
         written::note(&self.context.shared, &self.endpoint, &state.table);
         let mut session = self.connect().await?;
         if let Some(schema) = &state.create_schema {
@@ -148,7 +161,7 @@ impl Writer for PostgresqlWriter {
         }
         if let Some(commits) = &state.records {
             self.make_record(&mut session, commits).await?;
-            let records = record::read(&mut session, commits).await?;
+            let records = record::read_there(&mut session, commits).await?;
             if records.prepared || records.recorded.published {
                 if let (Some(stage), false) = (&state.stage, records.recorded.published)
                     && !record::exists(&mut session, stage).await?
@@ -240,6 +253,7 @@ impl Writer for PostgresqlWriter {
         if state.stage.is_none() && state.create.is_none() && state.records.is_none() {
             return Ok(());
         }
+        self.forget_known();
         let mut session = self.connect_to_clean().await?;
         let mut published = false;
         if let Some(commits) = &state.records {

@@ -6,7 +6,7 @@ use futures::{FutureExt, StreamExt};
 use weir_core::{Completion, ConnectorContext, Error, ErrorKind, Result, TargetName, UniqueKey};
 
 use super::super::table::TableJob;
-use crate::database::{DatabaseJob, at_target};
+use crate::database::{DatabaseJob, at_target, look_at_target};
 use crate::job::Job;
 use crate::retry::Retries;
 
@@ -52,8 +52,11 @@ pub async fn complete(
     };
     let (mut warnings, mut stopped) = (Vec::new(), BTreeSet::new());
     let work = work.into_iter().filter(|work| work.completion != Completion::default());
+    let work: Vec<_> = work.collect();
+    let tables: BTreeSet<&TargetName> = work.iter().map(|work| work.table).collect();
+    let ahead = look_at_target(database, &tables.into_iter().cloned().collect::<Vec<_>>(), context).await;
     // Boxed: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
-    let work: Vec<_> = work.map(|work| one(job, database, work, context, tell).boxed()).collect();
+    let work: Vec<_> = work.into_iter().map(|work| one(job, database, work, context, tell).boxed()).collect();
     let mut done = futures::stream::iter(work).buffer_unordered(AT_ONCE);
     while let Some((work, result)) = done.next().await {
         match result {
@@ -68,6 +71,7 @@ pub async fn complete(
             Err(error) => warnings.push(format!("{} is not complete: {}", work.table, error.full())),
         }
     }
+    drop(ahead);
     if !stopped.is_empty() {
         let what = if stage == Stage::Ground { "unique keys and next numbers" } else { "foreign keys" };
         let tables = stopped.into_iter().collect::<Vec<_>>().join(", ");

@@ -1,0 +1,173 @@
+//! What a writer knows of its target before it plans, changes or completes it: read for one table, or for all tables of a
+//! whole-database job at once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use weir_core::{Hold, KeyDefinition, Result, Shared, TargetName};
+use weir_postgresql::catalog::{AT_ONCE, Table, find_tables};
+use weir_postgresql::keys::{Referring, referring, unique_keys_of};
+use weir_postgresql::{Endpoint, Session};
+use weir_sql::{Ahead, Commits, TableName};
+
+use crate::keys;
+use crate::plan::Q;
+use crate::record::Rights;
+use crate::writer::PostgresqlWriter;
+
+/// A target, and the place that it is in.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    /// The schema of names without one.
+    pub schema: Option<String>,
+    /// The table, if it is there.
+    pub found: Option<Found>,
+    /// What the login may do where the run is recorded.
+    pub rights: Rights,
+}
+
+/// A table that is there.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub table: Table,
+    /// The columns of its unique keys, the primary one first.
+    pub unique: Vec<Vec<String>>,
+    /// The foreign keys onto it.
+    pub referring: Vec<Referring>,
+    /// Its own foreign keys.
+    pub keys: Vec<KeyDefinition>,
+}
+
+impl Known {
+    /// The table, if it is there.
+    pub fn table(&self) -> Option<&Table> {
+        self.found.as_ref().map(|found| &found.table)
+    }
+}
+
+/// Reads tables, each with its own error, in as many queries as for one of them; all of them have this schema for what
+/// Weir keeps, or their own.
+pub(crate) async fn read(
+    session: &mut Session,
+    wanted: &[TableName],
+    ledger: Option<&str>,
+) -> Result<Vec<Result<Known>>> {
+    let schema: Option<String> = session.answer("SELECT current_schema()::text").await?;
+    let found = find_tables(session, wanted).await?;
+    let tables: Vec<&Table> = found.iter().filter_map(|table| table.as_ref().ok()?.as_ref()).collect();
+    let oids: Vec<i64> = tables.iter().map(|table| table.oid).collect();
+    let (mut unique, mut referring, mut keys) = match oids.is_empty() {
+        true => Default::default(),
+        false => (
+            unique_keys_of(session, &oids).await?,
+            referring(session, &oids).await?,
+            keys::of_tables(session, &tables).await?,
+        ),
+    };
+    let records = |wanted: &TableName, found: Option<&Table>| {
+        let name = found.map_or(wanted, |table| &table.name);
+        let mut place = Commits::new("", name, ledger).table;
+        place.schema = place.schema.or_else(|| schema.clone());
+        place
+    };
+    let places: Vec<_> = wanted
+        .iter()
+        .zip(&found)
+        .map(|(wanted, found)| records(wanted, found.as_ref().ok().and_then(Option::as_ref)))
+        .collect();
+    let rights = Rights::of(session, &places).await?;
+    let known = found.into_iter().zip(&places).map(|(found, place)| {
+        let of = |table: Table| Found {
+            unique: unique.remove(&table.oid).unwrap_or_default(),
+            referring: referring.remove(&table.oid).unwrap_or_default(),
+            keys: keys.remove(&table.oid).unwrap_or_default(),
+            table,
+        };
+        let rights = rights.get(&place.schema).cloned().unwrap_or_default();
+        Ok(Known { schema: schema.clone(), found: found?.map(of), rights })
+    });
+    Ok(known.collect())
+}
+
+/// Under which name tables of a database are left for their writers.
+fn place(endpoint: &Endpoint, ledger: Option<&str>) -> String {
+    format!("postgresql targets of {} {}", endpoint.identity(), ledger.unwrap_or_default())
+}
+
+/// The foreign keys that the run has dropped: by the oid of their tables and their names.
+type Dropped = Mutex<HashSet<(i64, String)>>;
+
+fn dropped(shared: &Shared, endpoint: &Endpoint) -> std::sync::Arc<Dropped> {
+    shared.find_or_leave(&format!("postgresql keys dropped in {}", endpoint.identity()), Dropped::default)
+}
+
+impl PostgresqlWriter {
+    fn ledger(&self) -> Option<String> {
+        self.config.common.ledger.schema.as_deref().map(|schema| Q.unquote(schema))
+    }
+
+    /// Reads these tables, and leaves them for their writers. What is wrong with one is found again by its own.
+    pub(crate) async fn leave_known(&self, tables: &[TargetName]) -> Result<Hold> {
+        let name = |table: &TargetName| TableName { schema: table.schema.clone(), name: table.table.clone() };
+        let names: Vec<TableName> = tables.iter().map(name).collect();
+        let ledger = self.ledger();
+        let mut session = self.connect().await?;
+        let mut all = HashMap::with_capacity(names.len());
+        for names in names.chunks(AT_ONCE) {
+            let known = read(&mut session, names, ledger.as_deref()).await?;
+            all.extend(names.iter().zip(known).filter_map(|(name, known)| Some((name.clone(), known.ok()?))));
+        }
+        session.rest().await;
+        Ok(Ahead::leave(&self.context.shared, place(&self.endpoint, ledger.as_deref()), all))
+    }
+
+    /// The table is another one from here on: whatever was read of it before is not to be planned with.
+    pub(crate) fn forget_known(&self) {
+        self.take_seen();
+        self.take_left();
+    }
+
+    /// What was read of the table with all others, once.
+    pub(crate) fn take_left(&self) -> Option<Known> {
+        let ledger = self.ledger();
+        let left = Ahead::take(&self.context.shared, &place(&self.endpoint, ledger.as_deref()), &self.table)?;
+        Some(self.without_dropped(left))
+    }
+
+    /// As [`take_left`](Self::take_left), and it stays there.
+    pub(crate) fn find_left(&self) -> Option<Known> {
+        let ledger = self.ledger();
+        let left = Ahead::find(&self.context.shared, &place(&self.endpoint, ledger.as_deref()), &self.table)?;
+        Some(self.without_dropped(left))
+    }
+
+    /// What the server says of the table now.
+    pub(crate) async fn ask(&self, session: &mut Session) -> Result<Known> {
+        let ledger = self.ledger();
+        let known = read(session, std::slice::from_ref(&self.table), ledger.as_deref()).await?.pop();
+        known.unwrap_or_else(|| Err(weir_core::Error::internal("a table was asked for, and no answer came")))
+    }
+
+    /// Notes that a key is back.
+    pub(crate) fn note_restored(&self, table: &Table, key: &KeyDefinition) {
+        let dropped = dropped(&self.context.shared, &self.endpoint);
+        dropped.lock().unwrap_or_else(PoisonError::into_inner).remove(&(table.oid, key.key.name.clone()));
+    }
+
+    /// Notes that keys of a table are dropped, whatever was read before.
+    pub(crate) fn note_dropped(&self, table: &Table, keys: &[KeyDefinition]) {
+        let dropped = dropped(&self.context.shared, &self.endpoint);
+        let keys = keys.iter().map(|one| (table.oid, one.key.name.clone()));
+        dropped.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+    }
+
+    fn without_dropped(&self, mut known: Known) -> Known {
+        let dropped = dropped(&self.context.shared, &self.endpoint);
+        let dropped = dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = &mut known.found {
+            found.referring.retain(|by| !dropped.contains(&(by.oid, by.key.clone())));
+            found.keys.retain(|one| !dropped.contains(&(found.table.oid, one.key.name.clone())));
+        }
+        known
+    }
+}
