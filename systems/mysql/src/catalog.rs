@@ -4,12 +4,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use mysql_async::Row;
-use weir_core::config::nearest;
 use weir_core::{
     Catalog, ConnectorContext, Error, ErrorKind, Hold, LetterCase, LooksInto, ObjectName, Objects, Result, Shared,
     TableDescription, TableInfo, glob,
 };
-use weir_sql::{Ahead, TableName, find_name};
+use weir_sql::{Ahead, TableName};
 
 use crate::QUOTING;
 use crate::connection::{Session, connect_first, escape};
@@ -48,6 +47,8 @@ pub struct Table {
     pub rows: Option<u64>,
     /// Estimated bytes.
     pub bytes: Option<u64>,
+    /// The next number that it gives.
+    pub next: Option<u64>,
     /// The columns.
     pub columns: Vec<Column>,
     /// The unique keys' columns by name; the primary key first.
@@ -57,11 +58,13 @@ pub struct Table {
     pub referenced_by: Vec<Reference>,
 }
 
-/// A foreign key of another table.
+/// Foreign keys of another table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// The table that has it, with its database.
+    /// The table that has them, with its database.
     pub table: String,
+    /// Their names.
+    pub keys: Vec<String>,
     /// What becomes of its rows when a row here is deleted: `RESTRICT`, `CASCADE`, …
     pub on_delete: String,
 }
@@ -88,6 +91,8 @@ pub struct Column {
     pub has_default: bool,
     /// Whether it is computed and cannot be written.
     pub generated: bool,
+    /// Whether the server numbers it.
+    pub numbered: bool,
     /// The position in the primary key, from 1.
     pub key: Option<u32>,
     /// The character set of a text column.
@@ -102,6 +107,18 @@ impl Table {
     /// The primary key's columns.
     pub fn primary_key(&self) -> &[String] {
         self.unique.first().filter(|(name, _)| name == "PRIMARY").map_or(&[], |(_, columns)| columns)
+    }
+
+    /// The table, unless the user may not see it.
+    ///
+    /// # Errors
+    /// It has no columns for this user.
+    pub fn shown(self) -> Result<Self> {
+        if !self.columns.is_empty() {
+            return Ok(self);
+        }
+        let text = "the table shows no columns: grant SELECT on it";
+        Err(Error::new(ErrorKind::Denied, text).with("table", &self.name))
     }
 
     /// The column of that name.
@@ -122,64 +139,8 @@ pub async fn server(session: &mut Session) -> Result<Server> {
     Ok(Server { version, mariadb, local_infile: local == Some(1), max_packet, database })
 }
 
-/// Finds the database of a table as a job names it: its own, or the connection's.
-///
-/// # Errors
-/// None is named, or there is no such database.
-pub async fn find_database(session: &mut Session, wanted: &TableName, server: &Server) -> Result<String> {
-    let schema = match wanted.schema.clone().or_else(|| server.database.clone()) {
-        Some(schema) => schema,
-        None => {
-            return Err(Error::config(format!(
-                "table `{wanted}` has no database: put one into the URL, or write database.table"
-            )));
-        }
-    };
-    let schemas: Vec<String> = session.rows("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA").await?;
-    let at = find_name("database", &schema, schemas.iter().map(String::as_str))?;
-    Ok(schemas[at].clone())
-}
-
-/// Finds a table as a job names it: exactly, else in any case if that is unique.
-///
-/// # Errors
-/// No such database or table, with the nearest name.
-pub async fn find_table(session: &mut Session, wanted: &TableName, server: &Server) -> Result<TableName> {
-    // Who writes it exactly needs no list of all that there are.
-    if let Some(schema) = wanted.schema.as_deref().or(server.database.as_deref()) {
-        let sql = format!(
-            "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE {}",
-            among(&[(schema, &wanted.name)], "TABLE_SCHEMA", "TABLE_NAME")
-        );
-        let found: Vec<(String, String)> = session.rows(&sql).await?;
-        let found = found.into_iter().find(|(of, name)| of == schema && *name == wanted.name);
-        if let Some((schema, table)) = found {
-            return Ok(name(schema, table));
-        }
-    }
-    let schema = find_database(session, wanted, server).await?;
-    let names: Vec<String> = session
-        .rows(&format!(
-            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} ORDER BY TABLE_NAME",
-            escape(&schema)
-        ))
-        .await?;
-    let at = find_name("table", &wanted.name, names.iter().map(String::as_str)).map_err(|error| {
-        // Weir's own tables are nobody's typing error.
-        let near = nearest(&wanted.name, names.iter().map(String::as_str).filter(|n| !n.starts_with("weir_")));
-        match (error.kind(), near) {
-            (ErrorKind::NotFound, Some(near)) => Error::new(
-                ErrorKind::NotFound,
-                format!("no such table: `{}` in database `{schema}`; did you mean `{near}`?", wanted.name),
-            ),
-            _ => error.with("database", &schema),
-        }
-    })?;
-    Ok(TableName { schema: Some(schema), name: names[at].clone() })
-}
-
 /// How many tables one statement asks about.
-pub(crate) const AT_ONCE: usize = 500;
+pub const AT_ONCE: usize = 500;
 
 /// Everything about a table; `name` as [`find_table`] gave it.
 ///
@@ -187,11 +148,7 @@ pub(crate) const AT_ONCE: usize = 500;
 /// The server's.
 pub async fn describe(session: &mut Session, name: &TableName) -> Result<Table> {
     let found = describe_tables(session, std::slice::from_ref(name)).await?.pop();
-    let table = found.ok_or_else(|| Error::new(ErrorKind::NotFound, "the table is gone").with("table", name))?;
-    if table.columns.is_empty() {
-        return Err(Error::new(ErrorKind::Denied, "the table shows no columns: grant SELECT on it").with("table", name));
-    }
-    Ok(table)
+    found.ok_or_else(|| Error::new(ErrorKind::NotFound, "the table is gone").with("table", name))?.shown()
 }
 
 /// Everything about some tables, in a few queries for all of them, by their exact names with their databases; those that are
@@ -235,15 +192,16 @@ pub(crate) fn among(names: &[(&str, &str)], schema: &str, table: &str) -> String
 }
 
 async fn heads(session: &mut Session, names: &[(&str, &str)]) -> Result<Tables> {
-    type Head = (String, String, String, Option<String>, Option<u64>, Option<u64>, Option<String>);
+    type Head = (String, String, String, Option<String>, Option<u64>, Option<u64>, Option<String>, Option<u64>);
     let rows: Vec<Head> = session
         .rows(&format!(
-            "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, t.TABLE_TYPE, t.ENGINE, t.TABLE_ROWS, t.DATA_LENGTH, e.TRANSACTIONS \
+            "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, t.TABLE_TYPE, t.ENGINE, t.TABLE_ROWS, t.DATA_LENGTH, e.TRANSACTIONS, \
+             t.AUTO_INCREMENT \
              FROM information_schema.TABLES t LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE WHERE {}",
             among(names, "t.TABLE_SCHEMA", "t.TABLE_NAME")
         ))
         .await?;
-    let of = |(schema, table, kind, engine, rows, bytes, transactions): Head| {
+    let of = |(schema, table, kind, engine, rows, bytes, transactions, next): Head| {
         let table = Table {
             name: name(schema, table),
             view: kind.to_ascii_uppercase().contains("VIEW"),
@@ -251,6 +209,7 @@ async fn heads(session: &mut Session, names: &[(&str, &str)]) -> Result<Tables> 
             engine,
             rows,
             bytes,
+            next,
             columns: Vec::new(),
             unique: Vec::new(),
             referenced_by: Vec::new(),
@@ -322,6 +281,7 @@ async fn columns(session: &mut Session, names: &[(&str, &str)], tables: &mut Tab
             nullable: text(4).is_some_and(|t| t.eq_ignore_ascii_case("yes")),
             has_default: text(5).is_some() || generated || extra.contains("auto_increment"),
             generated,
+            numbered: extra.contains("auto_increment"),
             key: table.primary_key().iter().position(|n| *n == name).map(|i| i as u32 + 1),
             charset: text(7),
             collation: text(8),
@@ -334,16 +294,20 @@ async fn columns(session: &mut Session, names: &[(&str, &str)], tables: &mut Tab
 }
 
 async fn references(session: &mut Session, names: &[(&str, &str)], tables: &mut Tables) -> Result<()> {
-    let references: Vec<(String, String, String, String)> = session
+    let references: Vec<(String, String, String, String, String)> = session
         .rows(&format!(
-            "SELECT DISTINCT UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME, CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME), \
-             DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE {} ORDER BY 1, 2, 3",
+            "SELECT UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME, CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME), \
+             DELETE_RULE, CONSTRAINT_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE {} ORDER BY 1, 2, 3, 4, 5",
             among(names, "UNIQUE_CONSTRAINT_SCHEMA", "REFERENCED_TABLE_NAME")
         ))
         .await?;
-    for (schema, table, by, rule) in references {
+    for (schema, table, by, rule, key) in references {
         let Some(table) = tables.get_mut(&name(schema, table)) else { continue };
-        table.referenced_by.push(Reference { table: by, on_delete: rule.to_ascii_uppercase() });
+        let on_delete = rule.to_ascii_uppercase();
+        match table.referenced_by.last_mut().filter(|last| last.table == by && last.on_delete == on_delete) {
+            Some(last) => last.keys.push(key),
+            None => table.referenced_by.push(Reference { table: by, keys: vec![key], on_delete }),
+        }
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ mod connection;
 mod error;
 mod expressions;
 mod family;
+mod find;
 mod grants;
 mod objects;
 mod position;
@@ -34,15 +35,16 @@ pub mod wire;
 pub mod written;
 
 pub use catalog::{
-    Column, MySqlCatalog, Reference, Server, Table, describe, find_database, find_table, looked_ahead, server,
+    AT_ONCE, Column, MySqlCatalog, Reference, Server, Table, describe, describe_tables, looked_ahead, server,
 };
 pub use connection::{RowSession, Session, Watch, connect, connect_first, connect_rows, escape};
 pub use error::{from_async, is_row_fault};
 pub use expressions::{Output, describe_query};
+pub use find::{databases, find_database, find_table, find_tables, spelled};
 pub use grants::{Grants, grants};
 pub use position::position;
 pub use session::Setup;
-pub use structure::describe_all;
+pub use structure::{describe_all, foreign_keys};
 pub use types::{COLLATION, Kind, Shape, native_field};
 pub use url::{Options, Tls, ZeroDate, recognise};
 

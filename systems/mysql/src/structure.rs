@@ -27,7 +27,11 @@ pub async fn describe_all(session: &mut Session, names: &[ObjectName]) -> Result
         let mut tables = heads(session, names).await?;
         columns(session, names, mariadb, &mut tables).await?;
         unique(session, names, &mut tables).await?;
-        foreign(session, names, &mut tables).await?;
+        for (name, keys) in foreign_keys(session, names).await? {
+            if let Some(found) = tables.get_mut(&name) {
+                found.description.foreign_keys = keys;
+            }
+        }
         all.extend(names.iter().filter_map(|name| tables.remove(name)).map(|t| t.description));
     }
     Ok(all)
@@ -162,8 +166,16 @@ async fn unique(session: &mut Session, names: &[ObjectName], tables: &mut Tables
     Ok(())
 }
 
-async fn foreign(session: &mut Session, names: &[ObjectName], tables: &mut Tables) -> Result<()> {
+/// The foreign keys that tables have.
+///
+/// # Errors
+/// The server's.
+pub async fn foreign_keys(session: &mut Session, names: &[ObjectName]) -> Result<HashMap<ObjectName, Vec<ForeignKey>>> {
     type Part = (String, String, String, String, String, String, String, String, String);
+    let mut all: HashMap<ObjectName, Vec<ForeignKey>> = HashMap::new();
+    if names.is_empty() {
+        return Ok(all);
+    }
     let parts: Vec<Part> = session
         .rows(&format!(
             "SELECT k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.COLUMN_NAME, k.REFERENCED_TABLE_SCHEMA, \
@@ -177,8 +189,7 @@ async fn foreign(session: &mut Session, names: &[ObjectName], tables: &mut Table
         ))
         .await?;
     for (schema, table, constraint, column, to_schema, to_table, to_column, on_delete, on_update) in parts {
-        let Some(found) = tables.get_mut(&name(schema, table)) else { continue };
-        let keys = &mut found.description.foreign_keys;
+        let keys = all.entry(name(schema, table)).or_default();
         match keys.last_mut().filter(|key| key.name == constraint) {
             Some(key) => {
                 key.columns.push(column);
@@ -194,7 +205,7 @@ async fn foreign(session: &mut Session, names: &[ObjectName], tables: &mut Table
             }),
         }
     }
-    Ok(())
+    Ok(all)
 }
 
 /// What a default means, where other systems can say the same. MariaDB writes an expression, with texts in quotes;

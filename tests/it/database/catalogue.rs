@@ -138,3 +138,8 @@ async fn no_question_more(family: Family, from: &Arc<Server>, modes: &[&str]) {
 async fn sixteen_targets_in_postgresql_are_asked_about_like_four() {
     no_question_more(Family::PostgreSql, &servers::postgresql().await, &["overwrite", "upsert"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_targets_in_mariadb_are_asked_about_like_four() {
+    no_question_more(Family::MariaDb, &servers::mariadb().await, &["overwrite", "upsert"]).await;
+}

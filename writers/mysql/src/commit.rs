@@ -10,13 +10,8 @@ use crate::ledger::{self, exists, is_empty};
 use crate::state::State;
 use crate::transaction::{self, Staged, staging_is_gone};
 
-/// Creates what has to be there before the first task. Safe to call again.
-pub(crate) async fn prepare(
-    session: &mut Session,
-    config: &WriterConfig,
-    plan: &WritePlan,
-    state: &State,
-) -> Result<()> {
+/// Creates the table, and its database. Safe to call again.
+pub(crate) async fn create_table(session: &mut Session, plan: &WritePlan, state: &State) -> Result<()> {
     if let Some(database) = &state.create_database {
         session.run(&crate::plan::database_creation(database)).await.context("statement", "CREATE DATABASE")?;
     }
@@ -24,9 +19,13 @@ pub(crate) async fn prepare(
         session.run(create).await.context("statement", "CREATE TABLE")?;
         tracing::info!(table = %plan.table, "created");
     }
+    Ok(())
+}
+
+/// Makes what else has to be there before the first task; the table and the record are. Safe to call again.
+pub(crate) async fn prepare(session: &mut Session, config: &WriterConfig, state: &State) -> Result<()> {
     let mut records = Records::default();
     if let Some(commits) = &state.commits {
-        ledger::create(session, commits).await?;
         records = ledger::read(session, commits).await?;
     }
     let Records { prepared, recorded } = records;

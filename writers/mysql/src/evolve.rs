@@ -5,29 +5,46 @@ use weir_core::{
     Completion, Error, ErrorKind, Evolve, Fit, KeyDefinition, MappedColumn, PresentColumn, Reference, Relation, Result,
     ResultExt, TableChange, WriteRequest,
 };
-use weir_mysql::{Kind, QUOTING, Server, Session, Table, escape, server};
+use weir_mysql::{Kind, QUOTING, Server, Session, Table};
 
 use crate::details::{comment, default_text};
 use crate::keys;
+use crate::known::Known;
 use crate::types::for_new;
 use crate::writer::MySqlWriter;
 
 impl MySqlWriter {
     /// The table that is to be changed.
     async fn evolving(&self, session: &mut Session) -> Result<(Server, Table)> {
-        let server = server(session).await?;
-        let (name, table) = self.find(session, &server).await?;
-        let gone = || Error::new(ErrorKind::NotFound, "there is no such table to change").with("table", &name);
-        Ok((server, table.ok_or_else(gone)?))
+        present(self.ask(session).await?)
     }
+
+    /// What is known of the table, whose keys are found, dropped or made again.
+    async fn keyed(&self, session: &mut Session) -> Result<Known> {
+        match self.find_left() {
+            Some(known) => Ok(known),
+            None => self.ask(session).await,
+        }
+    }
+}
+
+fn present(known: Known) -> Result<(Server, Table)> {
+    let gone = || Error::new(ErrorKind::NotFound, "there is no such table to change").with("table", &known.name);
+    Ok((known.server, known.table.ok_or_else(gone)?))
 }
 
 #[async_trait]
 impl Evolve for MySqlWriter {
     async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>> {
-        let mut session = self.connect().await?;
-        let (server, table) = self.evolving(&mut session).await?;
-        session.rest().await;
+        let (server, table) = match self.find_seen() {
+            Some(known) => present(known)?,
+            None => {
+                let mut session = self.connect().await?;
+                let found = self.evolving(&mut session).await?;
+                session.rest().await;
+                found
+            }
+        };
         Ok(request.columns.iter().map(|column| fit(&server, &table, column)).collect())
     }
 
@@ -40,6 +57,7 @@ impl Evolve for MySqlWriter {
     }
 
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
+        self.forget_known();
         let mut session = self.connect().await?;
         let (server, table) = self.evolving(&mut session).await?;
         let statement = statement(&mut session, &server, &table, changes).await?;
@@ -52,22 +70,25 @@ impl Evolve for MySqlWriter {
     }
 
     async fn foreign_keys(&self, meant: &[Reference]) -> Result<Vec<KeyDefinition>> {
-        let mut session = self.connect().await?;
-        let server = server(&mut session).await?;
-        let keys = match self.find(&mut session, &server).await? {
-            (name, Some(_)) => keys::definitions(&mut session, &name, meant).await?,
-            _ => Vec::new(),
+        let known = match self.find_left() {
+            Some(known) => known,
+            None => {
+                let mut session = self.connect().await?;
+                let known = self.ask(&mut session).await?;
+                session.rest().await;
+                known
+            }
         };
-        session.rest().await;
-        Ok(keys)
+        Ok(keys::definitions(known, meant))
     }
 
     async fn release(&self, keys: &[KeyDefinition]) -> Result<()> {
         let mut session = self.connect().await?;
-        let server = server(&mut session).await?;
-        if let (name, Some(_)) = self.find(&mut session, &server).await? {
+        let known = self.keyed(&mut session).await?;
+        if known.table.is_some() {
             impatient(&mut session).await?;
-            keys::drop(&mut session, &name, keys).await.context("table", &name)?;
+            keys::drop(&mut session, &known, keys).await.context("table", &known.name)?;
+            self.note_dropped(&known.name, keys);
         }
         session.close().await;
         Ok(())
@@ -75,10 +96,11 @@ impl Evolve for MySqlWriter {
 
     async fn restore(&self, key: &KeyDefinition) -> Result<()> {
         let mut session = self.connect().await?;
-        let server = server(&mut session).await?;
-        if let (name, Some(_)) = self.find(&mut session, &server).await? {
+        let known = self.keyed(&mut session).await?;
+        if known.table.is_some() {
             impatient(&mut session).await?;
-            keys::restore(&mut session, &name, key).await?;
+            keys::restore(&mut session, &known, key).await?;
+            self.note_restored(&known.name, key);
         }
         session.close().await;
         Ok(())
@@ -86,7 +108,11 @@ impl Evolve for MySqlWriter {
 
     async fn complete(&self, completion: &Completion) -> Result<Vec<String>> {
         let mut session = self.connect().await?;
-        let (_, table) = self.evolving(&mut session).await?;
+        let known = match self.take_left() {
+            Some(known) => known,
+            None => self.ask(&mut session).await?,
+        };
+        let (_, table) = present(known.clone())?;
         impatient(&mut session).await?;
         let mut undone = Vec::new();
         for (column, next) in &completion.positions {
@@ -102,8 +128,17 @@ impl Evolve for MySqlWriter {
                 tried(&mut session, &sql, &mut undone).await?;
             }
         }
-        for sql in keys::missing(&mut session, &table.name, &completion.foreign_keys).await? {
-            tried(&mut session, &sql, &mut undone).await?;
+        for key in keys::missing(&known, &completion.foreign_keys) {
+            if let Some(named) = &key.named {
+                match session.run(named).await {
+                    Err(error) if keys::is_name_taken(&error) => {}
+                    other => {
+                        settled(other, named, &mut undone)?;
+                        continue;
+                    }
+                }
+            }
+            tried(&mut session, &key.unnamed, &mut undone).await?;
         }
         session.close().await;
         Ok(undone)
@@ -117,7 +152,11 @@ async fn impatient(session: &mut Session) -> Result<()> {
 
 /// Runs a statement that the rows or the types may not allow; that it failed is then said and no error.
 async fn tried(session: &mut Session, sql: &str, undone: &mut Vec<String>) -> Result<()> {
-    match session.run(sql).await {
+    settled(session.run(sql).await, sql, undone)
+}
+
+fn settled(done: Result<()>, sql: &str, undone: &mut Vec<String>) -> Result<()> {
+    match done {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::Cancelled || error.is_retryable() => Err(error),
         Err(error) => {
@@ -222,23 +261,9 @@ fn definition(shown: &str, name: &str, type_text: &str) -> Option<String> {
 
 /// Lets the next number of a column be at least `next`; InnoDB itself goes beyond all that are there.
 async fn position(session: &mut Session, table: &Table, column: &str, next: i64) -> Result<()> {
-    let (schema, name) = (escape(table.name.schema.as_deref().unwrap_or_default()), escape(&table.name.name));
-    // Statistics of MySQL 8 and later are cached for a day; other servers do not know the variable.
-    let _ = session.raw("SET SESSION information_schema_stats_expiry = 0").await?;
-    let numbered: Option<(String,)> = session
-        .row(&format!(
-            "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {name} \
-             AND COLUMN_NAME = {} AND EXTRA LIKE '%auto_increment%'",
-            escape(column)
-        ))
-        .await?;
-    let now: Option<Option<u64>> = session
-        .row(&format!(
-            "SELECT AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {name}"
-        ))
-        .await?;
-    let behind = now.flatten().is_none_or(|now| i128::from(now) < i128::from(next));
-    if numbered.is_some() && behind && next > 1 {
+    let numbered = table.column(column).is_some_and(|found| found.numbered);
+    let behind = table.next.is_none_or(|now| i128::from(now) < i128::from(next));
+    if numbered && behind && next > 1 {
         session.run(&format!("ALTER TABLE {} AUTO_INCREMENT = {next}", table.name.quoted(QUOTING))).await?;
     }
     Ok(())

@@ -28,6 +28,7 @@ mod encode;
 mod evolve;
 mod json;
 mod keys;
+mod known;
 mod lease;
 mod ledger;
 mod plan;

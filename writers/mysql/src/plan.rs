@@ -1,6 +1,7 @@
 //! Deciding everything a run will do.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use weir_core::{Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
 use weir_mysql::{Column, Kind, QUOTING, Server, Table};
@@ -22,7 +23,7 @@ pub(crate) struct Facts {
     pub(crate) name: TableName,
     pub(crate) table: Option<Table>,
     pub(crate) server: Server,
-    pub(crate) collations: Vec<String>,
+    pub(crate) collations: Arc<Vec<String>>,
     pub(crate) nearest: Option<String>,
     pub(crate) form: Form,
     pub(crate) url_warnings: BTreeSet<String>,

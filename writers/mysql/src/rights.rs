@@ -8,6 +8,7 @@ use weir_sql::{Commits, TableName, WriterConfig};
 use crate::plan::Facts;
 
 /// The user's rights in the database of Weir's own tables.
+#[derive(Debug, Clone)]
 pub(crate) struct Rights {
     /// The database: the target's, or the one of `ledger.schema`.
     pub(crate) database: String,

@@ -94,9 +94,11 @@ impl Staged<'_> {
         let Self { plan, state, receipts } = self;
         let rows: u64 = receipts.iter().map(|r| r.rows).sum();
         let came = |description: String| Committed { description, ..Committed::default() };
-        let staged = match &state.staging {
-            Some(staging) => exists(session, staging).await?,
-            None => false,
+        // With a record its rows tell what has happened; that they have nowhere to come from shows itself.
+        let staged = match (&state.staging, &state.commits) {
+            (Some(staging), None) => exists(session, staging).await?,
+            (Some(_), Some(_)) => true,
+            (None, _) => false,
         };
         let published = match &state.commits {
             Some(commits) => ledger::read(session, commits).await?.recorded.published,
@@ -117,7 +119,8 @@ impl Staged<'_> {
             return Err(staging_is_gone());
         }
         let names = Names::new(plan, state, receipts)?;
-        names.check_duplicates(session, state.duplicate_keys, &plan.keys).await?;
+        let checked = names.check_duplicates(session, state.duplicate_keys, &plan.keys).await;
+        checked.map_err(|error| explained(error, state))?;
         let steps = names.steps(&state.publish, &plan.keys, &state.same);
         let mut done = came(format!("published {rows} rows in one transaction"));
         if plan.mode != WriteMode::Overwrite || rows > 0 {
@@ -165,6 +168,12 @@ fn still_referred(error: &Error) -> bool {
 }
 
 fn explained(error: Error, state: &State) -> Error {
+    if let Some(staging) = &state.staging
+        && error.kind() == ErrorKind::NotFound
+        && error.full().contains(&staging.name)
+    {
+        return staging_is_gone().because(error);
+    }
     if matches!(state.publish, Publish::Diff(_)) && still_referred(&error) {
         return Error::new(
             ErrorKind::Conflict,

@@ -5,22 +5,22 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 use weir_core::{
-    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Leases, PublishTogether, Receipt, Recorded,
-    Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
+    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Hold, Leases, PublishTogether, Receipt,
+    Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan,
+    WriteRequest, Writer,
 };
-use weir_mysql::{
-    Options, QUOTING, Server, Session, Setup, Table, Tls, connect_first, describe, find_database, find_table, grants,
-    server, written,
-};
+use weir_mysql::{Options, QUOTING, Session, Setup, Tls, connect_first, written};
 use weir_sql::commits::TABLE;
 use weir_sql::config::Destination;
 use weir_sql::config::DuplicateKeys;
 use weir_sql::{TableName, resolve_target_columns};
 
 use crate::config::MySqlWriterConfig;
+use crate::known::Known;
 use crate::plan::{Facts, plan};
-use crate::rights::{Rights, no_transactions};
+use crate::rights::no_transactions;
 use crate::state::State;
 use crate::transaction::Staged;
 use crate::{commit, ledger, task};
@@ -31,16 +31,13 @@ pub struct MySqlWriter {
     destination: Destination,
     pub(crate) options: Vec<Options>,
     setup: Setup,
-    context: ConnectorContext,
+    pub(crate) context: ConnectorContext,
     /// What `target` has just seen, for `plan`.
-    seen: Mutex<Option<(Seen, Instant)>>,
+    seen: Mutex<Option<(Known, Instant)>>,
 }
 
-/// A server, the target's full name, and the table if it exists.
-type Seen = (Server, TableName, Option<Table>);
-
 /// How long what was seen holds.
-const SEEN: Duration = Duration::from_secs(1);
+const SEEN: Duration = Duration::from_secs(10);
 
 impl MySqlWriter {
     /// A writer of what `config` names; connects to nothing.
@@ -89,43 +86,36 @@ impl MySqlWriter {
     }
 
     /// Whether the table's database is made when it is missing; Weir's own tables lie in it then too.
-    fn creates_database(&self) -> bool {
+    pub(crate) fn creates_database(&self) -> bool {
         self.config.common.create_schema == Some(true) && self.config.common.ledger.schema.is_none()
     }
 
-    /// The target's full name, and the table if it exists.
-    pub(crate) async fn find(&self, session: &mut Session, server: &Server) -> Result<(TableName, Option<Table>)> {
-        let wanted = TableName::parse(&self.destination.table, QUOTING)?;
-        match find_table(session, &wanted, server).await {
-            Ok(found) => {
-                let table = describe(session, &found).await?;
-                return Ok((found, Some(table)));
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        let database = match (find_database(session, &wanted, server).await, &wanted.schema) {
-            (Err(error), Some(schema)) if error.kind() == ErrorKind::NotFound && self.creates_database() => {
-                schema.clone()
-            }
-            (found, _) => found?,
-        };
-        Ok((TableName { schema: Some(database), name: wanted.name }, None))
+    /// The table as the job names it.
+    pub(crate) fn wanted(&self) -> Result<TableName> {
+        TableName::parse(&self.destination.table, QUOTING)
     }
 
-    async fn facts(&self, session: &mut Session) -> Result<Facts> {
+    /// What `target` has seen a moment ago, once.
+    pub(crate) fn take_seen(&self) -> Option<Known> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (server, name, table) = match seen.filter(|(_, when)| when.elapsed() < SEEN) {
-            Some((seen, _)) => seen,
-            None => {
-                let server = server(session).await?;
-                let (name, table) = self.find(session, &server).await?;
-                (server, name, table)
-            }
+        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(known, _)| known)
+    }
+
+    /// As [`take_seen`](Self::take_seen), and it stays seen.
+    pub(crate) fn find_seen(&self) -> Option<Known> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(known, _)| known)
+    }
+
+    /// `near`: whether a table that is not there may be a typing error.
+    async fn facts(&self, session: &mut Session, near: bool) -> Result<Facts> {
+        let known = match self.take_seen() {
+            Some(known) => known,
+            None => self.ask(session).await?,
         };
-        let (mut collations, mut nearest) = (Vec::new(), None);
-        if table.is_none() {
-            collations = session.rows("SELECT COLLATION_NAME FROM information_schema.COLLATIONS").await?;
+        let Known { server, name, table, collations, rights, create_database, .. } = known;
+        let mut nearest = None;
+        if table.is_none() && near {
             let names: Vec<String> = session
                 .rows(&format!(
                     "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} \
@@ -135,19 +125,6 @@ impl MySqlWriter {
                 .await?;
             nearest = weir_core::config::nearest(&name.name, names.iter().map(String::as_str)).map(str::to_owned);
         }
-        let rights = self.rights(session, &name, &server).await?;
-        let create_database = match table.is_none() && self.creates_database() {
-            true => {
-                let wanted = name.schema.as_deref().unwrap_or_default();
-                let known = format!(
-                    "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}",
-                    weir_mysql::escape(wanted)
-                );
-                let there = session.row::<i64>(&known).await?.unwrap_or(0) > 0;
-                (!there).then(|| wanted.to_owned())
-            }
-            false => None,
-        };
         Ok(Facts {
             create_database,
             rights,
@@ -161,18 +138,13 @@ impl MySqlWriter {
         })
     }
 
-    /// What the user may do where Weir keeps its own tables.
-    async fn rights(&self, session: &mut Session, target: &TableName, server: &Server) -> Result<Rights> {
-        let database = match &self.config.common.ledger.schema {
-            Some(schema) => {
-                let wanted = TableName { schema: Some(QUOTING.unquote(schema)), name: TABLE.into() };
-                find_database(session, &wanted, server).await.context("parameter", "ledger.schema")?
-            }
-            None => target.schema.clone().unwrap_or_default(),
-        };
-        let commits = TableName { schema: Some(database.clone()), name: TABLE.into() };
-        let has_commits = ledger::exists(session, &commits).await?;
-        Ok(Rights { database, has_commits, grants: grants(session).await? })
+    /// Makes `weir_commits` if it is not there; a run looks once for all its tables.
+    async fn make_record(&self, session: &mut Session, state: &State) -> Result<()> {
+        let Some(commits) = &state.commits else { return Ok(()) };
+        let place = self.options.first().map(Options::place).unwrap_or_default();
+        let name = format!("mysql record {place} {}", commits.table);
+        let made = self.context.shared.find_or_leave(&name, OnceCell::<()>::new);
+        made.get_or_try_init(|| ledger::create(session, commits)).await.map(drop)
     }
 }
 
@@ -184,12 +156,17 @@ async fn ended<T>(session: Session, done: &Result<T>, own: bool) {
 #[async_trait]
 impl Writer for MySqlWriter {
     async fn target(&self) -> Result<TargetSchema> {
-        let mut session = self.connect().await?;
-        let server = server(&mut session).await?;
-        let (name, table) = self.find(&mut session, &server).await?;
-        session.rest().await;
-        let seen = (server, name.clone(), table.clone());
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((seen, Instant::now()));
+        let known = match self.take_left() {
+            Some(known) => known,
+            None => {
+                let mut session = self.connect().await?;
+                let known = self.ask(&mut session).await?;
+                session.rest().await;
+                known
+            }
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((known.clone(), Instant::now()));
+        let Known { name, table, .. } = known;
         let entries = self.config.common.column.as_slice();
         let Some(table) = table else {
             let listed =
@@ -213,9 +190,15 @@ impl Writer for MySqlWriter {
         Ok(TargetSchema { table: name.to_string(), exists: true, columns, listed })
     }
 
+    async fn look_ahead(&self, tables: &[TargetName]) -> Result<Option<Hold>> {
+        self.leave_known(tables).await.map(Some)
+    }
+
     async fn plan(&self, request: &WriteRequest) -> Result<WritePlan> {
         let mut session = self.connect().await?;
-        let facts = self.facts(&mut session).await?;
+        // A whole-database job means to create its tables.
+        let near = request.described.is_none() || !self.config.common.creates(self.context.form);
+        let facts = self.facts(&mut session, near).await?;
         session.rest().await;
         let name = facts.name.to_string();
         plan(&self.config, request, facts).context("table", name)
@@ -223,11 +206,17 @@ impl Writer for MySqlWriter {
 
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let state = State::of(plan)?;
+        self.forget_known();
         let mut session = self.connect().await?;
         for options in &self.options {
             written::note(&self.context.shared, options, state.table.quoted(QUOTING));
         }
-        let done = commit::prepare(&mut session, &self.config.common, plan, &state).await;
+        let done = async {
+            commit::create_table(&mut session, plan, &state).await?;
+            self.make_record(&mut session, &state).await?;
+            commit::prepare(&mut session, &self.config.common, &state).await
+        };
+        let done = done.await;
         ended(session, &done, self.config.common.pre_sql.is_empty()).await;
         done.context("table", &plan.table)
     }
@@ -256,6 +245,7 @@ impl Writer for MySqlWriter {
 
     async fn abort(&self, plan: &WritePlan, _receipts: &[Receipt]) -> Result<()> {
         let state = State::of(plan)?;
+        self.forget_known();
         let mut session = self.connect().await?;
         let done = commit::abort(&mut session, plan, &state).await;
         ended(session, &done, true).await;
@@ -316,7 +306,7 @@ impl PublishTogether for MySqlWriter {
 
 impl MySqlWriter {
     async fn privileges(&self, session: &mut Session, place: &str) -> Result<Vec<Check>> {
-        let facts = self.facts(session).await?;
+        let facts = self.facts(session, false).await?;
         let mut checks = vec![Check::ok(format!("login {place}"), format!("server {}", facts.server.version))];
         checks.push(match (self.config.load_data.unwrap_or(true), facts.server.local_infile) {
             (true, false) => Check::warning(
