@@ -281,10 +281,24 @@ impl Side {
                 Some(format!("{} rows, {} old", row[0].clone()?, row[1].clone()?))
             }
             System::Parquet => Some(names(&self.path, |name| !name.starts_with(['.', '_']))?.join(" ")),
-            // A version of the log is whole by itself: what could be seen of a part is one version more.
-            System::Delta => Some(names(&self.path.join("_delta_log"), |name| name.ends_with(".json"))?.join(" ")),
+            System::Delta => self.data_files(),
             _ => None,
         }
+    }
+
+    /// The data files of a Delta table's newest version; no case makes so many that the log is shortened.
+    fn data_files(&self) -> Option<String> {
+        let log = self.path.join("_delta_log");
+        let mut files = BTreeSet::new();
+        for name in names(&log, |name| name.ends_with(".json"))? {
+            for line in std::fs::read_to_string(log.join(name)).ok()?.lines() {
+                let action: Value = serde_json::from_str(line).ok()?;
+                let path = |what: &str| Some(action[what]["path"].as_str()?.to_owned());
+                files.extend(path("add"));
+                path("remove").map(|gone| files.remove(&gone));
+            }
+        }
+        Some(files.into_iter().collect::<Vec<_>>().join(" "))
     }
 }
 

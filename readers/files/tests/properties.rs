@@ -280,7 +280,7 @@ fn parquet(random: &mut Random) -> Vec<u8> {
 async fn a_parquet_file_that_lies_is_an_error_and_no_panic() {
     let folder = tempfile::tempdir().unwrap();
     let (mut whole, mut refused) = (0, 0);
-    for seed in 0..2_000u64 {
+    for seed in 0..700u64 {
         let mut random = Random(seed);
         let mut file = parquet(&mut random);
         for _ in 0..random.below(4) {
@@ -309,7 +309,7 @@ async fn a_parquet_file_that_lies_is_an_error_and_no_panic() {
             }
         }
     }
-    assert!(whole > 500 && refused > 500, "{whole} files were read, {refused} refused");
+    assert!(whole > 150 && refused > 150, "{whole} files were read, {refused} refused");
 }
 
 #[tokio::test]

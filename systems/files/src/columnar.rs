@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Result, ResultExt};
 
 use crate::ipc::{Blocks, Bounds, Messages};
-use crate::parquet::{ParquetSource, RowGroups};
+use crate::parquet::{ParquetSource, RowGroups, unwound};
 use crate::{ByteStream, Format, Found, Store, arrow_error, spool, store_error};
 
 /// A file that is read by ranges.
@@ -185,8 +185,8 @@ impl ColumnarReader {
         let name = store.display(path);
         let mut source = RangeSource::open(store, path, cancel).await?;
         if format == Format::Parquet {
-            let metadata = ArrowReaderMetadata::load_async(&mut source, ArrowReaderOptions::new()).await;
-            let metadata = metadata.map_err(|e| parquet_error(e, &name))?;
+            let metadata = unwound(ArrowReaderMetadata::load_async(&mut source, ArrowReaderOptions::new())).await;
+            let metadata = metadata.flatten().map_err(|e| parquet_error(e, &name))?;
             let schema = metadata.schema().clone();
             return Ok(Self { schema, kind: Kind::Parquet { source: Some(source), metadata } });
         }

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -117,6 +118,11 @@ impl<S: ParquetSource> RowGroups<S> {
     /// # Errors
     /// Those of reading the file, [`Data`](weir_core::ErrorKind::Data) for what is no Parquet.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let next = unwound(self.next_batch()).await;
+        next.unwrap_or_else(|panic| Err(self.source.fault(panic)))
+    }
+
+    async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let next = match &mut self.open {
                 Some(Open::Local(reader)) => reader.next().transpose().map_err(|e| self.source.fault(e.into()))?,
@@ -185,6 +191,12 @@ impl<S: ParquetSource> RowGroups<S> {
         }
         Ok(Open::Windows(SideBySide::new(read)))
     }
+}
+
+/// Runs something of the library, which has an error for most damaged bytes, and a panic for some: that is an error too.
+pub(crate) async fn unwound<T>(work: impl Future<Output = T>) -> parquet::errors::Result<T> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.map_err(|_| ParquetError::General("the Parquet library panicked over it".into()))
 }
 
 #[cfg(test)]
