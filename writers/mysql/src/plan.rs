@@ -230,7 +230,9 @@ fn publish(
             Publish::Join { nullable: keys.iter().filter(nullable).cloned().collect() }
         });
     }
-    if table.referenced_by.is_empty() {
+    let database = facts.name.schema.as_deref().unwrap_or_default();
+    let hidden = table.referenced_by.is_empty() && !facts.rights.sees_all(database);
+    if table.referenced_by.is_empty() && !hidden {
         return Ok(Publish::Replace);
     }
     let columns = table.columns.iter().filter(|c| !c.generated);
@@ -240,9 +242,21 @@ fn publish(
         columns: columns.map(|c| (c.name.as_str(), c.nullable)).collect(),
         written: layout.columns.iter().map(|c| c.name.as_str()).collect(),
     };
-    let (key, more) = referenced.key()?;
-    warnings.extend(more);
-    Ok(Publish::Diff(key))
+    match referenced.key() {
+        Ok((key, more)) => {
+            warnings.extend(more);
+            Ok(Publish::Diff(key))
+        }
+        Err(_) if hidden => {
+            warnings.push(format!(
+                "the user sees only some tables of `{database}`: should another one refer to this table by a foreign key \
+                 that cascades, its rows would go with those that are replaced; a right on all tables of the database, or \
+                 a primary key, would tell"
+            ));
+            Ok(Publish::Replace)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// An upsert of a user who may create no table: each split by itself.

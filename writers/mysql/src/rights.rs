@@ -24,6 +24,13 @@ impl Rights {
         privileges.iter().filter(|p| !grants.allow(p, database, table)).copied().collect()
     }
 
+    /// Whether the catalogue shows all tables of a database: to each user it shows those that some right is for.
+    pub(crate) fn sees_all(&self, database: &str) -> bool {
+        let any = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE"];
+        // A name that no single grant can be for.
+        self.grants.as_ref().is_none_or(|grants| any.iter().any(|right| grants.allow(right, database, "weir_")))
+    }
+
     /// Whether finished splits can be recorded.
     ///
     /// # Errors

@@ -39,6 +39,7 @@ on_both!(
     other_unique_keys,
     equal_keys_in_the_input,
     without_the_right_to_create,
+    tables_that_the_user_does_not_see_keep_their_rows,
     records_in_another_database,
     tables_without_transactions,
 );
@@ -387,6 +388,39 @@ async fn without_the_right_to_create(database: Database) {
     let (writer, planned) = plan(json!({ "table": "c" })).await.unwrap();
     assert!(planned.records_splits);
     write_all(&writer, vec![pairs(&[(2, "mine")])], WriteOptions::default()).await.unwrap();
+    database.execute(&format!("DROP USER '{user}'@'%'")).await;
+}
+
+async fn tables_that_the_user_does_not_see_keep_their_rows(database: Database) {
+    let ledger = database.server().fresh_database("hidden").await;
+    database
+        .execute(
+            "CREATE TABLE parent (id INT PRIMARY KEY, t TEXT); INSERT INTO parent VALUES (1, 'old'), (2, 'old'); \
+             CREATE TABLE child (p INT, FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE); \
+             INSERT INTO child VALUES (1), (2); CREATE TABLE loose (id INT, t TEXT)",
+        )
+        .await;
+    let user = format!("blind_{}_{}", std::process::id(), database.port());
+    let (place, other) = (database.quote(database.name()), database.quote(ledger.name()));
+    let grant = |table: &str| format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {place}.{table} TO '{user}'@'%'; ");
+    database
+        .execute(&format!(
+            "CREATE USER '{user}'@'%' IDENTIFIED BY 'blind'; {}{}GRANT ALL ON {other}.* TO '{user}'@'%'",
+            grant("parent"),
+            grant("loose")
+        ))
+        .await;
+    let open = |table: &str| {
+        let mut parameters = with(&database, json!({ "table": table, "writeMode": "overwrite" }));
+        parameters["url"] = json!(database.url_with(&user, "blind"));
+        parameters["ledger"] = json!({ "schema": ledger.name() });
+        open_writer("mysql", parameters).unwrap()
+    };
+    write_all(&open("parent"), vec![pairs(&[(1, "new"), (3, "new")])], WriteOptions::default()).await.unwrap();
+    assert_eq!(contents(&database, "SELECT * FROM parent ORDER BY id").await, ["1|new", "3|new"]);
+    assert_eq!(contents(&database, "SELECT * FROM child").await, ["1"]);
+    let written = write_all(&open("loose"), vec![pairs(&[(1, "new")])], WriteOptions::default()).await.unwrap();
+    assert!(written.plan.warnings.iter().any(|w| w.contains("sees only some tables")), "{:?}", written.plan.warnings);
     database.execute(&format!("DROP USER '{user}'@'%'")).await;
 }
 
