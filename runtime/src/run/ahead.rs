@@ -10,7 +10,7 @@ use crate::database::look_at_target;
 
 /// How long it holds. Somebody may change a table between the look at it and its rows, as between its plan and its rows; that
 /// is not to become the time that all tables before it take.
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_secs(30);
 
 /// The last look at the target.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use weir_core::field::native_type;
 use weir_core::{Error, ErrorKind, MappedColumn, Result, ResultExt};
-use weir_postgresql::catalog::resolve_types;
+use weir_postgresql::catalog::{TableColumn, resolve_types};
 use weir_postgresql::definitions::{Body, Declared, Definition, Part, volatile_functions};
 use weir_postgresql::types::labels;
 use weir_postgresql::{PgType, SYSTEM, Session, literal};
@@ -102,14 +102,14 @@ pub(crate) async fn find_type(session: &mut Session, text: &str) -> Result<Optio
 }
 
 /// The type of a column to be created: the source's own where it is one of PostgreSQL's that exists here or can be made;
-/// else the one that holds every value of its canonical form.
+/// else the one that holds every value of its canonical form. A type that a column of a table that is there has is known.
 ///
 /// # Errors
 /// Those of the connection.
 pub async fn created_type(
     session: &mut Session,
     column: &MappedColumn,
-    table: &TableName,
+    (table, present): (&TableName, &[TableColumn]),
     new_types: &mut Vec<NewType>,
 ) -> Result<Created> {
     // The first form of a domain's values names its base type, the last the domain.
@@ -127,7 +127,10 @@ pub async fn created_type(
     // schema.
     let labels = column.offers.iter().find_map(labels).unwrap_or_default();
     let declared = column.offers.iter().find_map(Declared::of_field).or_else(|| labelled(text, &labels));
-    let mut found = find_type(session, text).await?;
+    let mut found = present.iter().find(|there| there.pg.text == text).map(|there| there.pg.clone());
+    if found.is_none() {
+        found = find_type(session, text).await?;
+    }
     if let (None, Some((_, own))) = (&found, declared.as_ref().and_then(|d| d.of.own.as_ref())) {
         let array = if text.ends_with("[]") { "[]" } else { "" };
         found = find_type(session, &format!("{}{array}", table.sibling(own).quoted(Q))).await?;

@@ -183,7 +183,7 @@ async fn fit(
     column: &MappedColumn,
     new_types: &mut Vec<NewType>,
 ) -> Result<(PgType, Fit)> {
-    let wanted = created_type(session, column, &table.name, new_types).await?.pg;
+    let wanted = created_type(session, column, (&table.name, &table.columns), new_types).await?.pg;
     let present = table.column(&column.name).map(|found| PresentColumn {
         native_type: found.pg.text.clone(),
         relation: relation(&found.pg, &wanted, column),

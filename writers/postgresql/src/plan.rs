@@ -120,7 +120,7 @@ pub(crate) async fn plan(
             }
             let mut types = Vec::with_capacity(request.columns.len());
             for column in &request.columns {
-                let created = created_type(session, column, &table, &mut new_types).await?;
+                let created = created_type(session, column, (&table, &[]), &mut new_types).await?;
                 warnings.extend(created.warning);
                 types.push(created.pg);
             }

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use weir_core::{Error, ErrorKind, PlannedColumn, Result, WriteMode, WritePlan};
-use weir_postgresql::Session;
 use weir_postgresql::catalog::find_table;
 use weir_postgresql::error::map;
 use weir_postgresql::keys::unique_keys;
+use weir_postgresql::{Session, literal};
 use weir_sql::TableName;
 
 use crate::known::Found;
@@ -37,6 +37,24 @@ impl Layout {
             unwritten: unwritten.cloned().collect(),
             unique: unique.iter().filter(|key| key.iter().all(written)).cloned().collect(),
         }
+    }
+
+    /// A statement that fails when the columns of `table` have not the types that the plan has seen: binary values would be
+    /// taken for others.
+    pub(crate) fn as_planned(table: &TableName, plan: &WritePlan, state: &State) -> String {
+        let columns = plan.columns.iter().zip(&state.types);
+        // A domain is known by its name alone: the plan looks through it.
+        let columns =
+            columns.map(|(column, pg)| format!("({}, {}::oid, {})", literal(&column.name), pg.oid, literal(&pg.text)));
+        let columns: Vec<_> = columns.collect();
+        format!(
+            "SELECT 1 / (count(*) = {})::int AS as_planned FROM pg_catalog.pg_attribute a JOIN (VALUES {}) p(name, type, said) \
+             ON a.attname = p.name AND (a.atttypid = p.type OR format_type(a.atttypid, a.atttypmod) = p.said) \
+             WHERE a.attrelid = to_regclass({})::oid",
+            columns.len(),
+            columns.join(", "),
+            literal(&table.quoted(Q))
+        )
     }
 
     async fn ask(session: &mut Session, plan: &WritePlan, table: &TableName) -> Result<Self> {
@@ -105,6 +123,18 @@ pub async fn create(session: &mut Session, plan: &WritePlan, state: &State, stag
     } else {
         sql.push_str(&format!("CREATE INDEX ON {into} ({SPLIT});\n"));
     }
-    session.execute(&sql).await.map_err(|e| e.with("table", stage))?;
+    if state.layout.is_some() {
+        sql.push_str(&Layout::as_planned(stage, plan, state));
+    }
+    session.execute(&sql).await.map_err(|e| changed(e).with("table", stage))?;
     Ok(())
+}
+
+/// What [`Layout::as_planned`] has found, in words.
+pub(crate) fn changed(error: Error) -> Error {
+    let by_zero = error.context().iter().any(|(key, code)| *key == "sqlstate" && code == "22012");
+    if !by_zero {
+        return error;
+    }
+    Error::new(ErrorKind::Conflict, "the table was altered after the run had looked at it: run again").because(error)
 }

@@ -19,6 +19,7 @@ use weir_sql::{Ceilings, Commits, TableName};
 use crate::config::PostgresqlWriterConfig;
 use crate::known::Known;
 use crate::plan::{Q, State, plan};
+use crate::stage::Layout;
 use crate::task::Task;
 use crate::transaction::{self, Staged};
 use crate::{record, stage};
@@ -201,6 +202,9 @@ impl Writer for PostgresqlWriter {
         session.execute("BEGIN").await?;
         if let Some(into) = &state.stage {
             stage::create(&mut session, plan, &state, into).await?;
+        } else if state.layout.is_some() {
+            let sql = Layout::as_planned(&state.table, plan, &state);
+            session.execute(&sql).await.map_err(|error| stage::changed(error).with("table", &state.table))?;
         }
         let done = match &state.records {
             Some(commits) => record::write(&mut session, commits, PREPARED, &plan.table, None, ("", true)).await?,

@@ -395,3 +395,25 @@ async fn an_overwrite_keeps_what_hangs_on_the_table() {
     assert!(error.message().contains("generated always"), "{error}");
     database.execute("DROP OWNED BY weir_reader_keeps; DROP ROLE weir_reader_keeps").await;
 }
+
+/// The bytes of an integer are those of some float too.
+#[tokio::test]
+async fn a_column_that_has_another_type_than_the_plan_saw_is_refused_before_a_row_is_written() {
+    let database = database("altered").await;
+    database.execute(TABLE).await;
+    for mode in ["append", "overwrite"] {
+        let writer = writer(&database, json!({"table": "t", "writeMode": mode}));
+        let plan = planned(&writer).await;
+        database.execute("ALTER TABLE t ALTER COLUMN id TYPE real").await;
+        let error = prepare(&writer, &plan).await.unwrap_err();
+        assert!(
+            error.kind() == ErrorKind::Conflict && error.full().contains("was altered"),
+            "{mode}: {}",
+            error.full()
+        );
+        database.execute("ALTER TABLE t ALTER COLUMN id TYPE int").await;
+        prepare(&writer, &plan).await.unwrap();
+        abort(&writer, &plan).await;
+    }
+    assert_eq!(ids(&database).await, "0");
+}
