@@ -29,6 +29,7 @@ mod batch;
 pub mod bench;
 mod config;
 mod decode;
+mod filled;
 mod incremental;
 mod lock;
 mod numbers;

@@ -1,12 +1,15 @@
 //! The connections of a snapshot, lent to one task after another.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use weir_core::{ConnectorContext, Error, ErrorKind, Result};
 use weir_mysql::RowSession;
+
+use crate::filled::{check, filled};
 
 /// What a task needs to find the connections.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +32,8 @@ struct Lent {
     idle: Vec<RowSession>,
     /// Idle or in use.
     alive: usize,
+    /// Tables that were asked about, and whether they have rows at the snapshot's moment.
+    filled: HashMap<String, bool>,
 }
 
 /// A connection on loan. Dropped without being given back, it is lost: rows may still be on their way.
@@ -39,18 +44,40 @@ pub(crate) struct Loan {
 
 impl Pool {
     pub(crate) fn of(sessions: Vec<RowSession>) -> Self {
-        let lent = Lent { alive: sessions.len(), idle: sessions };
+        let lent = Lent { alive: sessions.len(), idle: sessions, ..Lent::default() };
         Self { state: Mutex::new(lent), changed: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Lent> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds out which of these tables have rows, unless all connections are at work.
+    pub(crate) async fn look(self: &Arc<Self>, tables: &[String], context: &ConnectorContext) -> Result<()> {
+        let new: Vec<String> = {
+            let state = self.state();
+            tables.iter().filter(|table| !state.filled.contains_key(*table)).cloned().collect()
+        };
+        if new.is_empty() {
+            return Ok(());
+        }
+        let Some(mut loan) = self.take() else { return Ok(()) };
+        let session = loan.session()?;
+        session.serve(context);
+        let filled = filled(session, &new).await?;
+        loan.give_back();
+        self.state().filled.extend(new.into_iter().map(|table| (table.clone(), filled.contains(&table))));
+        Ok(())
     }
 
     /// An idle connection.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Loan> {
-        let session = self.state.lock().unwrap_or_else(PoisonError::into_inner).idle.pop();
+        let session = self.state().idle.pop();
         session.map(|session| Loan { pool: self.clone(), session: Some(session) })
     }
 
     pub(crate) fn alive(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).alive
+        self.state().alive
     }
 
     pub(crate) async fn lend(pool: Arc<Self>) -> Result<Loan> {
@@ -79,10 +106,18 @@ impl Loan {
         self.session.as_mut().ok_or_else(|| Error::internal("the connection is given back"))
     }
 
+    /// Refuses a table whose rows are gone that it had at the snapshot's moment.
+    pub(crate) async fn check_filled(&mut self, table: &str) -> Result<()> {
+        if self.pool.state().filled.get(table) != Some(&true) {
+            return Ok(());
+        }
+        check(self.session()?, table).await
+    }
+
     /// Gives it back: nothing is on its way any more.
     pub(crate) fn give_back(mut self) {
         if let Some(session) = self.session.take() {
-            self.pool.state.lock().unwrap_or_else(PoisonError::into_inner).idle.push(session);
+            self.pool.state().idle.push(session);
             self.pool.changed.notify_waiters();
         }
     }
@@ -101,7 +136,7 @@ impl Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         if self.session.take().is_some() {
-            self.pool.state.lock().unwrap_or_else(PoisonError::into_inner).alive -= 1;
+            self.pool.state().alive -= 1;
             self.pool.changed.notify_waiters();
         }
     }

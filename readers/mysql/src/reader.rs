@@ -337,6 +337,16 @@ impl MySqlReader {
         };
         let mut loan = pool::borrow(&self.context, token, part.source).await?;
         let end = self.rows(loan.session()?, &mut wanted, output, true).await;
+        if end.result.is_ok() && end.clean && wanted.left == limit && !part.query {
+            match loan.check_filled(&part.from).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    loan.give_back();
+                    return Err(error);
+                }
+                Err(error) => return Err(loan.broke(error)),
+                Ok(()) => {}
+            }
+        }
         match end.result {
             Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) && !end.clean => {
                 Err(loan.broke(error))

@@ -15,7 +15,8 @@ use futures::future::try_join_all;
 use serde_json::json;
 use weir_core::{Check, ConnectorContext, Error, ErrorKind, Result, Snapshot, SnapshotGuard};
 use weir_mysql::{
-    Options, RowSession, Server, Session, Setup, connect_first, connect_rows, grants, position, server, written,
+    Options, QUOTING, RowSession, Server, Session, Setup, Table, connect_first, connect_rows, grants, looked_ahead_all,
+    position, server, written,
 };
 
 use crate::config::Consistency;
@@ -79,10 +80,29 @@ impl Made {
         Some(Error::new(ErrorKind::Conflict, text).with("table", table))
     }
 
+    /// Finds out which of these tables have rows, of each server's.
+    pub(crate) async fn look(&self, tables: &[Vec<String>], context: &ConnectorContext) -> Result<()> {
+        for (pool, tables) in self.pools.iter().zip(tables) {
+            pool.look(tables, context).await?;
+        }
+        Ok(())
+    }
+
     /// Whether tables can still be read in it.
     pub(crate) fn lives(&self) -> bool {
         self.pools.iter().all(|pool| pool.alive() > 0)
     }
+}
+
+/// Whether the rows of a table stay in a snapshot.
+fn is_kept(table: &Table) -> bool {
+    !table.view && table.transactional
+}
+
+/// The tables that a whole-database job has looked at, and whose rows stay in a snapshot.
+pub(crate) fn tables_ahead(context: &ConnectorContext, options: &[Options]) -> Vec<String> {
+    let all = looked_ahead_all(&context.shared, options).into_iter().filter(is_kept);
+    all.map(|table| table.name.quoted(QUOTING)).collect()
 }
 
 /// What becomes of the connections when the splits of a table have been read.
@@ -131,7 +151,7 @@ impl Snapshot for MySqlReader {
     async fn begin(&self, channels: usize) -> Result<SnapshotGuard> {
         let described = self.described().await?;
         let mut keys = Vec::new();
-        let (mut sites, mut servers) = (Vec::<Site>::new(), Vec::new());
+        let (mut sites, mut bases, mut servers) = (Vec::<Site>::new(), Vec::<Vec<String>>::new(), Vec::new());
         let mut tables = Some(Vec::new());
         let mut unsafe_tables = Vec::new();
         for (location, described) in self.locations.iter().zip(described.iter()) {
@@ -142,8 +162,12 @@ impl Snapshot for MySqlReader {
             if number == keys.len() {
                 keys.push(key);
                 sites.push(Site { options: location.options.clone(), tables: Some(Vec::new()) });
+                bases.push(Vec::new());
             }
             servers.push(number);
+            if described.table.as_ref().is_some_and(is_kept) {
+                bases[number].push(described.from.clone());
+            }
             match (&mut sites[number].tables, &described.table) {
                 (Some(tables), Some(table)) if !table.view => tables.push(described.from.clone()),
                 (tables, _) => *tables = None,
@@ -195,6 +219,10 @@ impl Snapshot for MySqlReader {
                     (true, None) => Locks::All,
                     (true, Some(_)) => Locks::AllButHeld,
                 };
+                // What the run will read besides may be emptied before it has its turn.
+                for (site, bases) in sites.iter().zip(&mut bases) {
+                    bases.extend(tables_ahead(&self.context, &site.options));
+                }
                 let mut made = make(sites, channels, locks, &self.setup, &self.context).await?;
                 // What the run's first moment was begun without has none in the next one.
                 if !before.is_empty() {
@@ -217,6 +245,7 @@ impl Snapshot for MySqlReader {
                 (made, shared)
             }
         };
+        made.look(&bases, &self.context).await?;
         let mut description = made.description.clone();
         if apart && !shared && made.covers.is_some() {
             description += "; the moment is one of these tables alone, other tables of the run have others";

@@ -11,7 +11,7 @@ use weir_mysql::{MySqlCatalog, QUOTING};
 
 use crate::config::{Consistency, MySqlReaderConfig};
 use crate::lock::Locks;
-use crate::snapshot::{Common, Site, make, server_key};
+use crate::snapshot::{Common, Site, make, server_key, tables_ahead};
 
 pub(crate) struct SourceCatalog {
     tables: MySqlCatalog,
@@ -64,6 +64,7 @@ impl Catalog for SourceCatalog {
                 // What is left for others must not keep them alive.
                 let made = make(vec![site], connections.max(1), Locks::AllButHeld, setup, &context.apart()).await?;
                 context.shared.leave(made.id.clone(), made.pools());
+                made.look(&[tables_ahead(context, options)], &context.apart()).await?;
                 slot.push(made.clone());
                 made
             }

@@ -35,6 +35,7 @@ on_both!(
     a_lost_connection_is_no_other_moment,
     tables_of_a_run_share_their_moment,
     a_lost_snapshot_of_all_tables_is_followed_by_another_of_all,
+    a_table_that_is_emptied_behind_the_snapshot_is_no_empty_table,
 );
 
 fn with(url: &str, more: Value) -> Value {
@@ -304,4 +305,48 @@ async fn a_lost_snapshot_of_all_tables_is_followed_by_another_of_all(database: D
     assert_eq!(read_with(&first, options(&again, 1)).await.unwrap().rows(), 990);
     drop((guard, again, held));
     database.execute(&format!("DROP USER '{user}'@'%'")).await;
+}
+
+/// The server itself notices a TRUNCATE, as long as it remembers it, and never that another table has taken a name.
+async fn a_table_that_is_emptied_behind_the_snapshot_is_no_empty_table(database: Database) {
+    accounts(&database).await;
+    database.execute("CREATE TABLE acc_2 LIKE acc_0; INSERT INTO acc_2 SELECT * FROM acc_0").await;
+    database
+        .execute("CREATE TABLE new_1 LIKE acc_1; CREATE TABLE new_2 LIKE acc_2; CREATE TABLE none LIKE acc_0")
+        .await;
+    let context = harness::context();
+    // A whole-database job looks at all of its tables, and begins with the first.
+    let plugin = readers().into_iter().find(|plugin| plugin.name == "mysql").unwrap();
+    let catalog = (plugin.catalog.unwrap())(&with(&database.url(), json!({})), &context).unwrap();
+    let names = ["acc_0", "acc_1"].map(|table| ObjectName {
+        database: database.name().to_owned(),
+        schema: None,
+        table: table.to_owned(),
+    });
+    let _ahead = control(async move { catalog.look_ahead(&names).await }).await.unwrap();
+    let open = |table: &str| {
+        let table = format!("{}.{table}", database.quote(database.name()));
+        open_reader_in("mysql", with(&database.url(), json!({ "table": table })), &context).unwrap()
+    };
+    let first = open("acc_0");
+    let guard = begin(&first, 1).await.unwrap();
+    database.execute("RENAME TABLE acc_1 TO old_1, new_1 TO acc_1").await;
+    let refused = async |table: &str| {
+        let reader = open(table);
+        let guard = begin(&reader, 1).await.unwrap();
+        database
+            .execute(if table == "acc_2" { "RENAME TABLE acc_2 TO old_2, new_2 TO acc_2" } else { "SELECT 1" })
+            .await;
+        let error = read_with(&reader, options(&guard, 1)).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
+        assert!(error.message().contains("emptied or altered after its snapshot was taken"), "{error}");
+    };
+    refused("acc_1").await;
+    // One that was looked at by its own reader alone.
+    refused("acc_2").await;
+    // The connection is of use all the same, and a table without rows is one.
+    assert_eq!(read_with(&first, options(&guard, 1)).await.unwrap().rows(), 1000);
+    let none = open("none");
+    let guard = begin(&none, 1).await.unwrap();
+    assert_eq!(read_with(&none, options(&guard, 1)).await.unwrap().rows(), 0);
 }

@@ -402,6 +402,11 @@ pub fn looked_ahead(shared: &Shared, options: &[Options], name: &TableName) -> O
     Ahead::find(shared, &ahead(options), name)
 }
 
+/// All that looks ahead have found there.
+pub fn looked_ahead_all(shared: &Shared, options: &[Options]) -> Vec<Table> {
+    Ahead::all(shared, &ahead(options))
+}
+
 /// A pattern may be typed with the system's quotation marks.
 const QUOTING_FREE: fn(&str) -> String = |pattern| pattern.replace(QUOTING.open, "");
 

@@ -35,7 +35,8 @@ pub mod wire;
 pub mod written;
 
 pub use catalog::{
-    AT_ONCE, Column, MySqlCatalog, Reference, Server, Table, describe, describe_tables, looked_ahead, server,
+    AT_ONCE, Column, MySqlCatalog, Reference, Server, Table, describe, describe_tables, looked_ahead, looked_ahead_all,
+    server,
 };
 pub use connection::{RowSession, Session, Watch, connect, connect_first, connect_rows, escape};
 pub use error::{from_async, is_row_fault};

@@ -30,6 +30,13 @@ impl<T: Clone + Send + Sync + 'static> Ahead<T> {
     pub fn take(shared: &Shared, place: &str, table: &TableName) -> Option<T> {
         shared.find::<Self>(place)?.0.lock().unwrap_or_else(PoisonError::into_inner).remove(table)
     }
+
+    /// All tables that were left.
+    pub fn all(shared: &Shared, place: &str) -> Vec<T> {
+        let Some(all) = shared.find::<Self>(place) else { return Vec::new() };
+        let all = all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().cloned().collect()
+    }
 }
 
 /// Takes what was left away again.
@@ -61,6 +68,7 @@ mod tests {
         let (a, b) = (leave("a"), leave("b"));
         assert_eq!((find("here", "a"), find("here", "b")), (Some("a".into()), Some("b".into())));
         assert_eq!((find("there", "a"), find("here", "A")), (None, None));
+        assert_eq!((Ahead::<String>::all(&shared, "here").len(), Ahead::<String>::all(&shared, "there").len()), (2, 0));
         drop(a);
         assert_eq!((find("here", "a"), find("here", "b")), (None, Some("b".into())));
         let take = || Ahead::<String>::take(&shared, "here", &name("b"));
