@@ -194,13 +194,22 @@ impl Run {
                 None => Ok(()),
             }
         };
-        let result = tokio::select! {
-            result = clean_up => Some(result),
+        tokio::pin!(clean_up);
+        let in_time = tokio::select! {
+            result = &mut clean_up => Some(result),
             // Whoever stops the run, before or now, does not wait for it.
             () = self.clock.since_stop(self.clean_up()) => None,
             () = tokio::time::sleep(CLEAN_UP * 20) => None,
         };
-        stop.cancel();
+        let result = match in_time {
+            Some(result) => Some(result),
+            None => {
+                stop.cancel();
+                // The server is told, for else its statement would wait on, and do later what nobody wants any more.
+                let told = tokio::time::timeout(GIVEN_UP - CLEAN_UP, &mut clean_up).await;
+                told.ok().filter(Result::is_ok)
+            }
+        };
         if let Some(text) = match result {
             Some(Ok(())) => None,
             Some(Err(error)) => Some(error.full()),

@@ -9,7 +9,7 @@ use weir::{Only, RunOptions, Status};
 use weir_plugins_test::servers::{self, Database, Server};
 
 use super::{database_job, run, run_ok, table};
-use crate::support::load;
+use crate::support::{load, until_runs};
 
 async fn two_tables(name: &str) -> Database {
     two_tables_at(&servers::mariadb().await, name).await
@@ -107,11 +107,7 @@ async fn who_waits_in_vain_for_the_whole_server_locks_the_tables_of_the_job() {
             let source = source.clone();
             async move { source.execute("LOCK TABLES held WRITE; SELECT SLEEP(15); UNLOCK TABLES").await }
         });
-        let held = "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(15)%' \
-                    AND command <> 'Sleep' AND db = DATABASE() AND id <> CONNECTION_ID()";
-        while source.value(held).await == "0" {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until_runs(&source, |statement| statement == "SELECT SLEEP(15)").await;
         let session = ["SET SESSION lock_wait_timeout = 2"];
         let from = json!({"url": source.url(), "consistency": "snapshot", "session": session});
         let more = json!({

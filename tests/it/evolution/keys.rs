@@ -185,6 +185,16 @@ async fn a_stop_waits_for_nobody_who_is_in_the_way() {
         let took = ended - stopped;
         assert_eq!(report.status, Status::Stopped);
         assert!(took < Duration::from_secs(2), "parent held: {parent_held}: {took:?}");
+        // The server was told that nobody waits for its statements any more.
+        // The server was told that nobody waits for its statements any more.
+        let waits = "SELECT coalesce(string_agg(query, '; '), '') FROM pg_stat_activity \
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let mut waiting = target.value(waits).await;
+        while !waiting.is_empty() {
+            assert!(ended.elapsed() < Duration::from_secs(1), "parent held: {parent_held}: {waiting}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            waiting = target.value(waits).await;
+        }
         let left = report.warnings.iter().any(|warning| warning.contains("left behind: no answer in time"));
         assert!(left, "{:#?}", report.warnings);
         match parent_held {

@@ -5,6 +5,7 @@ mod catalogues;
 mod changes;
 #[cfg(feature = "cli")]
 mod crash;
+mod held;
 mod keys;
 mod targets;
 

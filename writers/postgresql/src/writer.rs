@@ -69,11 +69,10 @@ impl PostgresqlWriter {
         self.endpoint.connect(&self.context).await
     }
 
-    /// The run may have been stopped, and cleaning up is part of stopping: this session heeds no cancellation, and waits
-    /// for nobody long.
+    /// A session that waits for nobody long. Cleaning up is part of stopping a run, for which the runtime gives it a token of
+    /// its own: that one ends it, statement and all.
     pub(crate) async fn connect_to_clean(&self) -> Result<Session> {
-        let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
-        let mut session = self.endpoint.connect(&context).await?;
+        let mut session = self.connect().await?;
         session.spoil();
         session.execute("SET lock_timeout = '5s'").await?;
         Ok(session)
