@@ -142,7 +142,7 @@ pub async fn server(session: &mut Session) -> Result<Server> {
 /// How many tables one statement asks about.
 pub const AT_ONCE: usize = 500;
 
-/// Everything about a table; `name` as [`find_table`] gave it.
+/// Everything about a table; `name` as [`find_table`](crate::find_table) gave it.
 ///
 /// # Errors
 /// The server's.
