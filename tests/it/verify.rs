@@ -206,6 +206,32 @@ async fn rows_that_the_target_refused_are_no_fault_of_a_verified_run() {
     assert_eq!(ids(&verify(&job).await.entries[0].missing), (1, vec!["42"]));
 }
 
+/// The row of a key whose new values the target refuses keeps its old ones.
+#[tokio::test]
+async fn rows_that_an_upsert_could_not_change_are_no_fault_of_a_verified_run() {
+    let source = orders_of(100).await;
+    source.execute("CREATE TABLE copy (LIKE orders INCLUDING ALL)").await;
+    let from = json!({"url": source.url(), "table": "orders"});
+    let to = json!({"url": source.url(), "table": "copy", "writeMode": "upsert"});
+    let mut job = job_of("postgresql", from, "postgresql", to);
+    job["job"]["setting"] = json!({"verify": true, "errorLimit": {"record": 2}});
+    run_ok(&job).await;
+    source.execute("ALTER TABLE copy ADD CHECK (customer <> 'new')").await;
+    source.execute("UPDATE orders SET customer = 'new' WHERE id IN (42, 43); DELETE FROM copy WHERE id = 43").await;
+    let report = run(&job).await;
+    assert_eq!((report.exit_code(), report.rows_dirty), (0, 2), "{:#?}", report.error);
+    let found = verify(&job).await;
+    let entry = &found.entries[0];
+    assert_eq!((ids(&entry.different), ids(&entry.missing)), ((1, vec!["42"]), (1, vec!["43"])));
+    // More than were refused is a fault.
+    let silent = "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$";
+    source.execute(silent).await;
+    source.execute("CREATE TRIGGER t BEFORE UPDATE ON copy FOR EACH ROW EXECUTE FUNCTION keep()").await;
+    source.execute("UPDATE orders SET customer = 'else' WHERE id = 44").await;
+    let error = run_failing(&job).await;
+    assert!(error.message.contains("2 different"), "{}", error.message);
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_again_is_refused() {
     let rows = |more: Value| {

@@ -27,7 +27,7 @@ impl Run {
         context.shared.clear();
         let found = verify_moved(&self.job, &VerifyOptions::default(), &moved, context).await;
         ended.error = match found {
-            // What the target refused is in the quarantine, and is missing there for that.
+            // What the target refused is in the quarantine, and not at the target for that.
             Ok(found) if found.equal || found.lacks_only(dirty) => None,
             Ok(found) => Some(Error::new(ErrorKind::Data, format!("verification failed: {}", found.summary()))),
             Err(error) => Some(error.with("while", "verifying what the run wrote")),

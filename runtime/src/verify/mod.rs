@@ -94,6 +94,9 @@ pub struct EntryVerification {
     pub extra: Findings,
     /// Whether rows that only the target has are as they should be: the job adds to what is there.
     pub extra_allowed: bool,
+    /// Whether a row that the target refuses leaves the one of its key as it was: the job upserts.
+    #[serde(skip)]
+    keeps_old: bool,
 }
 
 /// How many rows, and some of their keys.
@@ -114,19 +117,20 @@ impl Verification {
 }
 
 impl Verification {
-    /// Whether all that is wrong is that rows are missing, no more than a run with `dirty` dirty rows left out at its
-    /// targets.
+    /// Whether all that is wrong is what a run with `dirty` dirty rows leaves wrong at its targets: that rows are missing, or
+    /// after an upsert have the values from before, as many at most.
     pub(crate) fn lacks_only(&self, dirty: u64) -> bool {
         let before: u64 = self.entries.iter().map(|entry| entry.source_left_out).sum();
-        let missing: u64 = self.entries.iter().map(|entry| entry.missing.rows).sum();
-        let only_missing = |entry: &EntryVerification| {
+        let lacking = |entry: &EntryVerification| entry.missing.rows + entry.different.rows;
+        let all: u64 = self.entries.iter().map(lacking).sum();
+        let lacks = |entry: &EntryVerification| {
             entry.equal
-                || (entry.missing.rows > 0
-                    && entry.different.rows == 0
+                || (lacking(entry) > 0
+                    && (entry.keeps_old || entry.different.rows == 0)
                     && entry.target_left_out == 0
                     && (entry.extra_allowed || entry.extra.rows == 0))
         };
-        missing <= dirty.saturating_sub(before) && self.entries.iter().all(only_missing)
+        all <= dirty.saturating_sub(before) && self.entries.iter().all(lacks)
     }
 }
 
@@ -260,6 +264,7 @@ async fn verify_entry(
         different: findings(&differences.different, different),
         extra: findings(&differences.extra, extra),
         extra_allowed: !exact,
+        keeps_old: common.rule == Rule::Upsert,
         source: comparison.source_label.clone(),
         target: comparison.target_label.clone(),
     })
