@@ -1,7 +1,7 @@
 //! Before a run: which one it is, and what an earlier one has left.
 
 use chrono::{SecondsFormat, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use weir_core::{Error, ErrorKind, Result};
 
@@ -119,16 +119,35 @@ fn check_name(id: &str) -> Result<()> {
 
 /// The entries as they were read, for comparing; secrets are left out, for a password may change between two calls.
 pub(super) fn fingerprint(job: &Job) -> Value {
+    // What changes values although it stands beside the entries.
+    let around = |mut of: Value| {
+        if let Value::Object(of) = &mut of {
+            of.insert("setting".into(), json!({"timeZone": job.data_zone.name()}));
+            of.insert("common".into(), json!({"column": job.setting.column_formats}));
+        }
+        of
+    };
     if let Some(database) = &job.database {
-        return database.fingerprint();
+        return around(database.fingerprint());
     }
     let entry = |entry: &crate::job::Entry| {
         let mut entry = entry.clone();
         entry.reader.parameter = entry.reader.redacted();
         entry.writer.parameter = entry.writer.redacted();
-        serde_json::to_value(entry).unwrap_or_default()
+        around(serde_json::to_value(entry).unwrap_or_default())
     };
     job.entries.iter().map(entry).collect()
+}
+
+/// Leaves out what a run of an earlier version did not write down.
+fn as_known_then(old: &Value, new: &mut Value) {
+    match (old, new) {
+        (Value::Array(old), Value::Array(new)) => old.iter().zip(new).for_each(|(old, new)| as_known_then(old, new)),
+        (Value::Object(old), Value::Object(new)) => {
+            new.retain(|key, _| old.contains_key(key) || !matches!(key.as_str(), "setting" | "common"));
+        }
+        _ => {}
+    }
 }
 
 /// What a user can do where a run cannot go on: a run id that is known names that run for good.
@@ -180,7 +199,9 @@ fn same_job(run: RunRecord, job: &Job, anew: &str) -> Result<RunRecord> {
 /// The first places at which a job differs from what the run was begun as.
 fn changes_since(run: &RunRecord, job: &Job) -> Vec<String> {
     let mut changed = Vec::new();
-    differences(&run.fingerprint, &fingerprint(job), "", &mut changed);
+    let mut now = fingerprint(job);
+    as_known_then(&run.fingerprint, &mut now);
+    differences(&run.fingerprint, &now, "", &mut changed);
     changed.truncate(5);
     changed
 }
@@ -208,7 +229,6 @@ fn differences(old: &Value, new: &Value, at: &str, found: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn changes_of_a_job_are_named_by_their_pointers() {
@@ -220,6 +240,21 @@ mod tests {
         found.clear();
         differences(&old, &old, "", &mut found);
         assert!(found.is_empty());
+    }
+
+    #[test]
+    fn what_an_earlier_version_did_not_write_down_is_no_change() {
+        let now = json!([{"reader": 1, "setting": {"timeZone": "UTC"}, "common": {"column": null}}]);
+        let changed = |old: Value| {
+            let (mut now, mut found) = (now.clone(), Vec::new());
+            as_known_then(&old, &mut now);
+            differences(&old, &now, "", &mut found);
+            found
+        };
+        assert!(changed(json!([{"reader": 1}])).is_empty());
+        assert_eq!(changed(json!([{"reader": 2}])), ["/0/reader"]);
+        let then = json!([{"reader": 1, "setting": {"timeZone": "Asia/Tokyo"}, "common": {"column": null}}]);
+        assert_eq!(changed(then), ["/0/setting/timeZone"]);
     }
 
     #[test]

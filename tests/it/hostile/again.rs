@@ -167,6 +167,33 @@ async fn rows_that_stay_are_not_mixed_with_those_of_an_altered_source() {
     assert_eq!(rows(&place).await, format!("{ALL} {ALL}"));
 }
 
+/// What changes values although it stands beside the entries, or in no file at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_on_with_the_clocks_and_formats_that_it_began_with() {
+    let place = place(Some("nightly"), json!({"writeMode": "append"})).await;
+    let first = place.start(&["run", "job.json"]);
+    place.landed(2);
+    first.kill();
+    let began = job(Some("nightly"), json!({"writeMode": "append"}));
+    let mut changed = began.clone();
+    changed["job"]["setting"]["timeZone"] = "Asia/Tokyo".into();
+    place.job(&changed);
+    place.fails(&["run", "job.json", "--resume"], 1, &["changed at /0/setting/timeZone", "--fresh"]);
+    let mut changed = began.clone();
+    changed["common"] = json!({"column": {"datetimeFormat": "yyyyMMdd"}});
+    place.job(&changed);
+    place.fails(&["run", "job.json", "--resume"], 1, &["changed at /0/common/column", "--fresh"]);
+    place.job(&began);
+    let elsewhere = place.command(&["run", "job.json", "--resume"]).env("WEIR_TZ", "Asia/Tokyo").output().unwrap();
+    let said = String::from_utf8_lossy(&elsewhere.stderr);
+    assert!(elsewhere.status.code() == Some(1) && said.contains("/0/setting/timeZone"), "{said}");
+    // A run that an earlier version began, which did not write these down, goes on.
+    let forget = "UPDATE runs SET fingerprint = json_remove(fingerprint, '$[0].setting', '$[0].common')";
+    sqlite(&place.path("state/ledger.db"), forget).await;
+    place.report(&["--resume"]);
+    assert_eq!(rows(&place).await, format!("{ALL} {ALL}"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_starts_again_says_what_was_altered() {
     let place = place(Some("nightly"), json!({"writeMode": "overwrite"})).await;
