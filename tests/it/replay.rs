@@ -286,3 +286,72 @@ async fn values_by_table_are_known_behind_transformers_too() {
     let text = fs::read_to_string(bench.folder.path().join("out.csv")).unwrap();
     assert_eq!(text, "id,v,day,origin\n1,bc,2025-01-01,of a\n1,bc,2025-01-02,of b\n");
 }
+
+#[tokio::test]
+async fn rows_of_a_replay_that_did_not_end_are_not_written_again_by_another() {
+    let database = servers::postgresql().await.fresh_database("replay_twice").await;
+    database.execute("CREATE TABLE t (name text, n int CHECK (n <> 13))").await;
+    let bench = Bench::new(|folder| {
+        let file = folder.join("in.csv");
+        fs::write(&file, "name,n\nabcd,1\nefgh,13\nijkl,x\n").unwrap();
+        let columns = json!([{"name": "name", "type": "string"}, {"name": "n", "type": "long"}]);
+        let to = json!({"url": database.url(), "table": "t", "writeMode": "append"});
+        let mut job = job_of("files", json!({"path": file, "column": columns}), "postgresql", to);
+        // Rows that the reader refused are another entry of the replay than those that the target did.
+        job["job"]["content"][0]["transformer"] =
+            json!([{"name": "dx_substr", "parameter": {"columnIndex": 0, "paras": ["1", "3"]}}]);
+        job["job"]["setting"] = json!({"speed": {"channel": 1}});
+        job
+    });
+    let dirty = bench.run().await.quarantine.unwrap();
+    let mend = |read: &'static str| {
+        let of = |values: &mut Value| values["n"] = json!(if values["n"] == "x" { read } else { "14" });
+        let mended = mended(&dirty, of);
+        let own = dirty.with_file_name(format!("{read}.jsonl"));
+        fs::rename(mended, &own).unwrap();
+        own
+    };
+    let (half, whole) = (mend("y"), mend("15"));
+    let none = || RunOptions { error_limit: Some("0".parse().unwrap()), ..bench.options() };
+    let count = "SELECT count(*) FROM t";
+    let failed = weir::replay(&bench.job, &half, none()).await.unwrap();
+    assert_eq!((failed.status, database.value(count).await.as_str()), (Status::PartiallyFailed, "2"), "{failed:#?}");
+    let refused = weir::replay(&bench.job, &whole, none()).await.unwrap();
+    let message = refused.error.unwrap().message;
+    assert!(message.contains(&failed.run_id) && message.contains("replay the same file again"), "{message}");
+    assert!(message.contains("for good") && message.contains("--fresh"), "{message}");
+    assert_eq!(database.value(count).await, "2");
+    // The same file goes on where it was: the other row is dirty again, which this call tolerates.
+    let done = bench.replay(&half).await;
+    assert_eq!((&done.run_id, counts(&done)), (&failed.run_id, (2, 1, 1)));
+    let rest = mended(done.quarantine.as_ref().unwrap(), |values| values["n"] = json!("15"));
+    assert_eq!(counts(&bench.replay(&rest).await), (1, 1, 0));
+    assert_eq!(database.value("SELECT string_agg(name || n, ' ' ORDER BY n) FROM t").await, "bcd1 fgh14 jkl15");
+}
+
+#[tokio::test]
+async fn a_replay_waits_for_the_run_of_its_job_and_gives_another_up_knowingly() {
+    let database = servers::postgresql().await.fresh_database("replay_lock").await;
+    database.execute("CREATE TABLE t (id int, n int CHECK (n <> 13))").await;
+    let bench = Bench::new(|folder| {
+        let file = folder.join("in.csv");
+        fs::write(&file, "id,n\n1,1\n2,13\n").unwrap();
+        let columns = json!([{"name": "id", "type": "long"}, {"name": "n", "type": "long"}]);
+        let to = json!({"url": database.url(), "table": "t", "writeMode": "append"});
+        job_of("files", json!({"path": file, "column": columns}), "postgresql", to)
+    });
+    let dirty = bench.run().await.quarantine.unwrap();
+    let lock = fs::read_dir(bench.folder.path().join("state/locks")).unwrap().next().unwrap().unwrap();
+    let held = fs::File::options().write(true).open(lock.path()).unwrap();
+    held.try_lock().unwrap();
+    let error = weir::replay(&bench.job, &dirty, bench.options()).await.unwrap_err();
+    assert!(error.message().contains("another run of this job is going on"), "{error}");
+    drop(held);
+    // Nothing of it is there: it is given up for one that is mended, and says so when it comes again.
+    let none = || RunOptions { error_limit: Some("0".parse().unwrap()), ..bench.options() };
+    assert_eq!(weir::replay(&bench.job, &dirty, none()).await.unwrap().status, Status::Failed);
+    let file = mended(&dirty, |values| values["n"] = json!("14"));
+    assert_eq!(counts(&bench.replay(&file).await), (1, 1, 0));
+    let error = weir::replay(&bench.job, &dirty, bench.options()).await.unwrap_err();
+    assert!(error.message().contains("was given up") && error.message().contains("--fresh"), "{error}");
+}

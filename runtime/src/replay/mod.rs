@@ -1,8 +1,9 @@
 //! `weir replay`: the rows of a quarantine file, mended, written to the job's target.
 //!
-//! The rows become JSON-lines files in the state folder, and those a job of their own, whose run is named after the
-//! quarantine file's content: the same file replayed again is the same run, which has happened. So rows are written
-//! once, by the engine's own means, and what is still wrong with them goes to a new quarantine file.
+//! The rows become JSON-lines files in the state folder, and those a job of their own, named after the run that left them,
+//! whose run is named after the quarantine file's content: the same file replayed again is the same run, which has
+//! happened, and another one with rows of that run is another run of the same job. So rows are written once, by the
+//! engine's own means, and what is still wrong with them goes to a new quarantine file.
 
 mod rows;
 
@@ -18,8 +19,8 @@ use self::rows::{Kind, Rows, of_table};
 use crate::database::{Only, expanded};
 use crate::dirty::{QuarantineRow, Side, create_private};
 use crate::entry::{PlannedEntry, open_all};
-use crate::job::{Endpoint, Entry, Job};
-use crate::ledger::{Ledger, RunStatus};
+use crate::job::{Endpoint, Entry, Job, UNNAMED};
+use crate::ledger::{JobLock, Ledger, RunStatus};
 use crate::mapping::MappingPair;
 use crate::options::{RunOptions, Start};
 use crate::pipeline::From;
@@ -56,15 +57,26 @@ pub async fn replay(job: &Job, file: &Path, options: RunOptions) -> Result<Repor
     // Before anything is asked of systems that may have changed since.
     if let Some(ledger) = Ledger::find_in(&state_dir).await?
         && let Some(run) = ledger.run(&run_id).await?
-        && run.status == RunStatus::Succeeded
-        && let Some(report) = run.report
     {
-        return Ok(report);
+        match (run.status, run.report) {
+            (RunStatus::Succeeded, Some(report)) => return Ok(report),
+            (RunStatus::Abandoned, _) => {
+                let text = "the replay of this file was given up when another file with rows of the same run was replayed: \
+                            to write the rows of this one all the same, give --fresh";
+                return Err(Error::new(ErrorKind::Conflict, text).with("file", file.display()));
+            }
+            _ => {}
+        }
     }
     let rows = parse(&text, file)?;
+    // It writes what the job writes.
+    let is_known = options.state_dir.is_some() && (job.path.is_some() || job.name != UNNAMED);
+    let _lock = if is_known { Some(JobLock::take(&state_dir, &job.name)?) } else { None };
     let folder = state_dir.join("replay");
     let prepared = prepare(job, &rows, &folder, &run_id, &options).await?;
-    let options = RunOptions { run_id: Some(run_id), start: Start::New, limit: None, ..options };
+    // Without a state folder there is nothing that could know the run by its name.
+    let run_id = options.state_dir.is_some().then_some(run_id);
+    let options = RunOptions { run_id, limit: None, ..options };
     let report = crate::run(&prepared.job, options).await;
     if let Some(quarantine) = &report.quarantine {
         prepared.name_sources(quarantine)?;
@@ -146,8 +158,9 @@ async fn prepare(
     for row in rows {
         of_entries[entry_of(&row.1, row.0, &planned)?].push(row);
     }
-    let mut replayed =
-        Job { name: format!("{} ({run_id})", job.name), entries: Vec::new(), warnings: Vec::new(), ..base.clone() };
+    let left_by = rows.first().map_or(run_id, |(_, row)| &row.run_id);
+    let name = format!("{} (rows of {left_by})", job.name);
+    let mut replayed = Job { name, entries: Vec::new(), warnings: Vec::new(), ..base.clone() };
     let mut parts = Vec::new();
     for ((entry, planned, _), rows) in planned.iter().zip(&of_entries).filter(|(_, rows)| !rows.is_empty()) {
         let before =

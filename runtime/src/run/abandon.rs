@@ -152,7 +152,7 @@ impl Landed {
             (splits, _) => format!("{splits} of its {} splits are in {} for good", self.of, plan.table),
         };
         let go_on = match plan.records_splits || adds(entry) {
-            true => "go on with it (--resume), which keeps these rows",
+            true => "go on with it (--resume), or replay the same file again if it is a replay, which keeps these rows",
             false => "the target does not record splits, so that it cannot go on: look at the target",
         };
         Some(match start {
