@@ -2,8 +2,8 @@
 //!
 //! The run of a job takes the lease before it changes anything at the target, renews it while it works, and gives it back
 //! at its end. One that died leaves it to expire; a run of the same [holder](Lease::holder) need not wait for that. It
-//! guards against wasted and confusing work. That no row lands twice in one run is the [record](crate::Recorded)'s
-//! business.
+//! guards against wasted and confusing work, and remembers a run that died here for those who have not its state folder.
+//! That no row lands twice in one run is the [record](crate::Recorded)'s business.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -52,6 +52,11 @@ pub trait Leases: Send + Sync {
 
     /// Gives it back; what belongs to somebody else stays.
     async fn release(&self, plan: &WritePlan, lease: &Lease) -> Result<()>;
+
+    /// Somebody else's lease that has ended without being given back, if the target has a record of what its run has
+    /// written: a finished split, or its publication. Where a plan publishes the splits of a run together, its publication
+    /// counts alone. Reads only; asked before [`take`](Self::take), which wipes it out.
+    async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>>;
 }
 
 impl Lease {
@@ -61,6 +66,27 @@ impl Lease {
             (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
         });
         format!("lease-{hash:032x}")
+    }
+
+    /// The plan of the entry of another run of the job that `plan` is of this one's, for targets that know a run by its name
+    /// alone.
+    pub fn of_other(&self, plan: &WritePlan, run_id: &str) -> WritePlan {
+        let entry = plan.run_id.strip_prefix(&self.run_id).unwrap_or_default();
+        WritePlan { run_id: format!("{run_id}{entry}"), ..plan.clone() }
+    }
+
+    /// What to tell the user whose run would write again what the one that left this lease has written.
+    pub fn refusal(&self) -> Error {
+        let Self { job, run_id, machine, .. } = self;
+        Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "run {run_id} of this job, on machine {machine}, did not end, and rows of it are at the target for good: go on \
+                 with it there (--resume), or with its state folder, which keeps these rows, or start anew with --fresh, which \
+                 leaves these rows where they are and writes them again"
+            ),
+        )
+        .with("job", job)
     }
 }
 
@@ -139,6 +165,17 @@ pub async fn take(slots: &dyn Slots, lease: &Lease) -> Result<Option<Standing>> 
         }
     }
     Err(Error::new(ErrorKind::Conflict, "the lease on the target changes hands all the time").retryable(true))
+}
+
+/// The lease of [`Leases::orphan`] in numbered files, whatever is recorded.
+///
+/// # Errors
+/// Those of the files.
+pub async fn ended(slots: &dyn Slots, lease: &Lease) -> Result<Option<Lease>> {
+    let Some(last) = slots.numbers().await?.into_iter().max() else { return Ok(None) };
+    let Some(found) = slots.get(last).await? else { return Ok(None) };
+    let kept = serde_json::from_slice::<Kept>(&found).ok();
+    Ok(kept.filter(|kept| kept.lease.holder != lease.holder && kept.until <= now()).map(|kept| kept.lease))
 }
 
 /// [`Leases::release`] in numbered files.

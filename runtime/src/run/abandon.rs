@@ -112,6 +112,11 @@ pub(super) fn stays(plan: &WritePlan, writer: &Endpoint) -> bool {
     plan.commits_per_split && (plan.records_splits || writer.parameter.get("exactlyOnce") == Some(&Value::Bool(false)))
 }
 
+/// Whether a run that is begun anew writes beside what an earlier one has written for good, as far as the plan tells.
+pub(super) fn appends(plan: &WritePlan) -> bool {
+    plan.commits_per_split || plan.mode == WriteMode::Append
+}
+
 /// Whether an entry that is published whole adds to what is there, so that a later run would add the same rows again. One
 /// that goes on after what it has read does not.
 fn adds(entry: &EntryRecord) -> bool {

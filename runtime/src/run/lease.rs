@@ -12,13 +12,18 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectorContext, Error, ErrorKind, Lease, Result, ResultExt, Standing, TargetName, WritePlan};
+use weir_core::{
+    ConnectorContext, Error, ErrorKind, Lease, Leases, Result, ResultExt, Standing, TargetName, WriteMode, WritePlan,
+};
 
+use super::abandon::appends;
+use super::outcome::EntryEnd;
 use super::resume::EntryStart;
 use super::{CLEAN_UP, Run};
 use crate::database::evolve::Evolving;
 use crate::entry::{PlannedEntry, plan_evolving};
 use crate::job::UNNAMED;
+use crate::options::Start;
 
 /// How long a lease outlives its run.
 const SECONDS: u64 = 60;
@@ -197,12 +202,36 @@ impl Run {
                 seconds: SECONDS,
             },
         };
+        self.refuse_orphan(index, planned, leases, &lease, context).await?;
         let take = || context.until_cancelled(leases.take(&planned.plan, &lease));
         let refused = self.again(index, &planned.plan, take, "taking the lease on").await;
         let refused = refused.map_err(|error| error.with("target", &planned.plan.table))?;
         let taken = refusal(&refused);
         self.leases.places().push(Place { plugin, place, index, plan: planned.plan.clone(), lease, refused });
         taken
+    }
+
+    /// Whatever this state folder knows: another one's run may have died here, and its lease is all that tells.
+    async fn refuse_orphan(
+        &self,
+        index: usize,
+        planned: &PlannedEntry,
+        leases: &dyn Leases,
+        lease: &Lease,
+        context: &ConnectorContext,
+    ) -> Result<()> {
+        // Tables of a whole database share places.
+        let mut tables = self.job.entries.iter().filter_map(|entry| entry.table.as_ref());
+        let appends = appends(&planned.plan) || tables.any(|table| table.mode == WriteMode::Append);
+        if !appends || self.options.start == Start::Fresh {
+            return Ok(());
+        }
+        let asking = || context.until_cancelled(leases.orphan(&planned.plan, lease));
+        let orphan = self.again(index, &planned.plan, asking, "looking at").await;
+        match orphan.map_err(|error| error.with("target", &planned.plan.table))? {
+            Some(orphan) if orphan.run_id != self.run_id => Err(orphan.refusal().with("target", &planned.plan.table)),
+            _ => Ok(()),
+        }
     }
 
     /// Renews the leases until it is stopped. A run that finds that another one has taken one over, while this one was frozen
@@ -240,9 +269,20 @@ impl Run {
         }
     }
 
-    /// Gives the leases back. What fails leaves one that ends by itself.
-    pub(super) async fn give_leases_back(&self) {
-        let taken = self.leases.taken();
+    /// Gives the leases back. What fails leaves one that ends by itself. So does what is kept on purpose: where a run falls
+    /// short of its end and rows are there for good, the lease tells other machines of it.
+    pub(super) async fn give_leases_back(&self, ended: &Result<Vec<EntryEnd>>) {
+        let stays = |end: &EntryEnd| match &end.plan {
+            Some(plan) if plan.commits_per_split => !end.receipts.is_empty(),
+            Some(plan) => plan.mode == WriteMode::Append && end.result.is_ok(),
+            None => false,
+        };
+        let keeps = match ended {
+            Ok(ends) => ends.iter().any(|end| end.result.is_err()) && (self.continued || ends.iter().any(stays)),
+            Err(_) => self.continued,
+        };
+        let keeps = keeps && self.ledger.is_some();
+        let taken = if keeps { Vec::new() } else { self.leases.taken() };
         let giving = taken.iter().map(|place| async move {
             let (writer, _stop) = self.apart(place.index)?;
             match writer.leases() {

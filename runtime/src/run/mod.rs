@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result};
 
 use self::ahead::TargetAhead;
+use self::abandon::appends;
 use self::begin::{Beginning, begin};
 use self::clock::Clock;
 use self::distinct::distinct_targets;
@@ -285,7 +286,7 @@ impl Run {
         ticker.abort();
         self.tell_progress();
         renewal.abort();
-        self.give_leases_back().await;
+        self.give_leases_back(&entries).await;
         match entries {
             Ok(entries) => ended.entries = entries,
             Err(error) => ended.error = Some(error),
@@ -318,8 +319,15 @@ impl Run {
         for warning in planned.iter().flat_map(|entry| &entry.warnings) {
             self.warn(warning);
         }
-        for (index, start) in starts.iter().enumerate().filter(|(_, start)| !start.is_over()) {
-            self.take_lease(index, &start.planned, context).await?;
+        // Those first that would write something again, so that they find what another machine's run has left.
+        let mut leased: Vec<_> = starts.iter().enumerate().collect();
+        leased.sort_by_key(|(_, start)| (start.is_over(), !appends(&start.planned.plan)));
+        for (index, start) in leased {
+            let taken = self.take_lease(index, &start.planned, context).await;
+            // Where nothing is left to do it is taken only to be given back: the process that died has left it.
+            if !start.is_over() {
+                taken?;
+            }
         }
         // A target that takes one task at a time (one SQLite file, one output file) is often the same for all entries.
         let alone = planned.iter().any(|entry| entry.writer.max_channels() == Some(1));

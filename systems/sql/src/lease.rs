@@ -80,6 +80,13 @@ impl LeaseRow<'_> {
         format!("SELECT receipt, {} FROM {} WHERE {}", self.age, self.table(), self.is_it())
     }
 
+    /// The lease in the row of [`select`](Self::select), if it is somebody else's and has ended.
+    pub fn ended(&self, row: Option<(String, i64)>) -> Option<Lease> {
+        let (text, age) = row?;
+        let lease: Lease = serde_json::from_str(&text).ok()?;
+        (lease.holder != self.lease.holder && age > self.lease.seconds as i64).then_some(lease)
+    }
+
     /// What the row of [`select`](Self::select) says to who has just tried to take the lease.
     ///
     /// # Errors
@@ -129,8 +136,10 @@ mod tests {
         assert_eq!(row.standing(Some((serde_json::to_string(&lease).unwrap(), 3))).unwrap(), None);
         let other = Lease { holder: "you".into(), ..lease.clone() };
         let standing = row.standing(Some((serde_json::to_string(&other).unwrap(), 20))).unwrap().unwrap();
-        assert_eq!((standing.left.as_secs(), standing.lease), (40, other));
+        assert_eq!((standing.left.as_secs(), &standing.lease), (40, &other));
         assert!(row.standing(Some(("{".into(), 100))).unwrap().is_some());
         assert!(row.standing(None).unwrap_err().is_retryable());
+        let ended = |lease: &Lease, age| row.ended(Some((serde_json::to_string(lease).unwrap(), age)));
+        assert_eq!((ended(&other, 61), ended(&other, 60), ended(&lease, 61)), (Some(other), None, None));
     }
 }

@@ -65,6 +65,93 @@ async fn one_at_a_time(place: Place, expire: impl AsyncFn()) {
     place.ok(&ELSEWHERE);
 }
 
+/// What a run has written for good that died on one machine, or was stopped there, is not written again by a plain call on
+/// another one, however long ago it was.
+async fn nothing_is_written_again(place: Place, count: impl AsyncFn() -> String, expire: impl AsyncFn()) {
+    let refused = |run_id: &str| ["did not end", run_id, "for good", "--fresh", "nightly"].map(str::to_owned);
+    for signal in ["KILL", "TERM"] {
+        let first = place.start(&["run", "job.json", "--run-id", signal]);
+        place.landed_of(signal, 2);
+        first.signal(signal);
+        first.end();
+        let before = count().await;
+        expire().await;
+        let named = format!("instead-of-{signal}");
+        for start in [&[][..], &["--resume"], &["--run-id", &named]] {
+            let words = refused(signal);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            place.fails(&[&ELSEWHERE[..], start].concat(), 1, &words);
+        }
+        assert_eq!(count().await, before);
+        let report = place.report(&["--resume"]);
+        assert_eq!((&report["run_id"], &report["rows_written"]), (&json!(signal), &json!(TABLES * ROWS)), "{report:#}");
+    }
+    // What has ended is nobody's concern, and whoever means it may write again.
+    place.ok(&ELSEWHERE);
+    let all = 3 * TABLES * ROWS;
+    assert_eq!(count().await, all.to_string());
+    let first = place.start(&["run", "job.json", "--run-id", "given-up"]);
+    place.landed_of("given-up", 2);
+    first.kill();
+    expire().await;
+    place.ok(&[&ELSEWHERE[..], &["--fresh"]].concat());
+    assert!(count().await.parse::<u64>().unwrap() > all + TABLES * ROWS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_left_on_another_machine_is_not_written_again_into_servers() {
+    for (plugin, server, ago) in [
+        ("postgresql", servers::postgresql().await, "now() - interval '2 minutes'"),
+        ("mysql", servers::mariadb().await, "now() - interval 2 minute"),
+    ] {
+        let database = server.fresh_database("orphan").await;
+        database.execute("CREATE TABLE t (id int, v text)").await;
+        let place = place(plugin, json!({"url": database.url(), "table": "t", "writeMode": "append"})).await;
+        let count = async || database.value("SELECT count(*) FROM t").await;
+        nothing_is_written_again(place, count, async || age(&database, ago).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_left_on_another_machine_is_not_written_again_into_files() {
+    let place = place("sqlite", json!({"path": "target/t.db", "table": "t", "writeMode": "append"})).await;
+    let target = place.path("target");
+    std::fs::create_dir(&target).unwrap();
+    sqlite(&target.join("t.db"), "CREATE TABLE t (id INTEGER, v TEXT)").await;
+    let count = async || sqlite_row(&target.join("t.db"), "SELECT '' || count(*) FROM t").await;
+    nothing_is_written_again(place, count, async || assert_eq!(age_files(&target), 1)).await;
+}
+
+/// What is added whole is there for good too, although the run has failed at another table.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_published_on_another_machine_is_not_published_again() {
+    for plugin in ["files", "lakehouse"] {
+        let place = Place::new();
+        sqlite(&place.path("from.db"), "CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1), (2)").await;
+        sqlite(&place.path("to.db"), "CREATE TABLE t (id INTEGER CHECK (id <> 2))").await;
+        let from = json!({"path": "from.db", "table": "t"});
+        let mut to = json!({"path": "lake", "writeMode": "append"});
+        if plugin == "files" {
+            to["format"] = "parquet".into();
+        }
+        let mut job = job_of("sqlite", from.clone(), plugin, to);
+        let failing =
+            job_of("sqlite", from, "sqlite", json!({"path": "to.db", "table": "t", "writeMode": "overwrite"}));
+        job["job"]["content"].as_array_mut().unwrap().push(failing["job"]["content"][0].clone());
+        job["job"]["name"] = "nightly".into();
+        place.job(&job);
+        place.fails(&["run", "job.json"], 1, &["CHECK"]);
+        assert_eq!(age_files(place.folder.path()), 2, "{plugin}");
+        for _ in 0..2 {
+            place.fails(&ELSEWHERE, 1, &["did not end", "for good", "--fresh"]);
+        }
+        sqlite(&place.path("to.db"), "DROP TABLE t; CREATE TABLE t (id INTEGER)").await;
+        place.report(&["--resume"]);
+        assert_eq!(count_leases(place.folder.path()), 0, "{plugin}");
+        place.ok(&ELSEWHERE);
+    }
+}
+
 fn into(url: String) -> Value {
     json!({"url": url, "table": "t", "createTable": true, "writeMode": "overwrite"})
 }
@@ -97,7 +184,7 @@ async fn one_run_of_a_job_at_a_time_whatever_the_machine_into_mariadb_and_mysql(
 }
 
 /// Lets the lease files below a folder grow old.
-fn age_files(folder: &std::path::Path) -> usize {
+pub(super) fn age_files(folder: &std::path::Path) -> usize {
     let mut found = 0;
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         if entry.path().is_dir() {

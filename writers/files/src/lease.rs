@@ -4,7 +4,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use weir_core::lease::{self, FolderSlots, Slots};
-use weir_core::{Lease, Leases, Result, Standing, WritePlan};
+use weir_core::{Lease, Leases, Result, Standing, WritePlan, Writer};
 use weir_files::Store;
 
 use crate::writer::FilesWriter;
@@ -64,6 +64,14 @@ impl Leases for FilesWriter {
     async fn take(&self, _: &WritePlan, lease: &Lease) -> Result<Option<Standing>> {
         self.rules.location.store.create_folder(&self.rules.folder)?;
         self.context.until_cancelled(lease::take(self.slots(lease).as_ref(), lease)).await
+    }
+
+    async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>> {
+        let Some(left) = self.context.until_cancelled(lease::ended(self.slots(lease).as_ref(), lease)).await? else {
+            return Ok(None);
+        };
+        let recorded = self.recorded(&lease.of_other(plan, &left.run_id)).await?;
+        Ok(recorded.published.then_some(left))
     }
 
     async fn release(&self, _: &WritePlan, lease: &Lease) -> Result<()> {

@@ -87,6 +87,14 @@ impl Leases for LakehouseWriter {
         taken.map_err(|e| self.at(e))
     }
 
+    async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>> {
+        let (slots, own) = (self.slots(lease), lease.clone());
+        let left = on_io(&self.context, async move { lease::ended(&slots, &own).await }).await;
+        let Some(left) = left.map_err(|e| self.at(e))? else { return Ok(None) };
+        let published = self.is_published(&lease.of_other(plan, &left.run_id)).await?;
+        Ok(published.then_some(left))
+    }
+
     async fn release(&self, plan: &WritePlan, lease: &Lease) -> Result<()> {
         let slots = self.slots(lease);
         let own = format!("{}/x", slots.folder);

@@ -62,7 +62,7 @@ impl LakehouseWriter {
         format!("there is no table `{}` yet: it will be created{}", self.location.name(), near().unwrap_or_default())
     }
 
-    async fn is_published(&self, plan: &WritePlan) -> Result<bool> {
+    pub(crate) async fn is_published(&self, plan: &WritePlan) -> Result<bool> {
         match self.open_table().await? {
             Some(table) => {
                 let plan = plan.clone();

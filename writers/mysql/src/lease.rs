@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use weir_core::{ErrorKind, Lease, Leases, Result, ResultExt, Standing, WritePlan};
-use weir_mysql::{Options, QUOTING, escape};
+use weir_mysql::{Options, QUOTING, Session, escape};
+use weir_sql::commits::is_of_run;
 use weir_sql::{Commits, LeaseRow};
 
 use crate::ledger;
@@ -48,6 +49,18 @@ impl Leases for MySqlWriter {
         row.standing(found)
     }
 
+    async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>> {
+        let Some(commits) = State::of(plan)?.commits else { return Ok(None) };
+        let mut session = self.connect().await?;
+        let orphan = orphan(&mut session, &row(&commits, lease)).await;
+        session.close().await;
+        match orphan {
+            // Nobody has been there yet.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            other => other,
+        }
+    }
+
     async fn release(&self, plan: &WritePlan, lease: &Lease) -> Result<()> {
         let Some(commits) = State::of(plan)?.commits else { return Ok(()) };
         let mut session = self.connect().await?;
@@ -58,4 +71,10 @@ impl Leases for MySqlWriter {
             other => other,
         }
     }
+}
+
+async fn orphan(session: &mut Session, row: &LeaseRow<'_>) -> Result<Option<Lease>> {
+    let Some(left) = row.ended(session.row(&row.select()).await?) else { return Ok(None) };
+    let names: Vec<String> = session.rows(&row.commits.names(&left.run_id, QUOTING, escape)).await?;
+    Ok(names.iter().any(|name| is_of_run(name, &left.run_id)).then_some(left))
 }

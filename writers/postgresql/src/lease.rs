@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 use sqlx::Row;
-use weir_core::{Lease, Leases, Result, ResultExt, Standing, WritePlan};
+use sqlx::postgres::PgRow;
+use weir_core::{Error, Lease, Leases, Result, ResultExt, Standing, WritePlan};
 use weir_postgresql::error::map;
 use weir_postgresql::literal;
+use weir_sql::commits::is_of_run;
 use weir_sql::{Commits, LeaseRow};
 
 use crate::plan::{Q, State};
@@ -51,6 +53,25 @@ impl Leases for PostgresqlWriter {
             None => None,
         };
         row.standing(found)
+    }
+
+    async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>> {
+        let Some(commits) = State::of(plan)?.records else { return Ok(None) };
+        let mut session = self.connect().await?;
+        let mut orphan = None;
+        if record::exists(&mut session, &commits.table).await? {
+            let row = row(&commits, lease);
+            let found = session.rows(&row.select()).await?;
+            let found =
+                found.first().map(|row| Ok::<_, Error>((row.try_get(0).map_err(map)?, row.try_get(1).map_err(map)?)));
+            if let Some(left) = row.ended(found.transpose()?) {
+                let names = session.rows(&commits.names(&left.run_id, Q, literal)).await?;
+                let mine = |row: &PgRow| row.try_get::<&str, _>(0).is_ok_and(|name| is_of_run(name, &left.run_id));
+                orphan = names.iter().any(mine).then_some(left);
+            }
+        }
+        session.rest().await;
+        Ok(orphan)
     }
 
     async fn release(&self, plan: &WritePlan, lease: &Lease) -> Result<()> {

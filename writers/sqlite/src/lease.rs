@@ -6,7 +6,9 @@ use std::path::Path;
 use async_trait::async_trait;
 use weir_core::lease::{self, FolderSlots};
 use weir_core::{Lease, Leases, Result, Standing, WritePlan};
+use weir_sqlite::{Access, Database};
 
+use crate::records;
 use crate::writer::{SqliteWriter, state_of};
 
 impl SqliteWriter {
@@ -32,6 +34,15 @@ impl Leases for SqliteWriter {
             Some(slots) => lease::take(&slots, lease).await,
             None => Ok(None),
         }
+    }
+
+    async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>> {
+        let commits = state_of(plan)?.commits.filter(|_| self.file.exists());
+        let (Some(slots), Some(commits)) = (self.slots(lease), commits) else { return Ok(None) };
+        let Some(left) = lease::ended(&slots, lease).await? else { return Ok(None) };
+        let run_id = left.run_id.clone();
+        let recorded = move |database: &Database<'_>| records::has_of_run(database, &commits, &run_id);
+        Ok(self.in_file(Access::Read, recorded).await?.then_some(left))
     }
 
     async fn release(&self, _: &WritePlan, lease: &Lease) -> Result<()> {

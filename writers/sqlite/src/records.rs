@@ -38,6 +38,18 @@ pub fn read(database: &Database<'_>, commits: &Commits) -> Result<Records> {
     Records::of(rows)
 }
 
+/// Whether anything is recorded that a run has written, whichever entry of it.
+pub fn has_of_run(database: &Database<'_>, commits: &Commits, run_id: &str) -> Result<bool> {
+    if !has_table(database, schema_of(&commits.table), &commits.table.name)? {
+        return Ok(false);
+    }
+    let mut found = false;
+    database.query(&commits.names(run_id, QUOTING, literal), &[], |row| {
+        found |= row.text(0).is_some_and(|name| commits::is_of_run(&name, run_id));
+    })?;
+    Ok(found)
+}
+
 /// Adds a record within the open transaction.
 ///
 /// # Errors

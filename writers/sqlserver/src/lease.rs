@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use tiberius::error::Error as Driver;
 use weir_core::{Lease, Leases, Result, ResultExt, Standing, WritePlan};
+use weir_sql::commits::is_of_run;
 use weir_sql::{Commits, LeaseRow};
 use weir_sqlserver::{QUOTING, cell_number, cell_text, exists, from_driver, literal};
 
@@ -54,6 +55,24 @@ impl Leases for SqlServerWriter {
         session.close().await;
         let found = found.and_then(|row| Some((cell_text(&row, 0)?, cell_number(&row, 1)?)));
         row.standing(found)
+    }
+
+    async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>> {
+        let Some(commits) = State::of(plan)?.commits else { return Ok(None) };
+        let mut session = self.connect().await?;
+        let mut orphan = None;
+        if exists(&mut session, &commits.table).await? {
+            let row = row(&commits, lease);
+            let found = session.row(&row.select()).await?;
+            let found = found.and_then(|row| Some((cell_text(&row, 0)?, cell_number(&row, 1)?)));
+            if let Some(left) = row.ended(found) {
+                let names = session.rows(&commits.names(&left.run_id, QUOTING, literal)).await?;
+                let mine = |row| cell_text(row, 0).is_some_and(|name| is_of_run(&name, &left.run_id));
+                orphan = names.iter().any(mine).then_some(left);
+            }
+        }
+        session.close().await;
+        Ok(orphan)
     }
 
     async fn release(&self, plan: &WritePlan, lease: &Lease) -> Result<()> {
