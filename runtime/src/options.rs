@@ -14,8 +14,8 @@ use crate::observer::{Observer, Silent};
 #[derive(Clone)]
 pub struct RunOptions {
     /// Names the run; by default new and unique. A name that the ledger knows is continued, or, once it has succeeded,
-    /// reported again: a scheduler may simply repeat its call. That of another job's run is refused, and any with
-    /// [`Start::Fresh`].
+    /// reported again: a scheduler may simply repeat its call. That of another job's run is refused, any that is known
+    /// with [`Start::Fresh`], and any without a state folder or with a `limit`, for nothing would remember it.
     pub run_id: Option<String>,
     /// What to do about an earlier run of the job that did not succeed.
     pub start: Start,

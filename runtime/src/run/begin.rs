@@ -50,6 +50,11 @@ pub async fn begin(job: &Job, options: &RunOptions, io: &Handle) -> Result<Begin
         if options.start == Start::Resume {
             return Err(Error::config("a resume needs the state folder, and takes no --limit"));
         }
+        if options.run_id.is_some() {
+            let text = "a run id is once for all, which only the state folder remembers: name one (--state-dir) and leave \
+                        --limit out, or leave --run-id out";
+            return Err(Error::config(text));
+        }
         let (lock, ledger, warnings) = (None, None, Vec::new());
         return Ok(Beginning::Run(Began { run_id: new_id(), ledger, lock, continued: false, warnings }));
     };

@@ -178,6 +178,10 @@ impl Run {
             ordinal: if entry.windows.is_empty() { 0 } else { ordinal(&self.job, index) },
             known: entry.evolution.as_ref().map(|evolution| evolution.known.clone()),
         };
+        if fresh {
+            let take_back = || self.take_back_unknown(entry, context);
+            self.again(index, &entry.plan, take_back, "looking at").await?;
+        }
         if let Some(ledger) = self.ledger.as_ref().filter(|_| fresh) {
             // Stored before the first read, and before the first change at the target.
             ledger.plan_entry(&self.run_id, &record, &all).await?;

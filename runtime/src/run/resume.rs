@@ -69,8 +69,46 @@ impl Run {
                 "{table} is planned anew: the source's columns have changed since the run began ({changes})"
             ));
         }
+        if then.is_none() && self.options.run_id.is_some() {
+            self.refuse_unknown(&planned, context).await?;
+        }
         self.set_windows(index, &mut planned, context).await?;
         Ok(EntryStart { planned, left: None })
+    }
+
+    /// A name that a caller gave the run may be that of one which began with another state folder, or with this one before
+    /// it was lost. What that run has put into the target for good cannot be told from what is missing: how it was cut is
+    /// forgotten.
+    async fn refuse_unknown(&self, planned: &PlannedEntry, context: &ConnectorContext) -> Result<()> {
+        let plan = &planned.plan;
+        let recorded = context.until_cancelled(planned.writer.recorded(plan)).await?;
+        let what = match recorded.receipts.len() {
+            _ if recorded.published => "the rows".to_owned(),
+            splits if splits > 0 && plan.commits_per_split => format!("{splits} splits"),
+            _ => return Ok(()),
+        };
+        let text = format!(
+            "the target has {what} of run {} already, of which this state folder knows nothing: call it with the state \
+             folder that it began with, or, if that is lost, look at the target and start anew with --fresh and a new \
+             --run-id, which leaves these rows where they are and writes them again",
+            self.run_id
+        );
+        Err(Error::new(ErrorKind::Conflict, text).with("job", &self.job.name).with("target", &plan.table))
+    }
+
+    /// Takes back what is staged at the target under the run's name, of which the ledger knows nothing. It needs the lease,
+    /// for its owner may be at work.
+    pub(super) async fn take_back_unknown(&self, entry: &PlannedEntry, context: &ConnectorContext) -> Result<()> {
+        if self.options.run_id.is_none() || entry.plan.commits_per_split {
+            return Ok(());
+        }
+        let recorded = context.until_cancelled(entry.writer.recorded(&entry.plan)).await?;
+        if recorded.receipts.is_empty() {
+            return Ok(());
+        }
+        let table = &entry.plan.table;
+        self.warn(&format!("{table} starts again: what run {} has staged was planned elsewhere", self.run_id));
+        context.until_cancelled(entry.writer.abort(&entry.plan, &recorded.receipts)).await
     }
 
     /// Takes up an entry whose snapshot was lost, as a later process would.

@@ -136,6 +136,43 @@ async fn a_run_id_is_once_however_often_it_is_called() {
     place.fails(&["run", "job.json", "-p", "word=first", "--run-id", "a b"], 2, &["a b"]);
 }
 
+/// A pod whose state folder is gone with it, or another machine, calls with the same name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_id_that_only_the_target_knows_doubles_nothing() {
+    let place = place().await;
+    let call = [&FIRST[..], &["--run-id", "lost"]].concat();
+    let elsewhere = [&call[..], &["--state-dir", "elsewhere"]].concat();
+    let first = place.start(&call);
+    place.landed(2);
+    first.kill();
+    let before = target(&place).await;
+    for _ in 0..2 {
+        place.fails(&elsewhere, 1, &["splits of run lost already", "this state folder knows nothing", "new --run-id"]);
+        assert_eq!(target(&place).await, before);
+    }
+    place.ok(&call);
+    assert_eq!(target(&place).await, format!("{ALL} {ALL} first 20251101"));
+    // Where nothing remembers a name it is none.
+    place.fails(&[&call[..], &["--state-dir", "off"]].concat(), 2, &["run id", "--state-dir"]);
+}
+
+/// As above; what is only staged is no reason to refuse.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lost_ledger_has_staged_is_taken_back() {
+    let place = place().await;
+    let overwrites = job("id > 0").to_string().replace("\"append\"", "\"overwrite\"");
+    std::fs::write(place.path("job.json"), overwrites).unwrap();
+    let call = [&FIRST[..], &["--run-id", "lost"]].concat();
+    let first = place.start(&call);
+    place.landed(2);
+    first.kill();
+    std::fs::remove_dir_all(place.path("state")).unwrap();
+    assert_eq!(super::lease::age_files(place.folder.path()), 1);
+    let again = place.ok(&call);
+    assert!(again.err.contains("starts again: what run lost has staged was planned elsewhere"), "{}", again.err);
+    assert_eq!(target(&place).await, format!("{ALL} {ALL} first 20251101"));
+}
+
 /// The clock decides nothing: not which run of a job is the last unfinished one, either. (Progress, limits, timeouts and
 /// retries use monotonic time; the wall clock is in reports and in the scheduled time only.)
 #[tokio::test(flavor = "multi_thread")]
