@@ -202,7 +202,7 @@ pub(crate) async fn plan(
         // Statements of the job may make another table of it meanwhile.
         layout: known.found.as_ref().filter(|_| config.pre_sql.is_empty()).map(|found| Layout::of(found, &columns)),
         stage,
-        records: (exactly_once && lasting).then_some(commits),
+        records: exactly_once.then_some(commits),
         new_types,
         create_schema,
         create,
@@ -269,7 +269,12 @@ fn guarantee(
     if !exactly_once {
         warnings.push(format!("exactlyOnce is false: {FALLS}"));
     } else if !lasting {
-        warnings.push(format!("the table is unlogged, a crash of the server empties it: {FALLS}"));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "exactly once cannot be promised: the table is unlogged, so that a crash of the server empties it, and a record of \
+             finished splits would say that their rows are there: ALTER TABLE … SET LOGGED, write it with `writeMode`: \
+             overwrite or upsert, or go on without the promise with `exactlyOnce`: false",
+        ));
     } else if !rights.records() {
         let missing = match rights.commits {
             Some(_) => format!(

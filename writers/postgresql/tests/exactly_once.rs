@@ -290,8 +290,16 @@ async fn a_login_without_create_is_told_which_promise_falls() {
     assert_eq!(ids(&database).await, "2");
     assert_eq!(database.value("SELECT count(*) FROM etl.weir_commits").await, "6");
     database.execute("CREATE UNLOGGED TABLE u (id int, name text)").await;
-    let to = writer(&database, json!({"table": "u"}));
-    assert!(!planned(&to).await.records_splits);
+    let plan_u = async |parameters: Value| {
+        plan_for(&writer(&database, parameters), &rows(&[]).schema(), &WriteOptions::default()).await
+    };
+    let refused = plan_u(json!({"table": "u"})).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    assert!(refused.message().contains("unlogged") && refused.message().contains("`exactlyOnce`: false"), "{refused}");
+    let without = plan_u(json!({"table": "u", "exactlyOnce": false})).await.unwrap();
+    assert!(!without.records_splits && without.warnings[0].contains("exactlyOnce"), "{:?}", without.warnings);
+    // What is published at once is in a table that is logged until then.
+    assert!(plan_u(json!({"table": "u", "writeMode": "overwrite"})).await.unwrap().records_splits);
     database.execute(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"")).await;
 }
 
