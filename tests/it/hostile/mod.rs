@@ -12,6 +12,7 @@ mod ledger;
 mod parser;
 mod retry;
 mod silent;
+mod snapshot;
 mod tls;
 
 use std::fs::File;
