@@ -13,6 +13,7 @@ mod parser;
 mod retry;
 mod silent;
 mod snapshot;
+mod stop;
 mod tls;
 
 use std::fs::File;

@@ -1,0 +1,172 @@
+//! A run that is told to stop ends within two seconds, wherever it is, and leaves nothing but what a resume takes up.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use weir_plugins_test::servers::{self, Database, Family};
+
+use super::{PATIENCE, Place, Running, sqlite};
+use crate::support::job_of;
+
+/// What the issue of a stop may take.
+const TWO_SECONDS: Duration = Duration::from_secs(2);
+
+const TABLES: u64 = 6;
+const ROWS: u64 = 500;
+
+/// An overwrite of a table with rows, and where it stands.
+struct Case {
+    place: Place,
+    database: Database,
+    family: Family,
+}
+
+impl Case {
+    async fn new(family: Family) -> Self {
+        let (server, plugin) = match family {
+            Family::PostgreSql => (servers::postgresql().await, "postgresql"),
+            _ => (servers::mariadb().await, "mysql"),
+        };
+        let database = server.fresh_database("stop").await;
+        database.execute("CREATE TABLE t (id int NOT NULL PRIMARY KEY, v varchar(40))").await;
+        database.execute("INSERT INTO t VALUES (-1, 'old'), (-2, 'old')").await;
+        let place = Place::new();
+        let mut sql = String::new();
+        for n in 0..TABLES {
+            sql += &format!(
+                "CREATE TABLE t{n} (id INTEGER PRIMARY KEY, v TEXT);\n\
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})\n\
+                 INSERT INTO t{n} SELECT i + {}, 'value ' || i FROM n;\n",
+                n * ROWS
+            );
+        }
+        sqlite(&place.path("from.db"), &sql).await;
+        let tables: Vec<_> = (0..TABLES).map(|n| format!("t{n}")).collect();
+        let to = json!({"url": database.url(), "table": "t", "writeMode": "overwrite"});
+        let mut job = job_of("sqlite", json!({"path": "from.db", "table": tables}), plugin, to);
+        job["job"]["name"] = "stopped".into();
+        job["job"]["setting"] = json!({"speed": {"channel": 1}});
+        place.job(&job);
+        Self { place, database, family }
+    }
+
+    /// So that the load takes seconds.
+    fn slowly(&self) {
+        let text = std::fs::read_to_string(self.place.path("job.json")).unwrap();
+        std::fs::write(self.place.path("job.json"), text.replace("{\"channel\":1}", "{\"channel\":1,\"record\":500}"))
+            .unwrap();
+    }
+
+    /// So that the publication takes minutes, but for rows that are there.
+    async fn sleepy(&self) {
+        match self.family {
+            Family::PostgreSql => {
+                let sleep = "CREATE FUNCTION sleepy() RETURNS trigger LANGUAGE plpgsql AS \
+                             $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$";
+                self.database.execute(sleep).await;
+                let trigger = "CREATE TRIGGER sleepy BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION sleepy()";
+                self.database.execute(trigger).await;
+            }
+            _ => self.database.execute("CREATE TRIGGER sleepy BEFORE INSERT ON t FOR EACH ROW DO SLEEP(0.1)").await,
+        }
+    }
+
+    async fn awake(&self) {
+        match self.family {
+            Family::PostgreSql => self.database.execute("DROP TRIGGER sleepy ON t").await,
+            _ => self.database.execute("DROP TRIGGER sleepy").await,
+        }
+    }
+
+    /// Waits until the server is in the midst of the publication.
+    async fn publishing(&self) {
+        let begun = Instant::now();
+        while self.sessions("AND STATE").await == 0 {
+            assert!(begun.elapsed() < PATIENCE, "it never publishes");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How many sessions are in the database besides the one that asks; those that publish, or all.
+    async fn sessions(&self, which: &str) -> u64 {
+        let name = self.database.name();
+        let publish = !which.is_empty();
+        let sql = match self.family {
+            Family::PostgreSql => format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid(){}",
+                if publish { " AND state = 'active' AND wait_event = 'PgSleep'" } else { "" }
+            ),
+            _ => format!(
+                "SELECT count(*) FROM information_schema.processlist WHERE db = '{name}' AND id <> connection_id(){}",
+                if publish { " AND state = 'User sleep'" } else { "" }
+            ),
+        };
+        self.database.value(&sql).await.parse().unwrap()
+    }
+
+    /// Tables of staging.
+    async fn staging(&self) -> String {
+        let schema = if self.family == Family::PostgreSql { "current_schema()" } else { "database()" };
+        let sql = format!(
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = {schema} AND table_name LIKE 'weir%' \
+             AND table_name <> 'weir_commits'"
+        );
+        self.database.value(&sql).await
+    }
+
+    /// Stops a run: it ends in time, and its sessions with it; the old rows are untouched.
+    async fn stop(&self, run: Running) -> super::Ended {
+        run.signal("TERM");
+        let ended = run.end_within(TWO_SECONDS);
+        assert_eq!(ended.code, Some(143), "{}", ended.err);
+        // A busy server may still list a session whose goodbye it has in hand.
+        let begun = Instant::now();
+        while self.sessions("").await > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(3), "{:?}: sessions are left", self.family);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(self.database.value("SELECT count(*) FROM t WHERE id < 0").await, "2", "{:?}", self.family);
+        assert_eq!(self.database.value("SELECT count(*) FROM t").await, "2", "{:?}", self.family);
+        ended
+    }
+
+    async fn resumes(&self) {
+        let report = self.place.report(&["--resume"]);
+        assert_eq!(report["rows_written"], json!(TABLES * ROWS), "{report:#}");
+        let found = self.database.value("SELECT concat(count(*), ' ', count(DISTINCT id), ' ', min(id)) FROM t").await;
+        assert_eq!(found, format!("{0} {0} 1", TABLES * ROWS));
+        assert_eq!(self.staging().await, "0", "{:?}", self.family);
+        assert_eq!(self.database.value("SELECT count(*) FROM weir_commits").await, "0", "{:?}", self.family);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_while_it_loads_leaves_no_staging() {
+    for family in [Family::PostgreSql, Family::MariaDb] {
+        let case = Case::new(family).await;
+        case.slowly();
+        let run = case.place.start(&["run", "job.json"]);
+        case.place.landed(2);
+        assert_eq!(case.staging().await, "1", "{family:?}");
+        case.stop(run).await;
+        assert_eq!(case.staging().await, "0", "{family:?}");
+        assert_eq!(case.database.value("SELECT count(*) FROM weir_commits").await, "0", "{family:?}");
+        case.resumes().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_while_it_publishes_shows_the_old_rows_and_is_published_by_a_resume() {
+    for family in [Family::PostgreSql, Family::MariaDb] {
+        let case = Case::new(family).await;
+        case.sleepy().await;
+        let run = case.place.start(&["run", "job.json"]);
+        case.publishing().await;
+        let ended = case.stop(run).await;
+        // Either it is known that nothing was published, and nothing is left, or a resume finds out.
+        let (staged, said) = (case.staging().await, ended.err.contains("--resume finds out"));
+        assert!(staged == if said { "1" } else { "0" }, "{family:?}: {staged} {}", ended.err);
+        case.awake().await;
+        case.resumes().await;
+    }
+}
