@@ -16,6 +16,9 @@ use crate::{Result, Split, SplitRequest};
 /// so late is met by an overlap, which reads the last stretch again.
 #[async_trait]
 pub trait Incremental: Send + Sync {
+    /// Where its tables are, as [`Window::place`]. Connects to nothing.
+    fn places(&self) -> Vec<String>;
+
     /// The window of each table that a run which begins now reads. Called on the control runtime, before
     /// [`Snapshot::begin`](crate::Snapshot::begin): what is later than the high end may be in the snapshot, what is
     /// earlier must be.
@@ -54,6 +57,9 @@ pub struct IncrementalConfig {
 pub struct WindowRequest {
     /// Where earlier runs ended. Of tables that are not in here nothing was read yet.
     pub watermarks: Vec<Watermark>,
+    /// Where the job's tables are, as [`Window::place`], those that other readers read among them: a watermark of such a
+    /// place is of a table there, and says nothing of its namesakes.
+    pub places: Vec<String>,
     /// Whose clocks zone-less times of the source show.
     pub clocks: Tz,
     /// Whether the job says so for this source; else the source may know better.
@@ -63,7 +69,7 @@ pub struct WindowRequest {
 /// How far a table was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watermark {
-    /// The table, as [`Window::table`].
+    /// The table, as [`Window::table`] without its place.
     pub table: String,
     /// Where it was, as [`Window::place`].
     pub place: String,
@@ -71,6 +77,18 @@ pub struct Watermark {
     pub column: String,
     /// All rows below this were read, in the form of [`Window::high`].
     pub value: String,
+}
+
+impl Watermark {
+    /// Whether it is of a table of this name, wherever that is. Ledgers of before may have the place in the name.
+    pub fn is_called(&self, table: &str, place: &str) -> bool {
+        without_place(&self.table, &self.place) == without_place(table, place)
+    }
+}
+
+/// What a table is called where none of another place is called the same: such ones have `@` and their place besides.
+fn without_place(table: &str, place: &str) -> String {
+    if place.is_empty() { table.to_owned() } else { table.replacen(&format!("@{place}"), "", 1) }
 }
 
 /// What a run reads of a table.
@@ -122,7 +140,9 @@ impl Window {
     /// The watermark that the window leaves, if it leaves one.
     pub fn leaves(&self) -> Option<Watermark> {
         let value = self.high.clone()?;
-        Some(Watermark { table: self.table.clone(), place: self.place.clone(), column: self.column.clone(), value })
+        // The same when another place comes to have a table of this name, or has it no more.
+        let table = without_place(&self.table, &self.place);
+        Some(Watermark { table, place: self.place.clone(), column: self.column.clone(), value })
     }
 }
 
@@ -174,5 +194,10 @@ mod tests {
         assert_eq!(first.describe(), "id from the beginning to before 9, and NULL (the first run)");
         assert_eq!(Window { high: None, ..window.clone() }.describe(), "nothing: id has no value yet");
         assert_eq!(window.leaves().unwrap().value, "9");
+        let shard = Window { table: "t@h/d (2)".into(), ..window.clone() };
+        assert_eq!(shard.leaves().unwrap().table, "t (2)");
+        assert!(
+            shard.leaves().unwrap().is_called("t@h/e (2)", "h/e") && !shard.leaves().unwrap().is_called("t", "h/d")
+        );
     }
 }

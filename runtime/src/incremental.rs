@@ -7,6 +7,7 @@ use weir_core::{
     ConnectorContext, Error, ErrorKind, Incremental, Reader, Result, Watermark, Window, WindowRequest, WriteMode,
 };
 
+use crate::database::readers_of_sources;
 use crate::entry::PlannedEntry;
 use crate::job::{Entry, Job, UNNAMED};
 use crate::ledger::{Ledger, WatermarkRecord};
@@ -25,7 +26,8 @@ impl PlannedEntry {
     ) -> Result<()> {
         let Some(incremental) = asked(self.reader.as_ref(), entry)? else { return Ok(()) };
         let (clocks, clocks_said) = clocks(job, entry)?;
-        let request = WindowRequest { watermarks, clocks, clocks_said };
+        let places = places(job, entry, incremental, &watermarks, context)?;
+        let request = WindowRequest { watermarks, places, clocks, clocks_said };
         let windows = context.until_cancelled(incremental.windows(&request)).await?;
         let table = &self.plan.table;
         match self.plan.mode {
@@ -69,6 +71,30 @@ pub fn asked<'a>(reader: &'a dyn Reader, entry: &Entry) -> Result<Option<&'a dyn
     }
 }
 
+/// Where the job's tables are: those of the entry, and where watermarks are of other places, those of the others too.
+fn places(
+    job: &Job,
+    entry: &Entry,
+    incremental: &dyn Incremental,
+    watermarks: &[Watermark],
+    context: &ConnectorContext,
+) -> Result<Vec<String>> {
+    let mut places = incremental.places();
+    if watermarks.iter().all(|mark| places.contains(&mark.place)) {
+        return Ok(places);
+    }
+    let readers = match (&job.database, &entry.table) {
+        // Whichever tables this run moves.
+        (Some(database), Some(table)) => readers_of_sources(database, table)?,
+        _ => job.entries.iter().map(|entry| entry.reader.clone()).collect(),
+    };
+    for reader in readers {
+        let reader = reader.open_reader(context)?;
+        places.extend(reader.incremental().map(|incremental| incremental.places()).unwrap_or_default());
+    }
+    Ok(places)
+}
+
 /// Whose clocks the zone-less times of an entry's source show, and whether the job says so.
 fn clocks(job: &Job, entry: &Entry) -> Result<(Tz, bool)> {
     match &entry.source_zone {
@@ -88,9 +114,11 @@ pub fn told_apart(job: &Job) -> Result<()> {
     Err(Error::config("an incremental job keeps its watermark under its name: give the job a `name`"))
 }
 
-/// The watermarks of one entry of a job.
+/// The watermarks of one entry of a job, those that were moved last at the front.
 pub fn of_entry(records: &[WatermarkRecord], ordinal: u32) -> Vec<Watermark> {
-    records.iter().filter(|record| record.ordinal == ordinal).map(|record| record.watermark.clone()).collect()
+    let mut records: Vec<_> = records.iter().filter(|record| record.ordinal == ordinal).collect();
+    records.sort_by(|a, b| b.moved_at.cmp(&a.moved_at));
+    records.into_iter().map(|record| record.watermark.clone()).collect()
 }
 
 /// Which of the job's entries that read the same source this one is, from 0. Nothing else of an entry tells two of them

@@ -15,6 +15,10 @@ use crate::source::{Described, Location};
 
 #[async_trait]
 impl Incremental for MySqlReader {
+    fn places(&self) -> Vec<String> {
+        self.locations.iter().map(Location::place).collect()
+    }
+
     async fn windows(&self, request: &WindowRequest) -> Result<Vec<Window>> {
         let config = self.incremental_config()?;
         let all = self.described().await?;

@@ -14,6 +14,10 @@ use crate::source::Described;
 
 #[async_trait]
 impl Incremental for PostgresqlReader {
+    fn places(&self) -> Vec<String> {
+        self.sources.iter().map(|located| self.endpoints[located.endpoint].place()).collect()
+    }
+
     async fn windows(&self, request: &WindowRequest) -> Result<Vec<Window>> {
         let config = self.incremental_config()?;
         let described = self.describe().await?;

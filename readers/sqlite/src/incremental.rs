@@ -23,6 +23,10 @@ const CLOCK: &str = "[0-9][0-9]:[0-9][0-9]:[0-9][0-9]";
 
 #[async_trait]
 impl Incremental for SqliteReader {
+    fn places(&self) -> Vec<String> {
+        (0..self.source_count()).map(|index| self.source(index).file.identity()).collect()
+    }
+
     async fn windows(&self, request: &WindowRequest) -> Result<Vec<Window>> {
         let config = self.incremental_config()?.clone();
         let mut windows = Vec::new();

@@ -15,6 +15,10 @@ use crate::tracking::{self, Changes};
 
 #[async_trait]
 impl Incremental for SqlServerReader {
+    fn places(&self) -> Vec<String> {
+        self.locations.iter().map(Location::place).collect()
+    }
+
     async fn windows(&self, request: &WindowRequest) -> Result<Vec<Window>> {
         let config = self.incremental_config()?;
         let all = self.described().await?;

@@ -201,7 +201,8 @@ mod tests {
             value: value.into(),
         };
         let watermarks = watermark.into_iter().map(mark).collect();
-        let request = WindowRequest { watermarks, clocks: "UTC".parse().unwrap(), clocks_said: true };
+        let request =
+            WindowRequest { watermarks, places: vec!["h/d".into()], clocks: "UTC".parse().unwrap(), clocks_said: true };
         window(tracking, ("dbo.t", "h/d"), &config, &request)
     }
 

@@ -14,7 +14,7 @@ fn open(database: &Database, incremental: Value) -> Arc<dyn Reader> {
 
 fn after(windows: &[Window]) -> WindowRequest {
     let watermarks: Vec<Watermark> = windows.iter().filter_map(Window::leaves).collect();
-    WindowRequest { watermarks, clocks: "UTC".parse().unwrap(), clocks_said: false }
+    WindowRequest { watermarks, places: Vec::new(), clocks: "UTC".parse().unwrap(), clocks_said: false }
 }
 
 /// The ids of a run that begins where `windows` ended, in order, and its own windows.

@@ -80,16 +80,36 @@ pub(super) fn reader_of(
     // Shards may have their columns in another order each.
     let listed = !table.all_columns || table.sources.len() > 1;
     let columns: Vec<String> = table.columns.iter().filter(|_| listed).map(|(from, _)| from.clone()).collect();
-    let mut read = (reader.parameters)(&SourceTables {
+    let read = (reader.parameters)(&SourceTables {
         shards: &shards,
         columns: &columns,
         condition: table.condition.as_deref(),
         split_key: table.split_key.as_deref(),
     })?;
-    if let (Some(incremental), Some(parameters)) = (&table.incremental, read.as_object_mut()) {
-        parameters.insert("incremental".into(), json!(incremental));
+    Ok((with(&first.endpoint, windowed(read, table)), first.zone.clone()))
+}
+
+/// A reader's parameters with the windows that the table is read by, if it is.
+fn windowed(mut parameters: Value, table: &TableJob) -> Value {
+    if let (Some(incremental), Some(map)) = (&table.incremental, parameters.as_object_mut()) {
+        map.insert("incremental".into(), json!(incremental));
     }
-    Ok((with(&first.endpoint, read), first.zone.clone()))
+    parameters
+}
+
+/// A reader of each of the job's sources, of tables called as those of `table`.
+///
+/// # Errors
+/// A source that cannot be read.
+pub fn readers_of_sources(job: &DatabaseJob, table: &TableJob) -> Result<Vec<Endpoint>> {
+    let tables: Vec<ObjectName> = table.sources.iter().take(1).map(|one| one.name.clone()).collect();
+    let of = |source: &DatabaseSource| {
+        let reader = database_reader(&source.endpoint.plugin).ok_or_else(unable)?;
+        let shards = [Shard { name: &source.name, source: &source.endpoint.parameter, tables: &tables }];
+        let tables = SourceTables { shards: &shards, columns: &[], condition: None, split_key: None };
+        Ok(with(&source.endpoint, windowed((reader.parameters)(&tables)?, table)))
+    };
+    job.sources.iter().map(of).collect()
 }
 
 /// What writes a table; the job need not have its sources (any more).

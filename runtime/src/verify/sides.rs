@@ -179,7 +179,7 @@ async fn moved_windows(
         return Err(Error::new(ErrorKind::Unsupported, text).with("target", &planned.plan.table));
     }
     let up_to = |window: &Window| {
-        let same = |mark: &&Watermark| mark.table == window.table && mark.place == window.place;
+        let same = |mark: &&Watermark| mark.place == window.place && mark.is_called(&window.table, &window.place);
         moved.iter().find(same).map(|mark| mark.value.clone())
     };
     Ok(planned.windows.iter().map(|window| Window { high: up_to(window), ..window.clone() }).collect())

@@ -116,3 +116,69 @@ async fn a_change_column_without_an_index_is_told_once_for_each_table() {
         assert!(of(&bench.run_ok(&job).await.warnings).is_empty(), "{}", from.plugin());
     }
 }
+
+#[tokio::test]
+async fn a_second_server_joins_and_the_first_goes_on() {
+    for family in ["postgresql", "mysql"] {
+        let bench = Bench::new();
+        let place = async |name: &str| match family {
+            "mysql" => Place::mariadb(name).await,
+            _ => Place::postgresql(name).await,
+        };
+        let (first, second, to) = (place("first").await, place("second").await, place("both").await);
+        for (from, number) in [(&first, 100), (&second, 200)] {
+            from.execute(&format!(
+                "CREATE TABLE orders (id bigint PRIMARY KEY, note varchar(40));
+                 INSERT INTO orders VALUES ({}, 'a'), ({}, 'b')",
+                number + 1,
+                number + 2
+            ))
+            .await;
+        }
+        let ends = |sources: &[&Place], more: Value| {
+            let mut job = mirror(&first, &to, json!({"incremental": {"column": "id"}}));
+            job["source"] = sources.iter().map(|source| mirror(source, &to, json!({}))["source"].clone()).collect();
+            job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            job
+        };
+        // Each into a table of its own.
+        let apart = |sources: &[&Place]| {
+            let table = "{SOURCE_DATASOURCE}_{SOURCE_DATABASE}_{SOURCE_TABLE}";
+            ends(sources, json!({"name": "apart", "naming": {"schema": "{TARGET_SCHEMA}", "table": table}}))
+        };
+        assert_eq!(bench.run_ok(&apart(&[&first])).await.rows_read, 2);
+        let joined = bench.run_ok(&apart(&[&first, &second])).await;
+        assert_eq!((joined.tables.len(), joined.rows_read), (2, 2), "{family}: {:#?}", joined.tables);
+        assert_eq!(bench.run_ok(&apart(&[&first, &second])).await.rows_read, 0);
+        // Both into one: what is appended twice is there twice.
+        let merged = |sources: &[&Place]| {
+            let merge = json!({"merge": [{"into": "merged", "from": ["orders"]}]});
+            let more = json!({"name": "merged", "objects": merge, "write": {"keyed": "append"},
+                "naming": {"schema": "{TARGET_SCHEMA}"}});
+            ends(sources, more)
+        };
+        bench.run_ok(&merged(&[&first])).await;
+        for (sources, ids) in [
+            (vec![&first, &second], "101 102 201 202"),
+            (vec![&first, &second], "101 102 201 202 203"),
+            (vec![&second], "101 102 201 202 203"),
+        ] {
+            let report = bench.run(&merged(&sources)).await;
+            let found = to.rows("SELECT id FROM merged ORDER BY id").await;
+            let found: Vec<_> = found.into_iter().flatten().flatten().collect();
+            assert_eq!(found.join(" "), ids, "{family}: {:#?}", report.error);
+            if !ids.ends_with("203") {
+                second.execute("INSERT INTO orders VALUES (203, 'new')").await;
+            }
+        }
+        // A job that moves to another place is told, as before.
+        // In MySQL the other database is in the table's name.
+        if family == "postgresql" {
+            let third = place("third").await;
+            third.execute("CREATE TABLE orders (id bigint PRIMARY KEY, note varchar(40))").await;
+            let report = bench.run(&merged(&[&third])).await;
+            let error = report.error.unwrap();
+            assert!(error.message.contains("--full"), "{error:?}");
+        }
+    }
+}

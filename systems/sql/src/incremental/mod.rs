@@ -7,7 +7,7 @@
 mod point;
 mod present;
 
-use weir_core::{Error, ErrorKind, Result, Window, WindowRequest};
+use weir_core::{Error, ErrorKind, Result, Watermark, Window, WindowRequest};
 
 pub use point::{Point, Scale};
 pub use present::{Present, known, narrowed_size};
@@ -139,8 +139,10 @@ impl Asked<'_> {
     /// # Errors
     /// A watermark of another place, column or type.
     pub fn watermark(&self) -> Result<Option<Point>> {
-        let marks = || self.request.watermarks.iter().filter(|mark| mark.table == self.table);
-        let Some(mark) = marks().find(|mark| mark.place == self.place).or_else(|| marks().next()) else {
+        let marks = || self.request.watermarks.iter().filter(|mark| mark.is_called(self.table, self.place));
+        // What is left behind at a place of which the job reads nothing any more may be this table's.
+        let astray = |mark: &&Watermark| !self.request.places.contains(&mark.place);
+        let Some(mark) = marks().find(|mark| mark.place == self.place).or_else(|| marks().find(astray)) else {
             return Ok(None);
         };
         let other = |what: &str, then: &str, now: &str| {
@@ -206,7 +208,6 @@ pub fn of_table<'a>(windows: &'a [Window], table: &str) -> Result<&'a Window> {
 mod tests {
     use super::*;
     use serde_json::json;
-    use weir_core::Watermark;
 
     struct Case {
         config: IncrementalConfig,
@@ -235,6 +236,7 @@ mod tests {
         fn window(&self) -> Result<Window> {
             let request = WindowRequest {
                 watermarks: self.watermarks.clone(),
+                places: vec!["h/d".into(), "h/shard".into()],
                 clocks: "Europe/Berlin".parse().unwrap(),
                 clocks_said: true,
             };
@@ -309,6 +311,17 @@ mod tests {
         bare.indexed = false;
         let warnings = bare.window().unwrap().warnings;
         assert!(warnings.len() == 1 && warnings[0].contains("no index begins with c"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_watermark_of_a_namesake_is_none_of_the_table() {
+        let mut shards = case(json!({"column": "c"}), Some("42"), NUMBER, Some("99"));
+        shards.watermarks[0].place = "h/shard".into();
+        assert_eq!(shards.window().unwrap().watermark, None);
+        // As ledgers of before called it beside the other.
+        let own = Watermark { table: "t@h/d".into(), place: "h/d".into(), ..shards.watermarks[0].clone() };
+        shards.watermarks.push(Watermark { value: "7".into(), ..own });
+        assert_eq!(shards.window().unwrap().watermark.as_deref(), Some("7"));
     }
 
     #[test]

@@ -109,7 +109,12 @@ mod tests {
 
     fn window(scale: Scale, server: &mut Server) -> Result<Window> {
         let config = IncrementalConfig { column: vec!["c".into()].into(), ..Default::default() };
-        let request = WindowRequest { watermarks: Vec::new(), clocks: chrono_tz::Tz::UTC, clocks_said: false };
+        let request = WindowRequest {
+            watermarks: Vec::new(),
+            places: Vec::new(),
+            clocks: chrono_tz::Tz::UTC,
+            clocks_said: false,
+        };
         let asked = Asked {
             table: "t",
             place: "h/d",
