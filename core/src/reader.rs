@@ -54,6 +54,12 @@ pub trait Reader: Send + Sync {
         vec![Check::of("columns", seen)]
     }
 
+    /// For each of its tables, what tells it apart from tables of the same full name elsewhere, as
+    /// [`Writer::home`](crate::Writer::home) of the same system says it; none where nothing does. Connects to nothing.
+    fn homes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether the source can be read again, and then gives the same rows as far as nobody changed them: a pipe cannot,
     /// and random rows do not.
     fn repeats(&self) -> bool {

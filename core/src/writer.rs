@@ -99,6 +99,12 @@ pub trait Writer: Send + Sync {
         None
     }
 
+    /// What tells the table apart from tables of the same full name elsewhere: a server of MySQL, a database of PostgreSQL or
+    /// SQL Server, a file of SQLite. `None` by default, where no reader could be asked for the same. Connects to nothing.
+    fn home(&self) -> Option<String> {
+        None
+    }
+
     /// The ability to publish several tables of a run at one moment.
     fn publishes_together(&self) -> Option<&dyn PublishTogether> {
         None

@@ -8,7 +8,7 @@ use weir_core::convert::{Conversion, ConvertOptions, Loss};
 use weir_core::field::{TEXT, extension, same_representation};
 use weir_core::{
     ConnectorContext, Error, ErrorKind, Faults, Form, MappedColumn, OnTypeLoss, ReadColumn, ReadRequest, Reader,
-    Result, SourceColumn, SourceSchema, TargetSchema, Window, WritePlan, WriteRequest, Writer,
+    Result, SourceColumn, SourceSchema, TargetSchema, Window, WriteMode, WritePlan, WriteRequest, Writer,
 };
 
 use crate::convert::ConvertSpec;
@@ -170,6 +170,9 @@ async fn plan_open(
     if job.setting.verify && !looked_at {
         comparable(entry, reader.as_ref(), writer.as_ref(), &plan)?;
     }
+    if entry.table.is_none() {
+        not_its_own(reader.as_ref(), writer.as_ref(), &source, &plan)?;
+    }
     let mut warnings: Vec<String> =
         source.warnings.iter().chain(&mapping.warnings).chain(&plan.warnings).cloned().collect();
     let (pipeline, columns) = choose(entry, &source, &mapping, transformers.as_ref(), &offers, &plan, convert)?;
@@ -196,6 +199,23 @@ async fn plan_open(
     }
     let windows = Vec::new();
     Ok(PlannedEntry { reader, writer, source, pipeline, plan, columns, warnings, evolution, windows })
+}
+
+/// Refuses to replace a table by rows of its own: those that are left out, or change meanwhile, would be lost.
+fn not_its_own(reader: &dyn Reader, writer: &dyn Writer, source: &SourceSchema, plan: &WritePlan) -> Result<()> {
+    let Some(home) = writer.home().filter(|_| plan.mode == WriteMode::Overwrite) else { return Ok(()) };
+    // Tables of several places that are called alike have their places in their names.
+    let named =
+        |name: &str| name.strip_prefix(&plan.table).is_some_and(|rest| rest.is_empty() || rest.starts_with('@'));
+    let homes = reader.homes();
+    match source.tables.iter().zip(&homes).any(|(table, of)| *of == home && named(&table.name)) {
+        false => Ok(()),
+        true => {
+            let text = "the job reads this table, and mode overwrite would replace it by what was read: rows that are left \
+                        out, or change meanwhile, would be lost; write to another table, or use append or upsert";
+            Err(Error::new(ErrorKind::Schema, text).with("table", &plan.table))
+        }
+    }
 }
 
 fn compile_transformers(

@@ -248,6 +248,11 @@ impl Reader for MySqlReader {
         (self.config.consistency != Consistency::None).then_some(self)
     }
 
+    fn homes(&self) -> Vec<String> {
+        let first = |location: &Location| location.options.first().map(Options::home).unwrap_or_default();
+        self.locations.iter().map(first).collect()
+    }
+
     fn incremental(&self) -> Option<&dyn Incremental> {
         self.config.common.incremental.as_ref().map(|_| self as &dyn Incremental)
     }

@@ -276,6 +276,10 @@ impl Reader for PostgresqlReader {
         Some(self)
     }
 
+    fn homes(&self) -> Vec<String> {
+        self.sources.iter().map(|located| self.endpoints[located.endpoint].home()).collect()
+    }
+
     fn incremental(&self) -> Option<&dyn Incremental> {
         self.config.common.incremental.as_ref().map(|_| self as &dyn Incremental)
     }

@@ -233,6 +233,10 @@ impl Reader for SqliteReader {
         (self.config.consistency != Consistency::None).then_some(self)
     }
 
+    fn homes(&self) -> Vec<String> {
+        self.sources.iter().map(|source| source.file.home()).collect()
+    }
+
     fn incremental(&self) -> Option<&dyn Incremental> {
         self.config.common.incremental.as_ref().map(|_| self as &dyn Incremental)
     }

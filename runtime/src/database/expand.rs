@@ -1,13 +1,13 @@
 //! From a whole-database job to its tables: one read of each catalogue, then everything is decided.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Objects, Result, TableDescription, TargetName};
 use weir_core::{WriteMode, database_writer};
 
 use super::config::{ColumnConfig, TableConfig, TableDeleted};
-use super::entries::{at_target, reader_of};
+use super::entries::reader_of;
 use super::group::group;
 use super::incremental::choose;
 use super::job::{DatabaseJob, Override};
@@ -18,6 +18,7 @@ use super::pattern::Pattern;
 use super::references::{left_out, refer, referrers};
 use super::select::{Counts, Found, Selection, own, select};
 use super::table::{FailedTable, TableJob, TableSource};
+use super::targets::{distinct, refuse_own};
 use super::unseen::{Unseen, closed, unseen};
 
 /// What a whole-database job comes to. A run freezes it in the ledger, so that a resume goes on with the same tables.
@@ -330,7 +331,9 @@ impl Draft<'_> {
 
     /// What only all tables together show: targets taken twice, what was asked for, groups.
     async fn finish(mut self, only: &Only, context: &ConnectorContext) -> Result<Expansion> {
-        self.distinct(context).await?;
+        distinct(self.job, &self.expansion.tables, context).await?;
+        let read = self.described.keys().map(|(source, name)| TableSource { source: *source, name: name.clone() });
+        refuse_own(self.job, &read.collect::<Vec<_>>(), &mut self.expansion, context).await?;
         self.unused_overrides();
         refer(&mut self.expansion.tables);
         let references = referrers(&self.expansion.tables);
@@ -359,49 +362,6 @@ impl Draft<'_> {
         ranked.sort_by_key(|(rank, _)| *rank);
         expansion.tables = ranked.into_iter().map(|(_, table)| table).collect();
         Ok(expansion)
-    }
-
-    async fn distinct(&self, context: &ConnectorContext) -> Result<()> {
-        let ignores_case = database_writer(&self.job.target.plugin).is_some_and(|plugin| plugin.names.ignores_case);
-        let same = |text: &str| if ignores_case { text.to_lowercase() } else { text.to_owned() };
-        // Without its namespace a name may mean what another one says in full: only the target knows.
-        let of_table = |schema: bool| {
-            let tables = self.expansion.tables.iter().filter(move |table| table.target.schema.is_some() == schema);
-            tables.map(|table| same(&table.target.table)).collect::<HashSet<_>>()
-        };
-        let unclear: HashSet<String> = of_table(true).intersection(&of_table(false)).cloned().collect();
-        let mut places: BTreeMap<String, Vec<&TableJob>> = BTreeMap::new();
-        for table in &self.expansion.tables {
-            let place = match unclear.contains(&same(&table.target.table)) {
-                false => table.target.to_string(),
-                true => {
-                    let writer = at_target(self.job, &table.target)?.open_writer(context)?;
-                    context.until_cancelled(writer.target()).await?.table
-                }
-            };
-            places.entry(same(&place)).or_default().push(table);
-        }
-        let clashes: Vec<String> = places
-            .values()
-            .filter(|tables| tables.len() > 1)
-            .map(|tables| {
-                let sources: Vec<_> = tables.iter().map(|table| table.source()).collect();
-                format!("{} ← {}", tables[0].target, sources.join(" and "))
-            })
-            .collect();
-        if clashes.is_empty() {
-            return Ok(());
-        }
-        let shown = clashes.iter().take(10).cloned().collect::<Vec<_>>().join("; ");
-        let more = clashes.len().saturating_sub(10);
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        Err(Error::new(
-            ErrorKind::Schema,
-            format!(
-                "several tables would land on one target: {shown}{more}; name them apart with `naming` ({{SOURCE_DATASOURCE}}, \
-                 {{SOURCE_DATABASE}}, {{SOURCE_SCHEMA}}), or say under objects.merge that they are one"
-            ),
-        ))
     }
 
     fn unused_overrides(&mut self) {

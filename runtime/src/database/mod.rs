@@ -26,6 +26,7 @@ mod references;
 mod select;
 mod stops;
 mod table;
+mod targets;
 mod unseen;
 
 pub(crate) use ahead::look_at_target;

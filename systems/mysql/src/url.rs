@@ -242,6 +242,11 @@ impl Options {
         });
     }
 
+    /// The server: full names of tables are unique in it.
+    pub fn home(&self) -> String {
+        weir_sql::home("mysql", &self.place(), None)
+    }
+
     /// Host and port as messages show them.
     pub fn place(&self) -> String {
         match &self.socket {

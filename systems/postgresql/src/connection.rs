@@ -83,6 +83,12 @@ impl Endpoint {
         self.urls.iter().map(PgUrl::servers).collect::<Vec<_>>().join(" ")
     }
 
+    /// The database: full names of tables are unique in it.
+    pub fn home(&self) -> String {
+        let database = self.urls.first().and_then(|url| url.database.as_deref().or(url.username.as_deref()));
+        weir_sql::home("postgresql", &self.servers(), database)
+    }
+
     /// Which database as which user: equal for endpoints that see the same snapshots.
     pub fn identity(&self) -> String {
         let one = |url: &PgUrl| {

@@ -20,9 +20,41 @@ pub fn distinct<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec
     tables.into_iter().map(label).collect()
 }
 
+/// What tells a table apart from those of the same full name elsewhere, for readers and writers of one system alike: its server,
+/// and its database where full names are unique only there. This machine has several names.
+pub fn home(system: &str, server: &str, database: Option<&str>) -> String {
+    let host = |one: &str| {
+        let one = one.to_lowercase();
+        let local = ["localhost", "[::1]", "::1"].iter().find_map(|name| one.strip_prefix(name));
+        local.filter(|rest| !rest.starts_with('.')).map(|rest| format!("127.0.0.1{rest}")).unwrap_or(one)
+    };
+    // A file's or a socket's path is as it is.
+    let server = match server.contains('/') {
+        true => server.to_owned(),
+        false => server.split(',').map(host).collect::<Vec<_>>().join(","),
+    };
+    format!("{system}://{server}/{}", database.unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_home_is_one_whatever_its_machine_is_called() {
+        let one = home("postgresql", "127.0.0.1:5432", Some("shop"));
+        assert_eq!(home("postgresql", "LocalHost:5432", Some("shop")), one);
+        assert_eq!(home("postgresql", "[::1]:5432", Some("shop")), one);
+        for (system, server, database) in [
+            ("postgresql", "localhost:5433", "shop"),
+            ("postgresql", "localhost.example:5432", "shop"),
+            ("postgresql", "localhost:5432", "Shop"),
+            ("mysql", "localhost:5432", "shop"),
+        ] {
+            assert_ne!(home(system, server, Some(database)), one);
+        }
+        assert_ne!(home("sqlite", "/data/A.db", None), home("sqlite", "/data/a.db", None));
+    }
 
     #[test]
     fn only_equal_names_are_told_apart() {

@@ -31,6 +31,7 @@ pub use columns::{Selected, is_all, resolve_source_columns, resolve_target_colum
 pub use commits::Commits;
 pub use config::{DuplicateKeys, Object, ReaderConfig, Source, Sources, WriterConfig};
 pub use incremental::IncrementalConfig;
+pub use labels::home;
 pub use lease::LeaseRow;
 pub use names::{Quoting, TableName, find_name, own_name};
 pub use ranges::{KeyRange, integer_boundaries, key_ranges};

@@ -47,6 +47,11 @@ impl File {
         self.path.canonicalize().unwrap_or_else(|_| self.path.clone()).display().to_string()
     }
 
+    /// The file: names of tables are unique in it.
+    pub fn home(&self) -> String {
+        weir_sql::home("sqlite", &self.identity(), None)
+    }
+
     /// Tells the other connectors of the run that it writes to this file.
     pub fn mark_as_target(&self, shared: &Shared) {
         shared.leave(format!("sqlite target {}", self.identity()), Arc::new(()));

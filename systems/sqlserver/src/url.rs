@@ -320,6 +320,11 @@ impl Options {
         self.trust.unwrap_or(self.encrypt != Encrypt::Required)
     }
 
+    /// The database: full names of tables are unique in it.
+    pub fn home(&self) -> String {
+        weir_sql::home("sqlserver", &self.place(), self.database.as_deref())
+    }
+
     /// Host with instance or port, as messages show it.
     pub fn place(&self) -> String {
         match (&self.instance, self.port) {

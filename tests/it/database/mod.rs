@@ -7,6 +7,7 @@ mod merge;
 mod mirror;
 mod moment;
 mod money;
+mod own;
 mod pressure;
 mod restart;
 #[cfg(feature = "cli")]

@@ -260,6 +260,10 @@ impl Writer for MySqlWriter {
         done.context("table", &plan.table)
     }
 
+    fn home(&self) -> Option<String> {
+        self.options.first().map(Options::home)
+    }
+
     fn publishes_together(&self) -> Option<&dyn PublishTogether> {
         Some(self)
     }

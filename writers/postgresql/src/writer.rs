@@ -310,6 +310,10 @@ impl Writer for PostgresqlWriter {
         crate::check::check(self).await
     }
 
+    fn home(&self) -> Option<String> {
+        Some(self.endpoint.home())
+    }
+
     fn publishes_together(&self) -> Option<&dyn PublishTogether> {
         Some(self)
     }

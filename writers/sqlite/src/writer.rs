@@ -281,6 +281,10 @@ impl Writer for SqliteWriter {
         checks
     }
 
+    fn home(&self) -> Option<String> {
+        Some(self.file.home())
+    }
+
     fn publishes_together(&self) -> Option<&dyn PublishTogether> {
         Some(self)
     }

@@ -1,0 +1,121 @@
+//! Targets that a whole-database job must not have: those of several tables at once, and tables that the job reads.
+
+use std::collections::{BTreeMap, HashSet};
+
+use weir_core::{ConnectorContext, Error, ErrorKind, Result, database_writer};
+
+use super::entries::{at_target, readers_of_sources};
+use super::expand::Expansion;
+use super::job::DatabaseJob;
+use super::table::{FailedTable, TableJob, TableSource};
+
+/// A name as the target tells it from others.
+fn spelling(job: &DatabaseJob) -> impl Fn(&str) -> String + use<> {
+    let ignores_case = database_writer(&job.target.plugin).is_some_and(|plugin| plugin.names.ignores_case);
+    move |text: &str| if ignores_case { text.to_lowercase() } else { text.to_owned() }
+}
+
+/// Refuses a job of which several tables would land on one target without being a merge.
+///
+/// # Errors
+/// That, and a target that cannot be asked.
+pub(super) async fn distinct(job: &DatabaseJob, tables: &[TableJob], context: &ConnectorContext) -> Result<()> {
+    let same = spelling(job);
+    // Without its namespace a name may mean what another one says in full: only the target knows.
+    let of_table = |schema: bool| {
+        let tables = tables.iter().filter(move |table| table.target.schema.is_some() == schema);
+        tables.map(|table| same(&table.target.table)).collect::<HashSet<_>>()
+    };
+    let unclear: HashSet<String> = of_table(true).intersection(&of_table(false)).cloned().collect();
+    let mut places: BTreeMap<String, Vec<&TableJob>> = BTreeMap::new();
+    for table in tables {
+        let place = match unclear.contains(&same(&table.target.table)) {
+            false => table.target.to_string(),
+            true => full_name(job, table, context).await?,
+        };
+        places.entry(same(&place)).or_default().push(table);
+    }
+    let clashes: Vec<String> = places
+        .values()
+        .filter(|tables| tables.len() > 1)
+        .map(|tables| {
+            let sources: Vec<_> = tables.iter().map(|table| table.source()).collect();
+            format!("{} ← {}", tables[0].target, sources.join(" and "))
+        })
+        .collect();
+    if clashes.is_empty() {
+        return Ok(());
+    }
+    let shown = clashes.iter().take(10).cloned().collect::<Vec<_>>().join("; ");
+    let more = clashes.len().saturating_sub(10);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Err(Error::new(
+        ErrorKind::Schema,
+        format!(
+            "several tables would land on one target: {shown}{more}; name them apart with `naming` ({{SOURCE_DATASOURCE}}, \
+             {{SOURCE_DATABASE}}, {{SOURCE_SCHEMA}}), or say under objects.merge that they are one"
+        ),
+    ))
+}
+
+/// Puts among those that fail what would be written to one of `read`, the tables that the job reads: its rows would be replaced,
+/// doubled or mixed with others while they are read.
+///
+/// # Errors
+/// A target that cannot be asked.
+pub(super) async fn refuse_own(
+    job: &DatabaseJob,
+    read: &[TableSource],
+    expansion: &mut Expansion,
+    context: &ConnectorContext,
+) -> Result<()> {
+    let Some(first) = expansion.tables.first() else { return Ok(()) };
+    let Some(home) = at_target(job, &first.target)?.open_writer(context)?.home() else { return Ok(()) };
+    let mut shared = Vec::new();
+    for reader in readers_of_sources(job, first)? {
+        shared.push(reader.open_reader(context)?.homes().contains(&home));
+    }
+    let same = spelling(job);
+    let here = |one: &&TableSource| shared.get(one.source).copied().unwrap_or_default();
+    let here: Vec<&TableSource> = read.iter().filter(here).collect();
+    let tables: HashSet<String> = here.iter().map(|one| same(&one.name.table)).collect();
+    let schemas = database_writer(&job.target.plugin).is_some_and(|plugin| plugin.names.schemas);
+    let in_full = |one: &&TableSource| {
+        let schema = one.name.schema.as_ref().unwrap_or(&one.name.database);
+        if schemas { same(&format!("{schema}.{}", one.name.table)) } else { same(&one.name.table) }
+    };
+    let read: HashSet<String> = here.iter().map(in_full).collect();
+    let mut kept = Vec::with_capacity(expansion.tables.len());
+    for table in std::mem::take(&mut expansion.tables) {
+        let full = match (&table.target.schema, tables.contains(&same(&table.target.table))) {
+            (_, false) => {
+                kept.push(table);
+                continue;
+            }
+            (None, true) if schemas => full_name(job, &table, context).await?,
+            _ => table.target.to_string(),
+        };
+        if !read.contains(&same(&full)) {
+            kept.push(table);
+            continue;
+        }
+        expansion.failed.push(FailedTable {
+            source: table.source(),
+            target: table.target.to_string(),
+            kind: ErrorKind::Schema,
+            reason: format!(
+                "its target, {full}, is a table that the job reads: with `naming` (schema, table), or `target` under \
+                 `tables`, it goes elsewhere"
+            ),
+            sources: table.sources,
+        });
+    }
+    expansion.tables = kept;
+    Ok(())
+}
+
+/// What the target calls a table, with its namespace.
+async fn full_name(job: &DatabaseJob, table: &TableJob, context: &ConnectorContext) -> Result<String> {
+    let writer = at_target(job, &table.target)?.open_writer(context)?;
+    Ok(context.until_cancelled(writer.target()).await?.table)
+}
