@@ -7,7 +7,7 @@ use weir_core::{Error, ErrorKind, LetterCase, Objects, Result, glob};
 use super::expand::Expansion;
 use super::pattern::{Own, Pattern};
 use super::select::own;
-use super::table::{FailedTable, TableJob, TableSource};
+use super::table::{FailedTable, TableJob, TableSource, some_of};
 
 /// Which of the job's tables a run moves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,15 +47,27 @@ impl Only {
         match self {
             Self::All | Self::FailedOf(_) => {}
             Self::Targets(targets) => {
-                let mut kept = Kept::default();
+                let (mut kept, mut missing) = (Kept::default(), Vec::new());
                 for text in targets {
                     // What could not be mapped has no other name there than its source's, or a part of its target's.
-                    let found = kept.add(expansion, |one| one.target == *text || one.unmapped == Some(text));
-                    if let Some(pattern) = Pattern::parse(text).ok().filter(|_| !found) {
-                        kept.add(expansion, |one| one.is_named(text, &pattern, |source| own(&objects[source])));
+                    let found = kept.add(expansion, |one| one.target == *text || one.unmapped == Some(text))
+                        || Pattern::parse(text).is_ok_and(|pattern| {
+                            kept.add(expansion, |one| one.is_named(text, &pattern, |source| own(&objects[source])))
+                        });
+                    if !found {
+                        missing.push(text.clone());
                     }
                 }
+                let why = "none of the job's tables now, because they are gone from the source or from the job, or are named \
+                           after another day (--at)";
+                if kept.tables.is_empty() && kept.failed.is_empty() {
+                    let text = format!("what is to run again is {why}: {}", some_of(missing));
+                    return Err(Error::new(ErrorKind::NotFound, text));
+                }
                 kept.narrow(expansion);
+                if !missing.is_empty() {
+                    expansion.warnings.push(format!("left out, for they are {why}: {}", some_of(missing)));
+                }
             }
             Self::Tables(texts) => {
                 let mut kept = Kept::default();

@@ -21,7 +21,7 @@ use crate::ledger::Ledger;
 use crate::observer::{Event, TableProgress, TableState};
 use crate::options::RunOptions;
 use crate::plan::channels_of;
-use crate::report::Status;
+use crate::report::{Status, TableReport};
 use crate::retry::{Retries, once_reached};
 
 /// What became of a table that had its turn.
@@ -86,30 +86,39 @@ pub(super) async fn failed_of(ledger: &Ledger, job: &str, run_id: &str) -> Resul
     if run.job != job {
         return Err(Error::config(format!("run {run_id} is a run of job {}, not of this one", run.job)));
     }
-    let failed: BTreeSet<String> = match run.report {
-        // One that was refused as a whole has none.
-        Some(report) if !report.tables.is_empty() => {
-            let ill = report.tables.into_iter().filter(|table| table.status != Status::Succeeded);
-            ill.filter_map(|table| table.name).collect()
-        }
-        // As when its process died: what it has not published has failed.
-        _ => {
-            let published: BTreeSet<u32> = ledger
-                .entries(run_id)
-                .await?
-                .into_iter()
-                .filter(|entry| entry.committed.is_some())
-                .map(|entry| entry.entry)
-                .collect();
-            let tables = ledger.expansion(run_id).await?.map(|(expansion, _)| expansion.tables).unwrap_or_default();
-            let left = (0u32..).zip(tables).filter(|(index, _)| !published.contains(index));
-            left.map(|(_, table)| table.target.to_string()).collect()
+    let reported = run.report.map(|report| report.tables).unwrap_or_default();
+    let published: BTreeSet<u32> = ledger
+        .entries(run_id)
+        .await?
+        .into_iter()
+        .filter(|entry| entry.committed.is_some())
+        .map(|entry| entry.entry)
+        .collect();
+    let frozen = ledger.expansion(run_id).await?.map(|(expansion, _)| expansion);
+    let knew = frozen.is_some();
+    let expansion = frozen.unwrap_or_default();
+    // The report of a run that ended as a whole, or died, does not have all tables: what it does not tell the ledger does.
+    let ended_well = |index: u32, name: &str| {
+        let mut told = reported.iter().filter(|table| table.name.as_deref() == Some(name)).peekable();
+        match told.peek() {
+            Some(_) => told.all(|table| table.status == Status::Succeeded),
+            None => published.contains(&index),
         }
     };
-    if failed.is_empty() {
-        return Err(Error::config(format!("all tables of run {run_id} ended well: there is nothing to run again")));
+    let tables = (0u32..).zip(&expansion.tables).map(|(index, table)| (index, table.target.to_string()));
+    let mut failed: BTreeSet<String> =
+        tables.filter(|(index, name)| !ended_well(*index, name)).map(|(_, name)| name).collect();
+    failed.extend(expansion.failed.iter().filter_map(|table| TableReport::unmapped(table).name));
+    failed.extend(reported.iter().filter(|table| table.status != Status::Succeeded).filter_map(|t| t.name.clone()));
+    match (failed.is_empty(), knew) {
+        (false, _) => Ok(failed),
+        (true, true) => {
+            Err(Error::config(format!("all tables of run {run_id} ended well: there is nothing to run again")))
+        }
+        (true, false) => {
+            Err(Error::config(format!("run {run_id} ended before it knew its tables: run the job as a whole")))
+        }
     }
-    Ok(failed)
 }
 
 /// The job with an entry for each of its tables.

@@ -387,3 +387,33 @@ async fn a_half_appended_table_is_gone_on_with_and_never_doubled_unasked() {
     assert_eq!((resumed.status, &resumed.run_id), (Status::Succeeded, &first.run_id), "{:#?}", resumed.error);
     assert_eq!(target.value("SELECT count(*) || ' ' || count(DISTINCT id) FROM s").await, "400 400");
 }
+
+/// With `publish: all` one table that cannot be mapped ends the run before any other begins, and its report has that one only.
+#[tokio::test]
+async fn all_that_a_run_did_not_come_to_runs_again() {
+    let source = source("wholly").await;
+    let target = servers::postgresql().await.fresh_database("whollytoo").await;
+    let mut job = ends(&source, &target);
+    job["name"] = "wholly".into();
+    job["publish"] = "all".into();
+    job["tables"] = json!({"public.d": {"columns": {"late": "came"}}});
+    let state = tempfile::tempdir().unwrap();
+    let options = || RunOptions { state_dir: Some(state.path().to_owned()), ..RunOptions::default() };
+    let first = run(&job, options()).await;
+    assert_eq!((first.status, first.rows_written), (Status::Failed, 0), "{:#?}", first.tables);
+    assert!(first.error.unwrap().message.contains("1 tables cannot be mapped"));
+    source.execute("ALTER TABLE d ADD late int; DROP TABLE c").await;
+    let again = run(&job, RunOptions { only: Only::FailedOf(first.run_id.clone()), ..options() }).await;
+    assert_eq!(again.status, Status::Succeeded, "{:#?}", again.error);
+    let mut names: Vec<_> = again.tables.iter().filter_map(|table| table.name.as_deref()).collect();
+    names.sort();
+    assert_eq!(names, ["public.a", "public.b", "public.d"]);
+    for name in ["a", "b"] {
+        assert_eq!(rows(&source, name).await, rows(&target, name).await);
+    }
+    let told = again.warnings.iter().find(|warning| warning.contains("public.c"));
+    assert!(told.is_some_and(|warning| warning.contains("--at")), "{:?}", again.warnings);
+    source.execute("DROP TABLE a, b, d; CREATE TABLE other (id int)").await;
+    let nothing = run(&job, RunOptions { only: Only::FailedOf(first.run_id), ..options() }).await;
+    assert!(nothing.error.unwrap().message.contains("public.a, public.b, public.c, public.d"));
+}
