@@ -12,7 +12,8 @@ pub struct TableStops(Arc<Mutex<BTreeMap<String, CancellationToken>>>);
 
 impl TableStops {
     /// Stops a table, by the name that its target has in plan and report (`shop.orders`). What it has staged is taken back,
-    /// and it is reported as stopped. `false` when the run has no such table (yet), or it is published.
+    /// and it is reported as stopped. `false` when the run has no such table (yet), or it is published. With
+    /// `publish: all`, a table that waits for the others keeps them back; once their publication has begun, none is stopped.
     pub fn stop(&self, table: &str) -> bool {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).get(table) {
             Some(token) => {

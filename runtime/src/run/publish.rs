@@ -99,13 +99,6 @@ impl Run {
         if !can.is_ok_and(|writer| writer.publishes_together().is_some()) {
             return;
         }
-        if waiting.iter().any(|one| self.stop(one.end.index).is_cancelled()) {
-            for one in waiting {
-                let stopped = self.stop(one.end.index).is_cancelled();
-                one.moved = Err(if stopped { Error::cancelled() } else { not_alone() });
-            }
-            return;
-        }
         let mut in_doubt = false;
         let result = {
             let tables: Vec<_> = waiting.iter().map(|one| (&one.entry.plan, one.end.receipts.as_slice())).collect();

@@ -327,6 +327,15 @@ impl Run {
         mut moved: Vec<Moved>,
         context: &ConnectorContext,
     ) -> Result<Vec<EntryEnd>> {
+        // From here on a table by itself is stopped no more; one that was takes the others along.
+        for table in &mut moved {
+            if let Some(name) = self.table_name(table.end.index) {
+                self.options.tables.remove(&name);
+            }
+            if matches!(table.moved, Ok(Done::Moved)) && self.stop(table.end.index).is_cancelled() {
+                table.moved = Err(Error::cancelled());
+            }
+        }
         let failed = failed + moved.iter().filter(|table| table.moved.is_err()).count();
         let stopped = self.cancel.is_cancelled();
         if let Some(ledger) = self.ledger.as_ref().filter(|_| failed == 0 && !stopped) {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use weir::{RunOptions, Status, TableReport};
+use weir::{Event, Observer, RunOptions, Status, TableReport, TableState, TableStops};
 use weir_plugins_test::proxy::Proxy;
 use weir_plugins_test::servers::{self, Database};
 
@@ -227,5 +227,63 @@ async fn whether_it_can_be_done_is_asked_again_when_the_connection_breaks() {
     }
     for table in ["a", "b"] {
         assert_eq!(rows(&source, table).await, rows(&target, table).await);
+    }
+}
+
+/// Stops a table when it is moved and waits for the others.
+#[derive(Default)]
+struct StopsWaiting {
+    tables: TableStops,
+    stopped: Mutex<bool>,
+}
+
+impl Observer for StopsWaiting {
+    fn event(&self, event: &Event<'_>) {
+        let Event::Progress { tables, .. } = event else { return };
+        let waits = |table: &weir::TableProgress| table.source.ends_with('b') && table.state == TableState::Moved;
+        let mut stopped = self.stopped.lock().unwrap();
+        if !*stopped && tables.iter().any(|table| waits(table)) {
+            *stopped = self.tables.stop("b");
+        }
+    }
+}
+
+/// In one transaction or one after the other, it is all of them or none.
+#[tokio::test]
+async fn a_table_that_is_stopped_while_it_waits_keeps_the_others_back() {
+    let source = servers::postgresql().await.fresh_database("stopall").await;
+    for (table, rows) in [("a", 200), ("b", 200), ("c", 12_000)] {
+        source.execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, v text); INSERT INTO {table} SELECT g, 'v' || g FROM generate_series(1, {rows}) g")).await;
+    }
+    let target = servers::postgresql().await.fresh_database("stopalltoo").await;
+    let folder = tempfile::tempdir().unwrap();
+    let (lake, files) = (folder.path().join("lake"), folder.path().join("files"));
+    for (connector, parameter) in [
+        ("postgresql", json!({"url": target.url()})),
+        ("lakehouse", json!({"path": lake})),
+        ("files", json!({"path": files})),
+    ] {
+        let mut job = to(&source, connector, parameter);
+        job["setting"] = json!({"speed": {"record": 4_000}});
+        let observer = Arc::new(StopsWaiting::default());
+        let options =
+            RunOptions { tables: observer.tables.clone(), observer: observer.clone(), ..RunOptions::default() };
+        let report = run(&job, options).await;
+        assert!(*observer.stopped.lock().unwrap(), "{connector}: it came too late: {:#?}", report.tables);
+        assert_eq!((report.status, report.rows_written), (Status::Failed, 0), "{connector}: {:#?}", report.tables);
+        for table in &report.tables {
+            let stopped = table.name.as_ref().unwrap().ends_with('b');
+            assert_eq!(table.status == Status::Stopped, stopped, "{connector}: {table:#?}");
+            assert!(stopped || table.error.as_ref().unwrap().message.contains("publish is `all`"), "{table:#?}");
+        }
+    }
+    assert_eq!(target.value("SELECT count(*) FROM pg_class WHERE relname IN ('a', 'b', 'c')").await, "0");
+    for table in ["a", "b", "c"] {
+        assert!(!lake.join(table).join("_delta_log").exists(), "{table}");
+        let left = std::fs::read_dir(files.join(table)).map_or(0, |all| {
+            all.filter(|one| one.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "parquet"))
+                .count()
+        });
+        assert_eq!(left, 0, "{table}");
     }
 }
