@@ -22,7 +22,11 @@ pub fn entries(job: &DatabaseJob, expansion: &Expansion) -> Result<Vec<Entry>> {
     expansion.tables.iter().map(|table| entry(job, &expansion.databases, table)).collect()
 }
 
-fn entry(job: &DatabaseJob, databases: &[Option<String>], table: &TableJob) -> Result<Entry> {
+/// The entry of one table.
+///
+/// # Errors
+/// What one of the connectors cannot do for it.
+pub(super) fn entry(job: &DatabaseJob, databases: &[Option<String>], table: &TableJob) -> Result<Entry> {
     let (reader, source_zone) = reader_of(job, databases, table)?;
     Ok(Entry {
         reader,

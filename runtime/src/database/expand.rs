@@ -7,7 +7,7 @@ use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Objects, Result,
 use weir_core::{WriteMode, database_writer};
 
 use super::config::{ColumnConfig, TableConfig, TableDeleted};
-use super::entries::reader_of;
+use super::entries::{entry, reader_of};
 use super::group::group;
 use super::incremental::choose;
 use super::job::{DatabaseJob, Override};
@@ -331,6 +331,7 @@ impl Draft<'_> {
 
     /// What only all tables together show: targets taken twice, what was asked for, groups.
     async fn finish(mut self, only: &Only, context: &ConnectorContext) -> Result<Expansion> {
+        self.unable()?;
         distinct(self.job, &self.expansion.tables, context).await?;
         let read = self.described.keys().map(|(source, name)| TableSource { source: *source, name: name.clone() });
         refuse_own(self.job, &read.collect::<Vec<_>>(), &mut self.expansion, context).await?;
@@ -362,6 +363,30 @@ impl Draft<'_> {
         ranked.sort_by_key(|(rank, _)| *rank);
         expansion.tables = ranked.into_iter().map(|(_, table)| table).collect();
         Ok(expansion)
+    }
+
+    /// Puts tables that a connector cannot do among those that fail.
+    ///
+    /// # Errors
+    /// It can do none of them: then something is wrong with the job.
+    fn unable(&mut self) -> Result<()> {
+        let (mut able, mut first) = (Vec::new(), None);
+        for table in std::mem::take(&mut self.expansion.tables) {
+            let Err(error) = entry(self.job, &self.expansion.databases, &table) else {
+                able.push(table);
+                continue;
+            };
+            self.expansion.failed.push(FailedTable {
+                source: table.source(),
+                target: table.target.to_string(),
+                kind: error.kind(),
+                reason: error.full(),
+                sources: table.sources,
+            });
+            first = first.or(Some(error));
+        }
+        self.expansion.tables = able;
+        first.filter(|_| self.expansion.tables.is_empty()).map_or(Ok(()), Err)
     }
 
     fn unused_overrides(&mut self) {

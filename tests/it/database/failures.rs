@@ -417,3 +417,30 @@ async fn all_that_a_run_did_not_come_to_runs_again() {
     let nothing = run(&job, RunOptions { only: Only::FailedOf(first.run_id), ..options() }).await;
     assert!(nothing.error.unwrap().message.contains("public.a, public.b, public.c, public.d"));
 }
+
+/// What a connector cannot do for one table is that table's fault.
+#[tokio::test]
+async fn a_table_that_the_target_cannot_take_stays_alone() {
+    let source = source("unable").await;
+    source.execute("CREATE TABLE \"..\" (id int PRIMARY KEY)").await;
+    let folder = tempfile::tempdir().unwrap();
+    let from = || ("postgresql", json!({"url": source.url()}));
+    let upsert = json!({"tables": {"public.b": {"writeMode": "upsert"}}});
+    let mut files = database_job(from(), ("files", json!({"path": folder.path().join("files")})), upsert);
+    let lake = database_job(from(), ("lakehouse", json!({"path": folder.path().join("lake")})), json!({}));
+    for (job, ill, why) in [(&files, "public.b", "upsert"), (&lake, "public...", "folder's name")] {
+        let report = run(job, RunOptions::default()).await;
+        assert_eq!((report.status, report.rows_written > 0), (Status::PartiallyFailed, true), "{:#?}", report.error);
+        let failed: Vec<_> = report.tables.iter().filter(|table| table.status != Status::Succeeded).collect();
+        assert!(failed.iter().any(|table| table.name.as_deref() == Some(ill)), "{failed:#?}");
+        for table in failed {
+            let dots = table.name.as_deref() == Some("public...");
+            assert!(dots || table.error.as_ref().unwrap().message.contains(why), "{table:#?}");
+        }
+    }
+    // What none of the tables can be is the job's fault.
+    files["objects"] = json!({"include": ["b"]});
+    let report = run(&files, RunOptions::default()).await;
+    assert_eq!((report.status, report.tables.len()), (Status::Failed, 0), "{:#?}", report.tables);
+    assert!(report.error.unwrap().message.contains("upsert"));
+}
