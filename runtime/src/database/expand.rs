@@ -12,7 +12,7 @@ use super::group::group;
 use super::incremental::choose;
 use super::job::{DatabaseJob, Override};
 use super::merge::{difference, origin, united};
-use super::naming::{fitting, fitting_column};
+use super::naming::{apart, fitting, fitting_column};
 use super::only::Only;
 use super::pattern::Pattern;
 use super::references::{left_out, refer, referrers};
@@ -263,7 +263,6 @@ impl Draft<'_> {
         let columns = columns(model, &own_words.columns).map_err(schema)?.into_iter();
         let columns = columns.map(|(from, to)| Ok((from, fitting_column(to, &rules, fix)?)));
         let columns: Vec<_> = columns.collect::<Result<_, _>>().map_err(schema)?;
-        let taken = |name: &str| columns.iter().find(|(from, _)| from == name).map(|(_, to)| to.clone());
         let origin = match with_origin {
             false => Vec::new(),
             true => {
@@ -272,6 +271,8 @@ impl Draft<'_> {
                 origin(&tables, self.job.sources.len() > 1, model).map_err(schema)?
             }
         };
+        let columns = apart(columns, &origin, &rules, fix).map_err(schema)?;
+        let taken = |name: &str| columns.iter().find(|(from, _)| from == name).map(|(_, to)| to.clone());
         let write = &self.job.config.write;
         let wanted = match own_words.key.is_empty() {
             true => model.key(write.unique_key),

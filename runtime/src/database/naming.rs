@@ -1,6 +1,10 @@
 //! What tables are called at the target.
 
+use std::collections::HashSet;
+
 use weir_core::{NameRules, ObjectName, TargetName};
+
+use super::merge::OriginColumn;
 
 /// Text with variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +142,36 @@ pub fn fitting_column(name: String, rules: &NameRules, fix: bool) -> Result<Stri
     }
 }
 
+/// The columns of a table, as (name at the source, name at the target), with names that the target tells apart from each other
+/// and from those of the `origin` columns.
+///
+/// # Errors
+/// Two that it does not, where names are not to be altered.
+pub fn apart(
+    mut columns: Vec<(String, String)>,
+    origin: &[OriginColumn],
+    rules: &NameRules,
+    fix: bool,
+) -> Result<Vec<(String, String)>, String> {
+    if !rules.ignores_case {
+        return Ok(columns);
+    }
+    let mut taken: HashSet<String> = origin.iter().map(|column| column.name.to_lowercase()).collect();
+    for (from, to) in &mut columns {
+        if !taken.insert(to.to_lowercase()) {
+            if !fix {
+                return Err(format!(
+                    "the column `{from}` has a name that another one has in other letters, which are the same at the target: \
+                     rename it under `tables`, or set naming.fix"
+                ));
+            }
+            *to = altered(to, &NameRules { forbidden: &[], ..*rules });
+            taken.insert(to.to_lowercase());
+        }
+    }
+    Ok(columns)
+}
+
 /// Without what is forbidden, and short enough; what was cut off or replaced is told apart by a hash of the whole name.
 fn altered(name: &str, rules: &NameRules) -> String {
     let replace = |c: char| if c.is_control() || rules.forbidden.contains(&c) { '_' } else { c };
@@ -197,6 +231,16 @@ mod tests {
         let short = fit(&long, &RULES, true).unwrap();
         assert!(short.starts_with("a/ba/b") && short.len() == 20, "{short}");
         assert_eq!(fit(&long, &NameRules { columns: false, ..RULES }, false).unwrap(), long);
+    }
+
+    #[test]
+    fn columns_that_differ_in_case_are_told_or_altered() {
+        let columns = || ["id", "Note", "NOTE"].map(|name| (name.to_owned(), name.to_owned())).to_vec();
+        let error = apart(columns(), &[], &RULES, false).unwrap_err();
+        assert!(error.contains("`NOTE`") && error.contains("naming.fix"), "{error}");
+        let named = apart(columns(), &[], &RULES, true).unwrap();
+        assert!(named[1].1 == "Note" && named[2].0 == "NOTE" && named[2].1.starts_with("NOTE_"), "{named:?}");
+        assert_eq!(apart(columns(), &[], &NameRules { ignores_case: false, ..RULES }, false).unwrap(), columns());
     }
 
     #[test]

@@ -230,3 +230,29 @@ async fn some_tables_of_a_job_run_alone() {
     assert_eq!(failed.len(), 2, "{failed:#?}");
     assert!(failed[0].source == "italics" && failed[1].source.ends_with(".items"), "{failed:#?}");
 }
+
+#[tokio::test]
+async fn columns_that_differ_in_case_alone_are_told_or_renamed() {
+    let source = servers::postgresql().await.fresh_database("letters").await;
+    source
+        .execute(
+            "CREATE TABLE t (id int PRIMARY KEY, \"Note\" text, note text); INSERT INTO t VALUES (1, 'big', 'small');
+             CREATE TABLE u (id int PRIMARY KEY); INSERT INTO u VALUES (1)",
+        )
+        .await;
+    let target = servers::mariadb().await.fresh_database("letters").await;
+    let job = |fix: bool| {
+        let more = json!({"naming": {"schema": "{TARGET_SCHEMA}", "fix": fix}});
+        database_job(("postgresql", json!({"url": source.url()})), ("mysql", json!({"url": target.url()})), more)
+    };
+    let planned = weir::plan(&load(&job(false)), &RunOptions::default()).await.unwrap().database.unwrap();
+    assert_eq!((planned.mapped, planned.failed.len()), (1, 1), "{:#?}", planned.failed);
+    let reason = &planned.failed[0].reason;
+    assert!(reason.contains("`note`") && reason.contains("naming.fix"), "{reason}");
+    for _ in 0..2 {
+        run_ok(&job(true)).await;
+        let row = target.query("SELECT * FROM t").await;
+        let row: Vec<_> = row.into_iter().flatten().flatten().collect();
+        assert_eq!(row, ["1", "big", "small"]);
+    }
+}
