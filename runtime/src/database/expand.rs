@@ -218,13 +218,24 @@ impl Draft<'_> {
         }
     }
 
-    /// What to know of a merge whose keys nobody compares.
+    /// What to know of a merge whose keys nobody compares, or not with all others.
     fn doubled_keys(&self, table: &TableJob) -> Option<String> {
         let plugin = database_writer(&self.job.target.plugin)?;
         let target = &self.job.target.parameter;
         let seen = table.sources.len() < 2 || (plugin.finds_equal_keys)(target, table.mode);
         let told_apart = table.key.is_empty() || !table.origin.is_empty();
-        (!seen && !told_apart).then(|| {
+        if told_apart {
+            return None;
+        }
+        if table.sources.len() > 1 && table.incremental.is_some() && table.mode == WriteMode::Upsert {
+            return Some(format!(
+                "{}: it is read by windows, and only rows of one run are compared: a row takes the place of one that another \
+                 of the merged tables had with its key ({}) in an earlier run; `origin` tells such rows apart",
+                table.target,
+                table.key.join(", "),
+            ));
+        }
+        (!seen).then(|| {
             format!(
                 "{}: a key ({}) that two of the merged tables have will be there twice, for a target of {} with \
                  these parameters compares none: `origin` tells such rows apart",

@@ -171,6 +171,15 @@ async fn a_second_server_joins_and_the_first_goes_on() {
                 second.execute("INSERT INTO orders VALUES (203, 'new')").await;
             }
         }
+        // Only rows of one run are compared: a key that another shard brought earlier is not found.
+        let mut upserted = merged(&[&first, &second]);
+        upserted["write"] = json!({"keyed": "upsert"});
+        let told = async |job: Value| {
+            bench.plan(&job).await.unwrap().to_string().contains("only rows of one run are compared")
+        };
+        assert!(told(upserted.clone()).await, "{family}");
+        upserted["objects"]["merge"][0]["origin"] = true.into();
+        assert!(!told(upserted).await, "{family}");
         // A job that moves to another place is told, as before.
         // In MySQL the other database is in the table's name.
         if family == "postgresql" {
