@@ -10,6 +10,8 @@
 //!
 //! A column that was renamed is one less and one more.
 
+use std::collections::BTreeMap;
+
 use weir_core::{
     Error, ErrorKind, Fit, MappedColumn, PresentColumn, Relation, TableChange, TableDescription, TargetColumn,
 };
@@ -273,21 +275,30 @@ fn deleted(seen: &Seen<'_>, column: &TargetColumn, decision: &mut Decision) {
     }
 }
 
-/// A column less and one more of the same type may be one that was renamed.
+/// A column less and one more of the same type may be one that was renamed; of several nobody knows which.
 fn say_renames(seen: &Seen<'_>, decision: &mut Decision) {
-    let old_type = |name: &str| seen.known.and_then(|known| known.column(name)).map(|known| known.native_type.clone());
-    let new_type = |name: &str| seen.columns.iter().find(|c| c.name == name).map(|column| column.source_type.clone());
-    let of = |kind: ChangeKind, records: &[TableChangeRecord]| -> Vec<String> {
-        records.iter().filter(|record| record.kind == kind).filter_map(|record| record.column.clone()).collect()
+    let type_of = |record: &TableChangeRecord| {
+        let name = record.column.as_deref()?;
+        match record.kind {
+            ChangeKind::ColumnDeleted => Some(seen.known?.column(name)?.native_type.clone()),
+            ChangeKind::ColumnAdded => Some(seen.columns.iter().find(|c| c.name == name)?.source_type.clone()),
+            _ => None,
+        }
     };
-    let gone = of(ChangeKind::ColumnDeleted, &decision.records);
-    let new = of(ChangeKind::ColumnAdded, &decision.records);
-    for record in decision.records.iter_mut().filter(|record| record.kind == ChangeKind::ColumnAdded) {
-        let Some(name) = &record.column else { continue };
-        let alike: Vec<_> = gone.iter().filter(|gone| old_type(gone) == new_type(name)).collect();
-        if let ([one], 1) = (alike.as_slice(), new.len()) {
-            let hint = format!("`{one}` of the same type is gone: a rename is one column less and one more");
-            record.detail = if record.detail.is_empty() { hint } else { format!("{}; {hint}", record.detail) };
+    // By the type: what is gone, and what is new.
+    let mut changed: BTreeMap<String, [Vec<usize>; 2]> = BTreeMap::new();
+    for (index, record) in decision.records.iter().enumerate() {
+        if let Some(native_type) = type_of(record) {
+            changed.entry(native_type).or_default()[usize::from(record.kind == ChangeKind::ColumnAdded)].push(index);
+        }
+    }
+    for [gone, new] in changed.values() {
+        let (&[gone], &[new]) = (gone.as_slice(), new.as_slice()) else { continue };
+        for (record, other, is) in [(gone, new, "new"), (new, gone, "gone")] {
+            let name = decision.records[other].column.clone().unwrap_or_default();
+            let hint = format!("`{name}` of the same type is {is}: a rename is one column less and one more");
+            let detail = &mut decision.records[record].detail;
+            *detail = if detail.is_empty() { hint } else { format!("{detail}; {hint}") };
         }
     }
 }

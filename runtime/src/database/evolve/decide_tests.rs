@@ -191,6 +191,31 @@ fn a_rename_is_one_column_less_and_one_more() {
     assert_eq!(decision.nulls, ["b"]);
     let added = decision.records.iter().find(|record| record.kind == ChangeKind::ColumnAdded).unwrap();
     assert!(added.detail.contains("`b` of the same type is gone"), "{}", added.detail);
+    // A refusal says so as well.
+    renamed.target = Some(target("b", "text", false, None));
+    let refused = renamed.decide().refusal().unwrap();
+    assert!(refused.message().contains("takes no NULL") && refused.message().contains("`a` of the same type is new"));
+    renamed.rules.column_deleted = ColumnDeleted::Error;
+    assert!(renamed.decide().refusal().unwrap().message().contains("`a` of the same type is new"));
+    // Each type by itself; of two of one type nobody knows which.
+    let both = |types: [&str; 2]| {
+        let new = ["c", "d"].iter().zip(types).map(|(name, text)| column(name, text, true));
+        let columns: Vec<_> = std::iter::once(column("id", "int", false)).chain(new).collect();
+        let fits = [fit(Some(("int", Relation::Same)), "int"), fit(None, "w"), fit(None, "w")];
+        let decision = decide(&Seen {
+            known: Some(&known(&[("id", "int", false), ("a", types[0], true), ("b", types[1], true)], &["id"])),
+            columns: &columns,
+            fits: &fits,
+            target: &[target("id", "int", false, Some(1)), target("a", "w", true, None), target("b", "w", true, None)],
+            key: &["id".to_owned()],
+            rules: &RulesConfig::default(),
+            described: None,
+        });
+        let hints = decision.records.iter().filter_map(|record| record.detail.split_once(" of the same type"));
+        hints.map(|(before, _)| before.rsplit(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(both(["text", "date"]), ["`a`", "`b`", "`c`", "`d`"]);
+    assert!(both(["text", "text"]).is_empty());
 }
 
 #[test]
