@@ -243,13 +243,15 @@ pub(super) async fn keep(change: &mut SqliteConnection, run_id: &str, entry: &En
 /// Writes one change down, unless it is there; its number.
 async fn record(transaction: &mut SqliteConnection, recorded: &RecordedChange) -> Result<i64> {
     let change = &recorded.change;
-    // A run that died has begun it, perhaps under another id, or this one has failed to do it: it begins again.
+    // A run that died has begun it, perhaps under another id, or this one has failed to do it: it begins again. A table may
+    // get several keys, and a merge several tables.
     let begun = sqlx::query(
         "DELETE FROM changes WHERE job = ?1 AND target = ?2 AND kind = ?3 AND column_name IS ?4 \
-         AND (outcome = 'begun' OR outcome = 'failed' AND run_id = ?5)",
+         AND (outcome = 'begun' OR outcome = 'failed' AND run_id = ?5) \
+         AND (kind NOT IN ('table_added', 'key_added') OR now IS ?6)",
     );
     let begun = begun.bind(&recorded.job).bind(&recorded.target).bind(change.kind.name()).bind(&change.column);
-    let begun = begun.bind(&recorded.run_id);
+    let begun = begun.bind(&recorded.run_id).bind(&change.to);
     begun.execute(&mut *transaction).await.map_err(failed)?;
     let there = sqlx::query_scalar(
         "SELECT id FROM changes WHERE run_id = ?1 AND target = ?2 AND kind = ?3 AND column_name IS ?4 \

@@ -7,6 +7,7 @@ mod changes;
 mod crash;
 mod held;
 mod keys;
+mod merged;
 mod targets;
 
 use std::time::Duration;

@@ -13,6 +13,7 @@
 mod decide;
 mod finish;
 mod known;
+mod parts;
 mod record;
 mod tables;
 

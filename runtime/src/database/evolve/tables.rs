@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use weir_core::{ErrorKind, Result, TargetName};
+use weir_core::{ErrorKind, Result};
 
 use super::super::config::{TableAdded, TableDeleted};
 use super::super::expand::Expansion;
 use super::super::job::DatabaseJob;
 use super::super::references::forget;
 use super::super::table::{FailedTable, some_of};
+use super::parts::Merge;
 use super::{ChangeKind, ChangeOutcome, Journal, TableChangeRecord};
 use crate::ledger::{KnownRow, MetTable};
 
@@ -66,14 +67,14 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
         *of_source.entry(source).or_insert(true) &= row.ignored;
     }
     let mut here: HashSet<String> = HashSet::new();
-    let mut left_out = HashSet::new();
-    expansion.tables.retain(|table| {
+    let (mut left_out, mut refused) = (HashSet::new(), HashSet::new());
+    let mut left_out_parts = Vec::new();
+    let Expansion { tables, failed, present, .. } = expansion;
+    tables.retain_mut(|table| {
         let (source, target) = (table.source(), table.target.to_string());
-        let sources: Vec<String> = table.sources.iter().map(|one| job.identity(one.source, &one.name)).collect();
         let before = before.get(target.as_str());
-        let names = table.sources.iter().map(|one| one.name.to_string());
-        let elsewhere =
-            sources.iter().cloned().chain(names).filter_map(|source| of_source.get(source.as_str()).copied());
+        let names = table.sources.iter().flat_map(|one| [job.identity(one.source, &one.name), one.name.to_string()]);
+        let elsewhere = names.filter_map(|source| of_source.get(source.as_str()).copied());
         let seen: Vec<bool> = before.map(|row| row.ignored).into_iter().chain(elsewhere).collect();
         let is_new = !known.is_empty() && seen.iter().all(|ignored| *ignored);
         let ignored = is_new && rules.table_added == TableAdded::Ignore;
@@ -88,17 +89,52 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
         } else if is_new && !ignored {
             settled.added.push(of(ChangeOutcome::Done, "no earlier run had it"));
         }
-        if before.is_none_or(|row| row.ignored != ignored || row.sources != sources) {
-            settled.met.push(MetTable { target: target.clone(), source, sources, ignored });
+        let mut reason = None;
+        // A merge into a target that is called after the day was called otherwise before.
+        let other_day = || {
+            let mine: Vec<[String; 2]> =
+                table.sources.iter().map(|one| [job.identity(one.source, &one.name), one.name.to_string()]).collect();
+            let met = |part: &str| mine.iter().flatten().any(|name| name == part);
+            let mut merges = known.iter().filter(|row| !row.ignored && row.sources.len() > 1 && mine.len() > 1);
+            merges.find(|row| parts(row, job).into_iter().any(met))
+        };
+        let row = before.copied().or_else(other_day).filter(|row| !row.ignored && !row.sources.is_empty());
+        if let Some(row) = row {
+            let merged = Merge { known: parts(row, job), of_source: &of_source, present };
+            let parts = merged.compare(job, table);
+            for [part, label] in &parts.left_out {
+                // It has a row of its own, so that the next run knows that this was said.
+                let place = format!("{target} ← {part}");
+                if !known.iter().any(|row| row.target == place) {
+                    let (source, sources) = (label.clone(), vec![part.clone()]);
+                    settled.met.push(MetTable { target: place.clone(), source, sources, ignored: true });
+                }
+                here.insert(place);
+            }
+            left_out_parts.extend(parts.left_out.into_iter().map(|[_, label]| label));
+            settled.others.extend(parts.changes);
+            reason = parts.refused;
         }
-        here.insert(target);
+        here.insert(target.clone());
+        if let Some(reason) = reason {
+            refused.insert(table.target.clone());
+            let (kind, sources) = (ErrorKind::NotFound, table.sources.clone());
+            failed.push(FailedTable { source, target, kind, reason, sources });
+            return false;
+        }
+        let sources: Vec<String> = table.sources.iter().map(|one| job.identity(one.source, &one.name)).collect();
+        if before.is_none_or(|row| row.ignored != ignored || row.sources != sources) {
+            settled.met.push(MetTable { target, source: table.source(), sources, ignored });
+        }
         if ignored {
             left_out.insert(table.target.clone());
         }
         !ignored
     });
-    forget(&mut expansion.tables, &left_out);
-    expansion.warnings.extend(told(&left_out));
+    forget(&mut expansion.tables, &left_out.union(&refused).cloned().collect());
+    let mut names: Vec<String> = left_out.iter().map(ToString::to_string).chain(left_out_parts).collect();
+    names.sort();
+    expansion.warnings.extend(told(names));
     here.extend(expansion.failed.iter().map(|table| table.target.clone()));
     // One that cannot be mapped today is the job's all the same, whatever its target is called.
     let failing = expansion.failed.iter().flat_map(|table| &table.sources);
@@ -162,9 +198,7 @@ fn parts<'a>(row: &'a KnownRow, job: &DatabaseJob) -> Vec<&'a str> {
 }
 
 /// What the user should know of tables that a rule leaves out of every run.
-fn told(left_out: &HashSet<TargetName>) -> Option<String> {
-    let mut names: Vec<String> = left_out.iter().map(ToString::to_string).collect();
-    names.sort();
+fn told(left_out: Vec<String>) -> Option<String> {
     let why = "left out, for no earlier run moved them and rules.tableAdded is ignore";
-    (!names.is_empty()).then(|| format!("{why}: {}", some_of(names)))
+    (!left_out.is_empty()).then(|| format!("{why}: {}", some_of(left_out)))
 }

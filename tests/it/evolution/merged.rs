@@ -1,0 +1,96 @@
+//! Shards that a merge has more or less than in the run before.
+
+use serde_json::{Value, json};
+use weir::Status;
+use weir_plugins_test::servers::{self, Database};
+
+use super::{Mirror, table};
+
+fn shard(number: u32) -> String {
+    format!(
+        "CREATE TABLE part_{number} (id int PRIMARY KEY, v text); INSERT INTO part_{number} VALUES ({number}, 'v{number}');"
+    )
+}
+
+/// A merge of two shards that has run once.
+async fn merged(name: &str, rules: Value) -> (Mirror, Database, Database) {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database(name).await, server.fresh_database(&format!("{name}too")).await);
+    source.execute(&(shard(1) + &shard(2))).await;
+    let more = json!({
+        "objects": {"merge": [{"into": "public.parts", "from": ["/part_[0-9]/"], "origin": true}]},
+        "write": {"keyed": "upsert"},
+        "rules": rules,
+    });
+    let ends = (json!({"url": source.url()}), json!({"url": target.url()}));
+    let mirror = Mirror::new(name, ("postgresql", ends.0), ("postgresql", ends.1), more);
+    assert_eq!(mirror.run().await.status, Status::Succeeded);
+    (mirror, source, target)
+}
+
+/// Runs it; the changes in one line each, without the database's name.
+async fn run(mirror: &Mirror, source: &Database, status: Status) -> Vec<String> {
+    let planned = weir::plan(&crate::support::load(&mirror.job), &mirror.options()).await.unwrap().to_string();
+    let report = mirror.run().await;
+    assert_eq!(report.status, status, "{:#?}\n{:#?}", report.error, report.tables);
+    let changes = mirror.changes(&report).await;
+    let lines = changes.iter().map(|one| one.change.line().replace(source.name(), "db"));
+    let lines: Vec<String> = lines.collect();
+    for line in &lines {
+        assert!(planned.replace(source.name(), "db").contains(line), "no `{line}` in\n{planned}");
+    }
+    lines
+}
+
+const ROWS: &str = "SELECT string_agg(concat(id, v, ' of ', source_table), ', ' ORDER BY id) FROM parts";
+
+#[tokio::test]
+async fn one_that_comes_or_goes_is_on_record() {
+    let (mirror, source, target) = merged("partsadd", json!({})).await;
+    source.execute(&(shard(3) + &shard(4) + "DROP TABLE part_1")).await;
+    let lines = run(&mirror, &source, Status::Succeeded).await;
+    assert_eq!(
+        lines,
+        [
+            "table_added: db.public.part_3 (done, merged with the others)",
+            "table_added: db.public.part_4 (done, merged with the others)",
+            "table_deleted: db.public.part_1 (ignored, the target keeps its rows)",
+        ]
+    );
+    let all = "1v1 of part_1, 2v2 of part_2, 3v3 of part_3, 4v4 of part_4";
+    assert_eq!(target.value(ROWS).await, all);
+    assert!(run(&mirror, &source, Status::Succeeded).await.is_empty());
+}
+
+#[tokio::test]
+async fn one_that_comes_is_left_out_and_one_that_goes_refuses_the_merge_where_rules_say_so() {
+    let (mut mirror, source, target) =
+        merged("partsrule", json!({"tableAdded": "ignore", "tableDeleted": "error"})).await;
+    source.execute(&shard(0)).await;
+    let lines = run(&mirror, &source, Status::Succeeded).await;
+    assert_eq!(lines, ["table_added: db.public.part_0 (ignored, rules.tableAdded is ignore)"]);
+    // Said once, warned of with every run, and never merged.
+    let report = mirror.run().await;
+    assert!(mirror.changes(&report).await.is_empty());
+    assert!(report.warnings.iter().any(|warning| warning.contains("public.part_0")), "{:?}", report.warnings);
+    assert_eq!(target.value(ROWS).await, "1v1 of part_1, 2v2 of part_2");
+    source.execute("DROP TABLE part_1").await;
+    for _ in 0..2 {
+        let lines = run(&mirror, &source, Status::Failed).await;
+        assert_eq!(lines, ["table_deleted: db.public.part_1 (refused, rules.tableDeleted is error)"]);
+        let report = mirror.run().await;
+        let error = table(&report, "public.parts").error.as_ref().unwrap();
+        assert!(error.message.contains("part_1"), "{error:?}");
+    }
+    mirror.job["rules"] = json!({});
+    let lines = run(&mirror, &source, Status::Succeeded).await;
+    assert_eq!(
+        lines,
+        [
+            "table_added: db.public.part_0 (done, merged with the others)",
+            "table_deleted: db.public.part_1 (ignored, the target keeps its rows)",
+        ]
+    );
+    assert_eq!(target.value(ROWS).await, "0v0 of part_0, 1v1 of part_1, 2v2 of part_2");
+    assert!(run(&mirror, &source, Status::Succeeded).await.is_empty());
+}
