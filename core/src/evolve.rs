@@ -52,11 +52,10 @@ pub trait Evolve: Send + Sync {
         Ok(())
     }
 
-    /// Gives a table whose rows have come what makes it whole, if it has not got it already. Says in words what could not be
-    /// done.
-    async fn complete(&self, completion: &Completion) -> Result<Vec<String>> {
+    /// Gives a table whose rows have come what makes it whole, if it has not got it already.
+    async fn complete(&self, completion: &Completion) -> Result<Completed> {
         let _ = completion;
-        Ok(Vec::new())
+        Ok(Completed::default())
     }
 }
 
@@ -118,6 +117,15 @@ pub struct Completion {
     pub unique: Vec<UniqueKey>,
     /// Foreign keys.
     pub foreign_keys: Vec<Reference>,
+}
+
+/// What a table got.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Completed {
+    /// The keys that it had not, as statements.
+    pub keys: Vec<String>,
+    /// In words what could not be done.
+    pub undone: Vec<String>,
 }
 
 /// A foreign key in the target's own names.

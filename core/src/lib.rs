@@ -72,7 +72,7 @@ pub use database::{
 pub use describe::{ColumnDefault, ColumnDescription, ForeignKey, Identity, TableDescription, UniqueKey};
 pub use dirty::{Bisect, DirtyRow, Refusal, bisect, row_values};
 pub use error::{Error, ErrorKind, Result, ResultExt};
-pub use evolve::{Completion, Evolve, Fit, KeyDefinition, PresentColumn, Reference, TableChange};
+pub use evolve::{Completed, Completion, Evolve, Fit, KeyDefinition, PresentColumn, Reference, TableChange};
 pub use family::{Family, Relation};
 pub use glob::{LetterCase, glob};
 pub use incremental::{Incremental, Watermark, Window, WindowRequest};

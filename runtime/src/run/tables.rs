@@ -14,7 +14,7 @@ use super::entry::{Done, Moved};
 use super::outcome::EntryEnd;
 use super::publish::not_alone;
 use crate::database::config::PublishConfig;
-use crate::database::evolve::{Journal, Stage, complete, settle};
+use crate::database::evolve::{Journal, Published, Stage, complete, settle};
 use crate::database::{DatabaseJob, Expansion, Only, begin_snapshots, entries, expand};
 use crate::job::Job;
 use crate::ledger::Ledger;
@@ -198,8 +198,8 @@ impl Run {
         self.take_first_lease(context).boxed().await?;
         self.take_over_keys().await?;
         let ends = self.move_tables(database, all, context).boxed().await;
-        let published = ends.iter().flatten().filter(|end| end.result.is_ok()).map(|end| end.index);
-        let published: Vec<usize> = published.collect();
+        let published = ends.iter().flatten().filter(|end| end.result.is_ok());
+        let published: Vec<_> = published.map(|end| Published { index: end.index, created: end.created }).collect();
         // Foreign keys rest on unique ones, also those that come back.
         self.complete(Stage::Ground, &published, context).await;
         // However that ended.
@@ -209,8 +209,10 @@ impl Run {
     }
 
     /// Gives tables what makes them whole.
-    async fn complete(&self, stage: Stage, published: &[usize], context: &ConnectorContext) {
-        for warning in complete(&self.job, stage, published, context, &|text| self.warn(text)).boxed().await {
+    async fn complete(&self, stage: Stage, published: &[Published], context: &ConnectorContext) {
+        let journal = self.ledger.as_ref().and_then(|ledger| Journal::of(ledger, &self.run_id, &self.job.name));
+        let tell = |text: &str| self.warn(text);
+        for warning in complete(&self.job, stage, published, journal, context, &tell).boxed().await {
             self.warn(&warning);
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::task::JoinHandle;
-use weir::{Ledger, Only, Report, RunOptions, Start, Status};
+use weir::{ChangeKind, ChangeOutcome, Ledger, Only, Report, RunOptions, Start, Status};
 use weir_plugins_test::proxy::Proxy;
 use weir_plugins_test::servers::{self, Database};
 
@@ -358,5 +358,60 @@ async fn the_next_run_puts_back_what_a_killed_one_could_not() {
         std::fs::write(&job, mirror.job.to_string()).unwrap();
         assert!(run(&mirror, &job, arguments).wait().unwrap().success());
         assert_eq!(target.query(KEYS).await, keys, "{arguments:?}");
+    }
+}
+
+/// Keys that the source has got since are made at the target and on record, like every other change; those that a new table comes
+/// with are not.
+#[tokio::test]
+async fn those_that_come_later_are_on_record() {
+    let (source, mariadb) = (
+        servers::postgresql().await.fresh_database("keyslate").await,
+        servers::mariadb().await.fresh_database("keyslate").await,
+    );
+    let target = servers::postgresql().await.fresh_database("keyslatetoo").await;
+    let folder = tempfile::tempdir().unwrap();
+    source
+        .execute(
+            "CREATE TABLE one (id int PRIMARY KEY, v int NOT NULL UNIQUE, w int NOT NULL); INSERT INTO one VALUES (1, 10, 100), (2, 20, 200);
+             CREATE TABLE many (id int PRIMARY KEY, one int); INSERT INTO many VALUES (1, 1), (2, 2)",
+        )
+        .await;
+    let mut mirrors = Vec::new();
+    for (connector, parameter) in [
+        ("postgresql", json!({"url": target.url()})),
+        ("mysql", json!({"url": mariadb.url()})),
+        ("sqlite", json!({"path": folder.path().join("keys.db")})),
+    ] {
+        let naming = if connector == "sqlite" { json!({}) } else { json!({"schema": "{TARGET_SCHEMA}"}) };
+        let from = ("postgresql", json!({"url": source.url()}));
+        let mirror = Mirror::new(&format!("keys-{connector}"), from, (connector, parameter), json!({"naming": naming}));
+        let first = mirror.run().await;
+        assert_eq!(first.status, Status::Succeeded, "{:#?}", first.error);
+        let kinds: Vec<_> = mirror.changes(&first).await.iter().map(|one| one.change.kind).collect();
+        assert_eq!(kinds, [ChangeKind::TableAdded; 2], "{connector}");
+        mirrors.push((connector, mirror));
+    }
+    source
+        .execute(
+            "ALTER TABLE one ADD UNIQUE (w), ADD UNIQUE (v, w);
+             ALTER TABLE many ADD CONSTRAINT many_one FOREIGN KEY (one) REFERENCES one",
+        )
+        .await;
+    for (connector, mirror) in mirrors {
+        let second = mirror.run().await;
+        assert_eq!(second.status, Status::Succeeded, "{:#?}", second.error);
+        let changes = mirror.changes(&second).await;
+        let made = |table: &str| changes.iter().filter(|one| one.target == table).collect::<Vec<_>>();
+        assert!(
+            changes
+                .iter()
+                .all(|one| (one.change.kind, one.change.outcome) == (ChangeKind::KeyAdded, ChangeOutcome::Done)),
+            "{changes:#?}"
+        );
+        assert_eq!((made("one").len(), made("many").len()), (2, 1), "{connector}: {changes:#?}");
+        assert!(made("many")[0].change.to.as_ref().unwrap().contains("REFERENCES"), "{changes:#?}");
+        let third = mirror.run().await;
+        assert!(mirror.changes(&third).await.is_empty(), "{connector}: {:#?}", mirror.changes(&third).await);
     }
 }

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use weir_core::{
-    Completion, Error, ErrorKind, Evolve, Fit, KeyDefinition, MappedColumn, PresentColumn, Reference, Relation, Result,
-    ResultExt, TableChange, WriteRequest,
+    Completed, Completion, Error, ErrorKind, Evolve, Fit, KeyDefinition, MappedColumn, PresentColumn, Reference,
+    Relation, Result, ResultExt, TableChange, WriteRequest,
 };
 use weir_mysql::{Kind, QUOTING, Server, Session, Table};
 
@@ -106,7 +106,7 @@ impl Evolve for MySqlWriter {
         Ok(())
     }
 
-    async fn complete(&self, completion: &Completion) -> Result<Vec<String>> {
+    async fn complete(&self, completion: &Completion) -> Result<Completed> {
         let mut session = self.connect().await?;
         let known = match self.take_left() {
             Some(known) => known,
@@ -114,7 +114,7 @@ impl Evolve for MySqlWriter {
         };
         let (_, table) = present(known.clone())?;
         impatient(&mut session).await?;
-        let mut undone = Vec::new();
+        let mut completed = Completed::default();
         for (column, next) in &completion.positions {
             position(&mut session, &table, column, *next).await.context("column", column)?;
         }
@@ -125,7 +125,7 @@ impl Evolve for MySqlWriter {
             };
             if !table.unique.iter().any(same) {
                 let sql = format!("ALTER TABLE {quoted} ADD UNIQUE KEY ({})", QUOTING.quote_all(&key.columns));
-                tried(&mut session, &sql, &mut undone).await?;
+                tried(&mut session, &sql, &mut completed).await?;
             }
         }
         for key in keys::missing(&known, &completion.foreign_keys) {
@@ -133,15 +133,15 @@ impl Evolve for MySqlWriter {
                 match session.run(named).await {
                     Err(error) if keys::is_name_taken(&error) => {}
                     other => {
-                        settled(other, named, &mut undone)?;
+                        settled(other, named, &mut completed)?;
                         continue;
                     }
                 }
             }
-            tried(&mut session, &key.unnamed, &mut undone).await?;
+            tried(&mut session, &key.unnamed, &mut completed).await?;
         }
         session.close().await;
-        Ok(undone)
+        Ok(completed)
     }
 }
 
@@ -151,16 +151,19 @@ async fn impatient(session: &mut Session) -> Result<()> {
 }
 
 /// Runs a statement that the rows or the types may not allow; that it failed is then said and no error.
-async fn tried(session: &mut Session, sql: &str, undone: &mut Vec<String>) -> Result<()> {
-    settled(session.run(sql).await, sql, undone)
+async fn tried(session: &mut Session, sql: &str, completed: &mut Completed) -> Result<()> {
+    settled(session.run(sql).await, sql, completed)
 }
 
-fn settled(done: Result<()>, sql: &str, undone: &mut Vec<String>) -> Result<()> {
+fn settled(done: Result<()>, sql: &str, completed: &mut Completed) -> Result<()> {
     match done {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            completed.keys.push(sql.to_owned());
+            Ok(())
+        }
         Err(error) if error.kind() == ErrorKind::Cancelled || error.is_retryable() => Err(error),
         Err(error) => {
-            undone.push(format!("{sql}: {}", error.full()));
+            completed.undone.push(format!("{sql}: {}", error.full()));
             Ok(())
         }
     }

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use weir_core::field::native_type;
 use weir_core::{
-    Completion, Error, ErrorKind, Evolve, Family, Fit, KeyDefinition, MappedColumn, PresentColumn, Reference, Relation,
-    Result, ResultExt, TableChange, WriteRequest,
+    Completed, Completion, Error, ErrorKind, Evolve, Family, Fit, KeyDefinition, MappedColumn, PresentColumn,
+    Reference, Relation, Result, ResultExt, TableChange, WriteRequest,
 };
 use weir_postgresql::catalog::{self, Table};
 use weir_postgresql::types::labels;
@@ -131,7 +131,7 @@ impl Evolve for PostgresqlWriter {
         Ok(())
     }
 
-    async fn complete(&self, completion: &Completion) -> Result<Vec<String>> {
+    async fn complete(&self, completion: &Completion) -> Result<Completed> {
         let mut session = self.connect().await?;
         let known = match self.take_left() {
             Some(known) => known,
@@ -143,7 +143,7 @@ impl Evolve for PostgresqlWriter {
             }));
         };
         let quoted = table.name.quoted(Q);
-        let mut undone = Vec::new();
+        let mut completed = Completed::default();
         for (column, next) in &completion.positions {
             position(&mut session, &quoted, column, *next).await.context("column", column)?;
         }
@@ -153,24 +153,27 @@ impl Evolve for PostgresqlWriter {
             };
             if !present.iter().any(same) {
                 let sql = format!("CREATE UNIQUE INDEX ON {quoted} ({})", Q.quote_all(&key.columns));
-                tried(&mut session, &sql, &mut undone).await?;
+                tried(&mut session, &sql, &mut completed).await?;
             }
         }
         for sql in keys::missing(&table.name, &keys, known.schema.as_deref(), &completion.foreign_keys) {
-            tried(&mut session, &sql, &mut undone).await?;
+            tried(&mut session, &sql, &mut completed).await?;
         }
         session.rest().await;
-        Ok(undone)
+        Ok(completed)
     }
 }
 
 /// Runs a statement that the rows may not allow; that it failed is then said and no error.
-async fn tried(session: &mut Session, sql: &str, undone: &mut Vec<String>) -> Result<()> {
+async fn tried(session: &mut Session, sql: &str, completed: &mut Completed) -> Result<()> {
     match session.execute(sql).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            completed.keys.push(sql.to_owned());
+            Ok(())
+        }
         Err(error) if error.kind() == ErrorKind::Cancelled || error.is_retryable() => Err(error),
         Err(error) => {
-            undone.push(format!("{sql}: {}", error.full()));
+            completed.undone.push(format!("{sql}: {}", error.full()));
             Ok(())
         }
     }

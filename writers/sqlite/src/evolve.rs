@@ -3,8 +3,8 @@
 
 use async_trait::async_trait;
 use weir_core::{
-    ColumnDefault, Completion, Error, ErrorKind, Evolve, Fit, MappedColumn, ObjectName, PresentColumn, Reference,
-    Relation, Result, ResultExt, TableChange, WriteRequest,
+    ColumnDefault, Completed, Completion, Error, ErrorKind, Evolve, Fit, MappedColumn, ObjectName, PresentColumn,
+    Reference, Relation, Result, ResultExt, TableChange, WriteRequest,
 };
 use weir_sql::defaults::{DefaultKind, PlainDefault, carried};
 use weir_sqlite::catalog::{Table, find_table, schema_of};
@@ -66,7 +66,7 @@ impl Evolve for SqliteWriter {
         .await
     }
 
-    async fn complete(&self, completion: &Completion) -> Result<Vec<String>> {
+    async fn complete(&self, completion: &Completion) -> Result<Completed> {
         let (written, completion) = (self.table.clone(), completion.clone());
         self.in_file(Access::Write, move |database| complete(database, &written, &completion)).await
     }
@@ -259,11 +259,11 @@ fn make_anew(database: &Database<'_>, table: &Table, sql: &str) -> Result<()> {
     Ok(())
 }
 
-fn complete(database: &Database<'_>, written: &str, completion: &Completion) -> Result<Vec<String>> {
+fn complete(database: &Database<'_>, written: &str, completion: &Completion) -> Result<Completed> {
     let table = find_table(database, written)?;
     let name = ObjectName { database: String::new(), schema: None, table: table.name.name.clone() };
-    let Some(now) = describe_all(database, &[name])?.pop() else { return Ok(Vec::new()) };
-    let mut undone = Vec::new();
+    let Some(now) = describe_all(database, &[name])?.pop() else { return Ok(Completed::default()) };
+    let mut completed = Completed::default();
     let same = |a: &[String], b: &[String]| a.len() == b.len() && a.iter().all(|column| b.contains(column));
     for key in &completion.unique {
         if same(&key.columns, &now.primary_key) || now.unique.iter().any(|own| same(&own.columns, &key.columns)) {
@@ -275,8 +275,9 @@ fn complete(database: &Database<'_>, written: &str, completion: &Completion) -> 
             QUOTING.quote(&table.name.name),
             QUOTING.quote_all(&key.columns)
         );
-        if let Err(failure) = database.execute(&sql) {
-            undone.push(format!("{sql}: {}", failure.message));
+        match database.execute(&sql) {
+            Ok(_) => completed.keys.push(sql),
+            Err(failure) => completed.undone.push(format!("{sql}: {}", failure.message)),
         }
     }
     let missing: Vec<&Reference> = completion
@@ -291,8 +292,9 @@ fn complete(database: &Database<'_>, written: &str, completion: &Completion) -> 
         })
         .collect();
     if missing.is_empty() {
-        return Ok(undone);
+        return Ok(completed);
     }
+    let mut made = Vec::new();
     in_transaction(database, || {
         let mut sql = definition(database, &table)?;
         for key in missing {
@@ -305,10 +307,12 @@ fn complete(database: &Database<'_>, written: &str, completion: &Completion) -> 
                 key.on_update
             );
             sql = with_constraint(&sql, &constraint).ok_or_else(|| unreadable(&table))?;
+            made.push(format!("{} {constraint}", QUOTING.quote(&table.name.name)));
         }
         make_anew(database, &table, &sql)
     })?;
-    Ok(undone)
+    completed.keys.append(&mut made);
+    Ok(completed)
 }
 
 #[cfg(test)]
@@ -375,8 +379,9 @@ mod tests {
                 on_update: "NO ACTION".into(),
             }],
         };
-        for _ in 0..2 {
-            assert_eq!(able.complete(&completion).await.unwrap(), [] as [String; 0]);
+        for keys in [2, 0] {
+            let completed = able.complete(&completion).await.unwrap();
+            assert_eq!((completed.keys.len(), completed.undone.len()), (keys, 0), "{completed:?}");
         }
         let of = async |sql: &str| texts(&file, &context, sql).await.join(" ");
         assert_eq!(

@@ -1,6 +1,6 @@
 //! What a table gets once its rows are there: the next number, unique keys, foreign keys.
 
-use weir_core::{Completion, ErrorKind, Result, UniqueKey};
+use weir_core::{Completed, Completion, ErrorKind, Result, UniqueKey};
 use weir_sql::TableName;
 use weir_sqlserver::{QUOTING, Server, Session, Table, cell_number, cell_text, literal};
 
@@ -21,29 +21,32 @@ pub(crate) async fn complete(
     server: &Server,
     table: &Table,
     completion: &Completion,
-) -> Result<Vec<String>> {
+) -> Result<Completed> {
     impatient(session).await?;
-    let mut undone = Vec::new();
+    let mut completed = Completed::default();
     for (column, next) in &completion.positions {
         position(session, table, column, *next).await.map_err(|error| error.with("column", column))?;
     }
     let present = unique_indexes(session, &table.name).await?;
     for key in completion.unique.iter().filter(|key| !present.iter().any(|index| index.keeps(key))) {
-        tried(session, &unique_index(table, key, &present), &mut undone).await?;
+        tried(session, &unique_index(table, key, &present), &mut completed).await?;
     }
     for sql in keys::missing(session, server, &table.name, &completion.foreign_keys).await? {
-        tried(session, &sql, &mut undone).await?;
+        tried(session, &sql, &mut completed).await?;
     }
-    Ok(undone)
+    Ok(completed)
 }
 
 /// Runs a statement that the rows or the types may not allow; that it failed is then said and no error.
-async fn tried(session: &mut Session, sql: &str, undone: &mut Vec<String>) -> Result<()> {
+async fn tried(session: &mut Session, sql: &str, completed: &mut Completed) -> Result<()> {
     match session.run(sql).await {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            completed.keys.push(sql.to_owned());
+            Ok(())
+        }
         Err(error) if error.kind() == ErrorKind::Cancelled || error.is_retryable() => Err(error),
         Err(error) => {
-            undone.push(format!("{sql}: {}", error.full()));
+            completed.undone.push(format!("{sql}: {}", error.full()));
             Ok(())
         }
     }

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use weir_core::{
-    Completion, Error, ErrorKind, Evolve, Fit, KeyDefinition, MappedColumn, PresentColumn, Reference, Relation, Result,
-    ResultExt, TableChange, WriteRequest,
+    Completed, Completion, Error, ErrorKind, Evolve, Fit, KeyDefinition, MappedColumn, PresentColumn, Reference,
+    Relation, Result, ResultExt, TableChange, WriteRequest,
 };
 use weir_sqlserver::{Column, Kind, QUOTING, Server, Session, Table, cell_text, literal, server};
 
@@ -119,13 +119,13 @@ impl Evolve for SqlServerWriter {
         Ok(())
     }
 
-    async fn complete(&self, completion: &Completion) -> Result<Vec<String>> {
+    async fn complete(&self, completion: &Completion) -> Result<Completed> {
         let mut session = self.connect().await?;
         let (server, table) = self.evolving(&mut session).await?;
-        let undone =
+        let completed =
             complete::complete(&mut session, &server, &table, completion).await.context("table", &table.name)?;
         session.close().await;
-        Ok(undone)
+        Ok(completed)
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use futures::{FutureExt, StreamExt};
-use weir_core::{Completion, ConnectorContext, Error, ErrorKind, Result, TargetName, UniqueKey};
+use weir_core::{Completed, Completion, ConnectorContext, Error, ErrorKind, Result, TargetName, UniqueKey};
 
 use super::super::table::TableJob;
+use super::{ChangeKind, ChangeOutcome, Journal, TableChangeRecord};
 use crate::database::{DatabaseJob, at_target, look_at_target};
 use crate::job::Job;
 use crate::retry::Retries;
@@ -23,29 +24,37 @@ pub enum Stage {
 }
 
 /// Gives the tables at `published` (indexes of the job's entries) what makes them whole. Says in words what could not be
-/// done: it is no reason for the run to fail, for the rows are there. `tell` hears of attempts after a fault that may pass.
+/// done: it is no reason for the run to fail, for the rows are there. `tell` hears of attempts after a fault that may pass, and
+/// the journal of keys that tables get which the run has not made.
 pub async fn complete(
     job: &Job,
     stage: Stage,
-    published: &[usize],
+    published: &[Published],
+    journal: Option<Journal<'_>>,
     context: &ConnectorContext,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Vec<String> {
     let Some(database) = &job.database else { return Vec::new() };
-    let published = || published.iter().filter_map(|index| job.entries.get(*index)?.table.as_deref());
+    let published = || {
+        let of = |one: &Published| Some((job.entries.get(one.index)?.table.as_deref()?, one.created));
+        published.iter().filter_map(of)
+    };
     let work: Vec<Work<'_>> = match stage {
         Stage::Ground => {
-            published().map(|table| Work { completion: ground(table), ..Work::of(&table.target) }).collect()
+            let of = |(table, created)| Work { completion: ground(table), created, ..Work::of(&table.target, table) };
+            published().map(of).collect()
         }
         Stage::References => {
-            let own = published().map(|table| Work {
+            let own = published().map(|(table, created)| Work {
                 completion: Completion { foreign_keys: table.references.clone(), ..Completion::default() },
-                ..Work::of(&table.target)
+                created,
+                ..Work::of(&table.target, table)
             });
-            let others = published().flat_map(|table| &table.referrers).map(|one| Work {
+            let others = published().flat_map(|(table, _)| table.referrers.iter().map(move |one| (table, one)));
+            let others = others.map(|(table, one)| Work {
                 completion: Completion { foreign_keys: vec![one.key.clone()], ..Completion::default() },
                 left_out: true,
-                ..Work::of(&one.table)
+                ..Work::of(&one.table, table)
             });
             own.chain(others).collect()
         }
@@ -60,8 +69,13 @@ pub async fn complete(
     let mut done = futures::stream::iter(work).buffer_unordered(AT_ONCE);
     while let Some((work, result)) = done.next().await {
         match result {
-            Ok(undone) => {
+            Ok(Completed { keys, undone }) => {
                 warnings.extend(undone.into_iter().map(|what| format!("{} is not complete: {what}", work.table)));
+                if let Some(journal) = journal.filter(|_| !work.created)
+                    && let Err(error) = written(journal, &work, &keys).await
+                {
+                    warnings.push(format!("new keys of {} are not on record: {}", work.table, error.full()));
+                }
             }
             // A table that no run has moved yet gets its keys from the one that does.
             Err(error) if work.left_out && error.kind() == ErrorKind::NotFound => {}
@@ -80,17 +94,40 @@ pub async fn complete(
     warnings
 }
 
+/// A table whose rows are there.
+#[derive(Debug, Clone, Copy)]
+pub struct Published {
+    /// The index of its entry.
+    pub index: usize,
+    /// Whether the run has made it.
+    pub created: bool,
+}
+
+/// Writes down that a table has got keys.
+async fn written(journal: Journal<'_>, work: &Work<'_>, keys: &[String]) -> Result<()> {
+    let of = |sql: &String| {
+        let record = TableChangeRecord::of_table(ChangeKind::KeyAdded, ChangeOutcome::Done, "");
+        record.between(None, Some(sql))
+    };
+    let keys: Vec<_> = keys.iter().map(of).collect();
+    let numbers = journal.write(&work.source, &work.table.to_string(), &keys, false).await?;
+    journal.ledger.changes_done(&numbers).await
+}
+
 /// What a table is to get.
 struct Work<'a> {
     table: &'a TargetName,
+    /// The source of the table that it gets it with.
+    source: String,
+    created: bool,
     completion: Completion,
     /// Whether the run has not moved it.
     left_out: bool,
 }
 
 impl<'a> Work<'a> {
-    fn of(table: &'a TargetName) -> Self {
-        Self { table, completion: Completion::default(), left_out: false }
+    fn of(table: &'a TargetName, with: &TableJob) -> Self {
+        Self { table, source: with.source(), created: false, completion: Completion::default(), left_out: false }
     }
 }
 
@@ -100,13 +137,13 @@ async fn one<'a>(
     work: Work<'a>,
     context: &ConnectorContext,
     tell: &(dyn Fn(&str) + Sync),
-) -> (Work<'a>, Result<Vec<String>>) {
+) -> (Work<'a>, Result<Completed>) {
     let complete = || async {
         let endpoint = at_target(database, work.table)?;
         let writer = endpoint.open_writer(&ConnectorContext { form: endpoint.form, ..context.clone() })?;
         match writer.evolve() {
             Some(able) => context.until_cancelled(able.complete(&work.completion)).await,
-            None => Ok(Vec::new()),
+            None => Ok(Completed::default()),
         }
     };
     let what = format!("completing {}", work.table);

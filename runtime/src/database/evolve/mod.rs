@@ -24,7 +24,7 @@ use weir_core::{
     WriteRequest, Writer,
 };
 
-pub use finish::{Stage, complete};
+pub use finish::{Published, Stage, complete};
 pub use known::{KnownColumn, KnownTable};
 pub use record::{ChangeKind, ChangeOutcome, TableChangeRecord};
 pub use tables::{ChangedTable, selection, settle};

@@ -47,6 +47,8 @@ pub enum ChangeKind {
     NullAllowed,
     /// Other key columns, or a key column of another type.
     KeyChanged,
+    /// A unique or a foreign key that the target's table had not.
+    KeyAdded,
 }
 
 /// What was done about a change.
@@ -88,7 +90,7 @@ names! {
         TableAdded = "table_added", TableDeleted = "table_deleted", ColumnAdded = "column_added",
         ColumnDeleted = "column_deleted", ColumnReturned = "column_returned", TypeWidened = "type_widened",
         TypeNarrowed = "type_narrowed", TypeChanged = "type_changed", NullAllowed = "null_allowed",
-        KeyChanged = "key_changed";
+        KeyChanged = "key_changed", KeyAdded = "key_added";
     ChangeOutcome:
         Begun = "begun", Done = "done", Kept = "kept", Ignored = "ignored", Refused = "refused", Failed = "failed";
 }
