@@ -151,7 +151,7 @@ async fn plan_open(
                 context.until_cancelled(evolved).await?
             }
         };
-        if target.exists && !target.columns.is_empty() {
+        if target.exists && (!target.columns.is_empty() || !evolved.left_out.is_empty()) {
             pairs = evolve::pairs(&entry.mapping, &source, &target, &evolved);
         }
         evolution = Some(evolved);

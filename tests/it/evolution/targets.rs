@@ -212,7 +212,22 @@ async fn files_have_the_columns_of_their_last_run() {
     source.execute(CHANGES).await;
     let second = mirror.run().await;
     assert_eq!(second.status, Status::Succeeded, "{:#?}\n{:#?}", second.error, second.tables);
-    assert!(mirror.changes(&second).await.is_empty());
+    let mut seen = lines(&mirror.changes(&second).await, "public.t");
+    seen.sort();
+    assert_eq!(
+        seen,
+        [
+            "column_added extra done",
+            "column_deleted gone done",
+            "null_allowed n done",
+            "type_changed n done",
+            "type_changed name done",
+            "type_changed price done",
+            "type_changed ratio done",
+        ]
+    );
+    assert_eq!(lines(&mirror.changes(&second).await, "public.x"), ["type_changed v done"]);
+    assert!(mirror.changes(&mirror.run().await).await.is_empty());
     let back = server.fresh_database("follow_files_back").await;
     for name in ["t", "x"] {
         let read = json!({"path": out.join("public").join(name), "format": "parquet"});
@@ -220,6 +235,58 @@ async fn files_have_the_columns_of_their_last_run() {
         crate::support::run_ok(&job).await;
         assert_eq!(rows(&source, name).await, rows(&back, name).await, "{name}");
     }
+}
+
+/// Files have no columns to compare with: what the last run knew decides.
+#[tokio::test]
+async fn rules_hold_for_files_too() {
+    let server = servers::postgresql().await;
+    let source = server.fresh_database("rule_files").await;
+    for table in ["more", "less", "wider", "nullable"] {
+        source
+            .execute(&format!(
+                "CREATE TABLE {table} (id int PRIMARY KEY, v int NOT NULL, w text); INSERT INTO {table} VALUES (1, 1, 'w')"
+            ))
+            .await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let rules = json!({"columnAdded": "error", "columnDeleted": "error", "typeWidened": "error"});
+    let ends = (json!({"url": source.url()}), json!({"path": out}));
+    let more = json!({"naming": {"schema": "public"}, "rules": rules});
+    let mut mirror = Mirror::new("rule-files", ("postgresql", ends.0), ("files", ends.1), more);
+    assert_eq!(mirror.run().await.status, Status::Succeeded);
+    source
+        .execute(
+            "ALTER TABLE more ADD extra text DEFAULT 'e'; ALTER TABLE less RENAME w TO other;
+             ALTER TABLE wider ALTER v TYPE bigint; ALTER TABLE nullable ALTER v DROP NOT NULL",
+        )
+        .await;
+    let strict = mirror.run().await;
+    assert_eq!((strict.status, strict.rows_written), (Status::Failed, 0), "{:#?}", strict.tables);
+    for (name, reason) in [
+        ("more", "rules.columnAdded is error"),
+        ("less", "`other` of the same type is new"),
+        ("wider", "was integer and is bigint, and rules.typeWidened is error"),
+        ("nullable", "was NOT NULL and is NULL"),
+    ] {
+        let error = table(&strict, &format!("public.{name}")).error.as_ref().unwrap();
+        assert!(error.message.contains(reason), "{name}: {error:?}");
+    }
+    mirror.job["rules"] = json!({"columnAdded": "ignore"});
+    for said in [1, 0] {
+        let report = mirror.run().await;
+        assert_eq!(report.status, Status::Succeeded, "{:#?}", report.error);
+        assert_eq!(lines(&mirror.changes(&report).await, "public.more"), vec!["column_added extra ignored"; said]);
+        let back = server.fresh_database("rule_files_back").await;
+        let read = json!({"path": out.join("public/more"), "format": "parquet"});
+        let write = json!({"url": back.url(), "table": "more"});
+        crate::support::run_ok(&crate::support::job_of("files", read, "postgresql", write)).await;
+        assert_eq!(rows(&back, "more").await, source.query("SELECT id, v, w FROM more").await);
+    }
+    mirror.job["rules"] = json!({});
+    let report = mirror.run().await;
+    assert_eq!(lines(&mirror.changes(&report).await, "public.more"), ["column_added extra done"]);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use weir_core::{
 
 use super::known::{KnownColumn, KnownTable};
 use super::record::{ChangeKind, ChangeOutcome, TableChangeRecord};
+use super::unseen::unseen;
 use crate::database::config::{ColumnAdded, ColumnDeleted, RulesConfig, TypeWidened};
 
 /// All that a decision rests on.
@@ -28,7 +29,7 @@ pub struct Seen<'a> {
     pub columns: &'a [MappedColumn],
     /// How each of them stands to the target.
     pub fits: &'a [Fit],
-    /// The target's columns.
+    /// The target's columns; none of files, which have no columns of their own.
     pub target: &'a [TargetColumn],
     /// The source's key, by the target's names.
     pub key: &'a [String],
@@ -60,7 +61,7 @@ impl Decision {
         (!reasons.is_empty()).then(|| Error::new(ErrorKind::Schema, text))
     }
 
-    fn refuse(&mut self, record: TableChangeRecord, reason: String) {
+    pub(super) fn refuse(&mut self, record: TableChangeRecord, reason: String) {
         self.records.push(TableChangeRecord { outcome: ChangeOutcome::Refused, ..record.because(reason) });
     }
 }
@@ -68,17 +69,10 @@ impl Decision {
 /// Decides.
 pub fn decide(seen: &Seen<'_>) -> Decision {
     let mut decision = Decision::default();
-    key(seen, &mut decision);
-    for (column, fit) in seen.columns.iter().zip(seen.fits) {
-        match &fit.present {
-            None => added(seen, column, fit, &mut decision),
-            Some(present) => present_column(seen, column, fit, present, &mut decision),
-        }
-    }
-    for column in seen.target {
-        if !seen.columns.iter().any(|source| source.name == column.name) && !column.generated {
-            deleted(seen, column, &mut decision);
-        }
+    if seen.target.is_empty() {
+        unseen(seen, &mut decision);
+    } else {
+        look(seen, &mut decision);
     }
     say_renames(seen, &mut decision);
     if decision.refusal().is_some() {
@@ -87,6 +81,22 @@ pub fn decide(seen: &Seen<'_>) -> Decision {
         decision.records.retain(|record| record.outcome == ChangeOutcome::Refused);
     }
     decision
+}
+
+/// By the target's columns.
+fn look(seen: &Seen<'_>, decision: &mut Decision) {
+    key(seen, decision);
+    for (column, fit) in seen.columns.iter().zip(seen.fits) {
+        match &fit.present {
+            None => added(seen, column, fit, decision),
+            Some(present) => present_column(seen, column, fit, present, decision),
+        }
+    }
+    for column in seen.target {
+        if !seen.columns.iter().any(|source| source.name == column.name) && !column.generated {
+            deleted(seen, column, decision);
+        }
+    }
 }
 
 fn key(seen: &Seen<'_>, decision: &mut Decision) {
@@ -115,9 +125,9 @@ fn key(seen: &Seen<'_>, decision: &mut Decision) {
     decision.refuse(record.between(Some(&from), Some(&to)), reason);
 }
 
-fn added(seen: &Seen<'_>, column: &MappedColumn, fit: &Fit, decision: &mut Decision) {
+pub(super) fn added(seen: &Seen<'_>, column: &MappedColumn, fit: &Fit, decision: &mut Decision) {
     let name = &column.name;
-    let known = seen.known.is_some_and(|known| known.column(name).is_some());
+    let known = seen.known.is_some_and(|known| known.column(name).is_some() || known.left_out.contains(name));
     let record =
         |outcome| TableChangeRecord::of_column(ChangeKind::ColumnAdded, outcome, name).between(None, Some(&fit.wanted));
     match seen.rules.column_added {

@@ -42,6 +42,7 @@ fn known(columns: &[(&str, &str, bool)], key: &[&str]) -> KnownTable {
             })
             .collect(),
         gone: Vec::new(),
+        left_out: Vec::new(),
         key: key.iter().map(|k| (*k).to_owned()).collect(),
     }
 }

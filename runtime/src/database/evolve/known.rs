@@ -14,6 +14,9 @@ pub struct KnownTable {
     /// Columns that the source has had and has no more, and the target still has.
     #[serde(default)]
     pub gone: Vec<String>,
+    /// Columns that the source has and a rule leaves out, where the target does not tell that it has them not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// The key.
     #[serde(default)]
     pub key: Vec<String>,
@@ -57,7 +60,7 @@ impl KnownTable {
     /// What is known after a run with these columns. `before` is what was known before it.
     pub fn after(columns: &[MappedColumn], key: &[String], before: Option<&Self>) -> Self {
         let known = columns.iter().map(KnownColumn::of);
-        let mut table = Self { columns: known.collect(), gone: Vec::new(), key: key.to_vec() };
+        let mut table = Self { columns: known.collect(), key: key.to_vec(), ..Self::default() };
         if let Some(before) = before {
             let missing = |name: &&String| table.column(name).is_none();
             let names = before.columns.iter().map(|column| &column.name).chain(&before.gone);

@@ -16,6 +16,7 @@ mod known;
 mod parts;
 mod record;
 mod tables;
+mod unseen;
 
 use chrono::{SecondsFormat, Utc};
 use serde_json::Value;
@@ -130,13 +131,9 @@ pub async fn evolve(
         evolution.records.push(record);
         return Ok(evolution);
     }
-    if target.columns.is_empty() {
-        // Files have no columns of their own: every run writes them as the source is.
-        evolution.known.gone.clear();
-        return Ok(evolution);
-    }
     let able = writer.evolve();
     let fits = match able {
+        _ if target.columns.is_empty() => Vec::new(),
         Some(able) => able.compare(request).await.context("table", &place)?,
         None => by_name(request, target),
     };
@@ -150,6 +147,12 @@ pub async fn evolve(
         described: request.described.as_ref(),
     };
     let Decision { changes, left_out, nulls, records } = refused(&seen, &table.source(), &place, evolving).await?;
+    if target.columns.is_empty() {
+        // What was left out is not there to be seen, and what is gone cannot come back.
+        let known = &mut evolution.known;
+        known.columns.retain(|column| !left_out.contains(&column.name));
+        (known.gone, known.left_out) = (Vec::new(), left_out.clone());
+    }
     if !changes.is_empty() {
         let able = able.ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "this target's tables cannot be changed: change the table yourself")

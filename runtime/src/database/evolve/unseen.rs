@@ -1,0 +1,55 @@
+//! What a table's changes mean for a target that has no columns of its own, as a folder of files: every run writes them as the
+//! source is. So the rules go by what the last run knew, and without that there is nothing to go by.
+
+use weir_core::Fit;
+
+use super::decide::{Decision, Seen, added};
+use super::record::{ChangeKind, ChangeOutcome, TableChangeRecord};
+use crate::database::config::{ColumnDeleted, TypeWidened};
+
+const FROM_NOW_ON: &str = "in what is written from now on";
+
+/// Decides.
+pub(super) fn unseen(seen: &Seen<'_>, decision: &mut Decision) {
+    let Some(known) = seen.known else { return };
+    let strict = seen.rules.type_widened == TypeWidened::Error;
+    for column in seen.columns {
+        let name = &column.name;
+        let Some(before) = known.column(name) else {
+            added(seen, column, &Fit { wanted: column.source_type.clone(), present: None }, decision);
+            continue;
+        };
+        let (from, to) = (before.native_type.as_str(), column.source_type.as_str());
+        let mut follow = |kind, (from, to): (&str, &str)| {
+            let record = TableChangeRecord::of_column(kind, ChangeOutcome::Done, name).between(Some(from), Some(to));
+            match strict {
+                true => {
+                    let reason = format!("column `{name}` was {from} and is {to}, and rules.typeWidened is error");
+                    decision.refuse(record, reason);
+                }
+                false => decision.records.push(record.because(FROM_NOW_ON)),
+            }
+        };
+        if before.has_changed(column) {
+            // Nobody is there who knew whether the new type holds all values of the old one.
+            follow(ChangeKind::TypeChanged, (from, to));
+        }
+        if column.nullable && !before.nullable {
+            follow(ChangeKind::NullAllowed, ("NOT NULL", "NULL"));
+        }
+    }
+    for before in known.columns.iter().filter(|before| !seen.columns.iter().any(|column| column.name == before.name)) {
+        let name = &before.name;
+        let record = TableChangeRecord::of_column(ChangeKind::ColumnDeleted, ChangeOutcome::Done, name);
+        let record = record.between(Some(&before.native_type), None);
+        match seen.rules.column_deleted {
+            ColumnDeleted::Error => {
+                let reason = format!("column `{name}` is gone from the source, and rules.columnDeleted is error");
+                decision.refuse(record, reason);
+            }
+            ColumnDeleted::Null => decision.records.push(record.because(format!("not {FROM_NOW_ON}"))),
+        }
+    }
+    // There is nothing to alter.
+    decision.changes.clear();
+}
