@@ -85,6 +85,50 @@ async fn postgresql_to_a_lakehouse() {
     }
 }
 
+/// MySQL's database as a folder, with types that only it has.
+#[tokio::test]
+async fn mariadb_to_a_lakehouse() {
+    let server = servers::mariadb().await;
+    let source = server.fresh_database("tolake").await;
+    orders::create(&source, "orders").await;
+    orders::fill(&source, "orders", 1, 3_000, 0).await;
+    source
+        .execute(
+            "CREATE TABLE items (order_id bigint unsigned, line tinyint, what varchar(20) NOT NULL, price decimal(10,2), sent date, \
+               flags enum('new', 'paid'), raw varbinary(9), at datetime(6), PRIMARY KEY (order_id, line)); \
+             INSERT INTO items VALUES (18446744073709551615, -128, 'ü 表', -0.01, '2024-02-29', 'paid', x'00ff', '2024-01-02 03:04:05.678901'), \
+               (1, 1, '', NULL, NULL, NULL, NULL, NULL); \
+             CREATE TABLE nokey (a int, b text); INSERT INTO nokey VALUES (1, NULL), (1, 'x'), (1, 'x'); \
+             CREATE TABLE empty_one (id int PRIMARY KEY)",
+        )
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    let more = json!({"naming": {"schema": "{SOURCE_DATABASE}", "table": "ods_{SOURCE_TABLE}_${bizdate}"}});
+    let job = database_job(("mysql", json!({"url": source.url()})), ("lakehouse", json!({"path": lake})), more);
+    let at = LoadOptions { at: Some("2025-11-02".into()), ..LoadOptions::default() };
+    for _ in 0..2 {
+        let report = weir::run(&job::load(&job.to_string(), &at).unwrap(), RunOptions::default()).await;
+        assert_eq!(
+            (report.exit_code(), report.tables.len(), report.rows_written),
+            (0, 4, 3_005),
+            "{:#?}",
+            report.error
+        );
+        // Back into a MariaDB whose tables are the same, and compared there.
+        let back = server.fresh_database("fromlake").await;
+        for table in ["orders", "items", "nokey"] {
+            let like = format!("CREATE TABLE {table} LIKE {}.{table}", source.quote(source.name()));
+            back.execute(&like).await;
+            let read = json!({"path": lake.join(source.name()).join(format!("ods_{table}_20251101"))});
+            let write = json!({"url": back.url(), "table": table});
+            crate::support::run_ok(&job_of("lakehouse", read, "mysql", write)).await;
+            assert_eq!(rows(&source, table).await, rows(&back, table).await, "{table}");
+        }
+        source.execute("UPDATE items SET price = 7 WHERE order_id = 1; DELETE FROM nokey WHERE b IS NULL; INSERT INTO nokey VALUES (2, 'ß')").await;
+    }
+}
+
 /// Mirrors a table of keys 1 and 2 into a partition for each day of three runs: as it is, then the day after without key 1
 /// and with another value of key 2, then once more that day, with key 3. What is in the lakehouse after that.
 async fn days(name: &str, keyed: &str, objects: Value) -> Vec<String> {
@@ -214,6 +258,14 @@ async fn sqlite_to_a_folder_of_parquet() {
         let write = json!({"path": file, "table": again});
         let back = crate::support::run_ok(&job_of("files", read, "sqlite", write)).await;
         assert_eq!(back.rows_written, one.rows_written, "{name}");
+        let dump = async |table: &str| {
+            let query = format!("SELECT * FROM \"{table}\" ORDER BY 1, 2");
+            let said =
+                tokio::process::Command::new("sqlite3").arg(&file).args(["-quote", &query]).output().await.unwrap();
+            String::from_utf8(said.stdout).unwrap()
+        };
+        let due = dump(of).await;
+        assert!(!due.is_empty() && due == dump(&again).await, "{name}: {due}\n{}", dump(&again).await);
     }
     // A second run replaces the files.
     let again = run_ok(&database_job(
@@ -223,6 +275,34 @@ async fn sqlite_to_a_folder_of_parquet() {
     ))
     .await;
     assert_eq!(again.rows_written, report.rows_written);
+}
+
+/// A folder `field=value` for each day; an overwrite replaces that of its own day.
+#[tokio::test]
+async fn a_partition_of_a_folder_of_files_is_written_by_itself() {
+    let source = servers::postgresql().await.fresh_database("partfiles").await;
+    source.execute("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b')").await;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let more = json!({"partition": {"field": "pt", "value": "${yyyymmdd}"}, "naming": {"schema": "{TARGET_SCHEMA}"}});
+    let job = database_job(("postgresql", json!({"url": source.url()})), ("files", json!({"path": out})), more);
+    for (at, sql) in [
+        ("2025-11-01", "SELECT 1"),
+        ("2025-11-02", "DELETE FROM t WHERE id = 1; UPDATE t SET v = 'B'"),
+        ("2025-11-02", "UPDATE t SET v = 'BB'; INSERT INTO t VALUES (3, 'c')"),
+    ] {
+        source.execute(sql).await;
+        let options = LoadOptions { at: Some(at.into()), ..LoadOptions::default() };
+        let report = weir::run(&job::load(&job.to_string(), &options).unwrap(), RunOptions::default()).await;
+        assert_eq!(report.exit_code(), 0, "{:#?}", report.error);
+    }
+    for (day, due) in [("20251031", "1a 2b"), ("20251101", "2BB 3c")] {
+        source.execute("DROP TABLE IF EXISTS back; CREATE TABLE back (id int, v text)").await;
+        let read = json!({"path": out.join("t").join(format!("pt={day}")), "format": "parquet"});
+        crate::support::run_ok(&job_of("files", read, "postgresql", json!({"url": source.url(), "table": "back"})))
+            .await;
+        assert_eq!(source.value("SELECT string_agg(concat(id, v), ' ' ORDER BY id) FROM back").await, due, "{day}");
+    }
 }
 
 #[tokio::test]

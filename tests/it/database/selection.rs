@@ -256,3 +256,29 @@ async fn columns_that_differ_in_case_alone_are_told_or_renamed() {
         assert_eq!(row, ["1", "big", "small"]);
     }
 }
+
+#[tokio::test]
+async fn a_table_without_a_key_is_upserted_by_the_one_that_the_job_names() {
+    let source = servers::mariadb().await.fresh_database("named").await;
+    source
+        .execute(
+            "CREATE TABLE t (a int NOT NULL, b int NOT NULL, v text); INSERT INTO t VALUES (1, 1, 'x'), (1, 2, 'y')",
+        )
+        .await;
+    let target = servers::postgresql().await.fresh_database("namedkey").await;
+    let job = to(&source, &target, json!({"write": {"keyed": "upsert"}, "tables": {"t": {"key": ["b", "a"]}}}));
+    for (sql, due) in [
+        ("SELECT 1", "11x 12y"),
+        (
+            "UPDATE t SET v = 'Y' WHERE b = 2; DELETE FROM t WHERE b = 1; INSERT INTO t VALUES (2, 1, 'z')",
+            "11x 12Y 21z",
+        ),
+    ] {
+        source.execute(sql).await;
+        let report = run_ok(&job).await;
+        assert_eq!(report.tables.len(), 1);
+        assert_eq!(target.value("SELECT string_agg(concat(a, b, v), ' ' ORDER BY a, b) FROM t").await, due);
+    }
+    let planned = weir::plan(&load(&job), &RunOptions::default()).await.unwrap();
+    assert_eq!(planned.entries[0].keys, ["b", "a"]);
+}

@@ -289,6 +289,62 @@ async fn rules_hold_for_files_too() {
     assert_eq!(lines(&mirror.changes(&report).await, "public.more"), ["column_added extra done"]);
 }
 
+/// The types that MySQL has and others have not, at a target of its own kind and in a lakehouse.
+#[tokio::test]
+async fn changes_of_mariadb_are_followed() {
+    let mysql = servers::mysql().await.fresh_database("follow_from").await;
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    for (connector, parameter, schema) in
+        [("mysql", json!({"url": mysql.url()}), mysql.name()), ("lakehouse", json!({"path": lake}), "public")]
+    {
+        let source = servers::mariadb().await.fresh_database("follow_from").await;
+        source
+            .execute(
+                "CREATE TABLE t (id int PRIMARY KEY, small tinyint NOT NULL, name varchar(10), gone int, u smallint unsigned);
+                 INSERT INTO t VALUES (1, -7, 'einß', 5, 65535), (2, 127, NULL, NULL, NULL)",
+            )
+            .await;
+        let ends = (json!({"url": source.url()}), parameter);
+        let more = json!({"naming": {"schema": schema}});
+        let mirror = Mirror::new("follow-from", ("mysql", ends.0), (connector, ends.1), more);
+        assert_eq!(mirror.run().await.status, Status::Succeeded);
+        source
+            .execute(
+                "ALTER TABLE t MODIFY small smallint NULL, MODIFY name varchar(60), DROP gone, MODIFY u int unsigned,
+                   ADD more decimal(8,2) NOT NULL DEFAULT 1.5;
+                 INSERT INTO t VALUES (3, -32768, repeat('名', 60), 4294967295, 0.25), (4, NULL, '', 0, -9.99)",
+            )
+            .await;
+        let second = mirror.run().await;
+        assert_eq!(second.status, Status::Succeeded, "{connector}: {:#?}\n{:#?}", second.error, second.tables);
+        let seen = lines(&mirror.changes(&second).await, &format!("{schema}.t"));
+        let mut due = vec![
+            "type_widened small done",
+            "null_allowed small done",
+            "type_widened u done",
+            "column_added more done",
+            "column_deleted gone done",
+        ];
+        if connector == "mysql" {
+            due.push("type_widened name done");
+        }
+        for line in due {
+            assert!(seen.iter().any(|l| l == line), "{connector}: no `{line}` in {seen:?}");
+        }
+        let sql = "SELECT id, small, name, NULL AS gone, u, more FROM t ORDER BY id";
+        let due = source.query(sql).await;
+        if connector == "lakehouse" {
+            let back = servers::mariadb().await.fresh_database("follow_from_back").await;
+            let (read, write) = (json!({"path": lake.join("public/t")}), json!({"url": back.url(), "table": "t"}));
+            crate::support::run_ok(&crate::support::job_of("lakehouse", read, "mysql", write)).await;
+            assert_eq!(back.query(&sql.replace("NULL AS", "")).await, due);
+        } else {
+            assert_eq!(mysql.query(&sql.replace("NULL AS", "")).await, due);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_schema_that_is_not_there_is_made_before_the_runs_lease_is_taken() {
     let server = servers::postgresql().await;
