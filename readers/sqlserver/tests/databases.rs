@@ -122,14 +122,19 @@ async fn a_table_is_read_from_the_database_in_its_name() {
     // A window is one of the table's own database.
     let incremental = json!({"table": whole, "incremental": {"column": "id"}});
     let reader = open_reader("sqlserver", at(&here, incremental)).unwrap();
-    let request = WindowRequest { watermarks: Vec::new(), clocks: "UTC".parse().unwrap(), clocks_said: false };
+    let request = WindowRequest {
+        watermarks: Vec::new(),
+        places: Vec::new(),
+        clocks: "UTC".parse().unwrap(),
+        clocks_said: false,
+    };
     let (windows, read) = read_windows(&reader, request).await.unwrap();
     assert_eq!(read.rows(), 2);
     assert!(windows[0].place.ends_with(there.name()), "{}", windows[0].place);
     there.execute("INSERT INTO t VALUES (4, N'new')").await;
     here.execute("INSERT INTO t VALUES (5, N'new')").await;
     let watermarks = windows.iter().filter_map(weir_core::Window::leaves).collect();
-    let request = WindowRequest { watermarks, clocks: "UTC".parse().unwrap(), clocks_said: false };
+    let request = WindowRequest { watermarks, places: Vec::new(), clocks: "UTC".parse().unwrap(), clocks_said: false };
     assert_eq!(read_windows(&reader, request).await.unwrap().1.column("id"), [Some("4".to_owned())]);
 
     let missing = open_reader("sqlserver", at(&here, json!({"table": "no_such_database.dbo.t"}))).unwrap();

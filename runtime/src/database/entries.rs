@@ -106,14 +106,29 @@ fn windowed(mut parameters: Value, table: &TableJob) -> Value {
 /// # Errors
 /// A source that cannot be read.
 pub fn readers_of_sources(job: &DatabaseJob, table: &TableJob) -> Result<Vec<Endpoint>> {
-    let tables: Vec<ObjectName> = table.sources.iter().take(1).map(|one| one.name.clone()).collect();
+    let Some(first) = table.sources.first() else { return Ok(Vec::new()) };
     let of = |source: &DatabaseSource| {
-        let reader = database_reader(&source.endpoint.plugin).ok_or_else(unable)?;
-        let shards = [Shard { name: &source.name, source: &source.endpoint.parameter, tables: &tables }];
-        let tables = SourceTables { shards: &shards, columns: &[], condition: None, split_key: None };
-        Ok(with(&source.endpoint, windowed((reader.parameters)(&tables)?, table)))
+        let mut endpoint = reader_of_one(source, None, &first.name)?;
+        endpoint.parameter = windowed(endpoint.parameter, table);
+        Ok(endpoint)
     };
     job.sources.iter().map(of).collect()
+}
+
+/// A reader of one table of a source, whose connection has `database`.
+///
+/// # Errors
+/// A source that cannot be read.
+pub fn reader_of_one(source: &DatabaseSource, database: Option<&str>, name: &ObjectName) -> Result<Endpoint> {
+    let reader = database_reader(&source.endpoint.plugin).ok_or_else(unable)?;
+    let shards = [Shard {
+        name: &source.name,
+        source: &source.endpoint.parameter,
+        database,
+        tables: std::slice::from_ref(name),
+    }];
+    let tables = SourceTables { shards: &shards, columns: &[], condition: None, split_key: None };
+    Ok(with(&source.endpoint, (reader.parameters)(&tables)?))
 }
 
 /// What writes a table; the job need not have its sources (any more).

@@ -1,10 +1,11 @@
 //! Targets that a whole-database job must not have: those of several tables at once, and tables that the job reads.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use weir_core::{ConnectorContext, Error, ErrorKind, Result, database_writer};
 
-use super::entries::{at_target, readers_of_sources};
+use super::entries::{at_target, reader_of_one};
 use super::expand::Expansion;
 use super::job::DatabaseJob;
 use super::table::{FailedTable, TableJob, TableSource};
@@ -71,13 +72,22 @@ pub(super) async fn refuse_own(
 ) -> Result<()> {
     let Some(first) = expansion.tables.first() else { return Ok(()) };
     let Some(home) = at_target(job, &first.target)?.open_writer(context)?.home() else { return Ok(()) };
-    let mut shared = Vec::new();
-    for reader in readers_of_sources(job, first)? {
-        shared.push(reader.open_reader(context)?.homes().contains(&home));
+    // Tables of one source may be in several databases.
+    let mut homes: HashMap<(usize, &str), bool> = HashMap::new();
+    let mut here = Vec::new();
+    for one in read {
+        let Some(source) = job.sources.get(one.source) else { continue };
+        let is_home = match homes.entry((one.source, &one.name.database)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                let own = expansion.databases.get(one.source).and_then(Option::as_deref);
+                let reader = reader_of_one(source, own, &one.name)?.open_reader(context)?;
+                *new.insert(reader.homes().contains(&home))
+            }
+        };
+        here.extend(is_home.then_some(one));
     }
     let same = spelling(job);
-    let here = |one: &&TableSource| shared.get(one.source).copied().unwrap_or_default();
-    let here: Vec<&TableSource> = read.iter().filter(here).collect();
     let tables: HashSet<String> = here.iter().map(|one| same(&one.name.table)).collect();
     let schemas = database_writer(&job.target.plugin).is_some_and(|plugin| plugin.names.schemas);
     let in_full = |one: &&TableSource| {

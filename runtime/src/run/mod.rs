@@ -32,8 +32,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result};
 
-use self::ahead::TargetAhead;
 use self::abandon::appends;
+use self::ahead::TargetAhead;
 use self::begin::{Beginning, begin};
 use self::clock::Clock;
 use self::distinct::distinct_targets;

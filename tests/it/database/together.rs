@@ -242,7 +242,7 @@ impl Observer for StopsWaiting {
         let Event::Progress { tables, .. } = event else { return };
         let waits = |table: &weir::TableProgress| table.source.ends_with('b') && table.state == TableState::Moved;
         let mut stopped = self.stopped.lock().unwrap();
-        if !*stopped && tables.iter().any(|table| waits(table)) {
+        if !*stopped && tables.iter().any(waits) {
             *stopped = self.tables.stop("b");
         }
     }

@@ -75,6 +75,21 @@ async fn without_a_database_a_pattern_means_the_connections_own() {
 }
 
 #[tokio::test]
+async fn a_table_of_another_database_is_not_replaced_by_its_own_rows() {
+    let Some((shops, _)) = shops("itself").await else { return };
+    let more = json!({"objects": {"include": [format!("{}.dbo.orders", shops[1].name())]}});
+    let to = |shop: &Database| ("sqlserver", json!({"url": shop.url()}));
+    let report = run(&database_job(from(&shops[0]), to(&shops[1]), more.clone()), RunOptions::default()).await;
+    assert_ne!(report.status, Status::Succeeded);
+    let said = serde_json::to_string(&report).unwrap();
+    assert!(said.contains("is a table that the job reads"), "{said}");
+    assert_eq!(shops[1].value("SELECT count(*) FROM orders").await, "500");
+    // A table of that name in the database that the job connects to is another one.
+    run_ok(&database_job(from(&shops[0]), to(&shops[0]), more)).await;
+    orders::assert_same(&orders::rows(&shops[1], "orders").await, &orders::rows(&shops[0], "orders").await);
+}
+
+#[tokio::test]
 async fn shards_of_two_databases_become_one_table() {
     let Some((shops, [_, expression])) = shops("shard").await else { return };
     // The same key in both.
