@@ -280,6 +280,45 @@ async fn a_whole_database_that_another_machine_moves_is_refused_before_anything_
     assert_eq!(target.value("SELECT count(*) FROM weir_commits WHERE split = -3").await, "0");
 }
 
+/// One table of many is appended, and not the first one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_database_does_not_append_again_what_another_machine_has_left() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("orphan_db").await, server.fresh_database("orphan_db_to").await);
+    source
+        .execute(
+            "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1), (2);
+             CREATE TABLE m (id int PRIMARY KEY); INSERT INTO m SELECT generate_series(1, 6000);
+             CREATE TABLE z (id int); INSERT INTO z SELECT generate_series(1, 10)",
+        )
+        .await;
+    target.execute("CREATE TABLE z (id int)").await;
+    let place = Place::new();
+    let from = json!({"name": "postgresql", "parameter": {"url": source.url()}});
+    let more = json!({"tables": {"public.z": {"writeMode": "append"}},
+        "group": {"maxSourceConnections": 3, "concurrentGroups": 1}});
+    let mut job = whole(from, ("postgresql", json!({"url": target.url()})), more);
+    place.job(&job);
+    let first = place.start(&["run", "job.json"]);
+    let begun = Instant::now();
+    while target.value("SELECT count(*) FROM z").await == "0" {
+        assert!(begun.elapsed() < PATIENCE, "nothing lands");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    first.kill();
+    age(&target, "now() - interval '2 minutes'").await;
+    for _ in 0..2 {
+        place.fails(&ELSEWHERE, 1, &["did not end", "for good", "--fresh", "nightly"]);
+    }
+    assert_eq!(target.value("SELECT count(*) FROM z").await, "10");
+    job["setting"] = json!({});
+    place.job(&job);
+    place.report(&["--resume"]);
+    assert_eq!(target.value("SELECT (SELECT count(*) FROM z) || ' ' || (SELECT count(*) FROM m)").await, "10 6000");
+    place.ok(&ELSEWHERE);
+    assert_eq!(target.value("SELECT count(*) FROM z").await, "20");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_machines_do_not_share_out_the_tables_of_a_whole_database() {
     // Each table of these targets has a lease of its own.
