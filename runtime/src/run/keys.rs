@@ -170,13 +170,13 @@ impl Run {
         // A run that has taken the job over has its own tables in hand.
         let overtaken = self.leases.is_overtaken();
         let keys = if overtaken { Vec::new() } else { keys };
-        let late = self.clock.since_stop(CLEAN_UP);
-        tokio::pin!(late);
         let _ahead = tokio::select! {
             biased;
             ahead = self.look_at_tables_of(&keys, &context) => ahead,
-            () = &mut late => None,
+            () = self.clock.since_stop(CLEAN_UP) => None,
         };
+        let late = self.clock.since_stop(CLEAN_UP);
+        tokio::pin!(late);
         // One after the other: each locks the table that it refers to as well, and would wait for others until it gives up.
         for key in &keys {
             let mut work = self.restore(key, &context).boxed();
