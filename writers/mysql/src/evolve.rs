@@ -87,7 +87,9 @@ impl Evolve for MySqlWriter {
         let known = self.keyed(&mut session).await?;
         if known.table.is_some() {
             impatient(&mut session).await?;
-            keys::drop(&mut session, &known, keys).await.context("table", &known.name)?;
+            let dropped = keys::drop(&mut session, &known, keys).await.context("table", &known.name);
+            // It may have been done all the same: whoever tries again asks.
+            dropped.inspect_err(|_| self.forget_known())?;
             self.note_dropped(&known.name, keys);
         }
         session.close().await;
@@ -99,7 +101,8 @@ impl Evolve for MySqlWriter {
         let known = self.keyed(&mut session).await?;
         if known.table.is_some() {
             impatient(&mut session).await?;
-            keys::restore(&mut session, &known, key).await?;
+            // As above.
+            keys::restore(&mut session, &known, key).await.inspect_err(|_| self.forget_known())?;
             self.note_restored(&known.name, key);
         }
         session.close().await;

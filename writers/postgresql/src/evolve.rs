@@ -123,10 +123,12 @@ impl Evolve for PostgresqlWriter {
             Some(known) => known,
             None => self.ask(&mut session).await?,
         };
-        if let Some(table) = known.table() {
+        let table = known.table().cloned();
+        // It may have been done all the same: whoever tries again asks.
+        keys::restore(&mut session, known, key).await.inspect_err(|_| self.forget_known())?;
+        if let Some(table) = &table {
             self.note_restored(table, key);
         }
-        keys::restore(&mut session, known, key).await?;
         session.rest().await;
         Ok(())
     }

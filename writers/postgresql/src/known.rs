@@ -56,7 +56,7 @@ pub(crate) async fn read(
     let found = find_tables(session, wanted).await?;
     let tables: Vec<&Table> = found.iter().filter_map(|table| table.as_ref().ok()?.as_ref()).collect();
     let oids: Vec<i64> = tables.iter().map(|table| table.oid).collect();
-    let (mut unique, mut referring, mut keys) = match oids.is_empty() {
+    let (unique, referring, keys) = match oids.is_empty() {
         true => Default::default(),
         false => (
             unique_keys_of(session, &oids).await?,
@@ -78,9 +78,9 @@ pub(crate) async fn read(
     let rights = Rights::of(session, &places).await?;
     let known = found.into_iter().zip(&places).map(|(found, place)| {
         let of = |table: Table| Found {
-            unique: unique.remove(&table.oid).unwrap_or_default(),
-            referring: referring.remove(&table.oid).unwrap_or_default(),
-            keys: keys.remove(&table.oid).unwrap_or_default(),
+            unique: unique.get(&table.oid).cloned().unwrap_or_default(),
+            referring: referring.get(&table.oid).cloned().unwrap_or_default(),
+            keys: keys.get(&table.oid).cloned().unwrap_or_default(),
             table,
         };
         let rights = rights.get(&place.schema).cloned().unwrap_or_default();
