@@ -245,6 +245,8 @@ impl Snapshot for MySqlReader {
                 (made, shared)
             }
         };
+        let hold = Hold { context: self.context.clone(), made, shared };
+        let made = &hold.made;
         made.look(&bases, &self.context).await?;
         let mut description = made.description.clone();
         if apart && !shared && made.covers.is_some() {
@@ -255,8 +257,7 @@ impl Snapshot for MySqlReader {
         }
         let token = json!(Token { id: made.id.clone(), servers });
         let moments = reported.then(|| (name, made.id.clone())).into_iter().collect();
-        let hold = Box::new(Hold { context: self.context.clone(), made, shared });
-        Ok(SnapshotGuard { token, description, moments, hold })
+        Ok(SnapshotGuard { token, description, moments, hold: Box::new(hold) })
     }
 }
 

@@ -64,11 +64,11 @@ impl Catalog for SourceCatalog {
                 // What is left for others must not keep them alive.
                 let made = make(vec![site], connections.max(1), Locks::AllButHeld, setup, &context.apart()).await?;
                 context.shared.leave(made.id.clone(), made.pools());
-                made.look(&[tables_ahead(context, options)], &context.apart()).await?;
                 slot.push(made.clone());
                 made
             }
         };
+        made.look(&[tables_ahead(context, options)], &context.apart()).await?;
         drop(slot);
         let (description, names) = (made.description, [name, made.id]);
         let begun = Begun { context: context.clone(), names, common };

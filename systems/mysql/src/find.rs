@@ -9,15 +9,6 @@ use weir_sql::{TableName, find_name};
 use crate::catalog::{AT_ONCE, Server, among};
 use crate::connection::{Session, escape};
 
-/// Finds the database of a table as a job names it: its own, or the connection's.
-///
-/// # Errors
-/// None is named, or there is no such database.
-pub async fn find_database(session: &mut Session, wanted: &TableName, server: &Server) -> Result<String> {
-    let database = database(wanted, server)?;
-    spelled(&database, &databases(session).await?)
-}
-
 /// The database that is meant, as it is written.
 fn database(wanted: &TableName, server: &Server) -> Result<String> {
     let database = wanted.schema.clone().or_else(|| server.database.clone());

@@ -41,7 +41,7 @@ pub use catalog::{
 pub use connection::{RowSession, Session, Watch, connect, connect_first, connect_rows, escape};
 pub use error::{from_async, is_row_fault};
 pub use expressions::{Output, describe_query};
-pub use find::{databases, find_database, find_table, find_tables, spelled};
+pub use find::{databases, find_table, find_tables, spelled};
 pub use grants::{Grants, grants};
 pub use position::position;
 pub use session::Setup;
