@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tokio::sync::Notify;
 use weir_core::{ConnectorContext, Error, ErrorKind, Result};
-use weir_sqlserver::{Session, Setup, connect_first};
+use weir_sqlserver::{Session, Setup, cell_number, connect_first};
 
 use crate::source::Location;
 
@@ -23,6 +23,9 @@ pub(crate) fn key(location: &Location) -> Key {
 pub(crate) struct Holders {
     sessions: Mutex<HashMap<Key, Holder>>,
     changed: Notify,
+    /// Whether splits are read in them: where connectors are counted. A split that is stopped while it is read in one ends the
+    /// snapshot.
+    lent: bool,
     /// Whether a split waits for the session of its database. Else it is read in another one meanwhile.
     alone: bool,
 }
@@ -34,11 +37,13 @@ enum Holder {
 }
 
 impl Holders {
-    /// Where connectors are counted, sessions of several databases of a server leave no room for others.
-    pub(crate) fn of(sessions: Vec<(Key, Session)>, context: &ConnectorContext) -> Self {
-        let alone = sessions.len() > 1 && context.shared.room().is_some();
+    /// Where connectors are counted, sessions of several databases of a server leave no room for others: of one server there
+    /// are `most`.
+    pub(crate) fn of(sessions: Vec<(Key, Session)>, most: usize, context: &ConnectorContext) -> Self {
+        let lent = context.shared.room().is_some();
+        let alone = lent && most > 1;
         let sessions = sessions.into_iter().map(|(key, session)| (key, Holder::Idle(Box::new(session)))).collect();
-        Self { sessions: Mutex::new(sessions), changed: Notify::new(), alone }
+        Self { sessions: Mutex::new(sessions), changed: Notify::new(), lent, alone }
     }
 
     /// Leaves them for the readers of the run; gives the name.
@@ -61,7 +66,8 @@ impl Holders {
     /// The session of a database, if it is idle.
     fn take(self: &Arc<Self>, key: &Key) -> Result<Option<Work>> {
         let mut sessions = self.sessions();
-        let Some(holder) = sessions.get_mut(key) else { return Ok(None) };
+        let holder =
+            sessions.get_mut(key).ok_or_else(|| Error::internal("no session holds the locks of this split"))?;
         match std::mem::replace(holder, Holder::Lent) {
             Holder::Idle(session) => Ok(Some(Work { session: Some(*session), of: Some((self.clone(), key.clone())) })),
             Holder::Lent => Ok(None),
@@ -73,6 +79,9 @@ impl Holders {
     }
 
     async fn lend(self: &Arc<Self>, key: &Key) -> Result<Option<Work>> {
+        if !self.lent {
+            return Ok(None);
+        }
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -86,13 +95,22 @@ impl Holders {
         }
     }
 
-    /// Whether all is still locked.
+    /// Whether the locks are still there under which a split was read in another session.
     ///
     /// # Errors
     /// [`SnapshotLost`](ErrorKind::SnapshotLost).
-    pub(crate) fn check(&self) -> Result<()> {
-        let lost_one = self.sessions().values().any(|holder| matches!(holder, Holder::Lost));
-        if lost_one { Err(lost()) } else { Ok(()) }
+    pub(crate) async fn check(self: &Arc<Self>, location: &Location, context: &ConnectorContext) -> Result<()> {
+        // Who reads in it finds out.
+        let Some(mut work) = self.take(&key(location))? else { return Ok(()) };
+        let session = work.session()?;
+        session.serve(context);
+        let row = session.row("SELECT @@TRANCOUNT").await;
+        match row.map(|row| row.and_then(|row| cell_number(&row, 0))) {
+            Ok(Some(1)) => work.end().await,
+            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+            Ok(_) | Err(_) => return Err(lost()),
+        }
+        Ok(())
     }
 
     fn put(&self, key: Key, holder: Holder) {

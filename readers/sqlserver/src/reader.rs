@@ -306,7 +306,7 @@ impl SqlServerReader {
             session.run(&format!("SET TRANSACTION ISOLATION LEVEL {isolation}")).await?;
             session.run("BEGIN TRANSACTION").await?;
         }
-        // Any other statement ends by itself at the limit, so that the session is of use afterwards.
+        // Any other statement has the limit in it.
         let limit = request.limit.filter(|_| part.bare).unwrap_or(u64::MAX);
         let mut ended = rows(session, &sql, &places, &mut batch, limit, output).await;
         if let (Ok(true), Some(changes)) = (&ended, &part.changes) {
@@ -324,7 +324,10 @@ impl SqlServerReader {
         if let Some(rest) = batch.finish()? {
             output.send(rest).await?;
         }
-        holders.map_or(Ok(()), |holders| holders.check())
+        match holders.filter(|_| !holds) {
+            Some(holders) => holders.check(location, &self.context).await,
+            None => Ok(()),
+        }
     }
 
     /// The statement, and where each wanted column stands in its rows.

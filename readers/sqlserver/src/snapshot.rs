@@ -59,7 +59,7 @@ impl Snapshot for SqlServerReader {
             held[at].1.run(&lock).await.context("table", &described.label)?;
             locked.push(described.label.clone());
         }
-        let holders = Arc::new(Holders::of(held, &self.context));
+        let holders = Arc::new(Holders::of(held, self.keeps(), &self.context));
         let name = holders.leave(&self.context);
         Ok(SnapshotGuard {
             token: json!(name),
