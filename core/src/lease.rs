@@ -82,8 +82,8 @@ impl Lease {
             ErrorKind::Conflict,
             format!(
                 "run {run_id} of this job, on machine {machine}, did not end, and rows of it are at the target for good: go on \
-                 with it there (--resume), or with its state folder, which keeps these rows, or start anew with --fresh, which \
-                 leaves these rows where they are and writes them again"
+                 with it there (--resume), or with its state folder, which keeps these rows, or, also where it had none, start \
+                 anew with --fresh, which leaves these rows where they are and writes them again"
             ),
         )
         .with("job", job)

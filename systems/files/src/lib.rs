@@ -50,7 +50,7 @@ pub use location::Location;
 pub use manifest::{Hidden, MANIFEST, Manifest};
 pub use options::StoreOptions;
 pub use pack::Pack;
-pub use parquet::{ParquetSource, RowGroups};
+pub use parquet::{ParquetSource, RowGroups, unwound};
 pub use pattern::{Moment, Pattern};
 pub use remote::{Opened, open_store};
 pub use sink::Sink;

@@ -193,8 +193,9 @@ impl<S: ParquetSource> RowGroups<S> {
     }
 }
 
-/// Runs something of the library, which has an error for most damaged bytes, and a panic for some: that is an error too.
-pub(crate) async fn unwound<T>(work: impl Future<Output = T>) -> parquet::errors::Result<T> {
+/// Runs something of the library, which has an error for most damaged bytes, and a panic for some: that is an error too. Whether
+/// it is printed is up to the program's own hook.
+pub async fn unwound<T>(work: impl Future<Output = T>) -> parquet::errors::Result<T> {
     let done = AssertUnwindSafe(work).catch_unwind().await;
     done.map_err(|_| ParquetError::General("the Parquet library panicked over it".into()))
 }

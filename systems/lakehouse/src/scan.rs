@@ -11,7 +11,7 @@ use deltalake::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOp
 use deltalake::parquet::file::metadata::PageIndexPolicy;
 use tokio::sync::mpsc::Sender;
 use weir_core::{Gather, Result, within_bounds};
-use weir_files::{ParquetSource, RowGroups};
+use weir_files::{ParquetSource, RowGroups, unwound};
 
 use crate::object::StoredFile;
 use crate::{DataFile, Expression, Filter, partition_value};
@@ -59,8 +59,8 @@ impl Scan {
         })?;
         let mut reader = StoredFile::new(self.store.clone(), path, file.size, self.version).await?;
         let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
-        let metadata = ArrowReaderMetadata::load_async(&mut reader, options).await;
-        let metadata = metadata.map_err(|error| reader.fault(error))?;
+        let metadata = unwound(ArrowReaderMetadata::load_async(&mut reader, options)).await;
+        let metadata = metadata.flatten().map_err(|error| reader.fault(error))?;
         let options = ArrowReaderOptions::new().with_schema(Arc::new(microseconds(metadata.schema())));
         let metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options);
         let metadata = metadata.map_err(|error| reader.fault(error))?;

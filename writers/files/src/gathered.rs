@@ -1,7 +1,9 @@
-//! Row groups of very many columns: the rows wait as they came, and the columns are written one after the other.
+//! Row groups of many columns: the rows wait as they came, and the columns are written one after the other.
 //!
 //! A column that is being written has a compressor and buffers of its own, some hundred kilobytes, however few its values.
-//! In a table of a thousand columns that is more than all its rows.
+//! In a table of a thousand columns that is more than all its rows, and in one of a hundred more than the processor's caches
+//! hold: written side by side they took half as much time again. For few columns it is the other way round, for rows that
+//! wait take more memory than encoded ones, and so row groups are smaller.
 
 use std::sync::Arc;
 

@@ -88,6 +88,7 @@ impl Publication {
 
     async fn publish(&self) -> Result<Committed> {
         let mut attempt = 0;
+        let mut looked_for = false;
         loop {
             attempt += 1;
             let table = self.location.open(None).await?;
@@ -105,6 +106,11 @@ impl Publication {
             } else if !self.plan.creates {
                 let message = "the table was dropped while the job ran: run the job again";
                 return Err(Error::new(ErrorKind::Conflict, message));
+            }
+            if !looked_for {
+                // A merge reads its files.
+                commit::ensure_there(&self.location.folder(), &self.files).await?;
+                looked_for = true;
             }
             let tried = match is_staged(&self.plan) {
                 true => self.merge(table).await,
@@ -154,7 +160,6 @@ impl Publication {
                 }
             }
         }
-        commit::ensure_there(&self.location.folder(), &self.files).await?;
         let made = match &table {
             Some(_) if count == 0 && !overwrite => {
                 return Ok(Tried::Published(Committed { rows: Some(0), ..said("no rows to publish") }));
