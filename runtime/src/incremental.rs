@@ -7,9 +7,8 @@ use weir_core::{
     ConnectorContext, Error, ErrorKind, Incremental, Reader, Result, Watermark, Window, WindowRequest, WriteMode,
 };
 
-use crate::database::readers_of_sources;
 use crate::entry::PlannedEntry;
-use crate::job::{Entry, Job, UNNAMED};
+use crate::job::{Endpoint, Entry, Job, UNNAMED};
 use crate::ledger::{Ledger, WatermarkRecord};
 
 impl PlannedEntry {
@@ -83,10 +82,16 @@ fn places(
     if watermarks.iter().all(|mark| places.contains(&mark.place)) {
         return Ok(places);
     }
-    let readers = match (&job.database, &entry.table) {
-        // Whichever tables this run moves.
-        (Some(database), Some(table)) => readers_of_sources(database, table)?,
-        _ => job.entries.iter().map(|entry| entry.reader.clone()).collect(),
+    let windowed = |place: &Endpoint| {
+        let mut place = place.clone();
+        if let (Some(map), Some(asked)) = (place.parameter.as_object_mut(), entry.reader.parameter.get("incremental")) {
+            map.insert("incremental".into(), asked.clone());
+        }
+        place
+    };
+    let readers: Vec<Endpoint> = match &job.database {
+        Some(_) => job.places.iter().map(windowed).collect(),
+        None => job.entries.iter().map(|entry| entry.reader.clone()).collect(),
     };
     for reader in readers {
         let reader = reader.open_reader(context)?;

@@ -11,15 +11,23 @@ use weir_core::{
 use super::expand::Expansion;
 use super::job::{DatabaseJob, DatabaseSource};
 use super::table::TableJob;
-use crate::job::{Endpoint, Entry};
+use crate::job::{Endpoint, Entry, Job};
 use crate::mapping::MappingPair;
 
 /// One entry for each table, in the same order.
 ///
 /// # Errors
 /// What a connector cannot do, for the first table of which that is so.
-pub fn entries(job: &DatabaseJob, expansion: &Expansion) -> Result<Vec<Entry>> {
+fn entries(job: &DatabaseJob, expansion: &Expansion) -> Result<Vec<Entry>> {
     expansion.tables.iter().map(|table| entry(job, &expansion.databases, table)).collect()
+}
+
+/// The job with an entry for each of its tables.
+///
+/// # Errors
+/// What a connector cannot do, for the first table of which that is so.
+pub fn with_tables(job: &Job, database: &DatabaseJob, expansion: &Expansion) -> Result<Job> {
+    Ok(Job { entries: entries(database, expansion)?, places: places(database, expansion)?, ..job.clone() })
 }
 
 /// The entry of one table.
@@ -101,18 +109,20 @@ fn windowed(mut parameters: Value, table: &TableJob) -> Value {
     parameters
 }
 
-/// A reader of each of the job's sources, of tables called as those of `table`.
+/// A reader of each database that the job reads, whichever tables a run moves: those of the sources' own connections, and the
+/// others.
 ///
 /// # Errors
 /// A source that cannot be read.
-pub fn readers_of_sources(job: &DatabaseJob, table: &TableJob) -> Result<Vec<Endpoint>> {
-    let Some(first) = table.sources.first() else { return Ok(Vec::new()) };
-    let of = |source: &DatabaseSource| {
-        let mut endpoint = reader_of_one(source, None, &first.name)?;
-        endpoint.parameter = windowed(endpoint.parameter, table);
-        Ok(endpoint)
-    };
-    job.sources.iter().map(of).collect()
+fn places(job: &DatabaseJob, expansion: &Expansion) -> Result<Vec<Endpoint>> {
+    let mut selected = expansion.tables.iter().flat_map(|table| &table.sources).chain(&expansion.reads);
+    let Some(any) = selected.next() else { return Ok(Vec::new()) };
+    let own = job.sources.iter().map(|source| reader_of_one(source, None, &any.name));
+    let others = expansion.reads.iter().filter_map(|one| {
+        let database = expansion.databases.get(one.source)?.as_deref();
+        Some(reader_of_one(job.sources.get(one.source)?, database, &one.name))
+    });
+    own.chain(others).collect()
 }
 
 /// A reader of one table of a source, whose connection has `database`.

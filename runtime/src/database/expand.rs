@@ -35,6 +35,9 @@ pub struct Expansion {
     /// The own database of each source's connection, where it has one.
     #[serde(default)]
     pub databases: Vec<Option<String>>,
+    /// One table of each database that tables were selected from, whichever of them the run moves.
+    #[serde(default)]
+    pub reads: Vec<TableSource>,
     /// How much was selected.
     pub selected: Counts,
     /// What the user should know.
@@ -68,6 +71,7 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
     draft.expansion.present = all.flat_map(|(source, name)| [job.identity(source, name), name.to_string()]).collect();
     draft.expansion.databases = objects.iter().map(|one| one.database.clone()).collect();
     draft.expansion.unseen = Unseen::of(job, &objects);
+    draft.expansion.reads = selection.of_each_database().map(TableSource::from).collect();
     draft.missing();
     draft.idle();
     for (index, catalog) in catalogs.iter().enumerate() {

@@ -30,7 +30,7 @@ mod targets;
 mod unseen;
 
 pub(crate) use ahead::look_at_target;
-pub use entries::{at_target, entries, readers_of_sources, tables_of, writer_of};
+pub use entries::{at_target, tables_of, with_tables, writer_of};
 pub use expand::{Expansion, expand};
 pub use incremental::TableIncremental;
 pub(crate) use job::read;

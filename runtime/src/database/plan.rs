@@ -9,7 +9,7 @@ use weir_core::{ConnectorContext, Error, Result};
 
 use super::ahead::{look_at_sources, look_at_target};
 use super::config::PublishConfig;
-use super::entries::entries;
+use super::entries::with_tables;
 use super::evolve::{ChangeKind, ChangeOutcome, ChangedTable, Evolving, selection};
 use super::expand::{Expansion, expand};
 use super::moment::{Moment, moments};
@@ -67,7 +67,7 @@ pub struct GroupPlan {
 pub async fn expanded(job: &Job, only: &Only, context: &ConnectorContext) -> Result<(Job, Expansion)> {
     let Some(database) = &job.database else { return Ok((job.clone(), Expansion::default())) };
     let expansion = expand(database, only, context).await?;
-    Ok((Job { entries: entries(database, &expansion)?, ..job.clone() }, expansion))
+    Ok((with_tables(job, database, &expansion)?, expansion))
 }
 
 /// Plans every table. What is wrong with one is in the plan, like the tables that can be moved.
@@ -84,7 +84,7 @@ pub async fn plan_tables(
     let config = &database.config;
     let mut expansion = expand(database, only, context).await?;
     let settled = selection(known, database, &mut expansion, *only == Only::All);
-    let job = Job { entries: entries(database, &expansion)?, ..job.clone() };
+    let job = with_tables(job, database, &expansion)?;
     let sources_ahead = look_at_sources(&job, database, context).await?;
     let targets: Vec<_> = expansion.tables.iter().map(|table| table.target.clone()).collect();
     let target_ahead = look_at_target(database, &targets, context).await;

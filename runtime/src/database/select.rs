@@ -56,6 +56,15 @@ impl std::fmt::Display for Counts {
     }
 }
 
+impl Selection {
+    /// One table of each database of the sources.
+    pub fn of_each_database(&self) -> impl Iterator<Item = &Found> {
+        let mut seen = BTreeSet::new();
+        let all = self.single.iter().chain(self.merges.iter().flatten());
+        all.filter(move |found| seen.insert((found.source, found.object.name.database.as_str())))
+    }
+}
+
 /// The parts that patterns leave out, for one source.
 pub fn own(objects: &Objects) -> Own<'_> {
     Own {

@@ -123,6 +123,7 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<Job, Faults> {
         path,
         entries,
         database,
+        places: Vec::new(),
         setting,
         at,
         time_zone_from: zone.from,

@@ -25,6 +25,9 @@ pub struct Job {
     pub entries: Vec<Entry>,
     /// The whole-database job that the file is; its entries are known only when the source has been asked.
     pub database: Option<Box<DatabaseJob>>,
+    /// Of a whole-database job, once its entries are known: a reader of each database that it reads, whichever tables a run
+    /// moves.
+    pub places: Vec<Endpoint>,
     /// Limits and tolerances.
     pub setting: Setting,
     /// The scheduled time that parameters were evaluated against.

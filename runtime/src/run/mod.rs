@@ -41,9 +41,9 @@ use self::keys::KeyBook;
 use self::lease::LeaseBook;
 use self::moment::Moments;
 use self::outcome::{Ended, EntryEnd, unstarted};
-use self::tables::{lanes, tables_of_run, with_entries};
-use crate::database::Expansion;
+use self::tables::{lanes, tables_of_run};
 use crate::database::config::PublishConfig;
+use crate::database::{Expansion, with_tables};
 use crate::dirty::DirtyRows;
 use crate::entry::open_all;
 use crate::job::Job;
@@ -143,7 +143,7 @@ async fn whole(
     if let Some(database) = &job.database {
         // Here too the sources are asked, so that what is wrong is no fault of the file.
         let found = tables_of_run(database, &job, &options, &mut beginning, &all).await;
-        let found = found.and_then(|(found, begun)| Ok((with_entries(&job, database, &found)?, found, begun)));
+        let found = found.and_then(|(found, begun)| Ok((with_tables(&job, database, &found)?, found, begun)));
         match found {
             Ok(found) => (job, expansion, publishing) = found,
             Err(error) => fault = Some(error),

@@ -15,7 +15,7 @@ use super::outcome::EntryEnd;
 use super::publish::not_alone;
 use crate::database::config::PublishConfig;
 use crate::database::evolve::{Journal, Published, Stage, complete, settle};
-use crate::database::{DatabaseJob, Expansion, Only, begin_snapshots, entries, expand};
+use crate::database::{DatabaseJob, Expansion, Only, begin_snapshots, expand};
 use crate::job::Job;
 use crate::ledger::Ledger;
 use crate::observer::{Event, TableProgress, TableState};
@@ -119,11 +119,6 @@ pub(super) async fn failed_of(ledger: &Ledger, job: &str, run_id: &str) -> Resul
             Err(Error::config(format!("run {run_id} ended before it knew its tables: run the job as a whole")))
         }
     }
-}
-
-/// The job with an entry for each of its tables.
-pub(super) fn with_entries(job: &Job, database: &DatabaseJob, expansion: &Expansion) -> Result<Job> {
-    Ok(Job { entries: entries(database, expansion)?, ..job.clone() })
 }
 
 /// One permit for each connection that a group may read with.

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 use weir::core::ErrorKind;
-use weir::{ChangeKind, Report, RunOptions, Status};
+use weir::{ChangeKind, Only, Report, RunOptions, Status};
 use weir_plugins_test::servers::{self, Database};
 
 use crate::database::{database_job, run, run_ok, table};
 use crate::evolution::Mirror;
 use crate::orders;
+use crate::support::load;
 
 /// Two databases with orders of their own, the first of which the job connects to; and a glob and an expression for both.
 async fn shops(name: &str) -> Option<([Database; 2], [String; 2])> {
@@ -204,4 +205,41 @@ async fn a_database_that_is_not_seen_has_not_lost_its_tables() {
     }
     // The one that is open again goes on as before: it is no new table.
     assert_eq!(reports.iter().map(|report| report.tables.len()).collect::<Vec<_>>(), [2, 1, 2, 1]);
+}
+
+#[tokio::test]
+async fn a_database_that_comes_later_begins_with_a_watermark_of_its_own() {
+    let Some((shops, _)) = shops("later").await else { return };
+    let target = servers::postgresql().await.fresh_database("later").await;
+    let expression = format!("/weir_later_[0-9]_{}_[0-9]+/", std::process::id());
+    let mirror = Mirror::new(
+        "later",
+        from(&shops[0]),
+        ("postgresql", json!({"url": target.url()})),
+        json!({
+            "objects": {"include": [format!("{expression}.dbo.orders")]},
+            "naming": {"schema": "{SOURCE_DATABASE}"},
+            "write": {"keyed": "upsert"},
+            "incremental": {"column": "id"},
+        }),
+    );
+    let read = async |only: Only| {
+        let report = weir::run(&load(&mirror.job), RunOptions { only, ..mirror.options() }).await;
+        assert_eq!(report.status, Status::Succeeded, "{:#?}\n{:#?}", report.error, report.tables);
+        (report.tables.len(), report.rows_read)
+    };
+    assert_eq!(read(Only::All).await, (2, 1_000));
+    let server = servers::sqlserver().unwrap();
+    let mut late = Vec::new();
+    for name in ["later_3", "later_4"] {
+        let shop = server.fresh_database(name).await;
+        orders::create(&shop, "orders").await;
+        orders::fill(&shop, "orders", 1, 50, 7).await;
+        // The first one with all others, the second one alone.
+        let only = if late.is_empty() { Only::All } else { Only::Tables(vec![format!("{}.dbo.orders", shop.name())]) };
+        let tables = if late.is_empty() { 3 } else { 1 };
+        assert_eq!(read(only).await, (tables, 50), "{name}");
+        late.push(shop);
+    }
+    assert_eq!(read(Only::All).await, (4, 0));
 }
