@@ -6,6 +6,7 @@ use weir_core::{Form, ObjectName, OnTypeLoss, TargetName, WriteMode, database_re
 use super::config::{DatabaseConfig, TableConfig};
 use super::naming::{Expression, target_name};
 use super::pattern::Pattern;
+use super::table::TableSource;
 use crate::job::Endpoint;
 use crate::job::front::{Loader, RawEnd, Rules, Side, child, is_empty, show, validate};
 use crate::job::writer_keys;
@@ -90,6 +91,11 @@ impl DatabaseJob {
     pub(super) fn identity(&self, source: usize, name: &ObjectName) -> String {
         let source = self.sources.get(source).map(|source| source.name.as_str()).unwrap_or_default();
         format!("{source}: {name}")
+    }
+
+    /// The names under which a ledger may have a source table: its identity, and the name alone.
+    pub(super) fn names_of(&self, table: &TableSource) -> [String; 2] {
+        [self.identity(table.source, &table.name), table.name.to_string()]
     }
 
     /// What a run is compared by when it is to be continued: the job as it was read, without secrets.

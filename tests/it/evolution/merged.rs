@@ -82,6 +82,10 @@ async fn one_that_comes_is_left_out_and_one_that_goes_refuses_the_merge_where_ru
         let error = table(&report, "public.parts").error.as_ref().unwrap();
         assert!(error.message.contains("part_1"), "{error:?}");
     }
+    // What comes is not merged with what is refused.
+    mirror.job["rules"] = json!({"tableDeleted": "error"});
+    let lines = run(&mirror, &source, Status::Failed).await;
+    assert_eq!(lines, ["table_deleted: db.public.part_1 (refused, rules.tableDeleted is error)"]);
     mirror.job["rules"] = json!({});
     let lines = run(&mirror, &source, Status::Succeeded).await;
     assert_eq!(
@@ -93,4 +97,23 @@ async fn one_that_comes_is_left_out_and_one_that_goes_refuses_the_merge_where_ru
     );
     assert_eq!(target.value(ROWS).await, "0v0 of part_0, 1v1 of part_1, 2v2 of part_2");
     assert!(run(&mirror, &source, Status::Succeeded).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_target_of_the_day_may_have_one_part_on_some_days() {
+    let (mut mirror, source, _target) = merged("partsday", json!({})).await;
+    let days = [
+        ("DROP TABLE part_2".to_owned(), "table_deleted: db.public.part_2 (ignored, the target keeps its rows)"),
+        (shard(3), "table_added: db.public.part_3 (done, merged with the others)"),
+    ];
+    for (day, (change, line)) in (1..).zip(days) {
+        source.execute(&change).await;
+        mirror.job["objects"]["merge"][0]["into"] = format!("public.parts_{day}").into();
+        let report = mirror.run().await;
+        assert_eq!(report.status, Status::Succeeded, "{:#?}", report.error);
+        let changes: Vec<String> = report.changes.iter().map(|one| one.change.line()).collect();
+        let of_table = table(&report, &format!("public.parts_{day}")).changes.iter().map(|change| change.line());
+        let all: Vec<String> = changes.into_iter().chain(of_table).map(|of| of.replace(source.name(), "db")).collect();
+        assert!(all.iter().any(|of| of == line), "day {day}: {all:#?}");
+    }
 }

@@ -243,3 +243,28 @@ async fn a_database_that_comes_later_begins_with_a_watermark_of_its_own() {
     }
     assert_eq!(read(Only::All).await, (4, 0));
 }
+
+#[tokio::test]
+async fn a_shard_that_is_asked_for_no_more_is_not_deleted() {
+    let Some((shops, [_, expression])) = shops("unasked").await else { return };
+    let target = servers::postgresql().await.fresh_database("unasked").await;
+    let mut mirror = Mirror::new(
+        "unasked",
+        from(&shops[0]),
+        ("postgresql", json!({"url": target.url()})),
+        json!({
+            "objects": {"merge": [{"into": "orders", "from": [format!("{expression}.dbo.orders")]}]},
+            "naming": {"schema": "{TARGET_SCHEMA}"},
+            "write": {"keyed": "upsert"},
+            "rules": {"tableDeleted": "error"},
+        }),
+    );
+    for (read, exclude) in [(1_000, json!([])), (500, json!([format!("{}.*.*", shops[1].name())]))] {
+        mirror.job["objects"]["exclude"] = exclude;
+        let report = mirror.run().await;
+        assert_eq!((report.status, report.rows_read), (Status::Succeeded, read), "{:#?}", report.tables);
+        let changes = mirror.changes(&report).await;
+        assert!(!changes.iter().any(|one| one.change.kind == ChangeKind::TableDeleted), "{changes:#?}");
+    }
+    assert_eq!(target.value("SELECT count(*) FROM orders").await, "1000");
+}

@@ -16,9 +16,9 @@ use weir_core::{
     Error, ErrorKind, Fit, MappedColumn, PresentColumn, Relation, TableChange, TableDescription, TargetColumn,
 };
 
+use super::by_memory::by_memory;
 use super::known::{KnownColumn, KnownTable};
 use super::record::{ChangeKind, ChangeOutcome, TableChangeRecord};
-use super::unseen::unseen;
 use crate::database::config::{ColumnAdded, ColumnDeleted, RulesConfig, TypeWidened};
 
 /// All that a decision rests on.
@@ -70,7 +70,7 @@ impl Decision {
 pub fn decide(seen: &Seen<'_>) -> Decision {
     let mut decision = Decision::default();
     if seen.target.is_empty() {
-        unseen(seen, &mut decision);
+        by_memory(seen, &mut decision);
     } else {
         look(seen, &mut decision);
     }

@@ -10,13 +10,13 @@
 //! nothing, and `weir plan` shows it. A run then [`apply`]s it, once it has the lease on the target, and plans the entry
 //! again where the target has become another one.
 
+mod by_memory;
 mod decide;
 mod finish;
 mod known;
 mod parts;
 mod record;
 mod tables;
-mod unseen;
 
 use chrono::{SecondsFormat, Utc};
 use serde_json::Value;

@@ -7,16 +7,19 @@ use weir_core::WriteMode;
 use super::super::config::{TableAdded, TableDeleted};
 use super::super::job::DatabaseJob;
 use super::super::table::{TableJob, some_of};
+use super::super::unseen::Unseen;
 use super::{ChangeKind, ChangeOutcome, ChangedTable, TableChangeRecord};
 
-/// A table as the last run met it.
+/// What a table's source tables are compared with.
 pub(super) struct Merge<'a> {
-    /// Its source tables.
+    /// The source tables that the last run met it with.
     pub known: Vec<&'a str>,
     /// For each source table of the job, whether all that is known of it is that it was left out.
     pub of_source: &'a HashMap<&'a str, bool>,
     /// Everything that the sources have.
     pub present: &'a BTreeSet<String>,
+    /// Databases of which nothing was seen.
+    pub unseen: &'a Unseen,
 }
 
 /// What the rules make of the parts of a merge.
@@ -45,8 +48,7 @@ impl Merge<'_> {
             let change = TableChangeRecord::of_table(kind, outcome, detail).between(from, to);
             ChangedTable { source: source.to_owned(), target: target.clone(), change }
         };
-        let names: Vec<[String; 2]> =
-            table.sources.iter().map(|one| [job.identity(one.source, &one.name), one.name.to_string()]).collect();
+        let names: Vec<[String; 2]> = table.sources.iter().map(|one| job.names_of(one)).collect();
         // Of a new one nothing is known, or that it was left out.
         let of_known = |name: &[String; 2]| name.iter().find_map(|one| self.of_source.get(one.as_str()).copied());
         let is_new: Vec<bool> = names.iter().map(|name| of_known(name) != Some(false)).collect();
@@ -71,8 +73,10 @@ impl Merge<'_> {
             table.origin.iter_mut().for_each(|column| retain(&mut column.values, stays));
         }
         let is_here = |known: &str| names.iter().flatten().any(|name| name == known);
+        let may_be_there =
+            |known: &str| self.present.contains(known) || self.unseen.is_unasked(known) || self.unseen.is_closed(known);
         let gone: Vec<&str> =
-            self.known.iter().copied().filter(|known| !is_here(known) && !self.present.contains(*known)).collect();
+            self.known.iter().copied().filter(|known| !is_here(known) && !may_be_there(known)).collect();
         let error = rules.table_deleted == TableDeleted::Error;
         for part in &gone {
             let (outcome, detail) = match (error, table.mode) {
@@ -84,6 +88,8 @@ impl Merge<'_> {
         }
         if error && !gone.is_empty() {
             let gone = some_of(gone.into_iter().map(|part| shown(job, part).to_owned()).collect());
+            // Of a table that is not moved, nothing is merged with the others.
+            parts.changes.retain(|one| one.change.outcome != ChangeOutcome::Done);
             parts.refused =
                 Some(format!("the source has no more of what is merged {gone}, and rules.tableDeleted is error"));
         }

@@ -69,12 +69,12 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
     let mut here: HashSet<String> = HashSet::new();
     let (mut left_out, mut refused) = (HashSet::new(), HashSet::new());
     let mut left_out_parts = Vec::new();
-    let Expansion { tables, failed, present, .. } = expansion;
+    let Expansion { tables, failed, present, unseen, .. } = expansion;
     tables.retain_mut(|table| {
         let (source, target) = (table.source(), table.target.to_string());
         let before = before.get(target.as_str());
-        let names = table.sources.iter().flat_map(|one| [job.identity(one.source, &one.name), one.name.to_string()]);
-        let elsewhere = names.filter_map(|source| of_source.get(source.as_str()).copied());
+        let mine: Vec<[String; 2]> = table.sources.iter().map(|one| job.names_of(one)).collect();
+        let elsewhere = mine.iter().flatten().filter_map(|source| of_source.get(source.as_str()).copied());
         let seen: Vec<bool> = before.map(|row| row.ignored).into_iter().chain(elsewhere).collect();
         let is_new = !known.is_empty() && seen.iter().all(|ignored| *ignored);
         let ignored = is_new && rules.table_added == TableAdded::Ignore;
@@ -92,15 +92,15 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
         let mut reason = None;
         // A merge into a target that is called after the day was called otherwise before.
         let other_day = || {
-            let mine: Vec<[String; 2]> =
-                table.sources.iter().map(|one| [job.identity(one.source, &one.name), one.name.to_string()]).collect();
             let met = |part: &str| mine.iter().flatten().any(|name| name == part);
-            let mut merges = known.iter().filter(|row| !row.ignored && row.sources.len() > 1 && mine.len() > 1);
+            // One of a single table may have been one of several, or become one.
+            let was_met = |row: &&KnownRow| !row.ignored && !row.sources.is_empty();
+            let mut merges = known.iter().filter(was_met).filter(|row| row.sources.len() > 1 || mine.len() > 1);
             merges.find(|row| parts(row, job).into_iter().any(met))
         };
         let row = before.copied().or_else(other_day).filter(|row| !row.ignored && !row.sources.is_empty());
         if let Some(row) = row {
-            let merged = Merge { known: parts(row, job), of_source: &of_source, present };
+            let merged = Merge { known: parts(row, job), of_source: &of_source, present, unseen };
             let parts = merged.compare(job, table);
             for [part, label] in &parts.left_out {
                 // It has a row of its own, so that the next run knows that this was said.
@@ -138,8 +138,7 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
     here.extend(expansion.failed.iter().map(|table| table.target.clone()));
     // One that cannot be mapped today is the job's all the same, whatever its target is called.
     let failing = expansion.failed.iter().flat_map(|table| &table.sources);
-    let failing: HashSet<String> =
-        failing.flat_map(|one| [job.identity(one.source, &one.name), one.name.to_string()]).collect();
+    let failing: HashSet<String> = failing.flat_map(|one| job.names_of(one)).collect();
     let is_here =
         |row: &KnownRow| here.contains(&row.target) || parts(row, job).iter().any(|part| failing.contains(*part));
     for row in known.iter().filter(|row| all && !is_here(row)) {

@@ -10,7 +10,7 @@ use crate::database::config::{ColumnDeleted, TypeWidened};
 const FROM_NOW_ON: &str = "in what is written from now on";
 
 /// Decides.
-pub(super) fn unseen(seen: &Seen<'_>, decision: &mut Decision) {
+pub(super) fn by_memory(seen: &Seen<'_>, decision: &mut Decision) {
     let Some(known) = seen.known else { return };
     let strict = seen.rules.type_widened == TypeWidened::Error;
     for column in seen.columns {
