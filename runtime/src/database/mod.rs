@@ -40,7 +40,7 @@ pub use moment::Moment;
 pub(crate) use moment::{begin as begin_snapshots, checks as source_checks};
 pub use only::Only;
 pub use pattern::{Own, Pattern};
-pub use plan::{DatabasePlan, GroupPlan, expanded, plan_tables};
+pub use plan::{DatabasePlan, GroupPlan, expanded, expanded_as_run, plan_tables};
 pub use references::Referrer;
 pub use select::Counts as Selected;
 pub use stops::TableStops;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use weir_core::{ConnectorContext, Error, Result};
 
 use super::ahead::{look_at_sources, look_at_target};
-use super::config::PublishConfig;
+use super::config::{PublishConfig, TableDeleted};
 use super::entries::with_tables;
 use super::evolve::{ChangeKind, ChangeOutcome, ChangedTable, Evolving, selection};
 use super::expand::{Expansion, expand};
@@ -68,6 +68,20 @@ pub async fn expanded(job: &Job, only: &Only, context: &ConnectorContext) -> Res
     let Some(database) = &job.database else { return Ok((job.clone(), Expansion::default())) };
     let expansion = expand(database, only, context).await?;
     Ok((with_tables(job, database, &expansion)?, expansion))
+}
+
+/// As [`expanded`] for all tables, without what the rules leave out of the job's runs; `known` is what these have met.
+///
+/// # Errors
+/// Those of [`expand`].
+pub async fn expanded_as_run(job: &Job, known: &[KnownRow], context: &ConnectorContext) -> Result<Job> {
+    let Some(database) = &job.database else { return Ok(job.clone()) };
+    let mut expansion = expand(database, &Only::All, context).await?;
+    // What is gone from a merge is no reason to leave it out.
+    let mut rules = database.clone();
+    rules.config.rules.table_deleted = TableDeleted::Ignore;
+    selection(known, &rules, &mut expansion, true);
+    with_tables(job, database, &expansion)
 }
 
 /// Plans every table. What is wrong with one is in the plan, like the tables that can be moved.

@@ -152,7 +152,7 @@ async fn prepare(
     })?;
     let mut planned = Vec::with_capacity(base.entries.len());
     for entry in &base.entries {
-        planned.push(plan_again(&base, entry, &context).await?);
+        planned.push(plan_again(&base, entry, None, &context).await?);
     }
     let mut of_entries: Vec<Vec<&(usize, QuarantineRow)>> = vec![Vec::new(); planned.len()];
     for row in rows {

@@ -21,7 +21,7 @@ impl Run {
             _ => None,
         };
         let id = self.entry_id(index);
-        let evolving = Evolving { known: known.as_ref(), journal, applied: None };
+        let evolving = Evolving { known: known.as_ref(), journal, ..Evolving::default() };
         let planned = plan_evolving(&self.job, entry, &id, context, evolving).await?;
         let (Some(table), Some(evolution)) = (&entry.table, &planned.evolution) else { return Ok(planned) };
         // A run that another one keeps out changes nothing at the target.

@@ -7,7 +7,7 @@ use weir_core::{ConnectorContext, Error, ErrorKind, Window};
 use super::Run;
 use super::outcome::{Ended, EntryEnd};
 use crate::job::Job;
-use crate::verify::{VerifyOptions, verify_moved};
+use crate::verify::{Memory, verify_moved};
 
 impl Run {
     /// Compares targets and sources; a difference is the run's error.
@@ -25,8 +25,14 @@ impl Run {
         let dirty = self.progress.snapshot().0.rows_dirty;
         // What the run's connectors knew is of the past, and the sessions that they held would be there besides.
         context.shared.clear();
-        let found = verify_moved(&self.job, &VerifyOptions::default(), &moved, context).await;
-        ended.error = match found {
+        let compared = async {
+            let tables = match self.ledger.as_ref().filter(|_| self.job.database.is_some()) {
+                Some(ledger) => ledger.known_tables(&self.job.name).await?,
+                None => Vec::new(),
+            };
+            verify_moved(&self.job, None, &Memory { moved: &moved, tables: &tables }, context).await
+        };
+        ended.error = match compared.await {
             // What the target refused is in the quarantine, and not at the target for that.
             Ok(found) if found.equal || found.lacks_only(dirty) => None,
             Ok(found) => Some(Error::new(ErrorKind::Data, format!("verification failed: {}", found.summary()))),

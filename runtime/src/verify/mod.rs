@@ -32,10 +32,12 @@ use self::compare::{Differences, Found, Hashed, Rule, compare};
 use self::gather::{BUCKETS, Bucket, Gather};
 use self::pass::{Drive, Flow, Held};
 use self::sides::Comparison;
-use crate::database::{Only, begin_snapshots};
+use crate::database::evolve::KnownTable;
+use crate::database::{begin_snapshots, expanded_as_run};
 use crate::entry::open_all;
-use crate::incremental::{known, of_entry, ordinal};
+use crate::incremental::{of_entry, ordinal};
 use crate::job::{Entry, Job};
+use crate::ledger::{KnownRow, Ledger};
 use crate::limit::Limiter;
 use crate::plan::room;
 use crate::threads::Threads;
@@ -48,7 +50,8 @@ const ROWS_AT_ONCE: u64 = 2 << 20;
 pub struct VerifyOptions {
     /// Compare the values of about so many rows, chosen by their keys; all are counted.
     pub sample: Option<u64>,
-    /// Where the ledger is: of an incremental source those rows are compared that lie before its watermark.
+    /// Where the ledger is: of an incremental source those rows are compared that lie before its watermark, and of a whole
+    /// database what the rules have not left out.
     pub state_dir: Option<PathBuf>,
     /// Stops it when it fires.
     pub cancel: CancellationToken,
@@ -172,7 +175,15 @@ pub fn show_key(key: &Map<String, Value>) -> String {
 /// # Errors
 /// A source that gives other rows each time, a target that cannot be read, and whatever keeps either from being read.
 pub async fn verify(job: &Job, options: &VerifyOptions) -> Result<Verification> {
-    let known = known(job, options.state_dir.as_deref()).await?;
+    let ledger = match &options.state_dir {
+        Some(folder) => Ledger::find_in(folder).await?,
+        None => None,
+    };
+    let (watermarks, tables) = match &ledger {
+        Some(ledger) => (ledger.watermarks(Some(&job.name)).await?, ledger.known_tables(&job.name).await?),
+        None => Default::default(),
+    };
+    let moved = |job: &Job, index| of_entry(&watermarks, ordinal(job, index));
     let kept = Kept::default();
     let context = ConnectorContext {
         cancel: options.cancel.clone(),
@@ -181,24 +192,37 @@ pub async fn verify(job: &Job, options: &VerifyOptions) -> Result<Verification> 
         time_zone: job.data_zone,
         shared: Shared::default().within(room(job)).on(Some(kept.clone())),
     };
-    let verified = verify_moved(job, options, &|job, index| of_entry(&known, ordinal(job, index)), &context).await;
+    let verified = verify_moved(job, options.sample, &Memory { moved: &moved, tables: &tables }, &context).await;
     kept.close().await;
     verified
 }
 
-/// Up to where the incremental sources of an entry were moved.
-pub(crate) type Moved<'a> = &'a (dyn Fn(&Job, usize) -> Vec<Watermark> + Send + Sync);
+/// What is known of a job's runs.
+pub(crate) struct Memory<'a> {
+    /// Up to where the incremental sources of an entry were moved.
+    pub moved: &'a (dyn Fn(&Job, usize) -> Vec<Watermark> + Send + Sync),
+    /// The tables of a whole database, as its last runs met them.
+    pub tables: &'a [KnownRow],
+}
 
-/// As [`verify`], with what is known of incremental sources, and the connectors' context.
+impl Memory<'_> {
+    /// What the run that published an entry knew of its source.
+    fn of_entry(&self, entry: &Entry) -> Option<&KnownTable> {
+        let target = entry.table.as_ref()?.target.to_string();
+        self.tables.iter().find(|row| row.target == target)?.table.as_ref()
+    }
+}
+
+/// As [`verify`], with what is known of the job's runs, and the connectors' context.
 pub(crate) async fn verify_moved(
     job: &Job,
-    options: &VerifyOptions,
-    moved: Moved<'_>,
+    sample: Option<u64>,
+    memory: &Memory<'_>,
     context: &ConnectorContext,
 ) -> Result<Verification> {
     // A whole-database job that has its entries already is a run's own.
     let expanded = match job.database.is_some() && job.entries.is_empty() {
-        true => Some(crate::database::expanded(job, &Only::All, context).await?.0),
+        true => Some(expanded_as_run(job, memory.tables, context).await?),
         false => None,
     };
     let job = expanded.as_ref().unwrap_or(job);
@@ -211,7 +235,8 @@ pub(crate) async fn verify_moved(
     let limiter = Arc::new(Limiter::new(job.setting.rows_per_second, job.setting.bytes_per_second));
     let mut entries = Vec::with_capacity(job.entries.len());
     for (index, entry) in job.entries.iter().enumerate() {
-        let verified = verify_entry(job, entry, (options, &moved(job, index)), context, &limiter).await;
+        let known = (&*(memory.moved)(job, index), memory.of_entry(entry));
+        let verified = verify_entry(job, entry, (sample, known), context, &limiter).await;
         entries.push(verified.map_err(|error| if job.entries.len() > 1 { error.with("entry", index) } else { error })?);
     }
     Ok(Verification { job: job.name.clone(), equal: entries.iter().all(|entry| entry.equal), entries })
@@ -220,17 +245,17 @@ pub(crate) async fn verify_moved(
 async fn verify_entry(
     job: &Job,
     entry: &Entry,
-    (options, moved): (&VerifyOptions, &[Watermark]),
+    (sample, known): (Option<u64>, (&[Watermark], Option<&KnownTable>)),
     context: &ConnectorContext,
     limiter: &Arc<Limiter>,
 ) -> Result<EntryVerification> {
-    let comparison = sides::prepare(job, entry, context, moved).await?;
+    let comparison = sides::prepare(job, entry, context, known).await?;
     let Comparison { common, sides, .. } = &comparison;
     let drive =
         Drive { common, context, limiter: limiter.clone(), retry: job.setting.retry, threads: Threads::default() };
     let source = Held::begin(&sides.0, &drive).await.map_err(|error| error.with("side", "source"))?;
     let target = Held::begin(&sides.1, &drive).await.map_err(|error| error.with("side", "target"))?;
-    let mut seen = match options.sample {
+    let mut seen = match sample {
         None => compare_all(&source, &target, &drive).await?,
         Some(rows) => compare_sample(&source, &target, rows, &drive).await?,
     };

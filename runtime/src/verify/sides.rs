@@ -13,7 +13,8 @@ use weir_core::{
 };
 
 use super::compare::Rule;
-use crate::entry::{PlannedEntry, plan_entry};
+use crate::database::evolve::{Evolving, KnownTable};
+use crate::entry::{PlannedEntry, plan_evolving};
 use crate::job::{Endpoint, Entry, Job};
 use crate::pipeline::{From, PipelineSpec};
 use crate::plan::{channels, readers_at_once};
@@ -96,12 +97,17 @@ fn target_endpoint(written: &Endpoint, writer: &dyn Writer, plan: &WritePlan) ->
     Ok(Endpoint { plugin: written.plugin.clone(), form: Form::Native, parameter, pointer: written.pointer.clone() })
 }
 
-/// Plans an entry that was run, and finds the common form of every column.
+/// Plans an entry that was run, and finds the common form of every column; `known` is what the run knew of its source.
 ///
 /// # Errors
 /// Those of planning a run; what cannot be read twice or back.
-pub async fn prepare(job: &Job, entry: &Entry, context: &ConnectorContext, moved: &[Watermark]) -> Result<Comparison> {
-    let (entry, mut planned, fresh) = plan_again(job, entry, context).await?;
+pub async fn prepare(
+    job: &Job,
+    entry: &Entry,
+    context: &ConnectorContext,
+    (moved, known): (&[Watermark], Option<&KnownTable>),
+) -> Result<Comparison> {
+    let (entry, mut planned, fresh) = plan_again(job, entry, known, context).await?;
     let windows = moved_windows(job, &entry, &mut planned, context, moved).await?;
     let endpoint = comparable(&entry, planned.reader.as_ref(), planned.writer.as_ref(), &planned.plan)?;
     // Only a source's sessions are counted.
@@ -185,9 +191,16 @@ async fn moved_windows(
     Ok(planned.windows.iter().map(|window| Window { high: up_to(window), ..window.clone() }).collect())
 }
 
-/// Plans an entry whose target is there already. A mode that wants an empty place is planned as an append; `true` then.
-pub async fn plan_again(job: &Job, entry: &Entry, context: &ConnectorContext) -> Result<(Entry, PlannedEntry, bool)> {
-    let error = match plan_entry(job, entry, "verify", context).await {
+/// Plans an entry whose target is there already, by a run that knew this of its source. A mode that wants an empty place is
+/// planned as an append; `true` then.
+pub async fn plan_again(
+    job: &Job,
+    entry: &Entry,
+    written: Option<&KnownTable>,
+    context: &ConnectorContext,
+) -> Result<(Entry, PlannedEntry, bool)> {
+    let evolving = Evolving { written, ..Evolving::default() };
+    let error = match plan_evolving(job, entry, "verify", context, evolving).await {
         Ok(planned) => return Ok((entry.clone(), planned, false)),
         Err(error) => error,
     };
@@ -196,7 +209,7 @@ pub async fn plan_again(job: &Job, entry: &Entry, context: &ConnectorContext) ->
         return Err(error);
     }
     let entry = appending(entry);
-    let planned = plan_entry(job, &entry, "verify", context).await?;
+    let planned = plan_evolving(job, &entry, "verify", context, evolving).await?;
     Ok((entry, planned, true))
 }
 

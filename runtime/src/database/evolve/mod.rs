@@ -31,6 +31,7 @@ pub use record::{ChangeKind, ChangeOutcome, TableChangeRecord};
 pub use tables::{ChangedTable, selection, settle};
 
 use self::decide::{Decision, Seen, decide};
+use super::config::ColumnAdded;
 use super::table::TableJob;
 use crate::job::UNNAMED;
 use crate::ledger::{Ledger, RecordedChange};
@@ -45,6 +46,9 @@ pub struct Evolving<'a> {
     pub journal: Option<Journal<'a>>,
     /// What was decided and is applied already.
     pub applied: Option<&'a Evolution>,
+    /// Where a target is only compared with its source: what the run that wrote it knew. Columns that it left out are to be
+    /// told from those that it should have written, which files alone do not tell.
+    pub written: Option<&'a KnownTable>,
 }
 
 /// Where changes are written down.
@@ -129,6 +133,12 @@ pub async fn evolve(
         // A table that is made anew has none of the columns that are gone.
         evolution.known.gone.clear();
         evolution.records.push(record);
+        return Ok(evolution);
+    }
+    if let Some(written) = evolving.written.filter(|_| target.columns.is_empty()) {
+        let ignored =
+            |name: &&String| table.rules.column_added == ColumnAdded::Ignore && written.column(name).is_none();
+        evolution.left_out = request.columns.iter().map(|column| &column.name).filter(ignored).cloned().collect();
         return Ok(evolution);
     }
     let able = writer.evolve();
