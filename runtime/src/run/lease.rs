@@ -17,7 +17,7 @@ use weir_core::{
 };
 
 use super::abandon::appends;
-use super::outcome::EntryEnd;
+use super::outcome::{Ended, EntryEnd};
 use super::resume::EntryStart;
 use super::{CLEAN_UP, Run};
 use crate::database::evolve::Evolving;
@@ -271,17 +271,14 @@ impl Run {
 
     /// Gives the leases back. What fails leaves one that ends by itself. So does what is kept on purpose: where a run falls
     /// short of its end and rows are there for good, the lease tells other machines of it.
-    pub(super) async fn give_leases_back(&self, ended: &Result<Vec<EntryEnd>>) {
+    pub(super) async fn give_leases_back(&self, ended: &Ended) {
         let stays = |end: &EntryEnd| match &end.plan {
             Some(plan) if plan.commits_per_split => !end.receipts.is_empty(),
             Some(plan) => plan.mode == WriteMode::Append && end.result.is_ok(),
             None => false,
         };
-        let keeps = match ended {
-            Ok(ends) => ends.iter().any(|end| end.result.is_err()) && (self.continued || ends.iter().any(stays)),
-            Err(_) => self.continued,
-        };
-        let keeps = keeps && self.ledger.is_some();
+        let failed = ended.error.is_some() || ended.entries.iter().any(|end| end.result.is_err());
+        let keeps = failed && (self.continued || ended.entries.iter().any(stays)) && self.ledger.is_some();
         let taken = if keeps { Vec::new() } else { self.leases.taken() };
         let giving = taken.iter().map(|place| async move {
             let (writer, _stop) = self.apart(place.index)?;

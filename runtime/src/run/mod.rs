@@ -185,8 +185,7 @@ async fn whole(
         cancel,
         options,
     });
-    let mut ended = run.clone().execute(expansion, fault, &all).await;
-    run.verify(&mut ended, &all).await;
+    let ended = run.clone().execute(expansion, fault, &all).await;
     run.clock.stop();
     let report = run.end(ended, started).await;
     // A run that was stopped waits for nobody's goodbye.
@@ -285,12 +284,14 @@ impl Run {
         };
         ticker.abort();
         self.tell_progress();
-        renewal.abort();
-        self.give_leases_back(&entries).await;
         match entries {
             Ok(entries) => ended.entries = entries,
             Err(error) => ended.error = Some(error),
         }
+        // Whoever else would run the job meanwhile would change what is compared.
+        self.verify(&mut ended, context).await;
+        renewal.abort();
+        self.give_leases_back(&ended).await;
         if let Some(error) = self.leases.overtaken() {
             ended.error = Some(error);
         }

@@ -152,6 +152,32 @@ async fn what_was_published_on_another_machine_is_not_published_again() {
     }
 }
 
+/// A run that fails as it compares has left its rows all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_has_left_that_could_not_be_verified_is_not_written_again() {
+    let place = Place::new();
+    sqlite(&place.path("from.db"), "CREATE TABLE t (id INTEGER, v TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+        .await;
+    let target = place.path("target");
+    std::fs::create_dir(&target).unwrap();
+    let alters = "CREATE TRIGGER alters AFTER INSERT ON t BEGIN UPDATE t SET v = 'other' WHERE id = 2; END";
+    sqlite(&target.join("t.db"), &format!("CREATE TABLE t (id INTEGER, v TEXT); {alters}")).await;
+    let from = json!({"path": "from.db", "table": "t"});
+    let to = json!({"path": "target/t.db", "table": "t", "writeMode": "append"});
+    let mut job = job_of("sqlite", from, "sqlite", to);
+    job["job"]["name"] = "nightly".into();
+    job["job"]["setting"] = json!({"verify": true});
+    place.job(&job);
+    place.fails(&["run", "job.json"], 1, &["verification failed", "1 missing"]);
+    assert_eq!(age_files(&target), 1);
+    place.fails(&ELSEWHERE, 1, &["did not end", "for good", "--fresh"]);
+    assert_eq!(sqlite_row(&target.join("t.db"), "SELECT '' || count(*) FROM t").await, "2");
+    sqlite(&target.join("t.db"), "DROP TRIGGER alters; UPDATE t SET v = 'b' WHERE id = 2").await;
+    place.report(&["--resume"]);
+    assert_eq!(count_leases(&target), 0);
+    place.ok(&ELSEWHERE);
+}
+
 fn into(url: String) -> Value {
     json!({"url": url, "table": "t", "createTable": true, "writeMode": "overwrite"})
 }
