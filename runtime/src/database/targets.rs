@@ -3,12 +3,17 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use weir_core::{ConnectorContext, Error, ErrorKind, Result, database_writer};
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use weir_core::{ConnectorContext, Error, ErrorKind, Result, TargetName, database_writer};
 
+use super::ahead::look_at_target;
 use super::entries::{at_target, reader_of_one};
 use super::expand::Expansion;
 use super::job::DatabaseJob;
 use super::table::{FailedTable, TableJob, TableSource};
+
+/// How many tables the target is asked about at once: each takes a connection.
+const AT_ONCE: usize = 8;
 
 /// A name as the target tells it from others.
 fn spelling(job: &DatabaseJob) -> impl Fn(&str) -> String + use<> {
@@ -28,12 +33,11 @@ pub(super) async fn distinct(job: &DatabaseJob, tables: &[TableJob], context: &C
         tables.map(|table| same(&table.target.table)).collect::<HashSet<_>>()
     };
     let unclear: HashSet<String> = of_table(true).intersection(&of_table(false)).cloned().collect();
+    let is_unclear = |table: &&TableJob| unclear.contains(&same(&table.target.table));
+    let full = full_names(job, tables.iter().filter(is_unclear), context).await?;
     let mut places: BTreeMap<String, Vec<&TableJob>> = BTreeMap::new();
     for table in tables {
-        let place = match unclear.contains(&same(&table.target.table)) {
-            false => table.target.to_string(),
-            true => full_name(job, table, context).await?,
-        };
+        let place = full.get(&table.target).cloned().unwrap_or_else(|| table.target.to_string());
         places.entry(same(&place)).or_default().push(table);
     }
     let clashes: Vec<String> = places
@@ -95,17 +99,13 @@ pub(super) async fn refuse_own(
         if schemas { same(&format!("{schema}.{}", one.name.table)) } else { same(&one.name.table) }
     };
     let read: HashSet<String> = here.iter().map(in_full).collect();
+    let is_called_so = |table: &TableJob| tables.contains(&same(&table.target.table));
+    let unclear = |table: &&TableJob| schemas && table.target.schema.is_none() && is_called_so(table);
+    let full = full_names(job, expansion.tables.iter().filter(unclear), context).await?;
     let mut kept = Vec::with_capacity(expansion.tables.len());
     for table in std::mem::take(&mut expansion.tables) {
-        let full = match (&table.target.schema, tables.contains(&same(&table.target.table))) {
-            (_, false) => {
-                kept.push(table);
-                continue;
-            }
-            (None, true) if schemas => full_name(job, &table, context).await?,
-            _ => table.target.to_string(),
-        };
-        if !read.contains(&same(&full)) {
+        let full = full.get(&table.target).cloned().unwrap_or_else(|| table.target.to_string());
+        if !is_called_so(&table) || !read.contains(&same(&full)) {
             kept.push(table);
             continue;
         }
@@ -124,8 +124,21 @@ pub(super) async fn refuse_own(
     Ok(())
 }
 
-/// What the target calls a table, with its namespace.
-async fn full_name(job: &DatabaseJob, table: &TableJob, context: &ConnectorContext) -> Result<String> {
-    let writer = at_target(job, &table.target)?.open_writer(context)?;
-    Ok(context.until_cancelled(writer.target()).await?.table)
+/// What the target calls tables, with their namespaces. Each is asked about, for the connection may look for them in several.
+async fn full_names(
+    job: &DatabaseJob,
+    tables: impl Iterator<Item = &TableJob>,
+    context: &ConnectorContext,
+) -> Result<HashMap<TargetName, String>> {
+    let names: Vec<TargetName> = tables.map(|table| table.target.clone()).collect();
+    let ahead = look_at_target(job, &names, context).await;
+    let ask = |name: TargetName| async move {
+        let writer = at_target(job, &name)?.open_writer(context)?;
+        Ok((name, context.until_cancelled(writer.target()).await?.table))
+    };
+    // Boxed: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
+    let asking: Vec<_> = names.into_iter().map(|name| ask(name).boxed()).collect();
+    let full = futures::stream::iter(asking).buffer_unordered(AT_ONCE).try_collect().await;
+    drop(ahead);
+    full
 }
