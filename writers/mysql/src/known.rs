@@ -2,15 +2,15 @@
 //! whole-database job at once.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use weir_core::{Error, ErrorKind, Hold, KeyDefinition, ObjectName, Reference, Result, ResultExt, Shared, TargetName};
+use weir_core::{Error, ErrorKind, Hold, KeyDefinition, ObjectName, Reference, Result, ResultExt, TargetName};
 use weir_mysql::{
     AT_ONCE, Grants, QUOTING, Server, Session, Table, databases, describe_tables, escape, find_tables, foreign_keys,
     grants, server, spelled,
 };
 use weir_sql::commits::TABLE;
-use weir_sql::{Ahead, TableName};
+use weir_sql::{Ahead, DroppedKeys, TableName};
 
 use crate::keys;
 use crate::rights::Rights;
@@ -32,9 +32,6 @@ pub(crate) struct Known {
     /// The table's database, if it is missing and is to be made.
     pub(crate) create_database: Option<String>,
 }
-
-/// The foreign keys that the run has dropped: by their tables and their names.
-type Dropped = Mutex<HashSet<(String, String)>>;
 
 impl MySqlWriter {
     /// Reads tables, each with its own error, in as many queries as for one of them.
@@ -143,31 +140,26 @@ impl MySqlWriter {
         format!("mysql {what} of {} {ledger}", self.options.first().map(of).unwrap_or_default())
     }
 
-    fn dropped(shared: &Shared, place: &str) -> Arc<Dropped> {
-        shared.find_or_leave(place, Dropped::default)
+    fn dropped(&self) -> Arc<DroppedKeys<String>> {
+        self.context.shared.find_or_leave(&self.place("keys"), DroppedKeys::default)
     }
 
     /// Notes that keys of a table are dropped, whatever was read before.
     pub(crate) fn note_dropped(&self, table: &TableName, keys: &[KeyDefinition]) {
-        let dropped = Self::dropped(&self.context.shared, &self.place("keys"));
-        let keys = keys.iter().map(|one| (table.to_string(), one.key.name.clone()));
-        dropped.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+        self.dropped().add(&table.to_string(), keys);
     }
 
     /// Notes that a key is back.
     pub(crate) fn note_restored(&self, table: &TableName, key: &KeyDefinition) {
-        let dropped = Self::dropped(&self.context.shared, &self.place("keys"));
-        dropped.lock().unwrap_or_else(PoisonError::into_inner).remove(&(table.to_string(), key.key.name.clone()));
+        self.dropped().remove(&table.to_string(), key);
     }
 
     fn without_dropped(&self, mut known: Known) -> Known {
-        let dropped = Self::dropped(&self.context.shared, &self.place("keys"));
-        let dropped = dropped.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_dropped = |table: &str, key: &str| dropped.contains(&(table.to_owned(), key.to_owned()));
+        let dropped = self.dropped();
         let own = known.name.to_string();
-        known.keys.retain(|key| !is_dropped(&own, &key.name));
+        known.keys.retain(|key| !dropped.contains(&own, &key.name));
         if let Some(table) = &mut known.table {
-            table.referenced_by.iter_mut().for_each(|by| by.keys.retain(|key| !is_dropped(&by.table, key)));
+            table.referenced_by.iter_mut().for_each(|by| by.keys.retain(|key| !dropped.contains(&by.table, key)));
             table.referenced_by.retain(|by| !by.keys.is_empty());
         }
         known

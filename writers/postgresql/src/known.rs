@@ -1,14 +1,14 @@
 //! What a writer knows of its target before it plans, changes or completes it: read for one table, or for all tables of a
 //! whole-database job at once.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use weir_core::{Hold, KeyDefinition, Result, Shared, TargetName};
+use weir_core::{Hold, KeyDefinition, Result, TargetName};
 use weir_postgresql::catalog::{AT_ONCE, Table, find_tables};
 use weir_postgresql::keys::{Referring, referring, unique_keys_of};
 use weir_postgresql::{Endpoint, Session};
-use weir_sql::{Ahead, Commits, TableName};
+use weir_sql::{Ahead, Commits, DroppedKeys, TableName};
 
 use crate::keys;
 use crate::plan::Q;
@@ -94,13 +94,6 @@ fn place(endpoint: &Endpoint, ledger: Option<&str>) -> String {
     format!("postgresql targets of {} {}", endpoint.identity(), ledger.unwrap_or_default())
 }
 
-/// The foreign keys that the run has dropped: by the oid of their tables and their names.
-type Dropped = Mutex<HashSet<(i64, String)>>;
-
-fn dropped(shared: &Shared, endpoint: &Endpoint) -> std::sync::Arc<Dropped> {
-    shared.find_or_leave(&format!("postgresql keys dropped in {}", endpoint.identity()), Dropped::default)
-}
-
 impl PostgresqlWriter {
     fn ledger(&self) -> Option<String> {
         self.config.common.ledger.schema.as_deref().map(|schema| Q.unquote(schema))
@@ -148,25 +141,27 @@ impl PostgresqlWriter {
         known.unwrap_or_else(|| Err(weir_core::Error::internal("a table was asked for, and no answer came")))
     }
 
-    /// Notes that a key is back.
-    pub(crate) fn note_restored(&self, table: &Table, key: &KeyDefinition) {
-        let dropped = dropped(&self.context.shared, &self.endpoint);
-        dropped.lock().unwrap_or_else(PoisonError::into_inner).remove(&(table.oid, key.key.name.clone()));
+    /// By the oids of their tables.
+    fn dropped(&self) -> Arc<DroppedKeys<i64>> {
+        let place = format!("postgresql keys dropped in {}", self.endpoint.identity());
+        self.context.shared.find_or_leave(&place, DroppedKeys::default)
     }
 
     /// Notes that keys of a table are dropped, whatever was read before.
     pub(crate) fn note_dropped(&self, table: &Table, keys: &[KeyDefinition]) {
-        let dropped = dropped(&self.context.shared, &self.endpoint);
-        let keys = keys.iter().map(|one| (table.oid, one.key.name.clone()));
-        dropped.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+        self.dropped().add(&table.oid, keys);
+    }
+
+    /// Notes that a key is back.
+    pub(crate) fn note_restored(&self, table: &Table, key: &KeyDefinition) {
+        self.dropped().remove(&table.oid, key);
     }
 
     fn without_dropped(&self, mut known: Known) -> Known {
-        let dropped = dropped(&self.context.shared, &self.endpoint);
-        let dropped = dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        let dropped = self.dropped();
         if let Some(found) = &mut known.found {
-            found.referring.retain(|by| !dropped.contains(&(by.oid, by.key.clone())));
-            found.keys.retain(|one| !dropped.contains(&(found.table.oid, one.key.name.clone())));
+            found.referring.retain(|by| !dropped.contains(&by.oid, &by.key));
+            found.keys.retain(|one| !dropped.contains(&found.table.oid, &one.key.name));
         }
         known
     }
