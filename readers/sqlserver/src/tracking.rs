@@ -172,6 +172,7 @@ mod tests {
     fn described() -> (Described, Table) {
         let key = |columns: &[&str]| Unique { primary: true, columns: columns.iter().map(|c| c.to_string()).collect() };
         let table = Table {
+            id: 1,
             name: TableName::parse("dbo.t", QUOTING).unwrap(),
             view: false,
             rows: Some(1000),

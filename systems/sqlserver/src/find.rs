@@ -1,4 +1,6 @@
-//! From names as a job writes them to those that the server has.
+//! From names as a job writes them to those that the server has, of any number of tables at once.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use weir_core::config::nearest;
 use weir_core::{Error, ErrorKind, Result};
@@ -8,18 +10,24 @@ use crate::QUOTING;
 use crate::cells::{number, text};
 use crate::connection::{Session, literal};
 use crate::server::Server;
-use crate::table::heads;
+use crate::table::{AT_ONCE, heads};
 
-/// Finds the schema of a table as a job names it: its own, or the user's default one.
+/// The names of all schemas.
+///
+/// # Errors
+/// The server's.
+pub async fn schemas(session: &mut Session) -> Result<Vec<String>> {
+    let rows = session.rows("SELECT CAST(name AS nvarchar(128)) FROM sys.schemas ORDER BY name").await?;
+    Ok(rows.iter().filter_map(|row| text(row, 0)).collect())
+}
+
+/// A schema as the server spells it.
 ///
 /// # Errors
 /// There is no such schema.
-pub async fn find_schema(session: &mut Session, wanted: &TableName, server: &Server) -> Result<String> {
-    let Some(schema) = &wanted.schema else { return Ok(server.schema.clone()) };
-    let rows = session.rows("SELECT CAST(name AS nvarchar(128)) FROM sys.schemas ORDER BY name").await?;
-    let names: Vec<String> = rows.iter().filter_map(|row| text(row, 0)).collect();
-    let at = find_name("schema", schema, names.iter().map(String::as_str))?;
-    Ok(names[at].clone())
+pub fn spelled(schema: &str, schemas: &[String]) -> Result<String> {
+    let at = find_name("schema", schema, schemas.iter().map(String::as_str))?;
+    Ok(schemas[at].clone())
 }
 
 /// Finds a table or view as a job names it: exactly, else in any case if that is unique.
@@ -27,32 +35,83 @@ pub async fn find_schema(session: &mut Session, wanted: &TableName, server: &Ser
 /// # Errors
 /// No such schema or table, with the nearest name.
 pub async fn find_table(session: &mut Session, wanted: &TableName, server: &Server) -> Result<TableName> {
-    // Who writes it exactly needs no list of all that there are.
-    let exact = TableName { schema: wanted.schema.clone().or(Some(server.schema.clone())), name: wanted.name.clone() };
-    if heads(session, std::slice::from_ref(&exact)).await?.values().any(|table| table.name == exact) {
-        return Ok(exact);
+    let found = find_tables(session, std::slice::from_ref(wanted), server).await?.pop();
+    found.unwrap_or_else(|| Err(Error::internal("a table was asked for, and no answer came")))
+}
+
+/// As [`find_table`] for each of these, in their order, in as many queries as for one of them.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn find_tables(
+    session: &mut Session,
+    wanted: &[TableName],
+    server: &Server,
+) -> Result<Vec<Result<TableName>>> {
+    // Who writes them exactly needs no list of all that there are.
+    let exact = |wanted: &TableName| TableName {
+        schema: wanted.schema.clone().or(Some(server.schema.clone())),
+        name: wanted.name.clone(),
+    };
+    let exact: Vec<TableName> = wanted.iter().map(exact).collect();
+    let mut there = HashSet::with_capacity(exact.len());
+    for names in exact.chunks(AT_ONCE) {
+        there.extend(heads(session, names).await?.into_values().map(|table| table.name));
     }
-    let schema = find_schema(session, wanted, server).await?;
+    if exact.iter().all(|name| there.contains(name)) {
+        return Ok(exact.into_iter().map(Ok).collect());
+    }
+    let schemas = schemas(session).await?;
+    let schema = |wanted: &TableName| match &wanted.schema {
+        Some(schema) => spelled(schema, &schemas),
+        None => Ok(server.schema.clone()),
+    };
+    let all = wanted.iter().zip(exact).map(|(wanted, exact)| (wanted, there.contains(&exact).then_some(exact)));
+    let all: Vec<_> = all.collect();
+    let left = all.iter().filter(|(_, found)| found.is_none());
+    let listed: BTreeSet<String> = left.filter_map(|(wanted, _)| schema(wanted).ok()).collect();
+    let names = names(session, &listed).await?;
+    let find = |wanted: &TableName| {
+        let schema = schema(wanted)?;
+        let names: Vec<&str> = names.get(&schema).into_iter().flatten().map(String::as_str).collect();
+        let at = find_name("table", &wanted.name, names.iter().copied())
+            .map_err(|error| missing(error, wanted, &schema, &names, server))?;
+        Ok(TableName { name: names[at].to_owned(), schema: Some(schema) })
+    };
+    Ok(all.into_iter().map(|(wanted, found)| found.map_or_else(|| find(wanted), Ok)).collect())
+}
+
+/// The names of all tables and views of some schemas.
+async fn names(session: &mut Session, schemas: &BTreeSet<String>) -> Result<HashMap<String, Vec<String>>> {
+    let mut all: HashMap<String, Vec<String>> = HashMap::new();
+    if schemas.is_empty() {
+        return Ok(all);
+    }
+    let list: Vec<_> = schemas.iter().map(|schema| literal(schema)).collect();
     let rows = session
         .rows(&format!(
-            "SELECT CAST(o.name AS nvarchar(128)) FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id \
-             WHERE o.type IN ('U', 'V') AND s.name = {} ORDER BY o.name",
-            literal(&schema)
+            "SELECT CAST(s.name AS nvarchar(128)), CAST(o.name AS nvarchar(128)) \
+             FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id \
+             WHERE o.type IN ('U', 'V') AND s.name IN ({}) ORDER BY o.name",
+            list.join(", ")
         ))
         .await?;
-    let names: Vec<String> = rows.iter().filter_map(|row| text(row, 0)).collect();
-    let at = find_name("table", &wanted.name, names.iter().map(String::as_str)).map_err(|error| {
-        // Weir's own tables are nobody's typing error.
-        let near = nearest(&wanted.name, names.iter().map(String::as_str).filter(|n| !n.starts_with("weir_")));
-        match (error.kind(), near) {
-            (ErrorKind::NotFound, Some(near)) => Error::new(
-                ErrorKind::NotFound,
-                format!("no such table: `{}` in schema `{schema}`; did you mean `{near}`?", wanted.name),
-            ),
-            _ => error.with("schema", &schema).with("database", &server.database),
-        }
-    })?;
-    Ok(TableName { schema: Some(schema), name: names[at].clone() })
+    for (schema, name) in rows.iter().filter_map(|row| Some((text(row, 0)?, text(row, 1)?))) {
+        all.entry(schema).or_default().push(name);
+    }
+    Ok(all)
+}
+
+/// Weir's own tables are nobody's typing error.
+fn missing(error: Error, wanted: &TableName, schema: &str, names: &[&str], server: &Server) -> Error {
+    let near = nearest(&wanted.name, names.iter().copied().filter(|name| !name.starts_with("weir_")));
+    match (error.kind(), near) {
+        (ErrorKind::NotFound, Some(near)) => Error::new(
+            ErrorKind::NotFound,
+            format!("no such table: `{}` in schema `{schema}`; did you mean `{near}`?", wanted.name),
+        ),
+        _ => error.with("schema", schema).with("database", &server.database),
+    }
 }
 
 /// Whether there is such a table; the name with its schema.

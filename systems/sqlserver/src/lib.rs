@@ -47,12 +47,12 @@ pub use cells::{hexadecimal as cell_hexadecimal, number as cell_number, text as 
 pub use connection::{Client, Session, Watch, connect_first, literal};
 pub use error::{from_driver, is_row_fault};
 pub use expressions::{Output, describe_query};
-pub use find::{exists, exists_object, find_schema, find_table};
+pub use find::{exists, exists_object, find_table, find_tables, schemas, spelled};
 pub use rights::Rights;
 pub use server::{Server, server};
 pub use session::Setup;
-pub use structure::describe_all;
-pub use table::{Column, Reference, Table, Unique, describe, leads_index};
+pub use structure::{describe_all, foreign_keys};
+pub use table::{AT_ONCE, Column, Reference, Table, Unique, describe, describe_tables, leads_index};
 pub use times::{DAYS_TO_1900, DAYS_TO_1970, show_offset};
 pub use tls::TlsConfig;
 pub use tracking::{Tracking, kept_since, tracking};

@@ -25,14 +25,18 @@ pub async fn describe_all(
     let mut all = Vec::with_capacity(names.len());
     for names in names.chunks(AT_ONCE) {
         let mut tables = heads(session, names, &server.database, &server.schema).await?;
-        let ids: Vec<String> = tables.keys().map(i64::to_string).collect();
+        let ids: Vec<i64> = tables.keys().copied().collect();
         if ids.is_empty() {
             continue;
         }
-        let among = ids.join(", ");
+        let among = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
         columns(session, &among, &mut tables).await?;
         keys(session, &among, &mut tables).await?;
-        foreign(session, &among, &server.database, &mut tables).await?;
+        for (id, keys) in foreign_keys(session, &server.database, &ids).await? {
+            if let Some(table) = tables.get_mut(&id) {
+                table.foreign_keys = keys;
+            }
+        }
         let mut by_name: HashMap<ObjectName, TableDescription> =
             tables.into_values().map(|t| (t.name.clone(), t)).collect();
         all.extend(names.iter().filter_map(|name| by_name.remove(name)));
@@ -174,7 +178,12 @@ async fn keys(session: &mut Session, among: &str, tables: &mut Tables) -> Result
     Ok(())
 }
 
-async fn foreign(session: &mut Session, among: &str, database: &str, tables: &mut Tables) -> Result<()> {
+/// The foreign keys of tables by the numbers of these, of which there are some.
+///
+/// # Errors
+/// The server's.
+pub async fn foreign_keys(session: &mut Session, database: &str, ids: &[i64]) -> Result<HashMap<i64, Vec<ForeignKey>>> {
+    let among = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
     let rows = session
         .rows(&format!(
             "SELECT CAST(f.parent_object_id AS bigint), CAST(f.name AS nvarchar(128)), CAST(a.name AS nvarchar(128)), \
@@ -193,16 +202,18 @@ async fn foreign(session: &mut Session, among: &str, database: &str, tables: &mu
         let at = number(row, at).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
         words.get(at).copied().unwrap_or("NO ACTION").to_owned()
     };
+    let mut all: HashMap<i64, Vec<ForeignKey>> = HashMap::new();
     for row in &rows {
-        let Some(table) = number(row, 0).and_then(|id| tables.get_mut(&id)) else { continue };
+        let Some(id) = number(row, 0) else { continue };
+        let keys = all.entry(id).or_default();
         let name = text(row, 1).unwrap_or_default();
         let (column, to_column) = (text(row, 2).unwrap_or_default(), text(row, 5).unwrap_or_default());
-        match table.foreign_keys.last_mut().filter(|key| key.name == name) {
+        match keys.last_mut().filter(|key| key.name == name) {
             Some(key) => {
                 key.columns.push(column);
                 key.to_columns.push(to_column);
             }
-            None => table.foreign_keys.push(ForeignKey {
+            None => keys.push(ForeignKey {
                 name,
                 columns: vec![column],
                 to: ObjectName {
@@ -216,7 +227,7 @@ async fn foreign(session: &mut Session, among: &str, database: &str, tables: &mu
             }),
         }
     }
-    Ok(())
+    Ok(all)
 }
 
 /// What a default means, where other systems can say the same; the server writes it in parentheses: `((0))`, `(N'new')`,

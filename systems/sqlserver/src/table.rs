@@ -15,6 +15,8 @@ use crate::types::{Kind, type_text};
 /// A table and what is known of it.
 #[derive(Debug, Clone)]
 pub struct Table {
+    /// Its number (`object_id`).
+    pub id: i64,
     /// Its schema and name, as the server spells them.
     pub name: TableName,
     /// Whether it is a view.
@@ -47,6 +49,8 @@ pub struct Unique {
 pub struct Reference {
     /// The table that has it, with its schema.
     pub table: String,
+    /// Its name there.
+    pub key: String,
     /// Whether its rows go or change when a row here is deleted.
     pub cascades: bool,
 }
@@ -82,6 +86,18 @@ impl Table {
         self.unique.iter().find(|u| u.primary).map_or(&[], |u| &u.columns)
     }
 
+    /// The table, if the user may see it.
+    ///
+    /// # Errors
+    /// It has no columns for the user.
+    pub fn shown(self) -> Result<Self> {
+        if self.columns.is_empty() {
+            let error = Error::new(ErrorKind::Denied, "the table shows no columns: grant SELECT on it");
+            return Err(error.with("table", self.name));
+        }
+        Ok(self)
+    }
+
     /// The column of that name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|c| c.name == name)
@@ -89,7 +105,7 @@ impl Table {
 }
 
 /// How many tables one statement asks about.
-pub(crate) const AT_ONCE: usize = 500;
+pub const AT_ONCE: usize = 500;
 
 /// Everything about a table; `name` as [`find_table`](crate::find_table) gave it.
 ///
@@ -97,11 +113,7 @@ pub(crate) const AT_ONCE: usize = 500;
 /// The server's.
 pub async fn describe(session: &mut Session, name: &TableName) -> Result<Table> {
     let found = describe_tables(session, std::slice::from_ref(name)).await?.pop();
-    let table = found.ok_or_else(|| Error::new(ErrorKind::NotFound, "the table is gone").with("table", name))?;
-    if table.columns.is_empty() {
-        return Err(Error::new(ErrorKind::Denied, "the table shows no columns: grant SELECT on it").with("table", name));
-    }
-    Ok(table)
+    found.ok_or_else(|| Error::new(ErrorKind::NotFound, "the table is gone").with("table", name))?.shown()
 }
 
 /// Everything about some tables, in a few queries for all of them, by their exact names with their schemas; those that are
@@ -146,7 +158,9 @@ pub(crate) async fn heads(session: &mut Session, names: &[TableName]) -> Result<
         ))
         .await?;
     let of = |row: &Row| {
+        let id = number(row, 0)?;
         let table = Table {
+            id,
             name: TableName { schema: text(row, 2), name: text(row, 3)? },
             view: text(row, 1).is_some_and(|t| t.trim() == "V"),
             rows: None,
@@ -156,7 +170,7 @@ pub(crate) async fn heads(session: &mut Session, names: &[TableName]) -> Result<
             checks: Vec::new(),
             referenced_by: Vec::new(),
         };
-        Some((number(row, 0)?, table))
+        Some((id, table))
     };
     Ok(rows.iter().filter_map(of).collect())
 }
@@ -182,15 +196,16 @@ async fn references(session: &mut Session, among: &str, tables: &mut Tables) -> 
     let rows = session
         .rows(&format!(
             "SELECT CAST(f.referenced_object_id AS bigint), CAST(SCHEMA_NAME(o.schema_id) AS nvarchar(128)), \
-             CAST(o.name AS nvarchar(128)), CAST(f.delete_referential_action AS bigint) \
+             CAST(o.name AS nvarchar(128)), CAST(f.delete_referential_action AS bigint), CAST(f.name AS nvarchar(128)) \
              FROM sys.foreign_keys f JOIN sys.objects o ON o.object_id = f.parent_object_id \
-             WHERE f.referenced_object_id {among} AND f.is_disabled = 0 ORDER BY 1, 2, 3"
+             WHERE f.referenced_object_id {among} AND f.is_disabled = 0 ORDER BY 1, 2, 3, 5"
         ))
         .await?;
     for row in &rows {
         let Some(table) = table_of(tables, row) else { continue };
         table.referenced_by.push(Reference {
             table: format!("{}.{}", text(row, 1).unwrap_or_default(), text(row, 2).unwrap_or_default()),
+            key: text(row, 4).unwrap_or_default(),
             cascades: number(row, 3).unwrap_or_default() != 0,
         });
     }

@@ -1,5 +1,6 @@
 //! The routes of SQL Server, where somebody provides one, each with every value compared at both ends.
 
+mod catalogue;
 mod database;
 mod databases;
 

@@ -10,13 +10,8 @@ use crate::ledger;
 use crate::state::State;
 use crate::transaction::{self, Staged, staging_is_gone};
 
-/// Creates what has to be there before the first task. Safe to call again.
-pub(crate) async fn prepare(
-    session: &mut Session,
-    config: &WriterConfig,
-    plan: &WritePlan,
-    state: &State,
-) -> Result<()> {
+/// Creates the table, and its schema. Safe to call again.
+pub(crate) async fn create_table(session: &mut Session, plan: &WritePlan, state: &State) -> Result<()> {
     if let Some(schema) = &state.create_schema {
         ledger::create_schema(session, schema).await.context("statement", "CREATE SCHEMA")?;
     }
@@ -29,9 +24,13 @@ pub(crate) async fn prepare(
             tracing::info!(table = %plan.table, "created");
         }
     }
+    Ok(())
+}
+
+/// Makes what else has to be there before the first task; the table and the record are. Safe to call again.
+pub(crate) async fn prepare(session: &mut Session, config: &WriterConfig, state: &State) -> Result<()> {
     let mut records = Records::default();
     if let Some(commits) = &state.commits {
-        ledger::create(session, commits).await?;
         records = ledger::read(session, commits).await?;
     }
     let Records { prepared, recorded } = records;

@@ -1,10 +1,13 @@
 //! What a table gets once its rows are there: the next number, unique keys, foreign keys.
 
+use std::collections::HashMap;
+
 use weir_core::{Completed, Completion, ErrorKind, Result, UniqueKey};
 use weir_sql::TableName;
-use weir_sqlserver::{QUOTING, Server, Session, Table, cell_number, cell_text, literal};
+use weir_sqlserver::{QUOTING, Session, Table, cell_number, cell_text, literal};
 
 use crate::keys;
+use crate::known::Known;
 
 /// The longest name.
 pub(crate) const LONGEST: usize = 128;
@@ -18,7 +21,7 @@ pub(crate) async fn impatient(session: &mut Session) -> Result<()> {
 /// Makes the table whole; what could not be done is said in words.
 pub(crate) async fn complete(
     session: &mut Session,
-    server: &Server,
+    known: &Known,
     table: &Table,
     completion: &Completion,
 ) -> Result<Completed> {
@@ -27,11 +30,11 @@ pub(crate) async fn complete(
     for (column, next) in &completion.positions {
         position(session, table, column, *next).await.map_err(|error| error.with("column", column))?;
     }
-    let present = unique_indexes(session, &table.name).await?;
+    let present = &known.indexes;
     for key in completion.unique.iter().filter(|key| !present.iter().any(|index| index.keeps(key))) {
-        tried(session, &unique_index(table, key, &present), &mut completed).await?;
+        tried(session, &unique_index(table, key, present), &mut completed).await?;
     }
-    for sql in keys::missing(session, server, &table.name, &completion.foreign_keys).await? {
+    for sql in keys::missing(session, known, &completion.foreign_keys).await? {
         tried(session, &sql, &mut completed).await?;
     }
     Ok(completed)
@@ -93,7 +96,8 @@ fn reseed(last: Option<i64>, increment: i64, seed: i64, next: i64) -> Option<i64
 }
 
 /// A unique index that the table has.
-struct Index {
+#[derive(Debug, Clone)]
+pub(crate) struct Index {
     name: String,
     columns: Vec<String>,
     filter: Option<String>,
@@ -111,26 +115,29 @@ impl Index {
     }
 }
 
-async fn unique_indexes(session: &mut Session, table: &TableName) -> Result<Vec<Index>> {
+/// The unique indexes of tables by the numbers of these, of which there are some.
+pub(crate) async fn unique_indexes(session: &mut Session, ids: &[i64]) -> Result<HashMap<i64, Vec<Index>>> {
     let rows = session
         .rows(&format!(
-            "SELECT CAST(i.name AS nvarchar(128)), CAST(c.name AS nvarchar(128)), CAST(i.filter_definition AS nvarchar(max)) \
+            "SELECT CAST(i.object_id AS bigint), CAST(i.name AS nvarchar(128)), CAST(c.name AS nvarchar(128)), \
+             CAST(i.filter_definition AS nvarchar(max)) \
              FROM sys.indexes i JOIN sys.index_columns k ON k.object_id = i.object_id AND k.index_id = i.index_id \
              JOIN sys.columns c ON c.object_id = k.object_id AND c.column_id = k.column_id \
-             WHERE i.object_id = OBJECT_ID({}) AND i.is_unique = 1 AND i.is_disabled = 0 AND k.is_included_column = 0 \
-             ORDER BY i.index_id, k.key_ordinal",
-            literal(&table.quoted(QUOTING))
+             WHERE i.object_id IN ({}) AND i.is_unique = 1 AND i.is_disabled = 0 AND k.is_included_column = 0 \
+             ORDER BY i.object_id, i.index_id, k.key_ordinal",
+            ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")
         ))
         .await?;
-    let mut indexes: Vec<Index> = Vec::new();
+    let mut all: HashMap<i64, Vec<Index>> = HashMap::new();
     for row in &rows {
-        let (name, column) = (cell_text(row, 0).unwrap_or_default(), cell_text(row, 1).unwrap_or_default());
+        let indexes = all.entry(cell_number(row, 0).unwrap_or_default()).or_default();
+        let (name, column) = (cell_text(row, 1).unwrap_or_default(), cell_text(row, 2).unwrap_or_default());
         match indexes.last_mut().filter(|index| index.name == name) {
             Some(index) => index.columns.push(column),
-            None => indexes.push(Index { name, columns: vec![column], filter: cell_text(row, 2) }),
+            None => indexes.push(Index { name, columns: vec![column], filter: cell_text(row, 3) }),
         }
     }
-    Ok(indexes)
+    Ok(all)
 }
 
 /// The statement for a unique key. Elsewhere a NULL equals nothing, and here another NULL: rows with one are left out.
@@ -169,6 +176,7 @@ mod tests {
             comment: None,
         };
         Table {
+            id: 1,
             name: TableName::parse("dbo.t", QUOTING).unwrap(),
             view: false,
             rows: None,

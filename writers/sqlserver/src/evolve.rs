@@ -5,21 +5,35 @@ use weir_core::{
     Completed, Completion, Error, ErrorKind, Evolve, Fit, KeyDefinition, MappedColumn, PresentColumn, Reference,
     Relation, Result, ResultExt, TableChange, WriteRequest,
 };
-use weir_sqlserver::{Column, Kind, QUOTING, Server, Session, Table, cell_text, literal, server};
+use weir_sqlserver::{Column, Kind, QUOTING, Server, Session, Table, cell_text, literal};
 
 use crate::complete;
 use crate::details::{comment, default_text};
 use crate::keys;
+use crate::known::Known;
 use crate::types::for_new;
 use crate::writer::SqlServerWriter;
 
 impl SqlServerWriter {
     /// The table that is to be changed.
     async fn evolving(&self, session: &mut Session) -> Result<(Server, Table)> {
-        let server = server(session).await?;
-        let (name, table) = self.find(session, &server).await?;
-        let gone = || Error::new(ErrorKind::NotFound, "there is no such table to change").with("table", &name);
-        Ok((server, table.ok_or_else(gone)?))
+        let known = self.ask(session).await?;
+        Ok((known.server.clone(), present(known)?))
+    }
+
+    /// What is known of the table, whose keys are found, dropped or made again.
+    async fn keyed(&self) -> Result<Known> {
+        match self.find_left() {
+            Some(known) => Ok(known),
+            None => self.ask_now().await,
+        }
+    }
+
+    /// Some of what has failed may be done nevertheless: whoever tries again asks the server.
+    fn forget_unless(&self, done: &Result<()>) {
+        if done.is_err() {
+            self.forget_known();
+        }
     }
 
     /// The statements of some changes.
@@ -54,12 +68,19 @@ impl SqlServerWriter {
     }
 }
 
+fn present(known: Known) -> Result<Table> {
+    let gone = || Error::new(ErrorKind::NotFound, "there is no such table to change").with("table", &known.name);
+    known.table.ok_or_else(gone)
+}
+
 #[async_trait]
 impl Evolve for SqlServerWriter {
     async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>> {
-        let mut session = self.connect().await?;
-        let (_, table) = self.evolving(&mut session).await?;
-        session.close().await;
+        let known = match self.find_seen() {
+            Some(known) => known,
+            None => self.ask_now().await?,
+        };
+        let table = present(known)?;
         Ok(request.columns.iter().map(|column| fit(&table, column)).collect())
     }
 
@@ -71,6 +92,7 @@ impl Evolve for SqlServerWriter {
     }
 
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
+        self.forget_known();
         let mut session = self.connect().await?;
         let statements = self.statements(&mut session, changes).await?;
         if !statements.is_empty() {
@@ -87,43 +109,46 @@ impl Evolve for SqlServerWriter {
     }
 
     async fn foreign_keys(&self, meant: &[Reference]) -> Result<Vec<KeyDefinition>> {
-        let mut session = self.connect().await?;
-        let server = server(&mut session).await?;
-        let keys = match self.find(&mut session, &server).await? {
-            (name, Some(_)) => keys::definitions(&mut session, &server, &name, meant).await?,
-            _ => Vec::new(),
-        };
-        session.close().await;
-        Ok(keys)
+        Ok(keys::definitions(self.keyed().await?, meant))
     }
 
     async fn release(&self, keys: &[KeyDefinition]) -> Result<()> {
-        let mut session = self.connect().await?;
-        let server = server(&mut session).await?;
-        if let (name, Some(_)) = self.find(&mut session, &server).await? {
+        let known = self.keyed().await?;
+        if known.table.is_some() {
+            let mut session = self.connect().await?;
             complete::impatient(&mut session).await?;
-            keys::drop(&mut session, &server, &name, keys).await.context("table", &name)?;
+            let done = keys::drop(&mut session, &known, keys).await;
+            self.forget_unless(&done);
+            done.context("table", &known.name)?;
+            session.close().await;
+            self.note_dropped(&known.name, keys);
         }
-        session.close().await;
         Ok(())
     }
 
     async fn restore(&self, key: &KeyDefinition) -> Result<()> {
-        let mut session = self.connect().await?;
-        let server = server(&mut session).await?;
-        if let (name, Some(_)) = self.find(&mut session, &server).await? {
+        let known = self.keyed().await?;
+        if known.table.is_some() {
+            let mut session = self.connect().await?;
             complete::impatient(&mut session).await?;
-            keys::restore(&mut session, &server, &name, key).await?;
+            let done = keys::restore(&mut session, &known, key).await;
+            self.forget_unless(&done);
+            done?;
+            session.close().await;
+            self.note_restored(&known.name, key);
         }
-        session.close().await;
         Ok(())
     }
 
     async fn complete(&self, completion: &Completion) -> Result<Completed> {
         let mut session = self.connect().await?;
-        let (server, table) = self.evolving(&mut session).await?;
+        let known = match self.take_left() {
+            Some(known) => known,
+            None => self.ask(&mut session).await?,
+        };
+        let table = present(known.clone())?;
         let completed =
-            complete::complete(&mut session, &server, &table, completion).await.context("table", &table.name)?;
+            complete::complete(&mut session, &known, &table, completion).await.context("table", &table.name)?;
         session.close().await;
         Ok(completed)
     }
@@ -277,6 +302,7 @@ mod tests {
             comment: None,
         };
         Table {
+            id: 1,
             name: TableName::parse("dbo.t", QUOTING).unwrap(),
             view: false,
             rows: None,

@@ -1,10 +1,21 @@
 //! The table's foreign keys: found, dropped, made again.
 
-use weir_core::{ForeignKey, KeyDefinition, ObjectName, Reference, Result, ResultExt, TargetName};
+use std::collections::HashMap;
+
+use weir_core::{ForeignKey, KeyDefinition, Reference, Result, ResultExt, TargetName};
 use weir_sql::TableName;
-use weir_sqlserver::{QUOTING, Server, Session, cell_number, cell_text, describe_all, exists_object, literal};
+use weir_sqlserver::{QUOTING, Server, Session, cell_number, cell_text, exists_object, foreign_keys};
 
 use crate::complete::LONGEST;
+use crate::known::Known;
+
+/// A foreign key that the table has.
+#[derive(Debug, Clone)]
+pub(crate) struct Own {
+    pub(crate) key: Reference,
+    /// `None`: it is switched off.
+    standing: Option<Standing>,
+}
 
 /// How the server holds a key besides what it says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,75 +28,37 @@ struct Standing {
 
 /// Those of the table's keys that are meant, each with the statement that makes it. One that is switched off is in nobody's
 /// way.
-pub(crate) async fn definitions(
-    session: &mut Session,
-    server: &Server,
-    table: &TableName,
-    meant: &[Reference],
-) -> Result<Vec<KeyDefinition>> {
-    let mut keys = own(session, server, table).await?;
-    keys.retain(|key| meant.iter().any(|meant| is(key, meant, server)));
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let standing = standing(session, table).await?;
-    let of = |key: ForeignKey| {
-        let (_, standing) = standing.iter().find(|(name, _)| *name == key.name)?;
-        let key = Reference {
-            name: key.name,
-            columns: key.columns,
-            to: TargetName { schema: key.to.schema, table: key.to.table },
-            to_columns: key.to_columns,
-            on_delete: key.on_delete,
-            on_update: key.on_update,
-        };
-        Some(KeyDefinition { statement: statement(table, server, &key, true, *standing), key })
+pub(crate) fn definitions(known: Known, meant: &[Reference]) -> Vec<KeyDefinition> {
+    let Known { server, name, mut keys, .. } = known;
+    keys.retain(|one| meant.iter().any(|meant| is(&one.key, meant, &server)));
+    let of = |Own { key, standing }: Own| {
+        Some(KeyDefinition { statement: statement(&name, &server, &key, true, standing?), key })
     };
-    Ok(keys.into_iter().filter_map(of).collect())
+    keys.into_iter().filter_map(of).collect()
 }
 
 /// Drops keys of the table, as far as it has them.
-pub(crate) async fn drop(
-    session: &mut Session,
-    server: &Server,
-    table: &TableName,
-    keys: &[KeyDefinition],
-) -> Result<()> {
-    let mut there = own(session, server, table).await?;
-    there.retain(|key| keys.iter().any(|meant| meant.key.name == key.name));
-    for key in there {
-        let name = QUOTING.quote(&key.name);
-        session.run(&format!("ALTER TABLE {} DROP CONSTRAINT {name}", table.quoted(QUOTING))).await?;
+pub(crate) async fn drop(session: &mut Session, known: &Known, keys: &[KeyDefinition]) -> Result<()> {
+    for there in known.keys.iter().filter(|there| keys.iter().any(|meant| meant.key.name == there.key.name)) {
+        let name = QUOTING.quote(&there.key.name);
+        session.run(&format!("ALTER TABLE {} DROP CONSTRAINT {name}", known.name.quoted(QUOTING))).await?;
     }
     Ok(())
 }
 
 /// Makes a key again, unless the table has it.
-pub(crate) async fn restore(
-    session: &mut Session,
-    server: &Server,
-    table: &TableName,
-    key: &KeyDefinition,
-) -> Result<()> {
-    if own(session, server, table).await?.iter().any(|there| is(there, &key.key, server)) {
+pub(crate) async fn restore(session: &mut Session, known: &Known, key: &KeyDefinition) -> Result<()> {
+    if known.keys.iter().any(|there| is(&there.key, &key.key, &known.server)) {
         return Ok(());
     }
     session.run(&key.statement).await.context("statement", &key.statement)
 }
 
 /// The statements for those keys that the table has not got.
-pub(crate) async fn missing(
-    session: &mut Session,
-    server: &Server,
-    table: &TableName,
-    wanted: &[Reference],
-) -> Result<Vec<String>> {
-    if wanted.is_empty() {
-        return Ok(Vec::new());
-    }
-    let own = own(session, server, table).await?;
+pub(crate) async fn missing(session: &mut Session, known: &Known, wanted: &[Reference]) -> Result<Vec<String>> {
+    let (table, server) = (&known.name, &known.server);
     let mut statements = Vec::new();
-    for key in wanted.iter().filter(|key| !own.iter().any(|there| is(there, key, server))) {
+    for key in wanted.iter().filter(|key| !known.keys.iter().any(|there| is(&there.key, key, server))) {
         // In a schema no two constraints have one name; without a name the server finds one.
         let name = TableName { schema: table.schema.clone(), name: key.name.clone() };
         let free =
@@ -117,7 +90,7 @@ fn statement(table: &TableName, server: &Server, key: &Reference, named: bool, s
 }
 
 /// Whether a foreign key that is there is the one that is meant, whatever it is called and does.
-fn is(own: &ForeignKey, wanted: &Reference, server: &Server) -> bool {
+fn is(own: &Reference, wanted: &Reference, server: &Server) -> bool {
     // Names that differ in case alone are no good anywhere.
     let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
     let schema = wanted.to.schema.as_deref().unwrap_or(&server.schema);
@@ -127,27 +100,44 @@ fn is(own: &ForeignKey, wanted: &Reference, server: &Server) -> bool {
         && own.to_columns == wanted.to_columns
 }
 
-async fn own(session: &mut Session, server: &Server, table: &TableName) -> Result<Vec<ForeignKey>> {
-    let name =
-        ObjectName { database: server.database.clone(), schema: table.schema.clone(), table: table.name.clone() };
-    Ok(describe_all(session, server, &[name]).await?.into_iter().flat_map(|table| table.foreign_keys).collect())
+/// The foreign keys of tables by the numbers of these, of which there are some.
+pub(crate) async fn of_tables(session: &mut Session, server: &Server, ids: &[i64]) -> Result<HashMap<i64, Vec<Own>>> {
+    let found = foreign_keys(session, &server.database, ids).await?;
+    if found.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let standing = standing(session, ids).await?;
+    let own = |table: i64, key: ForeignKey| Own {
+        standing: standing.get(&(table, key.name.clone())).copied(),
+        key: Reference {
+            name: key.name,
+            columns: key.columns,
+            to: TargetName { schema: key.to.schema, table: key.to.table },
+            to_columns: key.to_columns,
+            on_delete: key.on_delete,
+            on_update: key.on_update,
+        },
+    };
+    let of = |(id, keys): (i64, Vec<ForeignKey>)| (id, keys.into_iter().map(|key| own(id, key)).collect());
+    Ok(found.into_iter().map(of).collect())
 }
 
-/// The table's keys that are switched on.
-async fn standing(session: &mut Session, table: &TableName) -> Result<Vec<(String, Standing)>> {
+/// The keys that are switched on, by the numbers of their tables and their names.
+async fn standing(session: &mut Session, ids: &[i64]) -> Result<HashMap<(i64, String), Standing>> {
     let rows = session
         .rows(&format!(
-            "SELECT CAST(name AS nvarchar(128)), CAST(is_not_trusted AS bigint), CAST(is_not_for_replication AS bigint) \
-             FROM sys.foreign_keys WHERE parent_object_id = OBJECT_ID({}) AND is_disabled = 0",
-            literal(&table.quoted(QUOTING))
+            "SELECT CAST(parent_object_id AS bigint), CAST(name AS nvarchar(128)), CAST(is_not_trusted AS bigint), \
+             CAST(is_not_for_replication AS bigint) \
+             FROM sys.foreign_keys WHERE parent_object_id IN ({}) AND is_disabled = 0",
+            ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")
         ))
         .await?;
     let is = |row, at| cell_number(row, at) == Some(1);
     let of = |row| {
-        let standing = Standing { untrusted: is(row, 1), not_for_replication: is(row, 2) };
-        (cell_text(row, 0).unwrap_or_default(), standing)
+        let standing = Standing { untrusted: is(row, 2), not_for_replication: is(row, 3) };
+        Some(((cell_number(row, 0)?, cell_text(row, 1)?), standing))
     };
-    Ok(rows.iter().map(of).collect())
+    Ok(rows.iter().filter_map(of).collect())
 }
 
 #[cfg(test)]
@@ -183,15 +173,15 @@ mod tests {
             statement(&table, &server, &wanted, false, Standing { untrusted: true, not_for_replication: true }),
             format!("ALTER TABLE [dbo].[t] WITH NOCHECK ADD {key} NOT FOR REPLICATION")
         );
-        let own = ForeignKey {
+        let own = Reference {
             name: "other".into(),
             columns: wanted.columns.clone(),
-            to: ObjectName { database: "d".into(), schema: Some("dbo".into()), table: "t".into() },
+            to: TargetName { schema: Some("dbo".into()), table: "t".into() },
             to_columns: wanted.to_columns.clone(),
             on_delete: String::new(),
             on_update: String::new(),
         };
         assert!(is(&own, &wanted, &server));
-        assert!(!is(&ForeignKey { columns: vec!["c".into()], ..own }, &wanted, &server));
+        assert!(!is(&Reference { columns: vec!["c".into()], ..own }, &wanted, &server));
     }
 }

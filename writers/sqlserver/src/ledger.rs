@@ -17,13 +17,16 @@ pub(crate) fn plain_create(sql: &str) -> String {
     sql.replacen(IF_MISSING, "CREATE TABLE", 1)
 }
 
-/// Creates a table where it is missing.
+/// Whether a table is there, as a condition.
+fn is_there(table: &TableName) -> String {
+    format!("OBJECT_ID({}, N'U') IS NOT NULL", literal(&table.quoted(QUOTING)))
+}
+
+/// Creates a table where it is missing, in one message.
 pub(crate) async fn create_missing(session: &mut Session, table: &TableName, sql: &str) -> Result<bool> {
-    if exists(session, table).await? {
-        return Ok(false);
-    }
-    match session.raw(sql).await? {
-        Ok(()) => Ok(true),
+    let sql = format!("IF NOT ({}) BEGIN {sql}; SELECT 1 AS weir_made END", is_there(table));
+    match session.raw_rows(&sql).await? {
+        Ok(rows) => Ok(!rows.is_empty()),
         // Another table or run has just made it; servers have different errors for that.
         Err(Driver::Server(_)) if exists(session, table).await? => Ok(false),
         Err(error) => Err(from_driver(error)),
@@ -64,10 +67,8 @@ pub(crate) async fn create(session: &mut Session, commits: &Commits) -> Result<(
 
 /// All records of the run; none where the table is missing. Waits for transactions that are about to record something.
 pub(crate) async fn read(session: &mut Session, commits: &Commits) -> Result<Records> {
-    if !exists(session, &commits.table).await? {
-        return Ok(Records::default());
-    }
-    let rows = session.rows(&commits.select(QUOTING, SETTLED, literal)).await?;
+    let select = commits.select(QUOTING, SETTLED, literal);
+    let rows = session.rows(&format!("IF {} {select}", is_there(&commits.table))).await?;
     Records::of(rows.iter().map(|row| (cell_number(row, 0).unwrap_or_default(), cell_text(row, 1).unwrap_or_default())))
 }
 
@@ -100,10 +101,7 @@ pub(crate) async fn is_recorded(session: &mut Session, commits: &Commits, split:
 
 /// Drops the run's records.
 pub(crate) async fn forget(session: &mut Session, commits: &Commits) -> Result<()> {
-    if !exists(session, &commits.table).await? {
-        return Ok(());
-    }
-    session.run(&commits.delete(QUOTING, literal)).await
+    session.run(&format!("IF {} {}", is_there(&commits.table), commits.delete(QUOTING, literal))).await
 }
 
 /// What `finish` says to an attempt that came second. Worth another look: the record has the receipt.

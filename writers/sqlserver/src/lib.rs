@@ -35,6 +35,7 @@ mod details;
 mod encode;
 mod evolve;
 mod keys;
+mod known;
 mod lease;
 mod ledger;
 mod plan;

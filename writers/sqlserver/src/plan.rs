@@ -376,6 +376,7 @@ mod tests {
 
     fn table() -> Table {
         Table {
+            id: 1,
             name: TableName::parse("dbo.t", QUOTING).unwrap(),
             view: false,
             rows: None,

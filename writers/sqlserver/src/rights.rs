@@ -6,6 +6,7 @@ use weir_sql::{Commits, TableName, WriterConfig};
 use weir_sqlserver::{Rights, Session, exists};
 
 /// The user's rights in the schema of Weir's own tables.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct OwnTables {
     /// The schema: the target's, or the one of `ledger.schema`.
     pub(crate) schema: String,
@@ -13,8 +14,8 @@ pub(crate) struct OwnTables {
     pub(crate) has_commits: bool,
     /// What is missing for records.
     records: Vec<String>,
-    /// What is missing for staging tables.
-    staging: Vec<String>,
+    /// What is missing for staging tables, or any other.
+    pub(crate) staging: Vec<String>,
 }
 
 impl OwnTables {

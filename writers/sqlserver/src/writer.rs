@@ -1,47 +1,44 @@
 //! The writer: what is there, what a run will do, and its life from prepare to commit.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 use weir_core::{
-    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Leases, MappedColumn, PublishTogether,
-    Receipt, Recorded, Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan,
-    WriteRequest, Writer,
+    Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Hold, Leases, MappedColumn, PublishTogether,
+    Receipt, Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WriteMode,
+    WritePlan, WriteRequest, Writer,
 };
 use weir_sql::commits::TABLE;
 use weir_sql::config::Destination;
 use weir_sql::config::DuplicateKeys;
 use weir_sql::{TableName, resolve_target_columns};
 use weir_sqlserver::{
-    COLLATION, Options, QUOTING, Rights, Server, Session, Setup, Table, cell_number, cell_text, connect_first,
-    describe, find_schema, find_table, literal, server,
+    COLLATION, Options, QUOTING, Rights, Session, Setup, cell_number, cell_text, connect_first, literal,
 };
 
 use crate::config::SqlServerWriterConfig;
+use crate::known::Known;
 use crate::plan::{Facts, plan};
-use crate::rights::OwnTables;
 use crate::state::State;
 use crate::transaction::Staged;
-use crate::{commit, task};
+use crate::{commit, ledger, task};
 
 /// Writes one table.
 pub struct SqlServerWriter {
-    config: SqlServerWriterConfig,
+    pub(crate) config: SqlServerWriterConfig,
     destination: Destination,
     pub(crate) options: Vec<Options>,
     setup: Setup,
-    context: ConnectorContext,
+    pub(crate) context: ConnectorContext,
     /// What `target` has just seen, for `plan`.
-    seen: Mutex<Option<(Seen, Instant)>>,
+    seen: Mutex<Option<(Known, Instant)>>,
 }
 
-/// A server, the target's full name, and the table if it exists.
-type Seen = (Server, TableName, Option<Table>);
-
 /// How long what was seen holds.
-const SEEN: Duration = Duration::from_secs(1);
+const SEEN: Duration = Duration::from_secs(10);
 
 impl SqlServerWriter {
     /// A writer of what `config` names; connects to nothing.
@@ -76,72 +73,44 @@ impl SqlServerWriter {
     }
 
     /// Whether the table's schema is made when it is missing; Weir's own tables lie in it then too.
-    fn creates_schema(&self) -> bool {
+    pub(crate) fn creates_schema(&self) -> bool {
         self.config.common.create_schema == Some(true) && self.config.common.ledger.schema.is_none()
     }
 
-    /// The target's full name, and the table if it exists.
-    pub(crate) async fn find(&self, session: &mut Session, server: &Server) -> Result<(TableName, Option<Table>)> {
-        let wanted = TableName::parse(&self.destination.table, QUOTING)?;
-        match find_table(session, &wanted, server).await {
-            Ok(found) => {
-                let table = describe(session, &found).await?;
-                return Ok((found, Some(table)));
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        let schema = match (find_schema(session, &wanted, server).await, &wanted.schema) {
-            (Err(error), Some(schema)) if error.kind() == ErrorKind::NotFound && self.creates_schema() => {
-                schema.clone()
-            }
-            (found, _) => found?,
-        };
-        Ok((TableName { schema: Some(schema), name: wanted.name }, None))
+    /// The table as the job names it.
+    pub(crate) fn wanted(&self) -> Result<TableName> {
+        TableName::parse(&self.destination.table, QUOTING)
+    }
+
+    /// What `target` has seen a moment ago, once.
+    pub(crate) fn take_seen(&self) -> Option<Known> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(known, _)| known)
+    }
+
+    /// As [`take_seen`](Self::take_seen), and it stays seen.
+    pub(crate) fn find_seen(&self) -> Option<Known> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(known, _)| known)
     }
 
     async fn facts(&self, session: &mut Session, request: Option<&WriteRequest>) -> Result<Facts> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (server, name, table) = match seen.filter(|(_, when)| when.elapsed() < SEEN) {
-            Some((seen, _)) => seen,
-            None => {
-                let server = server(session).await?;
-                let (name, table) = self.find(session, &server).await?;
-                (server, name, table)
-            }
+        let known = match self.take_seen() {
+            Some(known) => known,
+            None => self.ask(session).await?,
         };
-        let schema = name.schema.clone().unwrap_or_default();
-        let (mut collations, mut nearest, mut create_missing) = (Vec::new(), None, Vec::new());
-        let mut create_schema = None;
+        let Known { server, name, table, own, create_schema, create_missing, .. } = known;
+        let (mut collations, mut nearest) = (Vec::new(), None);
         if table.is_none() {
-            if self.creates_schema() {
-                let sql = format!("SELECT CAST(SCHEMA_ID({}) AS bigint)", literal(&schema));
-                let there = session.row(&sql).await?.as_ref().and_then(|row| cell_number(row, 0)).is_some();
-                create_schema = (!there).then(|| schema.clone());
-            }
-            create_missing = match create_schema {
-                // Who makes a schema owns it.
-                Some(_) => Vec::new(),
-                None => Rights::to_create(session, &schema).await?.missing,
-            };
             collations = self.collations(session, request.into_iter().flat_map(|r| &r.columns)).await?;
-            let sql = format!(
-                "SELECT CAST(o.name AS nvarchar(128)) FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id \
-                 WHERE o.type = 'U' AND s.name = {} AND o.name NOT LIKE 'weir[_]%'",
-                literal(&schema)
-            );
-            let names: Vec<String> = session.rows(&sql).await?.iter().filter_map(|row| cell_text(row, 0)).collect();
-            nearest = weir_core::config::nearest(&name.name, names.iter().map(String::as_str)).map(str::to_owned);
-        }
-        let own = match &self.config.common.ledger.schema {
-            Some(schema) => {
-                let wanted = TableName { schema: Some(QUOTING.unquote(schema)), name: TABLE.into() };
-                find_schema(session, &wanted, &server).await.context("parameter", "ledger.schema")?
+            // A whole-database job means to create its tables.
+            let meant = request.is_some_and(|request| request.described.is_some());
+            if !meant || !self.config.common.creates(self.context.form) {
+                nearest = self.nearest(session, &name).await?;
             }
-            None => schema,
-        };
+        }
         Ok(Facts {
-            own: OwnTables::look(session, own, create_schema.is_some()).await?,
+            own,
             create_schema,
             name,
             table,
@@ -154,6 +123,25 @@ impl SqlServerWriter {
         })
     }
 
+    /// The table of the schema that a name may be a typing error for.
+    async fn nearest(&self, session: &mut Session, name: &TableName) -> Result<Option<String>> {
+        let sql = format!(
+            "SELECT CAST(o.name AS nvarchar(128)) FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id \
+             WHERE o.type = 'U' AND s.name = {} AND o.name NOT LIKE 'weir[_]%'",
+            literal(name.schema.as_deref().unwrap_or_default())
+        );
+        let names: Vec<String> = session.rows(&sql).await?.iter().filter_map(|row| cell_text(row, 0)).collect();
+        Ok(weir_core::config::nearest(&name.name, names.iter().map(String::as_str)).map(str::to_owned))
+    }
+
+    /// Makes `weir_commits` if it is not there; a run looks once for all its tables.
+    async fn make_record(&self, session: &mut Session, state: &State) -> Result<()> {
+        let Some(commits) = &state.commits else { return Ok(()) };
+        let name = self.known_in(&format!("record {}", commits.table));
+        let made = self.context.shared.find_or_leave(&name, OnceCell::<()>::new);
+        made.get_or_try_init(|| ledger::create(session, commits)).await.map(drop)
+    }
+
     /// Those of the source's collations that this server has too.
     pub(crate) async fn collations<'a>(
         &self,
@@ -162,16 +150,24 @@ impl SqlServerWriter {
     ) -> Result<Vec<String>> {
         let offers = columns.into_iter().flat_map(|c| &c.offers);
         let wanted: BTreeSet<&String> = offers.filter_map(|f| f.metadata().get(COLLATION)).collect();
+        // The server's stay as they are while a run asks for its tables.
+        let known: Arc<Mutex<HashMap<String, bool>>> =
+            self.context.shared.find_or_leave(&self.known_in("collations"), Mutex::default);
+        let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
+        // A name that is no plain word is nobody's collation.
+        let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         let mut found = Vec::new();
-        for collation in wanted {
-            // A name that is no plain word is nobody's collation.
-            if !collation.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-                continue;
-            }
-            let sql = format!("SELECT CAST(COLLATIONPROPERTY({}, 'CodePage') AS bigint)", literal(collation));
-            if session.row(&sql).await?.as_ref().and_then(|row| cell_number(row, 0)).is_some() {
-                found.push(collation.clone());
-            }
+        for collation in wanted.into_iter().filter(|name| plain(name)) {
+            let there = known().get(collation).copied();
+            let there = match there {
+                Some(there) => there,
+                None => {
+                    let sql = format!("SELECT CAST(COLLATIONPROPERTY({}, 'CodePage') AS bigint)", literal(collation));
+                    session.row(&sql).await?.as_ref().and_then(|row| cell_number(row, 0)).is_some()
+                }
+            };
+            known().insert(collation.clone(), there);
+            found.extend(there.then(|| collation.clone()));
         }
         Ok(found)
     }
@@ -180,12 +176,12 @@ impl SqlServerWriter {
 #[async_trait]
 impl Writer for SqlServerWriter {
     async fn target(&self) -> Result<TargetSchema> {
-        let mut session = self.connect().await?;
-        let server = server(&mut session).await?;
-        let (name, table) = self.find(&mut session, &server).await?;
-        session.close().await;
-        let seen = (server, name.clone(), table.clone());
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((seen, Instant::now()));
+        let known = match self.take_left() {
+            Some(known) => known,
+            None => self.ask_now().await?,
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((known.clone(), Instant::now()));
+        let Known { name, table, .. } = known;
         let entries = self.config.common.column.as_slice();
         let Some(table) = table else {
             let listed =
@@ -209,6 +205,10 @@ impl Writer for SqlServerWriter {
         Ok(TargetSchema { table: name.to_string(), exists: true, columns, listed })
     }
 
+    async fn look_ahead(&self, tables: &[TargetName]) -> Result<Option<Hold>> {
+        self.leave_known(tables).await.map(Some)
+    }
+
     async fn plan(&self, request: &WriteRequest) -> Result<WritePlan> {
         let mut session = self.connect().await?;
         let facts = self.facts(&mut session, Some(request)).await?;
@@ -219,8 +219,14 @@ impl Writer for SqlServerWriter {
 
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let state = State::of(plan)?;
+        self.forget_known();
         let mut session = self.connect().await?;
-        commit::prepare(&mut session, &self.config.common, plan, &state).await.context("table", &plan.table)?;
+        let done = async {
+            commit::create_table(&mut session, plan, &state).await?;
+            self.make_record(&mut session, &state).await?;
+            commit::prepare(&mut session, &self.config.common, &state).await
+        };
+        done.await.context("table", &plan.table)?;
         session.close().await;
         Ok(())
     }
@@ -250,6 +256,7 @@ impl Writer for SqlServerWriter {
 
     async fn abort(&self, plan: &WritePlan, _receipts: &[Receipt]) -> Result<()> {
         let state = State::of(plan)?;
+        self.forget_known();
         let mut session = self.connect().await?;
         let done = commit::abort(&mut session, plan, &state).await;
         session.close().await;
