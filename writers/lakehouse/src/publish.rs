@@ -88,7 +88,8 @@ impl Publication {
 
     async fn publish(&self) -> Result<Committed> {
         let mut attempt = 0;
-        let mut looked_for = false;
+        // A merge reads its files, and they lie elsewhere.
+        let mut looked_for = is_staged(&self.plan);
         loop {
             attempt += 1;
             let table = self.location.open(None).await?;
@@ -108,7 +109,6 @@ impl Publication {
                 return Err(Error::new(ErrorKind::Conflict, message));
             }
             if !looked_for {
-                // A merge reads its files.
                 commit::ensure_there(&self.location.folder(), &self.files).await?;
                 looked_for = true;
             }
