@@ -277,8 +277,7 @@ impl Run {
             Some(plan) => plan.mode == WriteMode::Append && end.result.is_ok(),
             None => false,
         };
-        let failed = ended.error.is_some() || ended.entries.iter().any(|end| end.result.is_err());
-        let keeps = failed && (self.continued || ended.entries.iter().any(stays)) && self.ledger.is_some();
+        let keeps = !ended.succeeded() && (self.continued || ended.entries.iter().any(stays)) && self.ledger.is_some();
         let taken = if keeps { Vec::new() } else { self.leases.taken() };
         let giving = taken.iter().map(|place| async move {
             let (writer, _stop) = self.apart(place.index)?;

@@ -95,7 +95,9 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
             let met = |part: &str| mine.iter().flatten().any(|name| name == part);
             // One of a single table may have been one of several, or become one.
             let was_met = |row: &&KnownRow| !row.ignored && !row.sources.is_empty();
-            let mut merges = known.iter().filter(was_met).filter(|row| row.sources.len() > 1 || mine.len() > 1);
+            let is_merge =
+                |row: &&KnownRow| mine.len() > 1 || (row.sources.len() > 1 && !job.patterns.merges.is_empty());
+            let mut merges = known.iter().filter(was_met).filter(is_merge);
             merges.find(|row| parts(row, job).into_iter().any(met))
         };
         let row = before.copied().or_else(other_day).filter(|row| !row.ignored && !row.sources.is_empty());
