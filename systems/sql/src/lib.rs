@@ -20,6 +20,7 @@ pub mod names;
 pub mod narrow;
 pub mod order;
 pub mod ranges;
+pub mod seen;
 pub mod statements;
 #[cfg(feature = "stream")]
 pub mod stream;
@@ -37,3 +38,4 @@ pub use labels::home;
 pub use lease::LeaseRow;
 pub use names::{Quoting, TableName, find_name, own_name};
 pub use ranges::{KeyRange, integer_boundaries, key_ranges};
+pub use seen::Seen;

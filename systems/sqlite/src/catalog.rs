@@ -88,84 +88,146 @@ pub fn schema_of(name: &TableName) -> &str {
 /// # Errors
 /// [`NotFound`](ErrorKind::NotFound) with the nearest name.
 pub fn find_table(database: &Database<'_>, written: &str) -> Result<Table> {
-    let mut wanted = TableName::parse(written, QUOTING)?;
-    // Who writes it exactly needs no list of all that there are.
-    let exact = [Value::Text(wanted.name.as_bytes()), Value::Text(schema_of(&wanted).as_bytes())];
-    let sql = "SELECT count(*) FROM pragma_table_list(?1) WHERE name = ?1 AND schema = ?2 COLLATE NOCASE";
-    if database.integer(sql, &exact)? == Some(1) {
-        return describe(database, wanted);
+    let wanted = TableName::parse(written, QUOTING)?;
+    if let Some(table) = find_tables(database, std::slice::from_ref(&wanted))?.pop().transpose()?.flatten() {
+        return Ok(table);
     }
-    // Without quotes a dot may also be part of a table's own name.
-    let names = |schema: &str| -> Result<Vec<String>> {
-        Ok(database.texts(
-            "SELECT name FROM pragma_table_list WHERE schema = ?1 COLLATE NOCASE ORDER BY name",
-            &[Value::Text(schema.as_bytes())],
-        )?)
-    };
-    let visible = names(schema_of(&wanted))?;
-    let index = match find_name("table", &wanted.name, visible.iter().map(String::as_str)) {
-        Ok(index) => index,
-        Err(error) => {
-            let shown: Vec<_> = visible.iter().map(String::as_str).filter(|n| !is_internal(n)).collect();
-            return Err(match find_name("table", &wanted.name, shown.into_iter()) {
-                Err(better) if better.kind() == error.kind() => better,
-                _ => error,
-            });
-        }
-    };
-    wanted.name = visible[index].clone();
-    describe(database, wanted)
+    let visible = names(database, schema_of(&wanted))?;
+    let shown = visible.iter().map(String::as_str).filter(|name| !is_internal(name));
+    match find_name("table", &wanted.name, shown) {
+        // Somebody has made it meanwhile.
+        Ok(_) => Err(Error::new(ErrorKind::Conflict, format!("`{wanted}` was made just now: try again"))),
+        Err(error) => Err(error),
+    }
 }
 
+/// The names of all tables and views of a schema.
+///
+/// # Errors
+/// The file's.
+pub fn names(database: &Database<'_>, schema: &str) -> Result<Vec<String>> {
+    Ok(database.texts(
+        "SELECT name FROM pragma_table_list WHERE schema = ?1 COLLATE NOCASE ORDER BY name",
+        &[Value::Text(schema.as_bytes())],
+    )?)
+}
+
+/// Finds tables and views, each as [`find_table`] does and `None` where there is none, in as many statements as for one of
+/// them.
+///
+/// # Errors
+/// The file's, and a view or a virtual table that cannot be read because what it rests on is gone.
+pub fn find_tables(database: &Database<'_>, wanted: &[TableName]) -> Result<Vec<Result<Option<Table>>>> {
+    let mut schemas: Vec<&str> = wanted.iter().map(schema_of).collect();
+    schemas.sort_unstable();
+    schemas.dedup();
+    let mut found: HashMap<(&str, String), Table> = HashMap::new();
+    // Names that are not written as they are: what they are, or why that is not known.
+    let mut spelled: HashMap<&TableName, Result<String>> = HashMap::new();
+    for schema in schemas {
+        let here: Vec<&TableName> = wanted.iter().filter(|name| schema_of(name) == schema).collect();
+        let described = |names: Vec<&str>| describe_named(database, schema, &names);
+        // Who writes them exactly needs no list of all that there are.
+        let exact = described(here.iter().map(|name| name.name.as_str()).collect())?;
+        found.extend(exact.into_iter().map(|(name, table)| ((schema, name), table)));
+        let missing = |name: &&&TableName| !found.contains_key(&(schema, name.name.clone()));
+        let missing: Vec<&TableName> = here.iter().filter(missing).copied().collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let visible = names(database, schema)?;
+        let mut lower: HashMap<String, Vec<&str>> = HashMap::new();
+        visible.iter().for_each(|name| lower.entry(name.to_lowercase()).or_default().push(name));
+        let mut near = Vec::new();
+        for name in missing {
+            let Some(names) = lower.get(&name.name.to_lowercase()) else { continue };
+            let which = find_name("table", &name.name, names.iter().copied()).map(|index| names[index]);
+            near.extend(which.as_ref().ok().copied());
+            spelled.insert(name, which.map(str::to_owned));
+        }
+        if !near.is_empty() {
+            found.extend(described(near)?.into_iter().map(|(name, table)| ((schema, name), table)));
+        }
+    }
+    let of = |name: &TableName| {
+        let spelling = match spelled.remove(name) {
+            Some(spelling) => spelling?,
+            None => name.name.clone(),
+        };
+        let Some(table) = found.get(&(schema_of(name), spelling)) else { return Ok(None) };
+        let table = Table { name: name.sibling(&table.name.name), ..table.clone() };
+        if table.columns.is_empty() {
+            let text = format!("`{}` has no columns that could be read", table.name);
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
+        Ok(Some(table))
+    };
+    Ok(wanted.iter().map(of).collect())
+}
+
+/// A table by its exact name.
 pub(crate) fn describe(database: &Database<'_>, name: TableName) -> Result<Table> {
-    let schema = schema_of(&name).to_owned();
-    let parameters = [Value::Text(name.name.as_bytes()), Value::Text(schema.as_bytes())];
-    let (mut kind, mut without_rowid, mut strict) = (String::new(), false, false);
+    let found = describe_named(database, schema_of(&name), &[&name.name])?.remove(&name.name);
+    let missing = || Error::new(ErrorKind::NotFound, format!("`{name}` has no columns that could be read"));
+    found
+        .filter(|table| !table.columns.is_empty())
+        .map(|table| Table { name: name.clone(), ..table })
+        .ok_or_else(missing)
+}
+
+/// A list as a parameter that `json_each` takes apart.
+pub fn list(names: &[&str]) -> String {
+    serde_json::json!(names).to_string()
+}
+
+/// Tables of a schema by their exact names, in one statement.
+fn describe_named(database: &Database<'_>, schema: &str, names: &[&str]) -> Result<HashMap<String, Table>> {
+    let mut found: HashMap<String, Table> = HashMap::new();
+    let mut without_rowid = false;
     database.query(
-        "SELECT type, wr, strict FROM pragma_table_list(?1) WHERE name = ?1 AND schema = ?2 COLLATE NOCASE",
-        &parameters,
+        "SELECT t.name, t.type, t.wr, t.strict, c.name, c.type, c.\"notnull\", c.dflt_value IS NOT NULL, c.pk, c.hidden \
+         FROM json_each(?1) w JOIN pragma_table_list(w.value) t ON t.name = w.value AND t.schema = ?2 COLLATE NOCASE \
+         LEFT JOIN pragma_table_xinfo(t.name, t.schema) c ON c.hidden <> 1 ORDER BY w.key, c.cid",
+        &[Value::Text(list(names).as_bytes()), Value::Text(schema.as_bytes())],
         |row| {
-            kind = row.text(0).unwrap_or_default();
-            without_rowid = row.integer(1) == Some(1);
-            strict = row.integer(2) == Some(1);
-        },
-    )?;
-    let mut columns = Vec::new();
-    database.query(
-        "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?1, ?2)",
-        &parameters,
-        |row| {
-            let hidden = row.integer(5).unwrap_or(0);
-            if hidden == 1 {
-                return;
-            }
-            let key = row.integer(4).and_then(|k| u32::try_from(k).ok()).filter(|k| *k > 0);
-            columns.push(Column {
-                name: row.text(0).unwrap_or_default(),
-                declared: row.text(1).unwrap_or_default(),
-                nullable: row.integer(2) != Some(1) && !(without_rowid && key.is_some()),
-                has_default: row.integer(3) == Some(1) || hidden > 1,
+            let name = row.text(0).unwrap_or_default();
+            let table = found.entry(name.clone()).or_insert_with(|| {
+                let kind = row.text(1).unwrap_or_default();
+                without_rowid = row.integer(2) == Some(1);
+                Table {
+                    name: TableName::bare(name),
+                    has_rowid: kind == "table" && !without_rowid,
+                    kind,
+                    strict: row.integer(3) == Some(1),
+                    columns: Vec::new(),
+                }
+            });
+            let Some(column) = row.text(4) else { return };
+            let hidden = row.integer(9).unwrap_or(0);
+            let key = row.integer(8).and_then(|k| u32::try_from(k).ok()).filter(|k| *k > 0);
+            table.columns.push(Column {
+                name: column,
+                declared: row.text(5).unwrap_or_default(),
+                nullable: row.integer(6) != Some(1) && !(without_rowid && key.is_some()),
+                has_default: row.integer(7) == Some(1) || hidden > 1,
                 generated: hidden > 1,
                 key,
             });
         },
     )?;
-    if columns.is_empty() {
-        return Err(Error::new(ErrorKind::NotFound, format!("`{name}` has no columns that could be read")));
-    }
-    let has_rowid = kind == "table" && !without_rowid;
-    let mut table = Table { name, kind, has_rowid, strict, columns };
     // A single key column of the type INTEGER is the row id: never NULL, and numbered when a row leaves it out.
-    let keys = table.columns.iter().filter(|c| c.key.is_some()).count();
-    if table.has_rowid && keys == 1 {
-        for column in &mut table.columns {
-            if column.key.is_some() && column.declared.eq_ignore_ascii_case("integer") {
-                column.nullable = false;
-                column.has_default = true;
+    for table in found.values_mut() {
+        let keys = table.columns.iter().filter(|c| c.key.is_some()).count();
+        if table.has_rowid && keys == 1 {
+            for column in &mut table.columns {
+                if column.key.is_some() && column.declared.eq_ignore_ascii_case("integer") {
+                    column.nullable = false;
+                    column.has_default = true;
+                }
             }
         }
     }
-    Ok(table)
+    Ok(found)
 }
 
 /// Whether a schema has a table of that name.
@@ -261,7 +323,7 @@ impl Catalog for FileCatalog {
         let pattern = pattern.map(str::to_owned);
         let file_bytes = self.file.bytes();
         self.file
-            .with(Access::Read, &self.context, move |database| list(database, pattern.as_deref(), file_bytes))
+            .with(Access::Read, &self.context, move |database| list_tables(database, pattern.as_deref(), file_bytes))
             .await
     }
 
@@ -287,7 +349,7 @@ impl Catalog for FileCatalog {
     }
 }
 
-fn list(database: &Database<'_>, pattern: Option<&str>, file_bytes: u64) -> Result<Vec<TableInfo>> {
+fn list_tables(database: &Database<'_>, pattern: Option<&str>, file_bytes: u64) -> Result<Vec<TableInfo>> {
     let mut kinds = HashMap::new();
     let sql = "SELECT name, type FROM pragma_table_list \
                WHERE schema = 'main' AND type IN ('table', 'view', 'virtual') ORDER BY name";

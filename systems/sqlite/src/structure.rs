@@ -1,12 +1,14 @@
 //! The structure of tables. SQLite answers from the file that is open, so every question is a function call.
 
+use std::collections::HashMap;
+
 use weir_core::{
     ColumnDefault, ColumnDescription, ErrorKind, ForeignKey, Identity, ObjectKind, ObjectName, Result,
     TableDescription, UniqueKey,
 };
 use weir_sql::TableName;
 
-use crate::catalog::{self, Table, has_table};
+use crate::catalog::{self, Table, has_table, list};
 use crate::raw::{Database, Value};
 
 /// Describes these tables and views, in their order; those that are gone, or that cannot be read because what they rest on
@@ -74,33 +76,64 @@ fn number(database: &Database<'_>, table: &Table) -> Result<Option<i64>> {
 }
 
 fn unique(database: &Database<'_>, name: &ObjectName) -> Result<Vec<UniqueKey>> {
-    let mut keys: Vec<UniqueKey> = Vec::new();
+    Ok(unique_keys(database, "main", &[&name.table])?.remove(&name.table).unwrap_or_default())
+}
+
+/// The unique keys of tables besides their primary ones, over columns alone and over all rows, in one statement.
+///
+/// # Errors
+/// The file's.
+pub fn unique_keys(database: &Database<'_>, schema: &str, names: &[&str]) -> Result<HashMap<String, Vec<UniqueKey>>> {
+    let mut found: HashMap<String, Vec<UniqueKey>> = HashMap::new();
     let mut broken = Vec::new();
     // `pk` is the primary key's own index.
-    let sql = "SELECT l.name, i.name FROM pragma_index_list(?1) l JOIN pragma_index_info(l.name) i \
-               WHERE l.\"unique\" = 1 AND l.partial = 0 AND l.origin <> 'pk' ORDER BY l.name, i.seqno";
-    database.query(sql, &[Value::Text(name.table.as_bytes())], |row| {
-        let index = row.text(0).unwrap_or_default();
+    let sql = "SELECT w.value, l.name, i.name FROM json_each(?1) w JOIN pragma_index_list(w.value, ?2) l \
+               JOIN pragma_index_info(l.name, ?2) i \
+               WHERE l.\"unique\" = 1 AND l.partial = 0 AND l.origin <> 'pk' ORDER BY w.key, l.name, i.seqno";
+    let names = list(names);
+    let values = [Value::Text(names.as_bytes()), Value::Text(schema.as_bytes())];
+    database.query(sql, &values, |row| {
+        let index = row.text(1).unwrap_or_default();
         // An expression has no name.
-        let Some(column) = row.text(1) else { return broken.push(index) };
+        let Some(column) = row.text(2) else { return broken.push(index) };
+        let keys = found.entry(row.text(0).unwrap_or_default()).or_default();
         match keys.last_mut().filter(|key| key.name == index) {
             Some(key) => key.columns.push(column),
             None => keys.push(UniqueKey { name: index, columns: vec![column] }),
         }
     })?;
-    keys.retain(|key| !broken.contains(&key.name));
-    Ok(keys)
+    found.values_mut().for_each(|keys| keys.retain(|key| !broken.contains(&key.name)));
+    Ok(found)
 }
 
 fn foreign(database: &Database<'_>, name: &ObjectName) -> Result<Vec<ForeignKey>> {
-    let mut keys: Vec<(i64, ForeignKey)> = Vec::new();
+    Ok(foreign_keys(database, "main", &[name])?.remove(&name.table).unwrap_or_default())
+}
+
+/// The foreign keys of tables, in one statement, and one for all that name no columns of the table that they refer to.
+///
+/// # Errors
+/// The file's.
+pub fn foreign_keys(
+    database: &Database<'_>,
+    schema: &str,
+    names: &[&ObjectName],
+) -> Result<HashMap<String, Vec<ForeignKey>>> {
+    let of: HashMap<&str, &ObjectName> = names.iter().map(|name| (name.table.as_str(), *name)).collect();
+    let mut found: HashMap<String, Vec<(i64, ForeignKey)>> = HashMap::new();
     let mut implicit = false;
-    let sql = "SELECT id, \"table\", \"from\", \"to\", on_delete, on_update FROM pragma_foreign_key_list(?1) ORDER BY id, seq";
-    database.query(sql, &[Value::Text(name.table.as_bytes())], |row| {
-        let id = row.integer(0).unwrap_or_default();
-        let column = row.text(2).unwrap_or_default();
-        let to = row.text(3);
+    let sql = "SELECT w.value, k.id, k.\"table\", k.\"from\", k.\"to\", k.on_delete, k.on_update FROM json_each(?1) w \
+               JOIN pragma_foreign_key_list(w.value, ?2) k ORDER BY w.key, k.id, k.seq";
+    let tables = list(&names.iter().map(|name| name.table.as_str()).collect::<Vec<_>>());
+    let values = [Value::Text(tables.as_bytes()), Value::Text(schema.as_bytes())];
+    database.query(sql, &values, |row| {
+        let name = row.text(0).unwrap_or_default();
+        let Some(own) = of.get(name.as_str()) else { return };
+        let id = row.integer(1).unwrap_or_default();
+        let column = row.text(3).unwrap_or_default();
+        let to = row.text(4);
         implicit |= to.is_none();
+        let keys = found.entry(name).or_default();
         match keys.last_mut().filter(|(known, _)| *known == id) {
             Some((_, key)) => {
                 key.columns.push(column);
@@ -109,29 +142,29 @@ fn foreign(database: &Database<'_>, name: &ObjectName) -> Result<Vec<ForeignKey>
             None => keys.push((
                 id,
                 ForeignKey {
-                    name: format!("{}_fk{id}", name.table),
+                    name: format!("{}_fk{id}", own.table),
                     columns: vec![column],
-                    to: ObjectName { table: row.text(1).unwrap_or_default(), ..name.clone() },
+                    to: ObjectName { table: row.text(2).unwrap_or_default(), ..(*own).clone() },
                     to_columns: to.into_iter().collect(),
-                    on_delete: row.text(4).unwrap_or_default(),
-                    on_update: row.text(5).unwrap_or_default(),
+                    on_delete: row.text(5).unwrap_or_default(),
+                    on_update: row.text(6).unwrap_or_default(),
                 },
             )),
         }
     })?;
     if implicit {
-        // Without columns it refers to the primary key.
-        for (_, key) in keys.iter_mut().filter(|(_, key)| key.to_columns.is_empty()) {
-            match catalog::describe(database, TableName::bare(key.to.table.clone())) {
-                Ok(table) => key.to_columns = table.key(),
-                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-                // The table is gone; so the key refers to nothing.
-                Err(_) => {}
-            }
+        // Without columns it refers to the primary key; of a table that is gone, to nothing.
+        let keys = found.values_mut().flatten().map(|(_, key)| key).filter(|key| key.to_columns.is_empty());
+        let mut keys: Vec<&mut ForeignKey> = keys.collect();
+        let to: Vec<TableName> =
+            keys.iter().map(|key| TableName { schema: Some(schema.to_owned()), name: key.to.table.clone() }).collect();
+        for (key, table) in keys.iter_mut().zip(catalog::find_tables(database, &to)?) {
+            key.to_columns = table.ok().flatten().map(|table| table.key()).unwrap_or_default();
         }
-        keys.retain(|(_, key)| key.to_columns.len() == key.columns.len());
+        found.values_mut().for_each(|keys| keys.retain(|(_, key)| key.to_columns.len() == key.columns.len()));
     }
-    Ok(keys.into_iter().map(|(_, key)| key).collect())
+    let plain = |keys: Vec<(i64, ForeignKey)>| keys.into_iter().map(|(_, key)| key).collect();
+    Ok(found.into_iter().map(|(name, keys)| (name, plain(keys))).collect())
 }
 
 /// What a default's text means: `'new'`, `-1`, `CURRENT_TIMESTAMP`.

@@ -36,7 +36,7 @@ fn present(known: Known) -> Result<(Server, Table)> {
 #[async_trait]
 impl Evolve for MySqlWriter {
     async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>> {
-        let (server, table) = match self.find_seen() {
+        let (server, table) = match self.seen.find() {
             Some(known) => present(known)?,
             None => {
                 let mut session = self.connect().await?;
@@ -57,7 +57,7 @@ impl Evolve for MySqlWriter {
     }
 
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
-        self.forget_known();
+        self.seen.forget();
         let mut session = self.connect().await?;
         let (server, table) = self.evolving(&mut session).await?;
         let statement = statement(&mut session, &server, &table, changes).await?;
@@ -89,7 +89,7 @@ impl Evolve for MySqlWriter {
             impatient(&mut session).await?;
             let dropped = keys::drop(&mut session, &known, keys).await.context("table", &known.name);
             // It may have been done all the same: whoever tries again asks.
-            dropped.inspect_err(|_| self.forget_known())?;
+            dropped.inspect_err(|_| self.seen.forget())?;
             self.note_dropped(&known.name, keys);
         }
         session.close().await;
@@ -102,7 +102,7 @@ impl Evolve for MySqlWriter {
         if known.table.is_some() {
             impatient(&mut session).await?;
             // As above.
-            keys::restore(&mut session, &known, key).await.inspect_err(|_| self.forget_known())?;
+            keys::restore(&mut session, &known, key).await.inspect_err(|_| self.seen.forget())?;
             self.note_restored(&known.name, key);
         }
         session.close().await;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use weir_core::{Error, ErrorKind, Hold, KeyDefinition, ObjectName, Reference, Result, ResultExt, TargetName};
 use weir_mysql::{
-    AT_ONCE, Grants, QUOTING, Server, Session, Table, databases, describe_tables, escape, find_tables, foreign_keys,
-    grants, server, spelled,
+    AT_ONCE, Grants, Options, QUOTING, Server, Session, Table, databases, describe_tables, escape, find_tables,
+    foreign_keys, grants, server, spelled,
 };
 use weir_sql::commits::TABLE;
-use weir_sql::{Ahead, DroppedKeys, TableName};
+use weir_sql::{DroppedKeys, Seen, TableName};
 
+use crate::config::MySqlWriterConfig;
 use crate::keys;
 use crate::rights::Rights;
 use crate::writer::MySqlWriter;
@@ -96,52 +97,34 @@ impl MySqlWriter {
 
     /// What the server says of the table now.
     pub(crate) async fn ask(&self, session: &mut Session) -> Result<Known> {
-        let known = self.read(session, &[self.wanted()?]).await?.pop();
+        let known = self.read(session, std::slice::from_ref(&self.table)).await?.pop();
         known.unwrap_or_else(|| Err(Error::internal("a table was asked for, and no answer came")))
     }
 
-    /// Reads these tables, and leaves them for their writers. What is wrong with one is found again by its own.
+    /// Reads these tables, and leaves them for their writers.
     pub(crate) async fn leave_known(&self, tables: &[TargetName]) -> Result<Hold> {
-        let name = |table: &TargetName| TableName { schema: table.schema.clone(), name: table.table.clone() };
-        let names: Vec<TableName> = tables.iter().map(name).collect();
+        let names = Seen::<Known>::names(tables);
         let mut session = self.connect().await?;
-        let mut all = HashMap::with_capacity(names.len());
+        let mut known = Vec::with_capacity(names.len());
         for names in names.chunks(AT_ONCE) {
-            let known = self.read(&mut session, names).await?;
-            all.extend(names.iter().zip(known).filter_map(|(name, known)| Some((name.clone(), known.ok()?))));
+            known.extend(self.read(&mut session, names).await?);
         }
         session.rest().await;
-        Ok(Ahead::leave(&self.context.shared, self.place("targets"), all))
-    }
-
-    /// The table is another one from here on: whatever was read of it before is not to be planned with.
-    pub(crate) fn forget_known(&self) {
-        self.take_seen();
-        self.take_left();
+        Ok(self.seen.leave(names, known))
     }
 
     /// What was read of the table with all others, once.
     pub(crate) fn take_left(&self) -> Option<Known> {
-        let left = Ahead::take(&self.context.shared, &self.place("targets"), &self.wanted().ok()?)?;
-        Some(self.without_dropped(left))
+        Some(self.without_dropped(self.seen.take_left()?))
     }
 
     /// As [`take_left`](Self::take_left), and it stays there.
     pub(crate) fn find_left(&self) -> Option<Known> {
-        let left = Ahead::find(&self.context.shared, &self.place("targets"), &self.wanted().ok()?)?;
-        Some(self.without_dropped(left))
-    }
-
-    /// Under which name something of these servers is left for their writers.
-    fn place(&self, what: &str) -> String {
-        let of =
-            |o: &weir_mysql::Options| format!("{}@{}/{}", o.user, o.place(), o.database.as_deref().unwrap_or_default());
-        let ledger = self.config.common.ledger.schema.as_deref().unwrap_or_default();
-        format!("mysql {what} of {} {ledger}", self.options.first().map(of).unwrap_or_default())
+        Some(self.without_dropped(self.seen.find_left()?))
     }
 
     fn dropped(&self) -> Arc<DroppedKeys<String>> {
-        self.context.shared.find_or_leave(&self.place("keys"), DroppedKeys::default)
+        self.context.shared.find_or_leave(&place("keys", &self.config, &self.options), DroppedKeys::default)
     }
 
     /// Notes that keys of a table are dropped, whatever was read before.
@@ -164,6 +147,13 @@ impl MySqlWriter {
         }
         known
     }
+}
+
+/// Under which name something of these servers is left for their writers.
+pub(crate) fn place(what: &str, config: &MySqlWriterConfig, options: &[Options]) -> String {
+    let of = |o: &Options| format!("{}@{}/{}", o.user, o.place(), o.database.as_deref().unwrap_or_default());
+    let ledger = config.common.ledger.schema.as_deref().unwrap_or_default();
+    format!("mysql {what} of {} {ledger}", options.first().map(of).unwrap_or_default())
 }
 
 fn object(table: &TableName) -> ObjectName {

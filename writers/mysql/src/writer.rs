@@ -1,8 +1,6 @@
 //! The writer: what is there, what a run will do, and its life from prepare to commit.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
@@ -13,9 +11,8 @@ use weir_core::{
 };
 use weir_mysql::{Options, QUOTING, Session, Setup, Tls, connect_first, written};
 use weir_sql::commits::TABLE;
-use weir_sql::config::Destination;
 use weir_sql::config::DuplicateKeys;
-use weir_sql::{TableName, resolve_target_columns};
+use weir_sql::{Seen, TableName, resolve_target_columns};
 
 use crate::config::MySqlWriterConfig;
 use crate::known::Known;
@@ -23,21 +20,19 @@ use crate::plan::{Facts, plan};
 use crate::rights::no_transactions;
 use crate::state::State;
 use crate::transaction::Staged;
-use crate::{commit, ledger, task};
+use crate::{commit, known, ledger, task};
 
 /// Writes one table.
 pub struct MySqlWriter {
     pub(crate) config: MySqlWriterConfig,
-    destination: Destination,
+    /// The table as the job names it.
+    pub(crate) table: TableName,
     pub(crate) options: Vec<Options>,
     setup: Setup,
     pub(crate) context: ConnectorContext,
     /// What `target` has just seen, for `plan`.
-    seen: Mutex<Option<(Known, Instant)>>,
+    pub(crate) seen: Seen<Known>,
 }
-
-/// How long what was seen holds.
-const SEEN: Duration = Duration::from_secs(10);
 
 impl MySqlWriter {
     /// A writer of what `config` names; connects to nothing.
@@ -54,9 +49,10 @@ impl MySqlWriter {
                 Err(more) => faults.0.extend(more.0),
             }
         }
-        if let Err(error) = TableName::parse(&destination.table, QUOTING) {
+        let table = TableName::parse(&destination.table, QUOTING).unwrap_or_else(|error| {
             faults.0.push(Fault { pointer: "/table".into(), message: error.message().into() });
-        }
+            TableName::bare("")
+        });
         let tls = config.ssl_mode.as_deref().map(Tls::parse);
         if tls == Some(None) {
             faults.add("/sslMode", "none of disabled, preferred, required, verify-ca and verify-identity");
@@ -78,7 +74,8 @@ impl MySqlWriter {
         }
         faults.or(())?;
         let setup = Setup { session: config.common.session.as_slice().to_vec() };
-        Ok(Self { config, destination, options, setup, context: context.clone(), seen: Mutex::default() })
+        let seen = Seen::new(&context.shared, known::place("targets", &config, &options), table.clone());
+        Ok(Self { config, table, options, setup, context: context.clone(), seen })
     }
 
     pub(crate) async fn connect(&self) -> Result<Session> {
@@ -90,26 +87,9 @@ impl MySqlWriter {
         self.config.common.create_schema == Some(true) && self.config.common.ledger.schema.is_none()
     }
 
-    /// The table as the job names it.
-    pub(crate) fn wanted(&self) -> Result<TableName> {
-        TableName::parse(&self.destination.table, QUOTING)
-    }
-
-    /// What `target` has seen a moment ago, once.
-    pub(crate) fn take_seen(&self) -> Option<Known> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(known, _)| known)
-    }
-
-    /// As [`take_seen`](Self::take_seen), and it stays seen.
-    pub(crate) fn find_seen(&self) -> Option<Known> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(known, _)| known)
-    }
-
     /// `near`: whether a table that is not there may be a typing error.
     async fn facts(&self, session: &mut Session, near: bool) -> Result<Facts> {
-        let known = match self.take_seen() {
+        let known = match self.seen.take() {
             Some(known) => known,
             None => self.ask(session).await?,
         };
@@ -165,7 +145,7 @@ impl Writer for MySqlWriter {
                 known
             }
         };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((known.clone(), Instant::now()));
+        self.seen.note(known.clone());
         let Known { name, table, .. } = known;
         let entries = self.config.common.column.as_slice();
         let Some(table) = table else {
@@ -206,7 +186,7 @@ impl Writer for MySqlWriter {
 
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let state = State::of(plan)?;
-        self.forget_known();
+        self.seen.forget();
         let mut session = self.connect().await?;
         for options in &self.options {
             written::note(&self.context.shared, options, state.table.quoted(QUOTING));
@@ -245,7 +225,7 @@ impl Writer for MySqlWriter {
 
     async fn abort(&self, plan: &WritePlan, _receipts: &[Receipt]) -> Result<()> {
         let state = State::of(plan)?;
-        self.forget_known();
+        self.seen.forget();
         let mut session = self.connect().await?;
         let done = commit::abort(&mut session, plan, &state).await;
         ended(session, &done, true).await;
@@ -288,7 +268,7 @@ impl Writer for MySqlWriter {
         let mut checks = Vec::new();
         match self.privileges(&mut session, &place).await {
             Ok(more) => checks.extend(more),
-            Err(error) => checks.push(Check::fault(format!("table {}", self.destination.table), error.full())),
+            Err(error) => checks.push(Check::fault(format!("table {}", self.table), error.full())),
         }
         session.close().await;
         checks

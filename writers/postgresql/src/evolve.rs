@@ -48,7 +48,7 @@ impl Evolve for PostgresqlWriter {
     async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>> {
         let mut session = self.connect().await?;
         let found;
-        let seen = self.find_seen();
+        let seen = self.seen.find();
         let table = match seen.as_ref().and_then(Known::table) {
             Some(table) => table,
             None => {
@@ -73,7 +73,7 @@ impl Evolve for PostgresqlWriter {
     }
 
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
-        self.forget_known();
+        self.seen.forget();
         let mut session = self.connect().await?;
         let table = catalog::require_table(&mut session, &self.table).await?;
         let alteration = alteration(&mut session, &table, changes).await?;
@@ -125,7 +125,7 @@ impl Evolve for PostgresqlWriter {
         };
         let table = known.table().cloned();
         // It may have been done all the same: whoever tries again asks.
-        keys::restore(&mut session, known, key).await.inspect_err(|_| self.forget_known())?;
+        keys::restore(&mut session, known, key).await.inspect_err(|_| self.seen.forget())?;
         if let Some(table) = &table {
             self.note_restored(table, key);
         }

@@ -1,15 +1,15 @@
 //! What a writer knows of its target before it plans, changes or completes it: read for one table, or for all tables of a
 //! whole-database job at once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use weir_core::{Hold, KeyDefinition, Result, TargetName};
+use weir_core::{Hold, KeyDefinition, Result, Shared, TargetName};
 use weir_postgresql::catalog::{AT_ONCE, Table, find_tables};
 use weir_postgresql::keys::{Referring, referring, unique_keys_of};
 use weir_postgresql::{Endpoint, Session};
-use weir_sql::{Ahead, Commits, DroppedKeys, TableName};
+use weir_sql::{Commits, DroppedKeys, Seen, TableName};
 
+use crate::config::PostgresqlWriterConfig;
 use crate::keys;
 use crate::plan::Q;
 use crate::record::Rights;
@@ -89,49 +89,44 @@ pub(crate) async fn read(
     Ok(known.collect())
 }
 
-/// Under which name tables of a database are left for their writers.
-fn place(endpoint: &Endpoint, ledger: Option<&str>) -> String {
-    format!("postgresql targets of {} {}", endpoint.identity(), ledger.unwrap_or_default())
-}
-
 impl PostgresqlWriter {
     fn ledger(&self) -> Option<String> {
         self.config.common.ledger.schema.as_deref().map(|schema| Q.unquote(schema))
     }
 
-    /// Reads these tables, and leaves them for their writers. What is wrong with one is found again by its own.
-    pub(crate) async fn leave_known(&self, tables: &[TargetName]) -> Result<Hold> {
-        let name = |table: &TargetName| TableName { schema: table.schema.clone(), name: table.table.clone() };
-        let names: Vec<TableName> = tables.iter().map(name).collect();
-        let ledger = self.ledger();
-        let mut session = self.connect().await?;
-        let mut all = HashMap::with_capacity(names.len());
-        for names in names.chunks(AT_ONCE) {
-            let known = read(&mut session, names, ledger.as_deref()).await?;
-            all.extend(names.iter().zip(known).filter_map(|(name, known)| Some((name.clone(), known.ok()?))));
-        }
-        session.rest().await;
-        Ok(Ahead::leave(&self.context.shared, place(&self.endpoint, ledger.as_deref()), all))
+    /// Where what is known of the table is noted, and left for it.
+    pub(crate) fn seen_of(
+        config: &PostgresqlWriterConfig,
+        endpoint: &Endpoint,
+        table: &TableName,
+        shared: &Shared,
+    ) -> Seen<Known> {
+        let ledger = config.common.ledger.schema.as_deref().map(|schema| Q.unquote(schema));
+        let place = format!("postgresql targets of {} {}", endpoint.identity(), ledger.unwrap_or_default());
+        Seen::new(shared, place, table.clone())
     }
 
-    /// The table is another one from here on: whatever was read of it before is not to be planned with.
-    pub(crate) fn forget_known(&self) {
-        self.take_seen();
-        self.take_left();
+    /// Reads these tables, and leaves them for their writers.
+    pub(crate) async fn leave_known(&self, tables: &[TargetName]) -> Result<Hold> {
+        let names = Seen::<Known>::names(tables);
+        let ledger = self.ledger();
+        let mut session = self.connect().await?;
+        let mut known = Vec::with_capacity(names.len());
+        for names in names.chunks(AT_ONCE) {
+            known.extend(read(&mut session, names, ledger.as_deref()).await?);
+        }
+        session.rest().await;
+        Ok(self.seen.leave(names, known))
     }
 
     /// What was read of the table with all others, once.
     pub(crate) fn take_left(&self) -> Option<Known> {
-        let ledger = self.ledger();
-        let left = Ahead::take(&self.context.shared, &place(&self.endpoint, ledger.as_deref()), &self.table)?;
-        Some(self.without_dropped(left))
+        Some(self.without_dropped(self.seen.take_left()?))
     }
 
     /// As [`take_left`](Self::take_left), and it stays there.
     pub(crate) fn find_left(&self) -> Option<Known> {
-        let ledger = self.ledger();
-        let left = Ahead::find(&self.context.shared, &place(&self.endpoint, ledger.as_deref()), &self.table)?;
-        Some(self.without_dropped(left))
+        Some(self.without_dropped(self.seen.find_left()?))
     }
 
     /// What the server says of the table now.

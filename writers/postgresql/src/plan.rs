@@ -80,7 +80,7 @@ pub(crate) async fn plan(
         ));
     }
     let wanted = &writer.table;
-    let known = match writer.take_seen() {
+    let known = match writer.seen.take() {
         Some(known) => known,
         None => writer.ask(session).await?,
     };

@@ -1,8 +1,5 @@
 //! The writer.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use weir_core::{
@@ -14,7 +11,7 @@ use weir_postgresql::{Endpoint, Session, written};
 use weir_sql::columns::{is_all, resolve_target_columns};
 use weir_sql::commits::PREPARED;
 use weir_sql::statements::with_table;
-use weir_sql::{Ceilings, Commits, TableName};
+use weir_sql::{Ceilings, Commits, Seen, TableName};
 
 use crate::config::PostgresqlWriterConfig;
 use crate::known::Known;
@@ -34,11 +31,8 @@ pub struct PostgresqlWriter {
     pub(crate) table: TableName,
     pub(crate) context: ConnectorContext,
     /// What `target` has just seen, for `plan`.
-    seen: Mutex<Option<(Known, Instant)>>,
+    pub(crate) seen: Seen<Known>,
 }
-
-/// How long what `target` saw holds for the plan that follows it.
-const SEEN: Duration = Duration::from_secs(10);
 
 impl PostgresqlWriter {
     /// Checks the parameters; connects to nothing.
@@ -50,19 +44,8 @@ impl PostgresqlWriter {
         let session = config.common.session.as_slice();
         let endpoint = Endpoint::new(&to.urls, to.username.as_deref(), to.password.as_ref(), &config.tls, session)?;
         let table = TableName::parse(&to.table, Q).map_err(|e| Faults::one("/table", e.message()))?;
-        Ok(Self { config, endpoint, table, context, seen: Mutex::default() })
-    }
-
-    /// What `target` has seen a moment ago, once.
-    pub(crate) fn take_seen(&self) -> Option<Known> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(known, _)| known)
-    }
-
-    /// As [`take_seen`](Self::take_seen), and it stays seen.
-    pub(crate) fn find_seen(&self) -> Option<Known> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(known, _)| known)
+        let seen = Self::seen_of(&config, &endpoint, &table, &context.shared);
+        Ok(Self { config, endpoint, table, context, seen })
     }
 
     pub(crate) async fn connect(&self) -> Result<Session> {
@@ -120,7 +103,7 @@ impl Writer for PostgresqlWriter {
                 known
             }
         };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((known.clone(), Instant::now()));
+        self.seen.note(known.clone());
         let entries = self.config.common.column.as_slice();
         let Some(table) = known.table() else {
             let mut place = self.table.clone();
@@ -153,7 +136,7 @@ impl Writer for PostgresqlWriter {
 
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let state = State::of(plan)?;
-        self.forget_known();
+        self.seen.forget();
         written::note(&self.context.shared, &self.endpoint, &state.table);
         let mut session = self.connect().await?;
         if let Some(schema) = &state.create_schema {
@@ -256,7 +239,7 @@ impl Writer for PostgresqlWriter {
         if state.stage.is_none() && state.create.is_none() && state.records.is_none() {
             return Ok(());
         }
-        self.forget_known();
+        self.seen.forget();
         let mut session = self.connect_to_clean().await?;
         let mut published = false;
         if let Some(commits) = &state.records {

@@ -3,17 +3,18 @@
 
 use async_trait::async_trait;
 use weir_core::{
-    ColumnDefault, Completed, Completion, Error, ErrorKind, Evolve, Fit, MappedColumn, ObjectName, PresentColumn,
-    Reference, Relation, Result, ResultExt, TableChange, WriteRequest,
+    ColumnDefault, Completed, Completion, Error, ErrorKind, Evolve, Fit, MappedColumn, PresentColumn, Reference,
+    Relation, Result, ResultExt, TableChange, UniqueKey, WriteRequest,
 };
+use weir_sql::TableName;
 use weir_sql::defaults::{DefaultKind, PlainDefault, carried};
-use weir_sqlite::catalog::{Table, find_table, schema_of};
+use weir_sqlite::catalog::{Table, schema_of};
 use weir_sqlite::family::family;
-use weir_sqlite::structure::describe_all;
 use weir_sqlite::types::form_of;
 use weir_sqlite::{Access, Database, QUOTING, Value};
 
 use crate::definition::{ColumnEdit, edited, with_constraint};
+use crate::known::{self, Found};
 use crate::plan::new_column;
 use crate::staging::renamed_table;
 use crate::writer::SqliteWriter;
@@ -24,29 +25,22 @@ const ANEW: &str = "weir_anew";
 #[async_trait]
 impl Evolve for SqliteWriter {
     async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>> {
-        let (written, columns) = (self.table.clone(), request.columns.clone());
-        self.in_file(Access::Read, move |database| {
-            let table = find_table(database, &written)?;
-            Ok(columns.iter().map(|column| fit(&table, column)).collect())
-        })
-        .await
+        let known = self.known().await.context("table", &self.table)?.present()?;
+        Ok(request.columns.iter().map(|column| fit(&known.table, column)).collect())
     }
 
     async fn alterations(&self, changes: &[TableChange]) -> Result<Vec<String>> {
-        let (written, changes) = (self.table.clone(), changes.to_vec());
-        self.in_file(Access::Read, move |database| {
-            let table = find_table(database, &written)?;
-            Ok(work(database, &table, &changes)?.shown(&table))
-        })
-        .await
+        let known = self.known().await.context("table", &self.table)?.present()?;
+        Ok(work(&known, changes)?.shown(&known.table))
     }
 
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
-        let (written, changes) = (self.table.clone(), changes.to_vec());
+        self.seen.forget();
+        let (name, changes) = (self.name.clone(), changes.to_vec());
         self.in_file(Access::Write, move |database| {
-            let table = find_table(database, &written)?;
-            let work = work(database, &table, &changes)?;
-            let shown = work.shown(&table);
+            let known = known::one(database, &name)?.present()?;
+            let work = work(&known, &changes)?;
+            let shown = work.shown(&known.table);
             if shown.is_empty() {
                 return Ok(shown);
             }
@@ -55,9 +49,10 @@ impl Evolve for SqliteWriter {
                     database.execute(statement).context("statement", statement)?;
                 }
                 if !work.edits.is_empty() {
-                    let sql = definition(database, &table)?;
-                    let sql = edited(&sql, &work.edits).ok_or_else(|| unreadable(&table))?;
-                    make_anew(database, &find_table(database, &written)?, &sql)?;
+                    // With the columns that were added.
+                    let known = known::one(database, &name)?.present()?;
+                    let sql = known.definition.as_deref().and_then(|sql| edited(sql, &work.edits));
+                    make_anew(database, &known.table, &sql.ok_or_else(|| unreadable(&known.table))?)?;
                 }
                 Ok(())
             })?;
@@ -67,8 +62,13 @@ impl Evolve for SqliteWriter {
     }
 
     async fn complete(&self, completion: &Completion) -> Result<Completed> {
-        let (written, completion) = (self.table.clone(), completion.clone());
-        self.in_file(Access::Write, move |database| complete(database, &written, &completion)).await
+        if let Some(left) = self.seen.take_left()
+            && missing(&left.present()?, completion).is_nothing()
+        {
+            return Ok(Completed::default());
+        }
+        let (name, completion) = (self.name.clone(), completion.clone());
+        self.in_file(Access::Write, move |database| complete(database, &name, &completion)).await
     }
 }
 
@@ -116,8 +116,8 @@ impl Work {
     }
 }
 
-fn work(database: &Database<'_>, table: &Table, changes: &[TableChange]) -> Result<Work> {
-    let mut work = Work::default();
+fn work(known: &Found, changes: &[TableChange]) -> Result<Work> {
+    let (table, mut work) = (&known.table, Work::default());
     for change in changes {
         let column = change.column();
         let fit = fit(table, column);
@@ -163,7 +163,7 @@ fn work(database: &Database<'_>, table: &Table, changes: &[TableChange]) -> Resu
     }
     if !work.edits.is_empty() {
         // What cannot be done is found before anything is.
-        edited(&definition(database, table)?, &work.edits).ok_or_else(|| unreadable(table))?;
+        known.definition.as_deref().and_then(|sql| edited(sql, &work.edits)).ok_or_else(|| unreadable(table))?;
     }
     Ok(work)
 }
@@ -196,15 +196,6 @@ pub fn default_sql(default: &ColumnDefault, declared: &str) -> Option<String> {
             _ => "CURRENT_TIMESTAMP".into(),
         },
     })
-}
-
-fn definition(database: &Database<'_>, table: &Table) -> Result<String> {
-    let sql = format!(
-        "SELECT sql FROM {}.sqlite_schema WHERE type = 'table' AND name = ?1",
-        QUOTING.quote(schema_of(&table.name))
-    );
-    let found = database.texts(&sql, &[Value::Text(table.name.name.as_bytes())])?;
-    found.into_iter().next().ok_or_else(|| unreadable(table))
 }
 
 /// Runs `change` in a transaction in which SQLite looks neither at foreign keys nor at what views say.
@@ -259,16 +250,63 @@ fn make_anew(database: &Database<'_>, table: &Table, sql: &str) -> Result<()> {
     Ok(())
 }
 
-fn complete(database: &Database<'_>, written: &str, completion: &Completion) -> Result<Completed> {
-    let table = find_table(database, written)?;
-    let name = ObjectName { database: String::new(), schema: None, table: table.name.name.clone() };
-    let Some(now) = describe_all(database, &[name])?.pop() else { return Ok(Completed::default()) };
-    let mut completed = Completed::default();
+/// What a table has not got yet.
+struct Missing<'a> {
+    /// The last number that its row id is to have had.
+    number: Option<i64>,
+    unique: Vec<&'a UniqueKey>,
+    foreign_keys: Vec<&'a Reference>,
+}
+
+impl Missing<'_> {
+    fn is_nothing(&self) -> bool {
+        self.number.is_none() && self.unique.is_empty() && self.foreign_keys.is_empty()
+    }
+}
+
+fn missing<'a>(known: &Found, completion: &'a Completion) -> Missing<'a> {
     let same = |a: &[String], b: &[String]| a.len() == b.len() && a.iter().all(|column| b.contains(column));
-    for key in &completion.unique {
-        if same(&key.columns, &now.primary_key) || now.unique.iter().any(|own| same(&own.columns, &key.columns)) {
-            continue;
-        }
+    let is_there = |key: &Reference| {
+        known.keys.iter().any(|own| {
+            own.columns == key.columns
+                && own.to.table.eq_ignore_ascii_case(&key.to.table)
+                && own.to_columns == key.to_columns
+        })
+    };
+    let key = known.table.key();
+    let position = completion.positions.iter().find(|(column, _)| key == [column.clone()]);
+    let number = position.map(|(_, next)| next.saturating_sub(1));
+    Missing {
+        // A row id without a number of its own goes on after the greatest that is there.
+        number: number.filter(|number| known.number.is_some_and(|last| last < *number)),
+        unique: completion
+            .unique
+            .iter()
+            .filter(|key| !known.unique.iter().any(|own| same(own, &key.columns)))
+            .collect(),
+        foreign_keys: completion.foreign_keys.iter().filter(|key| !is_there(key)).collect(),
+    }
+}
+
+/// The next number of the table's row id is greater than this one.
+fn go_on_after(database: &Database<'_>, table: &TableName, number: i64) -> Result<()> {
+    let (schema, name) = (QUOTING.quote(schema_of(table)), table.name.replace('\'', "''"));
+    let sequence = format!("{schema}.sqlite_sequence");
+    // A table that has never had a row has no number there.
+    database.execute(&format!(
+        "BEGIN IMMEDIATE; \
+         INSERT INTO {sequence} (name, seq) SELECT '{name}', 0 \
+         WHERE NOT EXISTS (SELECT 1 FROM {sequence} WHERE name = '{name}'); \
+         UPDATE {sequence} SET seq = max(seq, {number}) WHERE name = '{name}'; COMMIT"
+    ))?;
+    Ok(())
+}
+
+fn complete(database: &Database<'_>, name: &TableName, completion: &Completion) -> Result<Completed> {
+    let known = known::one(database, name)?.present()?;
+    let (table, missing) = (&known.table, missing(&known, completion));
+    let mut completed = Completed::default();
+    for key in missing.unique {
         let index = QUOTING.quote(&format!("{}_{}_key", table.name.name, key.columns.join("_")));
         let sql = format!(
             "CREATE UNIQUE INDEX {index} ON {} ({})",
@@ -280,24 +318,16 @@ fn complete(database: &Database<'_>, written: &str, completion: &Completion) -> 
             Err(failure) => completed.undone.push(format!("{sql}: {}", failure.message)),
         }
     }
-    let missing: Vec<&Reference> = completion
-        .foreign_keys
-        .iter()
-        .filter(|key| {
-            !now.foreign_keys.iter().any(|own| {
-                own.columns == key.columns
-                    && own.to.table.eq_ignore_ascii_case(&key.to.table)
-                    && own.to_columns == key.to_columns
-            })
-        })
-        .collect();
-    if missing.is_empty() {
+    if let Some(number) = missing.number {
+        go_on_after(database, &table.name, number)?;
+    }
+    if missing.foreign_keys.is_empty() {
         return Ok(completed);
     }
     let mut made = Vec::new();
     in_transaction(database, || {
-        let mut sql = definition(database, &table)?;
-        for key in missing {
+        let mut sql = known.definition.clone().ok_or_else(|| unreadable(table))?;
+        for key in missing.foreign_keys {
             let constraint = format!(
                 "FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
                 QUOTING.quote_all(&key.columns),
@@ -306,10 +336,10 @@ fn complete(database: &Database<'_>, written: &str, completion: &Completion) -> 
                 key.on_delete,
                 key.on_update
             );
-            sql = with_constraint(&sql, &constraint).ok_or_else(|| unreadable(&table))?;
+            sql = with_constraint(&sql, &constraint).ok_or_else(|| unreadable(table))?;
             made.push(format!("{} {constraint}", QUOTING.quote(&table.name.name)));
         }
-        make_anew(database, &table, &sql)
+        make_anew(database, table, &sql)
     })?;
     completed.keys.append(&mut made);
     Ok(completed)
@@ -401,7 +431,7 @@ mod tests {
         // The trigger, the check and the numbering are still there.
         let insert = "INSERT INTO t(n, name) VALUES (5000000000, 'new')";
         file.with(Access::Write, &context, move |db| Ok(db.execute(insert)?)).await.unwrap();
-        assert_eq!(of("SELECT id || line FROM t JOIN log ON line = name WHERE line = 'new'").await, "10new");
+        assert_eq!(of("SELECT id || line FROM t JOIN log ON line = name WHERE line = 'new'").await, "100new");
         let refused = file.with(Access::Write, &context, |db| Ok(db.execute("INSERT INTO t(n) VALUES (0)")?)).await;
         assert!(refused.is_err());
         let other = [TableChange::WidenColumn { column: column("n", DataType::Utf8) }];

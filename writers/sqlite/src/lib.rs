@@ -8,6 +8,7 @@ mod config;
 mod definition;
 mod encode;
 mod evolve;
+mod known;
 mod lease;
 mod plan;
 mod publish;

@@ -7,11 +7,12 @@ use weir_core::{Error, ErrorKind, MappedColumn, OnEmpty, PlannedColumn, Result, 
 use weir_sql::keys::{not_compared, to_compare};
 use weir_sql::statements::{NewColumn, create_table, with_table};
 use weir_sql::{Commits, DuplicateKeys, TableName, WriterConfig, find_name};
+use weir_sqlite::QUOTING;
 use weir_sqlite::catalog::Table;
 use weir_sqlite::types::{self, Affinity};
-use weir_sqlite::{Database, QUOTING, Value};
 
 use crate::evolve::default_sql;
+use crate::known::{Found, Known};
 use crate::staging;
 
 /// The writer's own part of a plan.
@@ -63,76 +64,44 @@ impl State {
     }
 }
 
-/// What is known of the target.
-pub struct Target {
-    /// The table as the job names it, or as the file does.
-    pub name: TableName,
-    /// The table, if it exists.
-    pub table: Option<Table>,
-    /// Sets of columns that are unique together, and the statements for a staging table; empty for a new table.
-    pub unique: Vec<Vec<String>>,
-    /// The staging table's statements.
-    pub stage: Vec<String>,
-    /// Whether the table has a foreign key on itself.
-    pub refers_to_itself: bool,
-    /// A table with nearly the same name.
-    pub nearest: Option<String>,
-}
-
-impl Target {
-    /// No table of that name.
-    pub fn missing(name: TableName, nearest: Option<String>) -> Self {
-        Self { name, table: None, unique: Vec::new(), stage: Vec::new(), refers_to_itself: false, nearest }
-    }
-}
-
-/// The sets of columns of which SQLite knows that they are unique.
-pub fn unique_sets(database: &Database<'_>, table: &Table) -> Result<Vec<Vec<String>>> {
-    let mut sets = vec![table.key()];
-    let indexes = database.texts(
-        "SELECT name FROM pragma_index_list(?1) WHERE \"unique\" = 1 AND partial = 0",
-        &[Value::Text(table.name.name.as_bytes())],
-    )?;
-    for index in indexes {
-        let sql = "SELECT name FROM pragma_index_info(?1) ORDER BY seqno";
-        sets.push(database.texts(sql, &[Value::Text(index.as_bytes())])?);
-    }
-    sets.retain(|set| !set.is_empty());
-    Ok(sets)
-}
-
 /// Makes the plan.
-pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &WriteRequest) -> Result<WritePlan> {
+pub(crate) fn plan(target: &Known, config: &WriterConfig, creates: bool, request: &WriteRequest) -> Result<WritePlan> {
     let mode = config.mode();
-    if target.table.is_none() && !creates {
+    let present = target.table();
+    if present.is_none() && !creates {
         let near = target.nearest.as_ref().map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         return Err(Error::new(
             ErrorKind::NotFound,
             format!("there is no table `{}`{near} Create it, or set `createTable` to true", target.name),
         ));
     }
-    let columns = match &target.table {
+    let columns = match present {
         Some(table) => existing_columns(table, &request.columns)?,
         None => request.columns.iter().map(new_column).collect(),
     };
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
     let keys = keys(target, config, mode, request, &names)?;
-    let unique: Vec<&[String]> = target.unique.iter().map(Vec::as_slice).collect();
-    let compared = match &target.table {
+    let numbered = is_numbered(&keys, &columns, request);
+    let unique: Vec<&[String]> = target.unique().iter().map(Vec::as_slice).collect();
+    let compared = match present {
         Some(_) => to_compare(config, &names, &unique, QUOTING)?,
         None => Vec::new(),
     };
     let affinities = columns
         .iter()
         .map(|c| {
-            let existing = target.table.as_ref().and_then(|t| Some((t, t.columns.iter().find(|x| x.name == c.name)?)));
+            let existing = present.and_then(|t| Some((t, t.columns.iter().find(|x| x.name == c.name)?)));
             existing.map_or_else(|| Affinity::of(&c.native_type), |(table, column)| table.affinity(column))
         })
         .collect();
 
     let mut warnings: Vec<String> = not_compared(config, &target.name, &compared).into_iter().collect();
     let create = |name: &TableName| {
-        let texts: Vec<String> = columns.iter().map(|column| with_default(column, request)).collect();
+        let text = |column: &PlannedColumn| match numbered && keys.contains(&column.name) {
+            true => format!("{INTEGER} PRIMARY KEY AUTOINCREMENT"),
+            false => with_default(column, request),
+        };
+        let texts: Vec<String> = columns.iter().map(text).collect();
         let new: Vec<NewColumn<'_>> = request
             .columns
             .iter()
@@ -143,9 +112,10 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
                 nullable: asked.nullable && !keys.contains(&planned.name),
             })
             .collect();
-        create_table(name, &new, &keys, QUOTING, "")
+        let keys = if numbered { &[] } else { keys.as_slice() };
+        create_table(name, &new, keys, QUOTING, "")
     };
-    let create_target = target.table.is_none().then(|| create(&target.name));
+    let create_target = present.is_none().then(|| create(&target.name));
     // A whole-database job means to create its tables.
     if create_target.is_some() && request.described.is_none() {
         let near = target.nearest.as_ref().map_or_else(String::new, |near| format!("; the nearest one is `{near}`"));
@@ -161,13 +131,13 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
     let stage_quoted = stage.quoted(QUOTING);
     let drop = format!("DROP TABLE {stage_quoted}");
     let mut make_stage = Vec::new();
-    let free = |name: &str| free_name(name, &names, target.table.as_ref());
+    let free = |name: &str| free_name(name, &names, present);
     let (split, twice) = (free("weir_split"), free("weir_twice"));
     let rejects = mode == WriteMode::Upsert && config.duplicate_keys == DuplicateKeys::Error;
     if staged {
         make_stage.push(format!("DROP TABLE IF EXISTS {stage_quoted}"));
-        match &target.table {
-            Some(_) => make_stage.extend(target.stage.iter().cloned()),
+        match &target.found {
+            Some(found) => make_stage.extend(staging::statements(found, &stage)),
             None => make_stage.push(create(&stage)),
         }
         if mode == WriteMode::Upsert {
@@ -246,7 +216,7 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
         commits,
         filled: filled(target, mode, &keys, &columns),
         numbered: mode == WriteMode::Upsert,
-        refers_to_itself: target.refers_to_itself,
+        refers_to_itself: target.found.as_ref().is_some_and(Found::refers_to_itself),
         create: create_target,
         pre,
         make_stage,
@@ -270,7 +240,7 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
         table: target.name.to_string(),
         mode,
         columns,
-        creates: target.table.is_none(),
+        creates: present.is_none(),
         statements,
         method: method.into(),
         commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
@@ -280,6 +250,19 @@ pub fn plan(target: &Target, config: &WriterConfig, creates: bool, request: &Wri
         state: serde_json::to_value(state)
             .map_err(|error| Error::internal("the plan could not be written down").because(error))?,
     })
+}
+
+/// The type that makes a key the row id.
+const INTEGER: &str = "INTEGER";
+
+/// Whether the key of a new table becomes a row id of which no number comes twice: it numbers its rows at the source. Keys of
+/// other widths keep these, as all columns do, and number nothing.
+fn is_numbered(keys: &[String], columns: &[PlannedColumn], request: &WriteRequest) -> bool {
+    let [key] = keys else { return false };
+    let described = request.described.as_ref().and_then(|table| table.column(key));
+    let identity = described.and_then(|column| column.identity.as_ref());
+    identity.is_some_and(|identity| identity.increment > 0)
+        && columns.iter().any(|column| column.name == *key && column.native_type == INTEGER)
 }
 
 /// A new column's type with the default that it takes over from its source.
@@ -307,8 +290,8 @@ fn free_name(wanted: &str, names: &[&str], table: Option<&Table>) -> String {
 
 /// Where SQLite does not refuse a NULL but puts another value in its place: numbers in a row id, and with OR REPLACE the
 /// default of a NOT NULL column.
-fn filled(target: &Target, mode: WriteMode, keys: &[String], columns: &[PlannedColumn]) -> Vec<usize> {
-    let is_filled = |planned: &PlannedColumn| match &target.table {
+fn filled(target: &Known, mode: WriteMode, keys: &[String], columns: &[PlannedColumn]) -> Vec<usize> {
+    let is_filled = |planned: &PlannedColumn| match target.table() {
         None => keys == [planned.name.clone()] && planned.native_type.eq_ignore_ascii_case("integer"),
         Some(table) => table.columns.iter().any(|c| {
             let row_id = c.key.is_some() && !c.nullable && c.has_default;
@@ -330,7 +313,7 @@ fn on_conflict(keys: &[String], names: &[&str]) -> String {
 
 /// The key: as the job says, else the primary key; for a new table else the source's.
 fn keys(
-    target: &Target,
+    target: &Known,
     config: &WriterConfig,
     mode: WriteMode,
     request: &WriteRequest,
@@ -342,7 +325,7 @@ fn keys(
             .map_err(|error| error.with("parameter", "key"))?;
         keys.push(names[index].to_owned());
     }
-    if let Some(table) = &target.table {
+    if let Some(table) = target.table() {
         if keys.is_empty() {
             keys = table.key();
         }
@@ -364,7 +347,7 @@ fn keys(
         return Err(Error::new(ErrorKind::Schema, message));
     }
     let is_key = |set: &Vec<String>| set.len() == keys.len() && set.iter().all(|c| keys.contains(c));
-    if target.table.is_some() && !target.unique.iter().any(is_key) {
+    if target.table().is_some() && !target.unique().iter().any(is_key) {
         let list = keys.join(", ");
         return Err(Error::config(format!(
             "SQLite does not know that ({list}) is unique in `{0}`, which an upsert needs: \

@@ -1,47 +1,30 @@
 //! A staging table with the constraints of the table it stands for, so that a row is refused when it is written and not
 //! when everything is published.
 
-use weir_core::Result;
 use weir_sql::{TableName, own_name};
-use weir_sqlite::catalog::{Table, schema_of};
-use weir_sqlite::{Database, QUOTING, Value};
+use weir_sqlite::QUOTING;
+
+use crate::known::Found;
 
 /// The name of a run's staging table.
 pub fn name(run_id: &str, table: &TableName) -> TableName {
     table.sibling(own_name(run_id, table, "_s"))
 }
 
-/// Whether the table has a foreign key on itself.
-pub fn refers_to_itself(database: &Database<'_>, table: &TableName) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM pragma_foreign_key_list(?1, ?2) WHERE \"table\" = ?1 COLLATE NOCASE)";
-    let values = [Value::Text(table.name.as_bytes()), Value::Text(schema_of(table).as_bytes())];
-    Ok(database.integer(sql, &values)? == Some(1))
-}
-
 /// The statements that make the staging table of an existing table.
-pub fn statements(database: &Database<'_>, table: &Table, stage: &TableName) -> Result<Vec<String>> {
-    let schema = QUOTING.quote(schema_of(&table.name));
-    let parameters = [Value::Text(table.name.name.as_bytes())];
-    let own = database
-        .texts(&format!("SELECT sql FROM {schema}.sqlite_schema WHERE type = 'table' AND name = ?1"), &parameters)?;
+pub(crate) fn statements(table: &Found, stage: &TableName) -> Vec<String> {
     let quoted = stage.quoted(QUOTING);
-    let Some(create) = own.first().and_then(|sql| renamed_table(sql, &quoted)) else {
+    let Some(create) = table.definition.as_ref().and_then(|sql| renamed_table(sql, &quoted)) else {
         // A definition that is not read here (a virtual table's): its columns alone.
-        let from = table.name.quoted(QUOTING);
-        return Ok(vec![format!("CREATE TABLE IF NOT EXISTS {quoted} AS SELECT * FROM {from} WHERE 0")]);
+        let from = table.table.name.quoted(QUOTING);
+        return vec![format!("CREATE TABLE IF NOT EXISTS {quoted} AS SELECT * FROM {from} WHERE 0")];
     };
     let mut statements = vec![create];
-    let indexes = database.texts(
-        &format!(
-            "SELECT sql FROM {schema}.sqlite_schema WHERE type = 'index' AND tbl_name = ?1 AND sql IS NOT NULL \
-             ORDER BY name"
-        ),
-        &parameters,
-    )?;
     let names = (0..).map(|i| stage.sibling(format!("{}_{i}", stage.name)).quoted(QUOTING));
     let own_name = QUOTING.quote(&stage.name);
-    statements.extend(indexes.iter().zip(names).filter_map(|(sql, name)| renamed_index(sql, &name, &own_name)));
-    Ok(statements)
+    let indexes = table.indexes.iter().zip(names);
+    statements.extend(indexes.filter_map(|(sql, name)| renamed_index(sql, &name, &own_name)));
+    statements
 }
 
 /// SQLite keeps `CREATE TABLE ` and then the text as it was written.

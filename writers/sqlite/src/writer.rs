@@ -1,22 +1,21 @@
 //! The writer: plan, prepare, tasks, publish.
 
 use async_trait::async_trait;
-use weir_core::config::nearest;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Leases, OnEmpty, Parameters, PublishTogether,
-    Receipt, Recorded, Result, ResultExt, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan,
-    WriteRequest, Writer,
+    Check, Committed, ConnectorContext, Error, Evolve, Faults, Hold, Leases, OnEmpty, Parameters, PublishTogether,
+    Receipt, Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WriteMode,
+    WritePlan, WriteRequest, Writer,
 };
 use weir_sql::commits::{self, Records};
-use weir_sql::{TableName, resolve_target_columns};
-use weir_sqlite::catalog::{self, Table, schema_of};
-use weir_sqlite::{Access, Database, File, QUOTING, Value, path_of};
+use weir_sql::{Seen, TableName, resolve_target_columns};
+use weir_sqlite::catalog::{Table, schema_of};
+use weir_sqlite::{Access, Database, File, QUOTING, path_of};
 
 use crate::config::SqliteWriterConfig;
-use crate::plan::{self, State, Target};
+use crate::known::Known;
+use crate::plan::{self, State};
 use crate::publish::{self, Staged};
 use crate::records;
-use crate::staging;
 use crate::task::SqliteTask;
 
 /// Writes one table of an SQLite file.
@@ -25,8 +24,12 @@ pub struct SqliteWriter {
     pub(crate) file: File,
     /// As the job wrote it.
     pub(crate) table: String,
-    creates: bool,
-    context: ConnectorContext,
+    /// What that means.
+    pub(crate) name: TableName,
+    pub(crate) creates: bool,
+    pub(crate) context: ConnectorContext,
+    /// What `target` has just seen, for `plan`.
+    pub(crate) seen: Seen<Known>,
 }
 
 impl SqliteWriter {
@@ -45,9 +48,10 @@ impl SqliteWriter {
                 Err(message) => faults.add("/path", message),
             }
         }
-        if let Err(error) = TableName::parse(&destination.table, QUOTING) {
+        let name = TableName::parse(&destination.table, QUOTING).unwrap_or_else(|error| {
             faults.add("/table", error.message());
-        }
+            TableName::bare("")
+        });
         let path = paths.iter().find(|path| path.is_file()).or(paths.first()).cloned().unwrap_or_default();
         if config.common.ledger.schema.is_some() {
             let message = "an SQLite file keeps the record of its splits itself, or one transaction could not hold both: \
@@ -64,45 +68,8 @@ impl SqliteWriter {
         let table = destination.table;
         let file = File { path, session };
         file.mark_as_target(&context.shared);
-        faults.or(Self { config, file, table, creates, context: context.clone() })
-    }
-
-    /// What is there, with the staging of run `run_id`.
-    async fn look(&self, run_id: &str) -> Result<Target> {
-        let name = TableName::parse(&self.table, QUOTING)?;
-        if !self.file.exists() && self.creates && !self.file.path.is_dir() {
-            return Ok(Target::missing(name, None));
-        }
-        let (written, run_id) = (self.table.clone(), run_id.to_owned());
-        let look = move |database: &Database<'_>| match catalog::find_table(database, &written) {
-            Ok(table) if table.kind == "view" => {
-                Err(Error::new(ErrorKind::Unsupported, format!("`{}` is a view: name the table behind it", table.name)))
-            }
-            Ok(table) => {
-                let unique = plan::unique_sets(database, &table)?;
-                let stage = staging::statements(database, &table, &staging::name(&run_id, &table.name))?;
-                let refers_to_itself = staging::refers_to_itself(database, &table.name)?;
-                Ok(Target {
-                    name: table.name.clone(),
-                    table: Some(table),
-                    unique,
-                    stage,
-                    refers_to_itself,
-                    nearest: None,
-                })
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let tables = database.texts(
-                    "SELECT name FROM pragma_table_list WHERE schema = ?1 COLLATE NOCASE AND type = 'table'",
-                    &[Value::Text(schema_of(&name).as_bytes())],
-                )?;
-                let tables = tables.iter().map(String::as_str).filter(|t| !catalog::is_internal(t));
-                let nearest = nearest(&name.name, tables).map(str::to_owned);
-                Ok(Target::missing(name, nearest))
-            }
-            Err(error) => Err(error),
-        };
-        self.file.with(Access::Read, &self.context, look).await
+        let seen = Seen::new(&context.shared, format!("sqlite targets of {}", file.identity()), name.clone());
+        faults.or(Self { config, file, table, name, creates, context: context.clone(), seen })
     }
 
     pub(crate) async fn in_file<T: Send + 'static>(
@@ -175,8 +142,12 @@ fn target_columns(table: &Table) -> Vec<TargetColumn> {
 #[async_trait]
 impl Writer for SqliteWriter {
     async fn target(&self) -> Result<TargetSchema> {
-        let target = self.look("look").await?;
-        let Some(table) = &target.table else {
+        let target = match self.seen.take_left() {
+            Some(known) => known,
+            None => self.ask().await?,
+        };
+        self.seen.note(target.clone());
+        let Some(table) = target.table() else {
             let entries = self.config.common.column.as_slice();
             // Columns of a table to be created are those that the job lists.
             let names: Vec<String> = entries.iter().map(|e| QUOTING.unquote(e)).collect();
@@ -189,13 +160,21 @@ impl Writer for SqliteWriter {
         Ok(TargetSchema { table: target.name.to_string(), exists: true, columns, listed })
     }
 
+    async fn look_ahead(&self, tables: &[TargetName]) -> Result<Option<Hold>> {
+        self.leave_known(tables).await.map(Some)
+    }
+
     async fn plan(&self, request: &WriteRequest) -> Result<WritePlan> {
-        let target = self.look(&request.run_id).await?;
+        let target = match self.seen.take() {
+            Some(known) => known,
+            None => self.ask().await?,
+        };
         plan::plan(&target, &self.config.common, self.creates, request).context("file", self.file.path.display())
     }
 
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let state = state_of(plan)?;
+        self.seen.forget();
         let table = plan.table.clone();
         let access = if plan.creates { Access::Create } else { Access::Write };
         self.in_file(access, move |database| prepare(database, &state, &table)).await
@@ -221,6 +200,7 @@ impl Writer for SqliteWriter {
 
     async fn abort(&self, plan: &WritePlan, _receipts: &[Receipt]) -> Result<()> {
         let state = state_of(plan)?;
+        self.seen.forget();
         if !self.file.exists() {
             return Ok(());
         }
@@ -261,11 +241,11 @@ impl Writer for SqliteWriter {
 
     async fn check(&self) -> Vec<Check> {
         let what = format!("write {} in {}", self.table, self.file.path.display());
-        let target = match self.look("check").await {
+        let target = match self.ask().await {
             Ok(target) => target,
             Err(error) => return vec![Check::fault(what, error.full())],
         };
-        let table = match &target.table {
+        let table = match target.table() {
             Some(table) => Check::ok(what, format!("{} columns", table.columns.len())),
             None if self.creates => Check::ok(what, "the table will be created"),
             None => Check::fault(what, "there is no such table: create it, or set `createTable` to true"),

@@ -1,5 +1,6 @@
 //! Real files, written as a run writes them.
 
+mod ahead;
 mod kill;
 mod modes;
 mod once;
