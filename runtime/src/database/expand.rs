@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Objects, Result, TableDescription, TargetName};
 use weir_core::{WriteMode, database_writer};
 
-use super::config::{ColumnConfig, TableConfig, TableDeleted};
+use super::config::{ColumnConfig, MergeConfig, TableConfig, TableDeleted};
 use super::entries::{entry, reader_of};
 use super::group::group;
 use super::incremental::choose;
@@ -152,7 +152,7 @@ impl Draft<'_> {
                 table: self.job.table.name(name, datasource).unwrap_or_else(|| name.table.clone()),
             },
         };
-        self.table(std::slice::from_ref(found), target, own_words, false);
+        self.table(std::slice::from_ref(found), target, own_words, None);
     }
 
     fn merge(&mut self, index: usize, tables: &[Found]) {
@@ -187,7 +187,7 @@ impl Draft<'_> {
             );
             return self.fail(tables, self.named(tables), target.to_string(), (ErrorKind::Schema, reason));
         }
-        self.table(tables, target, own_words, merge.origin);
+        self.table(tables, target, own_words, Some(merge));
     }
 
     /// Source tables as people read them.
@@ -212,8 +212,14 @@ impl Draft<'_> {
     }
 
     /// Decides about one table of the target.
-    fn table(&mut self, found: &[Found], target: TargetName, own_words: Option<&Override>, with_origin: bool) {
-        match self.decide(found, &target, own_words.map(|own| &own.config), with_origin) {
+    fn table(
+        &mut self,
+        found: &[Found],
+        target: TargetName,
+        own_words: Option<&Override>,
+        merge: Option<&MergeConfig>,
+    ) {
+        match self.decide(found, &target, own_words.map(|own| &own.config), merge) {
             Ok(table) => {
                 self.expansion.warnings.extend(self.doubled_keys(&table));
                 self.expansion.tables.push(table);
@@ -231,7 +237,7 @@ impl Draft<'_> {
         if told_apart {
             return None;
         }
-        if table.sources.len() > 1 && table.incremental.is_some() && table.mode == WriteMode::Upsert {
+        if table.is_merge() && table.incremental.is_some() && table.mode == WriteMode::Upsert {
             return Some(format!(
                 "{}: it is read by windows, and only rows of one run are compared: a row takes the place of one that another \
                  of the merged tables had with its key ({}) in an earlier run; `origin` tells such rows apart",
@@ -255,7 +261,7 @@ impl Draft<'_> {
         found: &[Found],
         target: &TargetName,
         own_words: Option<&TableConfig>,
-        with_origin: bool,
+        merge: Option<&MergeConfig>,
     ) -> Result<TableJob, (ErrorKind, String)> {
         let none = TableConfig::default();
         let own_words = own_words.unwrap_or(&none);
@@ -278,9 +284,9 @@ impl Draft<'_> {
         let columns = columns(model, &own_words.columns).map_err(schema)?.into_iter();
         let columns = columns.map(|(from, to)| Ok((from, fitting_column(to, &rules, fix)?)));
         let columns: Vec<_> = columns.collect::<Result<_, _>>().map_err(schema)?;
-        let origin = match with_origin {
-            false => Vec::new(),
-            true => {
+        let origin = match merge.filter(|merge| merge.origin) {
+            None => Vec::new(),
+            Some(_) => {
                 let tables: Vec<_> =
                     found.iter().map(|one| (&one.object.name, self.job.sources[one.source].name.as_str())).collect();
                 origin(&tables, self.job.sources.len() > 1, model).map_err(schema)?
@@ -322,6 +328,7 @@ impl Draft<'_> {
         let table = TableJob {
             target,
             sources: found.iter().map(TableSource::from).collect(),
+            merged: merge.is_some(),
             mode,
             key,
             described: renamed(model, &columns),

@@ -19,11 +19,11 @@ pub struct Referrer {
 /// Tells each table which others it refers to. A merge refers to nothing and nothing to it: each of its tables has other
 /// keys.
 pub(super) fn refer(tables: &mut [TableJob]) {
-    let single = tables.iter().filter(|table| table.sources.len() == 1);
+    let single = tables.iter().filter(|table| !table.is_merge() && !table.sources.is_empty());
     let of_source: HashMap<(usize, &ObjectName), &TableJob> =
         single.map(|table| ((table.sources[0].source, &table.sources[0].name), table)).collect();
     let references = |table: &TableJob| -> Vec<Reference> {
-        let [source] = table.sources.as_slice() else { return Vec::new() };
+        let Some(source) = table.sources.first().filter(|_| !table.is_merge()) else { return Vec::new() };
         let keys = table.described.foreign_keys.iter().filter_map(|key| {
             let other = of_source.get(&(source.source, &key.to))?;
             let at_target =

@@ -19,6 +19,9 @@ pub struct TableJob {
     pub target: TargetName,
     /// The source tables: one, or those that are merged, in the order of the reader's tables.
     pub sources: Vec<TableSource>,
+    /// Whether it is a merge of the job, of however many tables today.
+    #[serde(default)]
+    pub merged: bool,
     /// How rows meet what the target holds.
     pub mode: WriteMode,
     /// The columns by which rows are told apart, by their names at the target; empty for a keyless table.
@@ -90,6 +93,12 @@ pub struct FailedTable {
 }
 
 impl TableJob {
+    /// Whether the table is made of several, or was and may be again: it has no keys, numbers and references of its own, for
+    /// each of its tables has others.
+    pub fn is_merge(&self) -> bool {
+        self.merged || self.sources.len() > 1
+    }
+
     /// The source tables as people read them: `shop.orders`, `shop_0.orders_00 and 63 more`.
     pub fn source(&self) -> String {
         let first = self.sources.first().map(|source| source.name.to_string()).unwrap_or_default();

@@ -117,3 +117,63 @@ async fn a_target_of_the_day_may_have_one_part_on_some_days() {
         assert!(all.iter().any(|of| of == line), "day {day}: {all:#?}");
     }
 }
+
+/// The merged table has nothing that one of its parts alone has: not its unique key, not its references.
+#[tokio::test]
+async fn a_merge_of_one_part_is_a_merge_and_what_has_left_one_is_none() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("partsone").await, server.fresh_database("partsonetoo").await);
+    let part = |name: &str, id: u32| {
+        format!(
+            "CREATE TABLE {name} (id int PRIMARY KEY, v text UNIQUE, c int REFERENCES c); INSERT INTO {name} VALUES ({id}, 'v{id}', 1);"
+        )
+    };
+    source
+        .execute(
+            &("CREATE TABLE c (id int PRIMARY KEY); INSERT INTO c VALUES (1);".to_owned()
+                + &part("part_1", 1)
+                + &part("part_2", 2)
+                + &part("item_1", 1)
+                + &part("item_2", 2)),
+        )
+        .await;
+    let items = json!({"into": "public.items", "from": ["/item_[0-9]/"]});
+    let parts = |day: u32| json!({"into": format!("public.parts_{day}"), "from": ["/part_[0-9]/"]});
+    let more = json!({
+        "objects": {"include": ["c"], "merge": [parts(1), items]},
+        "write": {"keyed": "upsert"},
+        "rules": {"tableDeleted": "error"},
+    });
+    let ends = (json!({"url": source.url()}), json!({"url": target.url()}));
+    let mut mirror = Mirror::new("partsone", ("postgresql", ends.0), ("postgresql", ends.1), more);
+    assert_eq!(mirror.run().await.status, Status::Succeeded);
+    source.execute("DROP TABLE part_2, item_2").await;
+    // Of each merge one part is left: both are told.
+    mirror.job["objects"]["merge"] = json!([parts(2), items]);
+    let lines = run(&mirror, &source, Status::PartiallyFailed).await;
+    assert_eq!(
+        lines,
+        [
+            "table_deleted: db.public.item_2 (refused, rules.tableDeleted is error)",
+            "table_deleted: db.public.part_2 (refused, rules.tableDeleted is error)",
+        ]
+    );
+    // The merge of the parts is one no more, and the other one goes on without what is gone.
+    mirror.job["objects"] = json!({"include": ["c", "part_1"], "merge": [items]});
+    mirror.job["rules"] = json!({});
+    let report = mirror.run().await;
+    assert_eq!(report.status, Status::Succeeded, "{:#?}\n{:#?}", report.error, report.tables);
+    let changes = mirror.changes(&report).await;
+    let gone: Vec<_> = changes.iter().filter(|one| one.change.kind == weir::ChangeKind::TableDeleted).collect();
+    assert!(matches!(&gone[..], [one] if one.source.ends_with("item_2")), "{changes:#?}");
+    let keys =
+        "SELECT string_agg(contype::text, '' ORDER BY contype) FROM pg_constraint WHERE contype <> 'n' AND conrelid = ";
+    assert_eq!(target.value(&format!("{keys}'items'::regclass")).await, "p");
+    let indexes = "SELECT count(*) FROM pg_index WHERE indrelid = ";
+    assert_eq!(target.value(&format!("{indexes}'items'::regclass")).await, "1");
+    assert_eq!(target.value(&format!("{indexes}'part_1'::regclass")).await, "2", "a table of its own has its keys");
+    // So its parts may come back.
+    source.execute(&part("item_2", 3).replace("'v3'", "'v1'")).await;
+    assert_eq!(mirror.run().await.status, Status::Succeeded);
+    assert_eq!(target.value("SELECT string_agg(concat(id, v), ' ' ORDER BY id) FROM items").await, "1v1 2v2 3v1");
+}

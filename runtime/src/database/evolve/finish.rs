@@ -155,7 +155,7 @@ async fn one<'a>(
 /// What a table needs for itself and for those that refer to it. A merge has no numbers and keys of its own: each of its tables
 /// has others.
 fn ground(table: &TableJob) -> Completion {
-    if table.sources.len() != 1 {
+    if table.is_merge() {
         return Completion::default();
     }
     let described = &table.described;

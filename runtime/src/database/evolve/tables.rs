@@ -1,5 +1,6 @@
 //! Tables that the source has more, or has no more, than in the last run.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
@@ -93,14 +94,15 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
         // A merge into a target that is called after the day was called otherwise before.
         let other_day = || {
             let met = |part: &str| mine.iter().flatten().any(|name| name == part);
-            // One of a single table may have been one of several, or become one.
             let was_met = |row: &&KnownRow| !row.ignored && !row.sources.is_empty();
-            let is_merge =
-                |row: &&KnownRow| mine.len() > 1 || (row.sources.len() > 1 && !job.patterns.merges.is_empty());
-            let mut merges = known.iter().filter(was_met).filter(is_merge);
-            merges.find(|row| parts(row, job).into_iter().any(met))
+            let mut merges: Vec<_> = known.iter().filter(was_met).collect();
+            // Before a table that was moved by itself too.
+            merges.sort_by_key(|row| Reverse(row.sources.len()));
+            merges.into_iter().find(|row| parts(row, job).into_iter().any(met))
         };
+        // A table that has left its merge is not asked about those that it was merged with.
         let row = before.copied().or_else(other_day).filter(|row| !row.ignored && !row.sources.is_empty());
+        let row = row.filter(|_| table.is_merge());
         if let Some(row) = row {
             let merged = Merge { known: parts(row, job), of_source: &of_source, present, unseen };
             let parts = merged.compare(job, table);
