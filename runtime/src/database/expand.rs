@@ -8,7 +8,7 @@ use weir_core::{WriteMode, database_writer};
 
 use super::config::{ColumnConfig, MergeConfig, TableConfig, TableDeleted};
 use super::entries::{entry, reader_of};
-use super::group::group;
+use super::group::{check_kept, group};
 use super::incremental::choose;
 use super::job::{DatabaseJob, Override};
 use super::merge::{difference, origin, united};
@@ -20,6 +20,7 @@ use super::select::{Counts, Found, Selection, own, select};
 use super::table::{FailedTable, TableJob, TableSource};
 use super::targets::{distinct, refuse_own};
 use super::unseen::{Unseen, closed, unseen};
+use crate::job::Entry;
 
 /// What a whole-database job comes to. A run freezes it in the ledger, so that a resume goes on with the same tables.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -354,7 +355,7 @@ impl Draft<'_> {
 
     /// What only all tables together show: targets taken twice, what was asked for, groups.
     async fn finish(mut self, only: &Only, context: &ConnectorContext) -> Result<Expansion> {
-        self.unable()?;
+        self.unable(context)?;
         distinct(self.job, &self.expansion.tables, context).await?;
         let read = self.described.keys().map(|(source, name)| TableSource { source: *source, name: name.clone() });
         refuse_own(self.job, &read.collect::<Vec<_>>(), &mut self.expansion, context).await?;
@@ -392,10 +393,11 @@ impl Draft<'_> {
     ///
     /// # Errors
     /// It can do none of them: then something is wrong with the job.
-    fn unable(&mut self) -> Result<()> {
+    fn unable(&mut self, context: &ConnectorContext) -> Result<()> {
         let (mut able, mut first) = (Vec::new(), None);
         for table in std::mem::take(&mut self.expansion.tables) {
-            let Err(error) = entry(self.job, &self.expansion.databases, &table) else {
+            let entry = entry(self.job, &self.expansion.databases, &table);
+            let Err(error) = entry.and_then(|entry| self.lanes_suffice(&table, &entry, context)) else {
                 able.push(table);
                 continue;
             };
@@ -410,6 +412,15 @@ impl Draft<'_> {
         }
         self.expansion.tables = able;
         first.filter(|_| self.expansion.tables.is_empty()).map_or(Ok(()), Err)
+    }
+
+    /// Only a merge can need more sessions with one server than every group has.
+    fn lanes_suffice(&self, table: &TableJob, entry: &Entry, context: &ConnectorContext) -> Result<()> {
+        if table.sources.len() < 2 {
+            return Ok(());
+        }
+        let reader = entry.reader.open_reader(context)?;
+        check_kept(reader.snapshot().map_or(0, |snapshot| snapshot.keeps()), &self.job.config.group)
     }
 
     fn unused_overrides(&mut self) {

@@ -1,5 +1,7 @@
 //! Which tables run together.
 
+use weir_core::{Error, ErrorKind, Result};
+
 use super::config::{GroupConfig, GroupStrategy};
 
 /// What a table without an estimate is taken for.
@@ -38,6 +40,22 @@ pub fn group(bytes: &[Option<u64>], config: &GroupConfig) -> Groups {
     Groups { of, count: if bytes.is_empty() { 0 } else { count }, order }
 }
 
+/// Whether a group may have the sessions with one server that a table's snapshot keeps to itself.
+///
+/// # Errors
+/// It has fewer.
+pub fn check_kept(sessions: usize, config: &GroupConfig) -> Result<()> {
+    let most = config.max_source_connections.max(1);
+    if sessions <= most {
+        return Ok(());
+    }
+    let text = format!(
+        "the snapshot of this table keeps {sessions} sessions with one server, and a group may have {most}: raise \
+         group.maxSourceConnections"
+    );
+    Err(Error::new(ErrorKind::Unsupported, text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +75,14 @@ mod tests {
         let config = GroupConfig { strategy: GroupStrategy::Static, tables_per_group: 2, ..GroupConfig::default() };
         let groups = group(&[None; 5], &config);
         assert_eq!((groups.of, groups.count, groups.order), (vec![0, 0, 1, 1, 2], 3, vec![0, 1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn a_group_has_as_many_sessions_as_a_snapshot_keeps() {
+        let config = GroupConfig { max_source_connections: 2, ..GroupConfig::default() };
+        assert!(check_kept(0, &config).is_ok() && check_kept(2, &config).is_ok());
+        let error = check_kept(3, &config).unwrap_err();
+        assert!(error.message().contains("raise group.maxSourceConnections"), "{error}");
     }
 
     #[test]

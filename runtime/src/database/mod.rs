@@ -32,6 +32,7 @@ mod unseen;
 pub(crate) use ahead::look_at_target;
 pub use entries::{at_target, tables_of, with_tables, writer_of};
 pub use expand::{Expansion, expand};
+pub(crate) use group::check_kept;
 pub use incremental::TableIncremental;
 pub(crate) use job::read;
 pub use job::{DatabaseJob, DatabaseSource, Patterns};

@@ -15,7 +15,7 @@ use super::outcome::EntryEnd;
 use super::publish::not_alone;
 use crate::database::config::PublishConfig;
 use crate::database::evolve::{Journal, Published, Stage, complete, settle};
-use crate::database::{DatabaseJob, Expansion, Only, begin_snapshots, expand};
+use crate::database::{DatabaseJob, Expansion, Only, begin_snapshots, check_kept, expand};
 use crate::job::Job;
 use crate::ledger::Ledger;
 use crate::observer::{Event, TableProgress, TableState};
@@ -138,14 +138,10 @@ impl Run {
     pub(super) async fn connections(&self, index: usize, count: usize) -> Result<Option<SemaphorePermit<'_>>> {
         let group = self.job.entries.get(index).and_then(|entry| Some(entry.table.as_ref()?.group));
         let Some(lane) = group.and_then(|group| self.lanes.get(group)) else { return Ok(None) };
-        let most = self.job.database.as_ref().map_or(1, |job| job.config.group.max_source_connections.max(1));
-        let permits = u32::try_from(count).ok().filter(|_| count <= most).ok_or_else(|| {
-            let text = format!(
-                "the snapshot of this table keeps {count} sessions with one server, and a group may have {most}: raise \
-                 group.maxSourceConnections"
-            );
-            Error::new(ErrorKind::Unsupported, text)
-        })?;
+        if let Some(database) = &self.job.database {
+            check_kept(count, &database.config.group)?;
+        }
+        let permits = u32::try_from(count).map_err(|_| Error::internal("more connections than can be counted"))?;
         lane.acquire_many(permits).await.map(Some).map_err(|_| Error::cancelled())
     }
 
