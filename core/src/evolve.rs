@@ -29,6 +29,12 @@ pub trait Evolve: Send + Sync {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for what the target cannot do, before anything is changed.
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>>;
 
+    /// The sets of columns in each of which the table takes no two equal rows, as far as that is known; none without a table. Reads
+    /// only.
+    async fn unique_keys(&self) -> Result<Vec<Vec<String>>> {
+        Ok(Vec::new())
+    }
+
     /// Those of the table's foreign keys that are meant, whatever they are called, as they stand; none without a table. Reads
     /// only.
     async fn foreign_keys(&self, meant: &[Reference]) -> Result<Vec<KeyDefinition>> {

@@ -9,6 +9,7 @@ use weir_plugins_test::proxy::Proxy;
 use weir_plugins_test::servers::{self, Database};
 
 use super::{Mirror, SLEEPS, end, run, table, until};
+use crate::support::load;
 
 const KEYS: &str =
     "SELECT conname || ': ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f' ORDER BY 1";
@@ -413,5 +414,57 @@ async fn those_that_come_later_are_on_record() {
         assert!(made("many")[0].change.to.as_ref().unwrap().contains("REFERENCES"), "{changes:#?}");
         let third = mirror.run().await;
         assert!(mirror.changes(&third).await.is_empty(), "{connector}: {:#?}", mirror.changes(&third).await);
+    }
+}
+
+#[tokio::test]
+async fn a_unique_key_that_is_gone_refuses_its_table_until_the_target_has_lost_it_too() {
+    let source = servers::postgresql().await.fresh_database("keysless").await;
+    let (target, mariadb) = (
+        servers::postgresql().await.fresh_database("keyslesstoo").await,
+        servers::mariadb().await.fresh_database("keysless").await,
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.db");
+    source
+        .execute(
+            "CREATE TABLE one (id int PRIMARY KEY, mail varchar(9) UNIQUE); INSERT INTO one VALUES (1, 'a'), (2, 'b');
+             CREATE TABLE two (id int PRIMARY KEY); INSERT INTO two VALUES (1)",
+        )
+        .await;
+    let mut mirrors = Vec::new();
+    for (connector, parameter) in [
+        ("postgresql", json!({"url": target.url()})),
+        ("mysql", json!({"url": mariadb.url()})),
+        ("sqlite", json!({"path": file})),
+    ] {
+        let naming = if connector == "sqlite" { json!({}) } else { json!({"schema": "{TARGET_SCHEMA}"}) };
+        let from = ("postgresql", json!({"url": source.url()}));
+        let mirror = Mirror::new(&format!("less-{connector}"), from, (connector, parameter), json!({"naming": naming}));
+        assert_eq!(mirror.run().await.status, Status::Succeeded);
+        mirrors.push((connector, mirror));
+    }
+    source.execute("ALTER TABLE one DROP CONSTRAINT one_mail_key; INSERT INTO one VALUES (3, 'a')").await;
+    for (connector, mirror) in &mirrors {
+        let planned = weir::plan(&load(&mirror.job), &mirror.options()).await.unwrap().to_string();
+        let report = mirror.run().await;
+        assert_eq!(report.status, Status::PartiallyFailed, "{connector}");
+        let error = &table(&report, "one").error.as_ref().unwrap().message;
+        assert!(
+            error.contains("unique key (mail) no more") && planned.contains("unique key (mail) no more"),
+            "{planned}"
+        );
+        let kinds: Vec<_> = mirror.changes(&report).await.iter().map(|c| (c.change.kind, c.change.outcome)).collect();
+        assert_eq!(kinds, [(ChangeKind::KeyChanged, ChangeOutcome::Refused)], "{connector}");
+    }
+    target.execute("ALTER TABLE one DROP CONSTRAINT one_mail_key").await;
+    mariadb.execute("ALTER TABLE one DROP INDEX mail").await;
+    let dropped = tokio::process::Command::new("sqlite3").arg(&file).arg("DROP INDEX one_mail_key").status().await;
+    assert!(dropped.unwrap().success());
+    for (connector, mirror) in &mirrors {
+        let report = mirror.run().await;
+        assert_eq!(report.status, Status::Succeeded, "{connector}: {:#?}", report.tables);
+        assert_eq!(table(&report, "one").rows_written, 3, "{connector}");
+        assert!(mirror.changes(&report).await.is_empty(), "{connector}");
     }
 }

@@ -69,6 +69,20 @@ impl Evolve for MySqlWriter {
         Ok(statement.into_iter().collect())
     }
 
+    async fn unique_keys(&self) -> Result<Vec<Vec<String>>> {
+        let known = match self.seen.find() {
+            Some(known) => known,
+            None => {
+                let mut session = self.connect().await?;
+                let known = self.ask(&mut session).await?;
+                session.rest().await;
+                known
+            }
+        };
+        let unique = known.table.map(|table| table.unique).unwrap_or_default();
+        Ok(unique.into_iter().map(|(_, columns)| columns).collect())
+    }
+
     async fn foreign_keys(&self, meant: &[Reference]) -> Result<Vec<KeyDefinition>> {
         let known = match self.find_left() {
             Some(known) => known,

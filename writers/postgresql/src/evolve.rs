@@ -90,6 +90,19 @@ impl Evolve for PostgresqlWriter {
         Ok(statements)
     }
 
+    async fn unique_keys(&self) -> Result<Vec<Vec<String>>> {
+        let known = match self.seen.find() {
+            Some(known) => known,
+            None => {
+                let mut session = self.connect().await?;
+                let known = self.ask(&mut session).await?;
+                session.rest().await;
+                known
+            }
+        };
+        Ok(known.found.map(|found| found.unique).unwrap_or_default())
+    }
+
     async fn foreign_keys(&self, meant: &[Reference]) -> Result<Vec<KeyDefinition>> {
         let known = match self.find_left() {
             Some(known) => known,

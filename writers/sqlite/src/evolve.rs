@@ -61,6 +61,11 @@ impl Evolve for SqliteWriter {
         .await
     }
 
+    async fn unique_keys(&self) -> Result<Vec<Vec<String>>> {
+        let known = self.known().await.context("table", &self.table)?;
+        Ok(known.found.map(|found| found.unique).unwrap_or_default())
+    }
+
     async fn complete(&self, completion: &Completion) -> Result<Completed> {
         if let Some(left) = self.seen.take_left()
             && missing(&left.present()?, completion).is_nothing()

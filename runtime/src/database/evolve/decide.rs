@@ -7,6 +7,7 @@
 //! | has a wider type of the same family, or takes NULL | follows, or the table is refused (`typeWidened`) |
 //! | has a narrower type of the same family | stays as it is |
 //! | has a type of another family, another key, a key of another type | the table is refused |
+//! | has a unique key less | the table is refused, as long as the target has that key |
 //!
 //! A column that was renamed is one less and one more.
 
@@ -33,6 +34,10 @@ pub struct Seen<'a> {
     pub target: &'a [TargetColumn],
     /// The source's key, by the target's names.
     pub key: &'a [String],
+    /// The source's other unique keys, alike.
+    pub unique: &'a [Vec<String>],
+    /// The target's unique keys, as far as it was asked for them.
+    pub target_unique: &'a [Vec<String>],
     /// The rules of the job.
     pub rules: &'a RulesConfig,
     /// The source's structure, columns by their names at the target: it has the defaults of new columns.
@@ -86,6 +91,7 @@ pub fn decide(seen: &Seen<'_>) -> Decision {
 /// By the target's columns.
 fn look(seen: &Seen<'_>, decision: &mut Decision) {
     key(seen, decision);
+    unique_keys(seen, decision);
     for (column, fit) in seen.columns.iter().zip(seen.fits) {
         match &fit.present {
             None => added(seen, column, fit, decision),
@@ -99,14 +105,24 @@ fn look(seen: &Seen<'_>, decision: &mut Decision) {
     }
 }
 
+fn same(one: &[String], other: &[String]) -> bool {
+    one.len() == other.len() && one.iter().all(|name| other.contains(name))
+}
+
+fn shown(key: &[String]) -> String {
+    if key.is_empty() { "none".to_owned() } else { format!("({})", key.join(", ")) }
+}
+
 fn key(seen: &Seen<'_>, decision: &mut Decision) {
+    let mut own: Vec<_> = seen.target.iter().filter_map(|c| Some((c.key?, c.name.clone()))).collect();
+    own.sort();
+    let own: Vec<String> = own.into_iter().map(|(_, name)| name).collect();
     let before: Vec<String> = match seen.known {
+        // Somebody has made the target so.
+        Some(_) if same(&own, seen.key) => return,
         Some(known) => known.key.clone(),
         None => {
             // Without a memory the target's own key speaks, if it is one that the source could have.
-            let mut own: Vec<_> = seen.target.iter().filter_map(|c| Some((c.key?, c.name.clone()))).collect();
-            own.sort();
-            let own: Vec<String> = own.into_iter().map(|(_, name)| name).collect();
             let mapped = |name: &String| seen.columns.iter().any(|column| column.name == *name);
             if own.is_empty() || seen.key.is_empty() || !own.iter().all(mapped) {
                 return;
@@ -114,15 +130,34 @@ fn key(seen: &Seen<'_>, decision: &mut Decision) {
             own
         }
     };
-    let same = before.len() == seen.key.len() && before.iter().all(|name| seen.key.contains(name));
-    if same {
+    if same(&before, seen.key) {
         return;
     }
-    let shown = |key: &[String]| if key.is_empty() { "none".to_owned() } else { format!("({})", key.join(", ")) };
     let (from, to) = (shown(&before), shown(seen.key));
     let record = TableChangeRecord::of_table(ChangeKind::KeyChanged, ChangeOutcome::Refused, "");
     let reason = format!("the key was {from} and is {to}: drop the target's table, or exclude this one");
     decision.refuse(record.between(Some(&from), Some(&to)), reason);
+}
+
+/// A unique key that the source has had and has no more: the target would refuse rows that are right.
+fn unique_keys(seen: &Seen<'_>, decision: &mut Decision) {
+    let Some(known) = seen.known else { return };
+    // Rows that differ in some of a key's columns differ in all of them.
+    let holds = |key: &[String]| {
+        let mut now = seen.unique.iter().map(Vec::as_slice).chain([seen.key]);
+        now.any(|own| !own.is_empty() && own.iter().all(|name| key.contains(name)))
+    };
+    for key in known.unique.iter().filter(|key| !holds(key)) {
+        if seen.target_unique.iter().any(|own| same(own, key)) {
+            let from = format!("unique {}", shown(key));
+            let record = TableChangeRecord::of_table(ChangeKind::KeyChanged, ChangeOutcome::Refused, "");
+            let reason = format!(
+                "the source has the unique key {} no more, and the target's would refuse rows: drop it there",
+                shown(key)
+            );
+            decision.refuse(record.between(Some(&from), None), reason);
+        }
+    }
 }
 
 pub(super) fn added(seen: &Seen<'_>, column: &MappedColumn, fit: &Fit, decision: &mut Decision) {

@@ -44,6 +44,7 @@ fn known(columns: &[(&str, &str, bool)], key: &[&str]) -> KnownTable {
         gone: Vec::new(),
         left_out: Vec::new(),
         key: key.iter().map(|k| (*k).to_owned()).collect(),
+        unique: Vec::new(),
     }
 }
 
@@ -73,6 +74,8 @@ impl Case {
             fits: &fits,
             target: &there,
             key: &key,
+            unique: &[],
+            target_unique: &[],
             rules: &self.rules,
             described: None,
         })
@@ -209,6 +212,8 @@ fn a_rename_is_one_column_less_and_one_more() {
             fits: &fits,
             target: &[target("id", "int", false, Some(1)), target("a", "w", true, None), target("b", "w", true, None)],
             key: &["id".to_owned()],
+            unique: &[],
+            target_unique: &[],
             rules: &RulesConfig::default(),
             described: None,
         });
@@ -231,4 +236,42 @@ fn a_column_that_comes_back_must_be_what_it_was() {
     assert_eq!(back.kinds(), [(ChangeKind::TypeChanged, ChangeOutcome::Refused)]);
     back.fit = fit(Some(("present", Relation::Same)), "wanted");
     assert!(back.kinds().is_empty());
+}
+
+#[test]
+fn a_unique_key_that_is_gone_is_no_key_of_the_target_either() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let before =
+        KnownTable { unique: vec![names(&["a"])], ..known(&[("id", "int", false), ("a", "text", true)], &["id"]) };
+    let columns = [column("id", "int", false), column("a", "text", true)];
+    let fits = [fit(Some(("int", Relation::Same)), "int"), fit(Some(("text", Relation::Same)), "text")];
+    let there = [target("id", "int", false, Some(1)), target("a", "text", true, None)];
+    let refused = |unique: &[&[&str]], target_unique: &[&[&str]]| {
+        let lists = |all: &[&[&str]]| all.iter().map(|one| names(one)).collect::<Vec<_>>();
+        let decision = decide(&Seen {
+            known: Some(&before),
+            columns: &columns,
+            fits: &fits,
+            target: &there,
+            key: &names(&["id"]),
+            unique: &lists(unique),
+            target_unique: &lists(target_unique),
+            rules: &RulesConfig::default(),
+            described: None,
+        });
+        decision.refusal().map(|error| error.message().to_owned())
+    };
+    assert!(refused(&[], &[&["id"], &["a"]]).unwrap().contains("unique key (a) no more"));
+    assert_eq!(refused(&[], &[&["id"]]), None, "the target has lost it too");
+    assert_eq!(refused(&[&["a"]], &[&["a"]]), None);
+    assert_eq!(refused(&[], &[&["id"], &["id", "a"]]), None, "nor was it ever the source's");
+}
+
+#[test]
+fn a_key_that_the_target_has_by_now_is_no_reason_to_refuse() {
+    let mut case = case(Some("text"), "text", Relation::Same);
+    case.known = Some(known(&[("id", "int", false), ("a", "text", true)], &["a"]));
+    assert!(case.kinds().is_empty(), "it was altered by hand");
+    case.known = Some(known(&[("id", "int", false), ("a", "text", true)], &["id"]));
+    assert!(case.kinds().is_empty());
 }

@@ -20,6 +20,9 @@ pub struct KnownTable {
     /// The key.
     #[serde(default)]
     pub key: Vec<String>,
+    /// The other unique keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unique: Vec<Vec<String>>,
 }
 
 /// A column of a source table.

@@ -125,8 +125,13 @@ pub async fn evolve(
     evolving: Evolving<'_>,
 ) -> Result<Evolution> {
     let place = table.target.to_string();
-    let key: Vec<String> = table.key.iter().map(|name| spelled(name, target)).collect();
-    let known = KnownTable::after(&request.columns, &key, evolving.known);
+    let of_target = |names: &[String]| names.iter().map(|name| spelled(name, target)).collect::<Vec<_>>();
+    let key = of_target(&table.key);
+    let unique = match table.is_merge() {
+        true => Vec::new(),
+        false => table.described.unique.iter().map(|one| of_target(&one.columns)).collect(),
+    };
+    let known = KnownTable { unique, ..KnownTable::after(&request.columns, &key, evolving.known) };
     let mut evolution = Evolution { known, ..Evolution::default() };
     if !target.exists {
         let record = TableChangeRecord::of_table(ChangeKind::TableAdded, ChangeOutcome::Done, "made by this run");
@@ -147,7 +152,13 @@ pub async fn evolve(
         Some(able) => able.compare(request).await.context("table", &place)?,
         None => by_name(request, target),
     };
+    let target_unique = match able.filter(|_| evolving.known.is_some_and(|known| !known.unique.is_empty())) {
+        Some(able) => able.unique_keys().await.context("table", &place)?,
+        None => Vec::new(),
+    };
     let seen = Seen {
+        unique: &evolution.known.unique,
+        target_unique: &target_unique,
         known: evolving.known,
         columns: &request.columns,
         fits: &fits,
