@@ -119,7 +119,10 @@ pub fn target_name(text: &str) -> Result<TargetName, String> {
 /// # Errors
 /// What is wrong with it, where names are not to be altered.
 pub fn fitting(name: TargetName, rules: &NameRules, fix: bool) -> Result<TargetName, String> {
-    let fit = |part: String, what: &str| match rules.fault(&part) {
+    // Where names are parts of a path, as `/` says by being forbidden.
+    let goes_up = |part: &str| rules.forbidden.contains(&'/') && matches!(part, "." | "..");
+    let fault = |part: &str| rules.fault(part).or_else(|| goes_up(part).then(|| "no folder is called so".to_owned()));
+    let fit = |part: String, what: &str| match fault(&part) {
         None => Ok(part),
         Some(_) if fix => Ok(altered(&part, rules)),
         Some(fault) => Err(format!("the {what} name `{part}` does not fit: {fault}; rename it, or set naming.fix")),
@@ -253,6 +256,8 @@ mod tests {
         let (a, b) = (fitting(name(&long), &RULES, true).unwrap(), fitting(name(&(long + "x")), &RULES, true).unwrap());
         assert!(a.table.len() <= 20 && b.table.len() <= 20 && a != b, "{a} {b}");
         assert!(fitting(name("a/b"), &RULES, true).unwrap().table.starts_with("a_b_"));
+        assert!(fitting(name(".."), &RULES, false).unwrap_err().contains("naming.fix"));
+        assert!(fitting(name(".."), &RULES, true).unwrap().table.starts_with(".._"));
         let flat = NameRules { schemas: false, ..RULES };
         assert_eq!(fitting(name("t"), &flat, false).unwrap().schema, None);
     }

@@ -282,3 +282,42 @@ async fn a_table_without_a_key_is_upserted_by_the_one_that_the_job_names() {
     let planned = weir::plan(&load(&job), &RunOptions::default()).await.unwrap();
     assert_eq!(planned.entries[0].keys, ["b", "a"]);
 }
+
+/// Of lakehouses and folders tables are folders: what cannot be one, or not with these files in it, is told or renamed.
+#[tokio::test]
+async fn names_that_are_no_folders_are_told_or_renamed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("names.db");
+    let long = "l".repeat(201);
+    let names = ["..", ".", "a/b", "a:b", "what?", "new\nline", &long, "plain", "größe 1"];
+    let create =
+        |name: &&str| format!("CREATE TABLE \"{name}\" (id INTEGER PRIMARY KEY); INSERT INTO \"{name}\" VALUES (7);");
+    let sql: String = names.iter().map(create).collect();
+    let made = tokio::process::Command::new("sqlite3").arg(&file).arg(sql).status().await.unwrap();
+    assert!(made.success());
+    for target in ["lakehouse", "files"] {
+        let out = folder.path().join(target);
+        let job = |fix: bool| {
+            let more = json!({"naming": {"schema": "s", "fix": fix}});
+            database_job(("sqlite", json!({"path": file})), (target, json!({"path": out})), more)
+        };
+        let planned = weir::plan(&load(&job(false)), &RunOptions::default()).await.unwrap().database.unwrap();
+        assert_eq!((planned.mapped, planned.failed.len()), (2, 7), "{target}: {:#?}", planned.failed);
+        assert!(planned.failed.iter().all(|table| table.reason.contains("naming.fix")), "{:#?}", planned.failed);
+        for _ in 0..2 {
+            run_ok(&job(true)).await;
+        }
+        let mut found: Vec<_> = std::fs::read_dir(out.join("s")).unwrap().map(|one| one.unwrap().file_name()).collect();
+        found.sort();
+        assert_eq!(found.len(), names.len(), "{target}: {found:?}");
+        for name in &found {
+            let name = name.to_str().unwrap();
+            let read = json!({"path": out.join("s").join(name), "format": "parquet"});
+            let read = if target == "files" { read } else { json!({"path": out.join("s").join(name)}) };
+            let back = folder.path().join(format!("{target}.db"));
+            let write = json!({"path": back, "table": "back", "createTable": true, "writeMode": "overwrite"});
+            let report = crate::support::run_ok(&crate::support::job_of(target, read, "sqlite", write)).await;
+            assert_eq!(report.rows_written, 1, "{target} {name}");
+        }
+    }
+}
