@@ -3,6 +3,7 @@
 mod catalogue;
 mod failures;
 mod lost_snapshot;
+mod many;
 mod merge;
 mod mirror;
 mod moment;

@@ -29,9 +29,9 @@ async fn megabytes_a_second_hold_for_the_whole_job() {
 
 /// What there was at once at most.
 #[derive(Debug, Default)]
-struct Most {
+pub(super) struct Most {
     working: usize,
-    open: usize,
+    pub(super) open: usize,
     /// What those at work were at.
     what: String,
     /// All that were open.
@@ -42,13 +42,13 @@ struct Most {
 const GOODBYE: Duration = Duration::from_millis(400);
 
 /// Looks at the connections to a database until it is told to stop.
-struct Watch {
+pub(super) struct Watch {
     stop: Arc<AtomicBool>,
     most: tokio::task::JoinHandle<Most>,
 }
 
 impl Watch {
-    fn start(database: &Database, sql: &'static str) -> Self {
+    pub(super) fn start(database: &Database, sql: &'static str) -> Self {
         let (database, stop) = (database.clone(), Arc::new(AtomicBool::new(false)));
         let stopped = stop.clone();
         let most = tokio::spawn(async move {
@@ -83,16 +83,16 @@ impl Watch {
         Self { stop, most }
     }
 
-    async fn stop(self) -> Most {
+    pub(super) async fn stop(self) -> Most {
         self.stop.store(true, Ordering::Relaxed);
         self.most.await.unwrap()
     }
 }
 
-const OF_POSTGRESQL: &str = "SELECT pid::text, CASE state WHEN 'idle' THEN 'rests' ELSE state END || ': ' || left(query, 60) \
+pub(super) const OF_POSTGRESQL: &str = "SELECT pid::text, CASE state WHEN 'idle' THEN 'rests' ELSE state END || ': ' || left(query, 60) \
                              FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
                              AND backend_type = 'client backend'";
-const OF_MYSQL: &str = "SELECT CAST(id AS CHAR), CONCAT(IF(command IN ('Query', 'Execute'), command, 'rests'), ': ', \
+pub(super) const OF_MYSQL: &str = "SELECT CAST(id AS CHAR), CONCAT(IF(command IN ('Query', 'Execute'), command, 'rests'), ': ', \
                         COALESCE(LEFT(info, 60), '')) FROM information_schema.processlist WHERE db = DATABASE() \
                         AND id <> CONNECTION_ID()";
 
