@@ -92,6 +92,10 @@ pub struct Objects {
     /// The server's databases beside the connection's own, where each has a catalogue of its own and the connection's user
     /// may get into others; in name order.
     pub others: Vec<OtherDatabase>,
+    /// Schemas whose tables are in the list although the connection's user may not look into them.
+    pub closed_schemas: Vec<String>,
+    /// Whether the server shows a user only what he has a right to: what is not in the list may be there all the same.
+    pub hides: bool,
 }
 
 impl Objects {

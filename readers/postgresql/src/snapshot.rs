@@ -138,11 +138,15 @@ impl Snapshot for PostgresqlReader {
 }
 
 /// Which of the tables LOCK TABLE may lock: it asks for SELECT on the whole table, which a reader of some columns may not
-/// have. Asked before the transaction: a query in it would take the snapshot.
+/// have, and for USAGE on its schema. Asked before the transaction: a query in it would take the snapshot.
 async fn lockable(session: &mut Session, here: &[&Described]) -> Result<Vec<bool>> {
     let ask = |described: &&Described| match &described.table {
         Some(table) if matches!(table.kind, 'r' | 'p') => {
-            format!("(has_table_privilege({}::oid, 'SELECT'))", table.oid)
+            format!(
+                "(has_table_privilege({0}::oid, 'SELECT') AND has_schema_privilege((SELECT relnamespace \
+                 FROM pg_catalog.pg_class WHERE oid = {0}::oid), 'USAGE'))",
+                table.oid
+            )
         }
         _ => "(false)".to_owned(),
     };

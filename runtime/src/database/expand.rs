@@ -17,7 +17,7 @@ use super::only::Only;
 use super::pattern::Pattern;
 use super::references::{left_out, refer, referrers};
 use super::select::{Counts, Found, Selection, own, select};
-use super::table::{FailedTable, TableJob, TableSource};
+use super::table::{FailedTable, TableJob, TableSource, some_of};
 use super::targets::{distinct, refuse_own};
 use super::unseen::{Unseen, closed, unseen};
 use crate::job::Entry;
@@ -139,6 +139,11 @@ impl Draft<'_> {
             let closed = closed(std::slice::from_ref(pattern), self.objects);
             let left_out = closed.into_iter().map(|why| format!("`{pattern}` leaves tables out: {why}"));
             self.expansion.warnings.extend(left_out);
+        }
+        if self.job.patterns.is_whole() {
+            let closed: Vec<_> = self.objects.iter().flat_map(|of| &of.closed_schemas).cloned().collect();
+            let why = "left out, for the user may not look into them (GRANT USAGE ON SCHEMA): the schemas";
+            self.expansion.warnings.extend((!closed.is_empty()).then(|| format!("{why} {}", some_of(closed))));
         }
     }
 

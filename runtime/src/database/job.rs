@@ -32,6 +32,8 @@ pub struct DatabaseJob {
     /// Where merges go.
     pub(super) into: Vec<TargetName>,
     pub(super) tables: Vec<Override>,
+    /// Whether the file says what becomes of tables that are gone.
+    pub(super) says_deleted: bool,
 }
 
 /// One source of a whole-database job.
@@ -56,6 +58,13 @@ pub struct Patterns {
     pub merges: Vec<Vec<Pattern>>,
     /// Whether globs select views too.
     pub views: bool,
+}
+
+impl Patterns {
+    /// Whether nothing is said of what to take.
+    pub fn is_whole(&self) -> bool {
+        self.include.is_empty() && self.merges.is_empty()
+    }
 }
 
 /// What is different for some tables.
@@ -231,6 +240,7 @@ pub(crate) fn read(root: &Value, loader: &mut Loader<'_>) -> Option<DatabaseJob>
         table: table?,
         into,
         tables,
+        says_deleted: !root["rules"]["tableDeleted"].is_null(),
         config,
     })
 }

@@ -79,7 +79,7 @@ pub async fn expanded_as_run(job: &Job, known: &[KnownRow], context: &ConnectorC
     let mut expansion = expand(database, &Only::All, context).await?;
     // What is gone from a merge is no reason to leave it out.
     let mut rules = database.clone();
-    rules.config.rules.table_deleted = TableDeleted::Ignore;
+    (rules.config.rules.table_deleted, rules.says_deleted) = (TableDeleted::Ignore, true);
     selection(known, &rules, &mut expansion, true);
     with_tables(job, database, &expansion)
 }

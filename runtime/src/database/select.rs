@@ -95,12 +95,13 @@ pub fn select(patterns: &Patterns, sources: &[Objects]) -> Selection {
             };
             let merged: Vec<usize> =
                 (0..patterns.merges.len()).filter(|i| first(&patterns.merges[*i]).is_some()).collect();
-            let whole = patterns.include.is_empty() && patterns.merges.is_empty();
-            let included = match whole {
-                // Nothing said: the connection's database, all schemas of it.
+            let included = match patterns.is_whole() {
+                // Nothing said: the connection's database, all schemas of it that the user may look into.
                 true => {
+                    let is_closed = |schema: &String| objects.closed_schemas.contains(schema);
                     (object.kind == ObjectKind::Table || patterns.views)
                         && objects.database.as_ref().is_none_or(|own| *own == object.name.database)
+                        && !object.name.schema.as_ref().is_some_and(is_closed)
                 }
                 false => first(&patterns.include).is_some(),
             };

@@ -14,12 +14,14 @@ pub struct Unseen {
     unasked: Vec<String>,
     /// These are closed.
     closed: Vec<String>,
+    /// Whether the servers, which are of one system, hide what their user has no right to.
+    pub hides: bool,
 }
 
 impl Unseen {
     /// The databases of the sources.
     pub fn of(job: &DatabaseJob, objects: &[Objects]) -> Self {
-        let mut unseen = Self::default();
+        let mut unseen = Self { hides: objects.iter().any(|of| of.hides), ..Self::default() };
         for (source, other) in objects.iter().enumerate().flat_map(|(i, of)| of.others.iter().map(move |one| (i, one)))
         {
             let names = match other.seen {

@@ -33,6 +33,7 @@ pub(crate) async fn objects(session: &mut Session) -> Result<Objects> {
         schema: None,
         ignores_case: folded.unwrap_or(0) > 0,
         list: rows.into_iter().map(of).collect(),
-        others: Vec::new(),
+        hides: true,
+        ..Objects::default()
     })
 }

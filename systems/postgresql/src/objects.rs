@@ -8,8 +8,8 @@ use crate::connection::Session;
 /// How long the size of a locked table is waited for.
 const LOCK_WAIT: &str = "500ms";
 
-/// All tables, views and the like of the connection's database, in the schemas that the user may look into. Tables that it
-/// may not read are there too: a job says so of each.
+/// All tables, views and the like of the connection's database. Tables that the user may not read are there too, and those in
+/// schemas that he may not look into: a job that selects one says so.
 pub async fn objects(session: &mut Session) -> Result<Objects> {
     let lists_leaves = session.version >= 120_000;
     // A partitioned table has its rows in its leaves; relatives older than 12 cannot list those in one step.
@@ -29,12 +29,13 @@ pub async fn objects(session: &mut Session) -> Result<Objects> {
             "WITH s AS (SELECT current_database()::text AS own){partitioned} \
              SELECT s.own, n.nspname::text, c.relname::text, c.relkind::text, \
              CASE WHEN c.relkind = 'p' THEN t.rows::float8 WHEN c.relkind IN ('r','m') THEN c.reltuples::float8 END, \
-             CASE WHEN c.relkind = 'p' THEN t.bytes::int8 WHEN c.relkind IN ('r','m') THEN {size} END \
+             CASE WHEN c.relkind = 'p' THEN t.bytes::int8 WHEN c.relkind IN ('r','m') THEN {size} END, \
+             has_schema_privilege(n.oid, 'USAGE') \
              FROM s, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              LEFT JOIN t ON t.root = c.oid \
              WHERE c.relkind IN ('r','p','v','m','f') AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
-               AND n.nspname !~ '^pg_(toast|temp)' AND c.relname NOT LIKE 'weir\\_%' AND NOT coalesce(c.relispartition, false) \
-               AND has_schema_privilege(n.oid, 'USAGE') ORDER BY 2, 3"
+               AND n.nspname !~ '^pg_(toast|temp)' AND (n.nspname !~ '^pg_' OR has_schema_privilege(n.oid, 'USAGE')) AND c.relname NOT LIKE 'weir\\_%' AND NOT coalesce(c.relispartition, false) \
+             ORDER BY 2, 3"
         )
     };
     // To ask a table for its size takes a lock on it: one that is locked by somebody must not keep all of them waiting.
@@ -51,9 +52,12 @@ pub async fn objects(session: &mut Session) -> Result<Objects> {
     let own = session.one("SELECT current_database()::text, current_schema()::text").await?;
     let mut objects = Objects { database: Some(get(&own, 0)?), schema: get(&own, 1)?, ..Objects::default() };
     for row in &rows {
-        let kind: String = get(row, 3)?;
+        let (schema, kind): (String, String) = (get(row, 1)?, get(row, 3)?);
+        if !get::<bool>(row, 6)? && objects.closed_schemas.last() != Some(&schema) {
+            objects.closed_schemas.push(schema.clone());
+        }
         objects.list.push(Object {
-            name: ObjectName { database: get(row, 0)?, schema: Some(get(row, 1)?), table: get(row, 2)? },
+            name: ObjectName { database: get(row, 0)?, schema: Some(schema), table: get(row, 2)? },
             kind: match kind.as_str() {
                 "r" | "p" => ObjectKind::Table,
                 "v" | "m" => ObjectKind::View,

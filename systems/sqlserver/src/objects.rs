@@ -25,7 +25,8 @@ pub(crate) async fn objects(session: &mut Session, looks_into: &LooksInto<'_>) -
     list.sort_by(|a, b| a.name.cmp(&b.name));
     // The default collation's letters say whether names that differ in case are one.
     let ignores_case = server.collation.as_deref().is_none_or(|c| c.to_ascii_uppercase().contains("_CI"));
-    Ok(Objects { database: Some(server.database), schema: Some(server.schema), ignores_case, list, others })
+    let (database, schema) = (Some(server.database), Some(server.schema));
+    Ok(Objects { database, schema, ignores_case, list, others, hides: true, ..Objects::default() })
 }
 
 async fn listed_in(session: &mut Session, database: &str) -> Result<Vec<Object>> {

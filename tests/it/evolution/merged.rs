@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use weir::Status;
+use weir_core::ErrorKind;
 use weir_plugins_test::servers::{self, Database};
 
 use super::{Mirror, table};
@@ -176,4 +177,70 @@ async fn a_merge_of_one_part_is_a_merge_and_what_has_left_one_is_none() {
     source.execute(&part("item_2", 3).replace("'v3'", "'v1'")).await;
     assert_eq!(mirror.run().await.status, Status::Succeeded);
     assert_eq!(target.value("SELECT string_agg(concat(id, v), ' ' ORDER BY id) FROM items").await, "1v1 2v2 3v1");
+}
+
+/// A merge of shards that somebody without rights reads, overwritten by each run.
+fn overwritten(name: &str, plugin: &str, url: String, from: String, target: &Database) -> Mirror {
+    let more = json!({"objects": {"merge": [{"into": "public.parts", "from": [from], "origin": true}]}});
+    Mirror::new(name, (plugin, json!({"url": url})), ("postgresql", json!({"url": target.url()})), more)
+}
+
+#[tokio::test]
+async fn a_schema_that_is_closed_to_the_user_takes_no_rows_out_of_a_merge() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("partsclosed").await, server.fresh_database("partsclosedtoo").await);
+    let user = format!("partsclosed_{}", std::process::id());
+    source
+        .execute(&format!(
+            "CREATE SCHEMA s0; CREATE TABLE s0.t (id int PRIMARY KEY); INSERT INTO s0.t VALUES (1);
+             CREATE SCHEMA s1; CREATE TABLE s1.t (id int PRIMARY KEY); INSERT INTO s1.t VALUES (2);
+             CREATE ROLE {user} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA s0, s1 TO {user};
+             GRANT SELECT ON ALL TABLES IN SCHEMA s0, s1 TO {user}"
+        ))
+        .await;
+    let mut mirror = overwritten("partsclosed", "postgresql", source.url_with(&user, "x"), "/s[01]/.t".into(), &target);
+    assert_eq!(mirror.run().await.status, Status::Succeeded);
+    source.execute(&format!("REVOKE USAGE ON SCHEMA s1 FROM {user}")).await;
+    let report = mirror.run().await;
+    let error = table(&report, "public.parts").error.as_ref().unwrap();
+    assert!(error.kind == ErrorKind::Denied && error.message.contains("s1"), "{error:?}");
+    assert_eq!(target.value("SELECT count(*) FROM parts").await, "2");
+    // What is named, or meant by a pattern, fails by itself; a job without patterns leaves it out, and says so.
+    mirror.job["objects"] = json!({"include": ["s0.*", "s1.t"]});
+    let report = mirror.run().await;
+    assert_eq!(report.status, Status::PartiallyFailed, "{:#?}", report.error);
+    assert_eq!(table(&report, "s1.t").error.as_ref().unwrap().kind, ErrorKind::Denied);
+    mirror.job["objects"] = json!({});
+    let report = mirror.run().await;
+    assert_eq!(report.status, Status::Succeeded, "{:#?}", report.tables);
+    assert!(report.warnings.iter().any(|warning| warning.contains("the schemas s1")), "{:?}", report.warnings);
+    source.execute(&format!("DROP OWNED BY {user}; DROP ROLE {user}")).await;
+}
+
+#[tokio::test]
+async fn a_shard_that_a_server_hides_takes_no_rows_out_of_a_merge() {
+    let server = servers::mariadb().await;
+    let (one, two) = (server.fresh_database("hidden_1").await, server.fresh_database("hidden_2").await);
+    let target = servers::postgresql().await.fresh_database("hidden").await;
+    let user = format!("hidden_{}", std::process::id());
+    one.execute(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'x'")).await;
+    for (number, shard) in [(1, &one), (2, &two)] {
+        let grant = format!("GRANT SELECT ON {}.* TO '{user}'@'%'", shard.name());
+        shard.execute(&format!("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES ({number}); {grant}")).await;
+    }
+    let from = format!("/weir_hidden_[0-9]_{}_[0-9]+/./t/", std::process::id());
+    let mut mirror = overwritten("hidden", "mysql", one.url_with(&user, "x"), from, &target);
+    mirror.job["source"]["parameter"]["consistency"] = "none".into();
+    assert_eq!(mirror.run().await.status, Status::Succeeded);
+    one.execute(&format!("REVOKE SELECT ON {}.* FROM '{user}'@'%'", two.name())).await;
+    for _ in 0..2 {
+        let report = mirror.run().await;
+        let error = table(&report, "public.parts").error.as_ref().unwrap();
+        assert!(error.message.contains("grant") && error.message.contains(two.name()), "{error:?}");
+        assert_eq!(target.value("SELECT count(*) FROM parts").await, "2");
+    }
+    mirror.job["rules"] = json!({"tableDeleted": "ignore"});
+    assert_eq!(mirror.run().await.status, Status::Succeeded);
+    assert_eq!(target.value("SELECT count(*) FROM parts").await, "1");
+    one.execute(&format!("DROP USER '{user}'@'%'")).await;
 }

@@ -78,20 +78,28 @@ impl Merge<'_> {
         let gone: Vec<&str> =
             self.known.iter().copied().filter(|known| !is_here(known) && !may_be_there(known)).collect();
         let error = rules.table_deleted == TableDeleted::Error;
+        // Where a lost privilege looks like a dropped table, rows go only when the job says that they may.
+        let hidden = !error && table.mode == WriteMode::Overwrite && self.unseen.hides && !job.says_deleted;
         for part in &gone {
             let (outcome, detail) = match (error, table.mode) {
                 (true, _) => (ChangeOutcome::Refused, "rules.tableDeleted is error"),
+                _ if hidden => (ChangeOutcome::Refused, "dropped, or hidden from the user"),
                 (false, WriteMode::Overwrite) => (ChangeOutcome::Ignored, "its rows go with this run"),
                 (false, _) => (ChangeOutcome::Ignored, "the target keeps its rows"),
             };
             parts.changes.push(change(shown(job, part), ChangeKind::TableDeleted, outcome, detail));
         }
-        if error && !gone.is_empty() {
+        if (error || hidden) && !gone.is_empty() {
             let gone = some_of(gone.into_iter().map(|part| shown(job, part).to_owned()).collect());
             // Of a table that is not moved, nothing is merged with the others.
             parts.changes.retain(|one| one.change.outcome != ChangeOutcome::Done);
-            parts.refused =
-                Some(format!("the source has no more of what is merged {gone}, and rules.tableDeleted is error"));
+            parts.refused = Some(match hidden {
+                false => format!("the source has no more of what is merged {gone}, and rules.tableDeleted is error"),
+                true => format!(
+                    "the source shows no more of what is merged {gone}, whose rows would go with this run: grant the job's user \
+                     SELECT on it again, or, if it was dropped, say `\"rules\": {{\"tableDeleted\": \"ignore\"}}`"
+                ),
+            });
         }
         parts
     }
