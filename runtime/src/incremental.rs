@@ -21,9 +21,18 @@ impl PlannedEntry {
         job: &Job,
         entry: &Entry,
         context: &ConnectorContext,
-        watermarks: Vec<Watermark>,
+        records: Vec<&WatermarkRecord>,
     ) -> Result<()> {
         let Some(incremental) = asked(self.reader.as_ref(), entry)? else { return Ok(()) };
+        // A target that is made again under its old name has lost what lies before the watermark. One of another name is
+        // perhaps that of the day.
+        let again = self.plan.creates
+            && self.plan.mode != WriteMode::Overwrite
+            && records.iter().any(|record| is_same(&record.target, &self.plan.table));
+        let watermarks: Vec<Watermark> = match again {
+            true => Vec::new(),
+            false => records.into_iter().map(|record| record.watermark.clone()).collect(),
+        };
         let (clocks, clocks_said) = clocks(job, entry)?;
         let places = places(job, entry, incremental, &watermarks, context)?;
         let request = WindowRequest { watermarks, places, clocks, clocks_said };
@@ -40,6 +49,11 @@ impl PlannedEntry {
             }
             _ => {}
         }
+        if again {
+            self.warnings.push(format!(
+                "{table} is gone since the last run, and is made again: it is read as if for the first time, watermark or not"
+            ));
+        }
         if self.plan.creates && windows.iter().any(|window| window.watermark.is_some()) {
             self.warnings.push(format!(
                 "{table} is new, and gets the rows of this run's window alone: --full reads everything once more"
@@ -54,6 +68,13 @@ impl PlannedEntry {
     pub fn window_of(&self, table: &str) -> Option<&Window> {
         self.windows.iter().find(|window| window.table == table)
     }
+}
+
+/// Whether two names are of one target: a table that is there may be told with its namespace, and one that is to be made without.
+fn is_same(a: &str, b: &str) -> bool {
+    let ends =
+        |long: &str, short: &str| long.strip_suffix(short).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    ends(a, b) || ends(b, a)
 }
 
 /// The reader's ability, where the job asks for it.
@@ -120,10 +141,10 @@ pub fn told_apart(job: &Job) -> Result<()> {
 }
 
 /// The watermarks of one entry of a job, those that were moved last at the front.
-pub fn of_entry(records: &[WatermarkRecord], ordinal: u32) -> Vec<Watermark> {
+pub fn of_entry(records: &[WatermarkRecord], ordinal: u32) -> Vec<&WatermarkRecord> {
     let mut records: Vec<_> = records.iter().filter(|record| record.ordinal == ordinal).collect();
     records.sort_by(|a, b| b.moved_at.cmp(&a.moved_at));
-    records.into_iter().map(|record| record.watermark.clone()).collect()
+    records
 }
 
 /// Which of the job's entries that read the same source this one is, from 0. Nothing else of an entry tells two of them

@@ -58,7 +58,8 @@ impl Ledger {
     }
 }
 
-/// Keeps the windows of an entry, within a change of the ledger.
+/// Keeps the windows of an entry, within a change of the ledger. A target that is about to be made, and read from the beginning,
+/// has nothing of what lies before a watermark: that goes, so that a run after one that fails begins at the beginning too.
 pub(super) async fn freeze(change: &mut SqliteConnection, run_id: &str, entry: &EntryRecord) -> Result<()> {
     if entry.windows.is_empty() {
         return Ok(());
@@ -67,7 +68,18 @@ pub(super) async fn freeze(change: &mut SqliteConnection, run_id: &str, entry: &
         "INSERT OR REPLACE INTO windows (run_id, entry, target, ordinal, body) VALUES (?1, ?2, ?3, ?4, ?5)",
     );
     let query = query.bind(run_id).bind(entry.entry).bind(&entry.spec.plan.table).bind(entry.ordinal);
-    query.bind(json(&entry.windows)?).execute(change).await.map_err(failed).map(drop)
+    query.bind(json(&entry.windows)?).execute(&mut *change).await.map_err(failed)?;
+    let first = entry.windows.iter().filter(|window| window.watermark.is_none());
+    for window in first.filter(|_| entry.spec.plan.creates) {
+        let Some(mark) = window.leaves() else { continue };
+        let query = sqlx::query(
+            "DELETE FROM watermarks WHERE job = (SELECT job FROM runs WHERE run_id = ?1) AND ordinal = ?2 AND source = ?3 \
+             AND place = ?4",
+        );
+        let query = query.bind(run_id).bind(entry.ordinal);
+        query.bind(mark.table).bind(mark.place).execute(&mut *change).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Moves the watermarks to the ends of a run's windows, as far as its end lets them.

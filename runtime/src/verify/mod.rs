@@ -183,7 +183,10 @@ pub async fn verify(job: &Job, options: &VerifyOptions) -> Result<Verification> 
         Some(ledger) => (ledger.watermarks(Some(&job.name)).await?, ledger.known_tables(&job.name).await?),
         None => Default::default(),
     };
-    let moved = |job: &Job, index| of_entry(&watermarks, ordinal(job, index));
+    let moved = |job: &Job, index| {
+        let records = of_entry(&watermarks, ordinal(job, index)).into_iter();
+        records.map(|record| record.watermark.clone()).collect()
+    };
     let kept = Kept::default();
     let context = ConnectorContext {
         cancel: options.cancel.clone(),
