@@ -113,6 +113,12 @@ impl Present for Server<'_> {
         self.session.value(&format!("SELECT max({name})::text FROM {}", self.from)).await
     }
 
+    async fn endless(&mut self) -> Result<bool> {
+        let name = Quoting::DOUBLE.quote(self.column);
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {name} = 'infinity')", self.from);
+        self.session.value(&sql).await
+    }
+
     async fn now(&mut self) -> Result<DateTime<Utc>> {
         let sql = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
         let text: String = self.session.value(sql).await?;

@@ -5,7 +5,7 @@ use weir::core::ErrorKind;
 use weir::{RunOptions, Status, VerifyOptions};
 
 use super::place::Place;
-use super::{Bench, job, load};
+use super::{Bench, changed, job, load};
 
 /// `src(id, c)` and `dst` of the same shape.
 async fn make(place: &Place, kind: &str, rows: &str) {
@@ -250,5 +250,32 @@ async fn what_was_moved_can_be_verified() {
         place.execute("DELETE FROM dst WHERE id = 1").await;
         let found = verify().await;
         assert_eq!((found.equal, found.entries[0].missing.rows), (false, 1), "{}", place.plugin());
+    }
+}
+
+#[tokio::test]
+async fn times_that_never_come_are_told_and_those_to_come_wait() {
+    let place = Place::postgresql("endless").await;
+    for (kind, to_come, come) in [
+        ("timestamptz", "now() + interval '1 day'", "now() - interval '1 day'"),
+        ("timestamp", "localtimestamp + interval '2 days'", "localtimestamp - interval '2 days'"),
+        ("date", "current_date + 2", "current_date - 2"),
+    ] {
+        let bench = Bench::new();
+        place
+            .execute(&format!(
+                "DROP TABLE IF EXISTS src, dst; CREATE TABLE src (id int PRIMARY KEY, changed {kind} NOT NULL);
+                 CREATE TABLE dst (LIKE src INCLUDING ALL);
+                 INSERT INTO src VALUES (1, '-infinity'), (2, {come}), (3, {to_come})"
+            ))
+            .await;
+        let job = job(&place, changed(json!({})), json!({"writeMode": "upsert"}));
+        let told = |warnings: &[String]| warnings.iter().any(|warning| warning.contains("infinity"));
+        let first = bench.run_ok(&job).await;
+        assert_eq!((first.rows_read, told(&first.warnings)), (2, false), "{kind}: {:?}", first.warnings);
+        place.execute("CREATE INDEX ON src (changed); INSERT INTO src VALUES (4, 'infinity')").await;
+        assert!(told(&bench.plan(&job).await.unwrap().entries[0].warnings), "{kind}");
+        let second = bench.run_ok(&job).await;
+        assert_eq!((second.rows_read, told(&second.warnings)), (0, true), "{kind}: {:?}", second.warnings);
     }
 }

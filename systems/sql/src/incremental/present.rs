@@ -19,6 +19,11 @@ pub trait Present: Send {
     /// The earliest that the clocks of the server's own zone will show from `now` on; `None` where the server does not
     /// know. An error of the statement itself means the same.
     fn local(&mut self, now: DateTime<Utc>) -> impl Future<Output = Result<Option<NaiveDateTime>>> + Send;
+
+    /// Whether rows have a time that never comes, `infinity`; asked of times and dates. By default there is no such value.
+    fn endless(&mut self) -> impl Future<Output = Result<bool>> + Send {
+        std::future::ready(Ok(false))
+    }
 }
 
 impl Asked<'_> {
@@ -54,6 +59,15 @@ impl Asked<'_> {
         };
         let mut window = self.window(now)?;
         window.warnings.extend(warning);
+        // To look for them without an index is to look at the whole table: the first run does that anyway.
+        let looks = !matches!(self.scale, Scale::Number(_)) && (self.indexed || window.watermark.is_none());
+        if looks && server.endless().await? {
+            window.warnings.push(format!(
+                "{}: rows whose {} is infinity lie behind every window and are never read: give them a time, or read the \
+                 table as a whole",
+                self.table, self.column
+            ));
+        }
         Ok(window)
     }
 }
