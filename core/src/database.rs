@@ -12,6 +12,9 @@ pub struct DatabaseReader {
     /// # Errors
     /// Shards that one reader cannot read, because their sources are not to be read in the same way.
     pub parameters: fn(&SourceTables<'_>) -> Result<Parameters>,
+    /// Whether windows may go by a column of this type, as the catalogue describes it; `true` also where only the reader can
+    /// tell.
+    pub has_order: fn(native_type: &str) -> bool,
 }
 
 /// What one entry of a whole-database job reads: one table, or several of equal columns.

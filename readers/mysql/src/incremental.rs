@@ -47,14 +47,23 @@ fn column_of<'a>(described: &'a Described, config: &IncrementalConfig) -> Result
 }
 
 fn scale_of(column: &Column) -> Result<Scale> {
-    Ok(match column.kind {
+    scale(&column.kind).ok_or_else(|| unfit(&column.name, &column.type_text))
+}
+
+fn scale(kind: &Kind) -> Option<Scale> {
+    Some(match *kind {
         Kind::Int { .. } => Scale::Number(0),
         Kind::Decimal { precision, scale } if precision <= 38 && scale >= 0 => Scale::Number(scale as u32),
         Kind::Date => Scale::Date,
         Kind::DateTime(decimals) => Scale::Local(u32::from(decimals)),
         Kind::Timestamp(decimals) => Scale::Instant(u32::from(decimals)),
-        _ => return Err(unfit(&column.name, &column.type_text)),
+        _ => return None,
     })
+}
+
+/// Whether windows may go by a type.
+pub(crate) fn has_order(native_type: &str) -> bool {
+    scale(&Kind::parse(native_type)).is_some()
 }
 
 async fn window(

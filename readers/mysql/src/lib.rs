@@ -90,6 +90,7 @@ inventory::submit! {
 weir_core::inventory::submit! {
     weir_core::DatabaseReader {
         name: "mysql",
+        has_order: incremental::has_order,
         parameters: |tables| {
             use weir_sql::database::{reader_parameters, database_and_table};
             reader_parameters(tables, weir_mysql::QUOTING, |_, table| database_and_table(table, weir_mysql::QUOTING))

@@ -5,7 +5,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use weir_core::incremental::clock_moments;
 use weir_core::{Error, Incremental, Result, ResultExt, Split, SplitRequest, Window, WindowRequest};
 use weir_postgresql::catalog::{Table, TableColumn};
-use weir_postgresql::{Session, Wire, literal};
+use weir_postgresql::{PgType, Session, Wire, literal};
 use weir_sql::incremental::{Asked, Present, Scale, change_column, condition, known, narrowed_size, of_table, unfit};
 use weir_sql::{IncrementalConfig, Quoting, statements};
 
@@ -51,14 +51,23 @@ fn column_of<'a>(described: &'a Described, config: &IncrementalConfig) -> Result
 }
 
 fn scale_of(column: &TableColumn) -> Result<Scale> {
-    Ok(match column.pg.wire() {
+    scale(&column.pg).ok_or_else(|| unfit(&column.name, &column.pg.text))
+}
+
+fn scale(pg: &PgType) -> Option<Scale> {
+    Some(match pg.wire() {
         Wire::Int2 | Wire::Int4 | Wire::Int8 | Wire::Oid => Scale::Number(0),
         Wire::Numeric(Some((precision, scale))) if precision <= 38 && scale >= 0 => Scale::Number(scale as u32),
         Wire::Date => Scale::Date,
         Wire::Timestamp(decimals) => Scale::Local(decimals as u32),
         Wire::TimestampTz(decimals) => Scale::Instant(decimals as u32),
-        _ => return Err(unfit(&column.name, &column.pg.text)),
+        _ => return None,
     })
+}
+
+/// Whether windows may go by a type; what is none of PostgreSQL's own may be a domain.
+pub(crate) fn has_order(native_type: &str) -> bool {
+    PgType::parse(native_type).is_none_or(|pg| scale(&pg).is_some())
 }
 
 async fn window(

@@ -71,6 +71,7 @@ weir_core::inventory::submit! {
 weir_core::inventory::submit! {
     weir_core::DatabaseReader {
         name: "postgresql",
+        has_order: incremental::has_order,
         parameters: |tables| {
             use weir_sql::database::{reader_parameters, schema_and_table};
             reader_parameters(tables, weir_sql::Quoting::DOUBLE, |_, table| schema_and_table(table, weir_sql::Quoting::DOUBLE))

@@ -62,6 +62,14 @@ enum Stored {
     Epoch(i64),
 }
 
+/// Whether windows may go by a type. Of `NUMERIC`, and of no type at all, the values tell.
+pub(crate) fn has_order(declared: &str) -> bool {
+    let form = weir_sqlite::types::form_of(declared).map(|(data_type, _)| data_type);
+    form.is_none_or(|form| {
+        form.is_integer() || matches!(form, DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _))
+    })
+}
+
 /// A table's change column.
 struct Change<'a> {
     column: &'a Column,

@@ -58,6 +58,7 @@ fn open_catalog(parameters: &Parameters, context: &ConnectorContext) -> Result<A
 weir_core::inventory::submit! {
     weir_core::DatabaseReader {
         name: "sqlite",
+        has_order: incremental::has_order,
         parameters: |tables| {
             use weir_sql::database::{reader_parameters, schema_and_table};
             reader_parameters(tables, weir_sqlite::QUOTING, |_, table| schema_and_table(table, weir_sqlite::QUOTING))

@@ -61,7 +61,16 @@ fn table_of(described: &Described) -> Result<&Table> {
 }
 
 fn scale_of(column: &Column) -> Result<Scale> {
-    Ok(match column.kind {
+    scale(&column.kind).ok_or_else(|| unfit(&column.name, &column.type_text))
+}
+
+/// Whether windows may go by a type.
+pub(crate) fn has_order(native_type: &str) -> bool {
+    scale(&Kind::parse(native_type)).is_some()
+}
+
+fn scale(kind: &Kind) -> Option<Scale> {
+    Some(match *kind {
         Kind::TinyInt | Kind::SmallInt | Kind::Int | Kind::BigInt | Kind::RowVersion => Scale::Number(0),
         Kind::Decimal { scale, .. } if scale >= 0 => Scale::Number(scale as u32),
         Kind::Money | Kind::SmallMoney => Scale::Number(4),
@@ -71,7 +80,7 @@ fn scale_of(column: &Column) -> Result<Scale> {
         Kind::SmallDateTime => Scale::Local(0),
         Kind::DateTime2(decimals) => Scale::Local(u32::from(decimals)),
         Kind::DateTimeOffset(decimals) => Scale::Instant(u32::from(decimals)),
-        _ => return Err(unfit(&column.name, &column.type_text)),
+        _ => return None,
     })
 }
 

@@ -84,6 +84,7 @@ inventory::submit! {
 weir_core::inventory::submit! {
     weir_core::DatabaseReader {
         name: "sqlserver",
+        has_order: incremental::has_order,
         parameters: |tables| weir_sql::database::reader_parameters(tables, QUOTING, named),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Objects, Result, TableDescription, TargetName};
-use weir_core::{WriteMode, database_writer};
+use weir_core::{WriteMode, database_reader, database_writer};
 
 use super::config::{ColumnConfig, MergeConfig, TableConfig, TableDeleted};
 use super::entries::{entry, reader_of};
@@ -327,8 +327,10 @@ impl Draft<'_> {
             return Err(schema(format!("an upsert needs a key, and the table has no primary key: {hint}")));
         }
         let rule = self.job.config.incremental.as_ref();
-        let incremental =
-            choose(rule, own_words.incremental.as_ref(), model, (mode, !key.is_empty())).map_err(schema)?;
+        let reader = self.job.sources.first().and_then(|source| database_reader(&source.endpoint.plugin));
+        let has_order = |native_type: &str| reader.is_none_or(|reader| (reader.has_order)(native_type));
+        let incremental = choose(rule, own_words.incremental.as_ref(), model, has_order, (mode, !key.is_empty()));
+        let incremental = incremental.map_err(schema)?;
         let sum = |of: fn(&Found) -> Option<u64>| found.iter().map(of).sum::<Option<u64>>();
         let all_columns = columns.len() == model.columns.len() && columns.iter().all(|(from, to)| from == to);
         let table = TableJob {

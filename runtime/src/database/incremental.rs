@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_core::config::OneOrMany;
 use weir_core::incremental::IncrementalConfig;
-use weir_core::{TableDescription, WriteMode};
+use weir_core::{ColumnDescription, TableDescription, WriteMode};
 
 /// What a single table says of `incremental`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,7 +18,8 @@ pub enum TableIncremental {
 }
 
 /// What the reader of a table is told, if it is read by windows: the table's own words, which then have to fit it; else
-/// the job's, for tables with one of the columns. A table that is replaced as a whole is read as a whole.
+/// the job's, for tables with one of the columns, of a type that windows may go by (`has_order`). A table that is replaced as a
+/// whole is read as a whole.
 ///
 /// # Errors
 /// A column that the table does not have; a table that would keep its last window alone.
@@ -26,6 +27,7 @@ pub fn choose(
     rule: Option<&IncrementalConfig>,
     own: Option<&TableIncremental>,
     table: &TableDescription,
+    has_order: impl Fn(&str) -> bool,
     (mode, keyed): (WriteMode, bool),
 ) -> Result<Option<IncrementalConfig>, String> {
     let (config, asked) = match (own, rule) {
@@ -35,7 +37,10 @@ pub fn choose(
         (_, None) => return Ok(None),
     };
     let wanted = config.column.as_slice();
-    let Some(column) = wanted.iter().find_map(|name| find(table, name)) else {
+    // What a table's own words name is meant, and the reader says what is wrong with it.
+    let fits = |column: &&ColumnDescription| asked || has_order(&column.native_type);
+    let mut found = wanted.iter().filter_map(|name| find(table, name));
+    let Some(column) = found.find(fits).map(|column| column.name.clone()) else {
         let text = format!("`incremental`: the table has none of the columns {}", wanted.join(", "));
         return if asked { Err(text) } else { Ok(None) };
     };
@@ -52,11 +57,11 @@ pub fn choose(
     Ok(Some(IncrementalConfig { column: OneOrMany::One(column), ..config.clone() }))
 }
 
-/// The table's own spelling of a column's name.
-fn find(table: &TableDescription, name: &str) -> Option<String> {
+/// The column of a name, in whatever case it is written.
+fn find<'t>(table: &'t TableDescription, name: &str) -> Option<&'t ColumnDescription> {
     let exact = table.columns.iter().find(|column| column.name == name);
-    let same = |other: &&weir_core::ColumnDescription| other.name.to_lowercase() == name.to_lowercase();
-    exact.or_else(|| table.columns.iter().find(same)).map(|column| column.name.clone())
+    let same = |other: &&ColumnDescription| other.name.to_lowercase() == name.to_lowercase();
+    exact.or_else(|| table.columns.iter().find(same))
 }
 
 #[cfg(test)]
@@ -65,7 +70,7 @@ mod tests {
     use serde_json::json;
 
     fn table(columns: &[&str]) -> TableDescription {
-        let column = |name: &&str| json!({"name": name, "native_type": "t", "nullable": true});
+        let column = |name: &&str| json!({"name": name, "native_type": name, "nullable": true});
         let columns: Vec<_> = columns.iter().map(column).collect();
         let name = json!({"database": "d", "schema": null, "table": "t"});
         serde_json::from_value(json!({"name": name, "kind": "table", "columns": columns, "primary_key": []})).unwrap()
@@ -75,12 +80,18 @@ mod tests {
     fn the_first_column_that_a_table_has_is_taken() {
         let rule = IncrementalConfig { column: vec!["updated_at".into(), "id".into()].into(), ..Default::default() };
         let chosen = |columns: &[&str], own: Option<&TableIncremental>, mode, keyed| {
-            let chosen = choose(Some(&rule), own, &table(columns), (mode, keyed));
+            let chosen = choose(Some(&rule), own, &table(columns), |name| name != "updated_at", (mode, keyed));
             chosen.map(|config| config.map(|config| config.column.as_slice().to_vec()))
         };
         let upsert = WriteMode::Upsert;
         assert_eq!(chosen(&["ID", "Updated_At"], None, upsert, true), Ok(Some(vec!["Updated_At".into()])));
         assert_eq!(chosen(&["ID"], None, upsert, true), Ok(Some(vec!["ID".into()])));
+        // A type without an order is passed over, unless the table's own words name it.
+        assert_eq!(chosen(&["id", "updated_at"], None, upsert, true), Ok(Some(vec!["id".into()])));
+        assert_eq!(chosen(&["updated_at"], None, upsert, true), Ok(None));
+        let named = IncrementalConfig { column: vec!["updated_at".into()].into(), ..Default::default() };
+        let named = TableIncremental::Own(named);
+        assert_eq!(chosen(&["id", "updated_at"], Some(&named), upsert, true), Ok(Some(vec!["updated_at".into()])));
         assert_eq!(chosen(&["a"], None, upsert, true), Ok(None), "such a table is read as a whole");
         assert_eq!(chosen(&["id"], Some(&TableIncremental::Taken(false)), upsert, true), Ok(None));
         assert!(chosen(&["id"], None, WriteMode::Overwrite, true).unwrap_err().contains("upsert"));

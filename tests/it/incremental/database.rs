@@ -228,3 +228,29 @@ async fn a_target_that_was_dropped_is_read_from_the_beginning_whatever_becomes_o
         assert_eq!(bench.run_ok(&job).await.rows_read, 1, "{}", from.plugin());
     }
 }
+
+#[tokio::test]
+async fn columns_that_have_no_order_are_passed_over() {
+    let root = tempfile::tempdir().unwrap();
+    for from in Place::all(root.path(), "unordered").await {
+        let (moment, now) = from.moment();
+        from.execute(&format!(
+            "CREATE TABLE led (id varchar(20) PRIMARY KEY, seen {moment} NOT NULL); INSERT INTO led VALUES ('a', {now});
+             CREATE TABLE whole (id varchar(20) PRIMARY KEY, v varchar(9)); INSERT INTO whole VALUES ('a', 'x')"
+        ))
+        .await;
+        from.settle().await;
+        let bench = Bench::new();
+        let to = Place::sqlite(root.path(), &format!("unordered_{}", from.plugin()));
+        let more = json!({"naming": {"schema": "{TARGET_SCHEMA}"}, "incremental": {"column": ["changed", "id", "seen"]},
+            "objects": {"include": ["led", "whole"]}});
+        let mut job = mirror(&from, &to, more);
+        bench.run_ok(&job).await;
+        let again = bench.run_ok(&job).await;
+        assert_eq!((read(&again, "led"), read(&again, "whole")), (0, 1), "{}", from.plugin());
+        // Said of the table itself, it is a fault of the table.
+        job["tables"] = json!({"led": {"incremental": {"column": "id"}}});
+        let planned = bench.plan(&job).await.unwrap().database.unwrap();
+        assert!(planned.failed.iter().any(|table| table.reason.contains("no exact order")), "{:?}", planned.failed);
+    }
+}
