@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Check, CheckOutcome, ConnectorContext, ErrorKind, Faults, Form, Result};
 
-use crate::database::{Only, source_checks};
+use crate::database::source_checks;
 use crate::entry::open_all;
 use crate::job::{self, DataSources, Endpoint, Job, LoadOptions, Plugin, Side, find_plugin};
 
@@ -52,7 +52,7 @@ pub async fn check(job: &Job, cancel: CancellationToken) -> Result<Vec<EndCheck>
             });
         }
         // The target is looked at for the first table: rights and address are the same for all.
-        let (job, expansion) = match crate::database::expanded(job, &Only::All, &context(&database.target)).await {
+        let (job, expansion) = match crate::database::expanded(job, &[], &context(&database.target)).await {
             Ok(expanded) => expanded,
             Err(error) => {
                 found.push(EndCheck {

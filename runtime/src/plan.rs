@@ -14,7 +14,7 @@ use crate::entry::{PlannedEntry, open_all, plan_entry};
 use crate::incremental::{known, of_entry, ordinal};
 use crate::job::{Endpoint, Job, Setting};
 use crate::layout::{Align, aligned};
-use crate::ledger::Ledger;
+use crate::ledger::known_tables;
 use crate::options::RunOptions;
 
 /// About the most bytes of a split: each is one transaction at the target, and one step of a resume.
@@ -141,14 +141,7 @@ async fn plan_in(job: &Job, options: &RunOptions, context: &ConnectorContext) ->
     let mut database = None;
     let mut warnings = job.warnings.clone();
     if job.database.is_some() {
-        let ledger = match &options.state_dir {
-            Some(folder) => Ledger::find_in(folder).await?,
-            None => None,
-        };
-        let known = match &ledger {
-            Some(ledger) => ledger.known_tables(&job.name).await?,
-            None => Vec::new(),
-        };
+        let known = known_tables(options.state_dir.as_deref(), &job.name).await?;
         let (plan, tables, more) = plan_tables(job, &options.only, (&known, &watermarks), context).await?;
         (database, entries) = (Some(plan), tables);
         warnings.extend(more);

@@ -11,6 +11,7 @@ use super::entries::{entry, reader_of};
 use super::group::{check_kept, group};
 use super::incremental::choose;
 use super::job::{DatabaseJob, Override};
+use super::made::made;
 use super::merge::{difference, origin, united};
 use super::naming::{apart, fitting, fitting_column};
 use super::only::Only;
@@ -21,6 +22,7 @@ use super::table::{FailedTable, TableJob, TableSource, some_of};
 use super::targets::{distinct, refuse_own};
 use super::unseen::{Unseen, closed, unseen};
 use crate::job::Entry;
+use crate::ledger::KnownRow;
 
 /// What a whole-database job comes to. A run freezes it in the ledger, so that a resume goes on with the same tables.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -51,11 +53,16 @@ pub struct Expansion {
     pub(super) unseen: Unseen,
 }
 
-/// Reads the catalogues and decides.
+/// Reads the catalogues and decides; `known` is what earlier runs of the job have met.
 ///
 /// # Errors
 /// A source that cannot be reached or lists nothing, two sources that land on one target, patterns that select nothing.
-pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) -> Result<Expansion> {
+pub async fn expand(
+    job: &DatabaseJob,
+    only: &Only,
+    known: &[KnownRow],
+    context: &ConnectorContext,
+) -> Result<Expansion> {
     let mut catalogs = Vec::with_capacity(job.sources.len());
     let mut objects = Vec::with_capacity(job.sources.len());
     for source in &job.sources {
@@ -64,7 +71,7 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
         objects.push(listed.map_err(|error| error.with("source", &source.name))?);
         catalogs.push(catalog);
     }
-    let selection = select(&job.patterns, &objects);
+    let selection = select(&job.patterns, &objects, &made(job, known, &objects, context)?);
     let (described, expansion) = (HashMap::new(), Expansion::default());
     let mut draft = Draft { job, objects: &objects, selection: &selection, described, expansion };
     draft.expansion.selected = selection.counts;
@@ -75,6 +82,9 @@ pub async fn expand(job: &DatabaseJob, only: &Only, context: &ConnectorContext) 
     draft.expansion.reads = selection.of_each_database().map(TableSource::from).collect();
     draft.missing();
     draft.idle();
+    let made = selection.made.clone();
+    let why = "left out, for the job itself has made them where it reads:";
+    draft.expansion.warnings.extend((!made.is_empty()).then(|| format!("{why} {}", some_of(made))));
     for (index, catalog) in catalogs.iter().enumerate() {
         let all = selection.single.iter().chain(selection.merges.iter().flatten());
         let mut names: Vec<ObjectName> =

@@ -60,13 +60,13 @@ pub struct GroupPlan {
     pub bytes: u64,
 }
 
-/// The job with an entry for each of its tables, as the sources are now.
+/// The job with an entry for each of its tables, as the sources are now; `known` is what its runs have met.
 ///
 /// # Errors
 /// Those of [`expand`].
-pub async fn expanded(job: &Job, only: &Only, context: &ConnectorContext) -> Result<(Job, Expansion)> {
+pub async fn expanded(job: &Job, known: &[KnownRow], context: &ConnectorContext) -> Result<(Job, Expansion)> {
     let Some(database) = &job.database else { return Ok((job.clone(), Expansion::default())) };
-    let expansion = expand(database, only, context).await?;
+    let expansion = expand(database, &Only::All, known, context).await?;
     Ok((with_tables(job, database, &expansion)?, expansion))
 }
 
@@ -76,7 +76,7 @@ pub async fn expanded(job: &Job, only: &Only, context: &ConnectorContext) -> Res
 /// Those of [`expand`].
 pub async fn expanded_as_run(job: &Job, known: &[KnownRow], context: &ConnectorContext) -> Result<Job> {
     let Some(database) = &job.database else { return Ok(job.clone()) };
-    let mut expansion = expand(database, &Only::All, context).await?;
+    let mut expansion = expand(database, &Only::All, known, context).await?;
     // What is gone from a merge is no reason to leave it out.
     let mut rules = database.clone();
     (rules.config.rules.table_deleted, rules.says_deleted) = (TableDeleted::Ignore, true);
@@ -96,7 +96,7 @@ pub async fn plan_tables(
 ) -> Result<(DatabasePlan, Vec<EntryPlan>, Vec<String>)> {
     let Some(database) = &job.database else { return Err(Error::internal("the job is none of a whole database")) };
     let config = &database.config;
-    let mut expansion = expand(database, only, context).await?;
+    let mut expansion = expand(database, only, known, context).await?;
     let settled = selection(known, database, &mut expansion, *only == Only::All);
     let job = with_tables(job, database, &expansion)?;
     let sources_ahead = look_at_sources(&job, database, context).await?;

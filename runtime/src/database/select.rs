@@ -1,9 +1,9 @@
 //! Which of a source's tables a job takes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
-use weir_core::{LetterCase, Object, ObjectKind, Objects};
+use weir_core::{LetterCase, Object, ObjectKind, ObjectName, Objects};
 
 use super::job::Patterns;
 use super::pattern::{Own, Pattern};
@@ -28,6 +28,8 @@ pub struct Selection {
     pub missing: Vec<Pattern>,
     /// Patterns that match nothing.
     pub idle: Vec<Pattern>,
+    /// Tables that the patterns mean and the job itself has made.
+    pub made: Vec<String>,
     /// How many there are.
     pub counts: Counts,
 }
@@ -74,8 +76,9 @@ pub fn own(objects: &Objects) -> Own<'_> {
     }
 }
 
-/// Selects out of what the sources hold. A table that a merge takes is in no other place.
-pub fn select(patterns: &Patterns, sources: &[Objects]) -> Selection {
+/// Selects out of what the sources hold, without what the job itself has `made` there. A table that a merge takes is in no
+/// other place.
+pub fn select(patterns: &Patterns, sources: &[Objects], made: &HashSet<(usize, ObjectName)>) -> Selection {
     let mut found = Selection { merges: vec![Vec::new(); patterns.merges.len()], ..Selection::default() };
     let mut used: BTreeSet<String> = BTreeSet::new();
     let mut databases = BTreeSet::new();
@@ -112,6 +115,10 @@ pub fn select(patterns: &Patterns, sources: &[Objects]) -> Selection {
             if excluded.is_some() || (merged.is_empty() && !included) {
                 continue;
             }
+            if made.contains(&(source, object.name.clone())) {
+                found.made.push(object.name.to_string());
+                continue;
+            }
             found.counts.tables += 1;
             databases.insert((source, object.name.database.clone()));
             schemas.extend(object.name.schema.clone().map(|schema| (source, object.name.database.clone(), schema)));
@@ -139,7 +146,6 @@ pub fn select(patterns: &Patterns, sources: &[Objects]) -> Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_core::ObjectName;
 
     fn source(names: &[(&str, &str)]) -> Objects {
         let object = |(database, table): &(&str, &str)| Object {
@@ -166,6 +172,10 @@ mod tests {
         }
     }
 
+    fn of(patterns: &Patterns, sources: &[Objects]) -> Selection {
+        select(patterns, sources, &HashSet::new())
+    }
+
     fn names(found: &[Found]) -> Vec<String> {
         found.iter().map(|found| format!("{}:{}", found.source, found.object.name)).collect()
     }
@@ -176,10 +186,8 @@ mod tests {
             source(&[("shop", "orders"), ("shop", "tmp_1"), ("shop", "v_sum"), ("other", "orders")]),
             source(&[("shop_1", "orders_00"), ("shop_1", "orders_01"), ("shop", "orders")]),
         ];
-        let found = select(
-            &patterns(&["shop.*", "gone", "x*"], &["shop.tmp_*"], &[&["/shop_[0-9]+/./orders_[0-9]+/"]]),
-            &sources,
-        );
+        let found =
+            of(&patterns(&["shop.*", "gone", "x*"], &["shop.tmp_*"], &[&["/shop_[0-9]+/./orders_[0-9]+/"]]), &sources);
         assert_eq!(names(&found.single), ["0:shop.orders", "1:shop.orders"]);
         assert_eq!(names(&found.merges[0]), ["1:shop_1.orders_00", "1:shop_1.orders_01"]);
         let texts = |patterns: &[Pattern]| patterns.iter().map(Pattern::to_string).collect::<Vec<_>>();
@@ -195,6 +203,6 @@ mod tests {
         assert_eq!(names(&select(&patterns(&["v_sum"], &[], &[]), &sources).single), ["0:shop.v_sum"]);
         let views = Patterns { views: true, ..patterns(&["v_*"], &[], &[]) };
         assert_eq!(names(&select(&views, &sources).single), ["0:shop.v_sum"]);
-        assert_eq!(select(&patterns(&[], &[], &[]), &sources).counts.to_string(), "1 database, 1 table");
+        assert_eq!(of(&patterns(&[], &[], &[]), &sources).counts.to_string(), "1 database, 1 table");
     }
 }

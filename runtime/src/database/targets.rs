@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use weir_core::{ConnectorContext, Error, ErrorKind, Result, TargetName, database_writer};
+use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Result, TargetName, database_writer};
 
 use super::ahead::look_at_target;
 use super::entries::{at_target, reader_of_one};
@@ -16,7 +16,7 @@ use super::table::{FailedTable, TableJob, TableSource};
 const AT_ONCE: usize = 8;
 
 /// A name as the target tells it from others.
-fn spelling(job: &DatabaseJob) -> impl Fn(&str) -> String + use<> {
+pub(super) fn spelling(job: &DatabaseJob) -> impl Fn(&str) -> String + use<> {
     let ignores_case = database_writer(&job.target.plugin).is_some_and(|plugin| plugin.names.ignores_case);
     move |text: &str| if ignores_case { text.to_lowercase() } else { text.to_owned() }
 }
@@ -80,13 +80,11 @@ pub(super) async fn refuse_own(
     let mut homes: HashMap<(usize, &str), bool> = HashMap::new();
     let mut here = Vec::new();
     for one in read {
-        let Some(source) = job.sources.get(one.source) else { continue };
         let is_home = match homes.entry((one.source, &one.name.database)) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(new) => {
                 let own = expansion.databases.get(one.source).and_then(Option::as_deref);
-                let reader = reader_of_one(source, own, &one.name)?.open_reader(context)?;
-                *new.insert(reader.homes().contains(&home))
+                *new.insert(reads_home(job, one.source, own, &one.name, &home, context)?)
             }
         };
         here.extend(is_home.then_some(one));
@@ -122,6 +120,22 @@ pub(super) async fn refuse_own(
     }
     expansion.tables = kept;
     Ok(())
+}
+
+/// Whether a table of a source, whose connection has the database `own`, is where the target is.
+///
+/// # Errors
+/// A source that cannot be opened.
+pub(super) fn reads_home(
+    job: &DatabaseJob,
+    source: usize,
+    own: Option<&str>,
+    name: &ObjectName,
+    home: &String,
+    context: &ConnectorContext,
+) -> Result<bool> {
+    let Some(source) = job.sources.get(source) else { return Ok(false) };
+    Ok(reader_of_one(source, own, name)?.open_reader(context)?.homes().contains(home))
 }
 
 /// What the target calls tables, with their namespaces. Each is asked about, for the connection may look for them in several.

@@ -1,6 +1,8 @@
 //! What the ledger remembers of the tables of whole-database jobs: what their sources were like, and every change that was
 //! seen.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
@@ -71,6 +73,21 @@ pub struct RecordedChange {
     /// What it was, and what was done.
     #[serde(flatten)]
     pub change: TableChangeRecord,
+}
+
+/// As [`Ledger::known_tables`], of the ledger in a folder; none where there is none.
+///
+/// # Errors
+/// Those of reading it.
+pub async fn known_tables(state_dir: Option<&Path>, job: &str) -> Result<Vec<KnownRow>> {
+    let ledger = match state_dir {
+        Some(folder) => Ledger::find_in(folder).await?,
+        None => None,
+    };
+    match ledger {
+        Some(ledger) => ledger.known_tables(job).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 impl Ledger {

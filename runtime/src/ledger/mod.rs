@@ -20,7 +20,7 @@ use weir_core::{Committed, Error, ErrorKind, Receipt, Result};
 
 use crate::database::Expansion;
 
-pub use changes::{KnownRow, MetTable, RecordedChange};
+pub use changes::{KnownRow, MetTable, RecordedChange, known_tables};
 pub use keys::DroppedKey;
 pub use lock::JobLock;
 pub use records::{EntryProgress, EntryRecord, RunRecord, RunStatus, SplitRecord};

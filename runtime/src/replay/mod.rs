@@ -16,11 +16,11 @@ use tokio::runtime::Handle;
 use weir_core::{ConnectorContext, Error, ErrorKind, Form, OnTypeLoss, Result, ResultExt, WriteMode};
 
 use self::rows::{Kind, Rows, of_table};
-use crate::database::{Only, expanded};
+use crate::database::expanded;
 use crate::dirty::{QuarantineRow, Side, create_private};
 use crate::entry::{PlannedEntry, open_all};
 use crate::job::{Endpoint, Entry, Job, UNNAMED};
-use crate::ledger::{JobLock, Ledger, RunStatus};
+use crate::ledger::{JobLock, Ledger, RunStatus, known_tables};
 use crate::mapping::MappingPair;
 use crate::options::{RunOptions, Start};
 use crate::pipeline::From;
@@ -142,7 +142,8 @@ async fn prepare(
 ) -> Result<Prepared> {
     let context = context(job, options, Handle::current());
     // The tables of a whole-database job, as ordinary entries.
-    let (base, _) = expanded(job, &Only::All, &context).await?;
+    let known = known_tables(options.state_dir.as_deref(), &job.name).await?;
+    let (base, _) = expanded(job, &known, &context).await?;
     let mut base = Job { database: None, ..base };
     base.setting.verify = false;
     open_all(&base, &context)?;

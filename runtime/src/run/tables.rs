@@ -65,7 +65,11 @@ pub(super) async fn tables_of_run(
         options.observer.event(&Event::Warning(text));
         told.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
     };
-    let list = || expand(database, &only, context);
+    let known = match &began.ledger {
+        Some(ledger) => ledger.known_tables(name).await?,
+        None => Vec::new(),
+    };
+    let list = || expand(database, &only, &known, context);
     let mut retries = Retries::new(job.setting.retry);
     let listed = retries.step("listing the tables", &context.cancel, tell, once_reached(began.continued), list).await;
     began.warnings.append(&mut told.into_inner().unwrap_or_else(PoisonError::into_inner));

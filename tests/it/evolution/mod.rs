@@ -8,6 +8,7 @@ mod crash;
 mod held;
 mod keys;
 mod merged;
+mod own;
 mod targets;
 
 use std::time::Duration;
