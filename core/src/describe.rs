@@ -53,6 +53,9 @@ pub struct ColumnDescription {
     pub name: String,
     /// The system's own type text, as [`SourceColumn::native_type`](crate::SourceColumn::native_type) has it.
     pub native_type: String,
+    /// The labels of an enum, or of an array of one, that is a type of the user's own with a name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Whether values may be NULL.
     pub nullable: bool,
     /// What a row that does not name it gets.

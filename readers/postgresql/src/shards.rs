@@ -35,7 +35,9 @@ pub fn unify(all: &mut [Described]) -> Result<()> {
         }
         for described in std::iter::once(&mut *first).chain(others.iter_mut()) {
             let Some(column) = described.columns.get_mut(i) else { continue };
-            if column.pg.base != common.base {
+            // One label is the same bytes, whichever schema its enum is in.
+            let is_enum = !common.labels.is_empty() && column.pg.labels == common.labels;
+            if column.pg.base != common.base && !is_enum {
                 column.sql = format!("({})::{}", column.sql, common.base);
             }
             if column.pg.text != common.text {
@@ -90,6 +92,10 @@ fn common_type(a: &PgType, b: &PgType) -> Option<PgType> {
         }
         common.labels.extend(b.labels.iter().filter(|l| !a.labels.contains(l)).cloned());
         return Some(common);
+    }
+    let is_array = |pg: &PgType| pg.base.ends_with("[]");
+    if !a.labels.is_empty() && a.labels == b.labels && is_array(a) == is_array(b) {
+        return Some(a.clone());
     }
     if !a.is_built_in() || !b.is_built_in() {
         return None;

@@ -1,6 +1,6 @@
 //! Several tables that become one.
 
-use weir_core::{ObjectName, TableDescription};
+use weir_core::{ColumnDescription, ObjectName, TableDescription};
 
 /// The most differences and tables that a message lists.
 const SHOWN: usize = 6;
@@ -23,11 +23,8 @@ pub fn difference(tables: &[(String, &TableDescription)]) -> Option<String> {
         for column in &model.columns {
             match table.column(&column.name) {
                 None => here.push(format!("has no column `{}`", column.name)),
-                Some(own) if plain(&own.native_type) != plain(&column.native_type) => {
-                    here.push(format!(
-                        "has `{}` as {} instead of {}",
-                        column.name, own.native_type, column.native_type
-                    ));
+                Some(own) if !same_type(own, column) => {
+                    here.push(format!("has `{}` as {} instead of {}", column.name, shown(own), shown(column)));
                 }
                 Some(_) => {}
             }
@@ -66,6 +63,21 @@ pub fn united(tables: &[&TableDescription]) -> Option<TableDescription> {
     }
     model.unique.retain(|key| others.iter().all(|table| table.unique.iter().any(|other| other.columns == key.columns)));
     Some(model)
+}
+
+/// Whether two columns have the same values. Enums may be in the schemas of their shards, each with the same labels.
+fn same_type(a: &ColumnDescription, b: &ColumnDescription) -> bool {
+    let is_array = |column: &ColumnDescription| column.native_type.ends_with("[]");
+    plain(&a.native_type) == plain(&b.native_type)
+        || (!a.labels.is_empty() && a.labels == b.labels && is_array(a) == is_array(b))
+}
+
+/// A column's type, with the labels of an enum.
+fn shown(column: &ColumnDescription) -> String {
+    match column.labels.as_slice() {
+        [] => column.native_type.clone(),
+        labels => format!("{} ({})", column.native_type, labels.join(", ")),
+    }
 }
 
 /// A type without the width at which some servers show whole numbers: `int(11)` and `int` have the same values. Only
@@ -112,10 +124,11 @@ pub fn origin(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_core::{ColumnDescription, ObjectKind, UniqueKey};
+    use weir_core::{ObjectKind, UniqueKey};
 
     fn table(name: &str, columns: &[(&str, &str)]) -> TableDescription {
         let column = |(name, kind): &(&str, &str)| ColumnDescription {
+            labels: Vec::new(),
             name: (*name).into(),
             native_type: (*kind).into(),
             nullable: true,
@@ -147,6 +160,21 @@ mod tests {
         for part in ["d.c has `id` as bigint instead of int", "no column `x`", "column `y` more", "primary key none"] {
             assert!(text.contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn enums_of_two_schemas_are_alike_by_their_labels() {
+        let mood = |schema: &str, array: &str, labels: &[&str]| {
+            let mut table = table(schema, &[("id", "int"), ("m", &format!("{schema}.mood{array}"))]);
+            table.columns[1].labels = labels.iter().map(|label| (*label).to_owned()).collect();
+            table
+        };
+        let differ = |a: &TableDescription, b: &TableDescription| difference(&[("a".into(), a), ("b".into(), b)]);
+        let (one, two) = (mood("s0", "", &["a", "b"]), mood("s1", "", &["a", "b"]));
+        assert_eq!(differ(&one, &two), None);
+        assert!(differ(&one, &mood("s1", "[]", &["a", "b"])).is_some());
+        let text = differ(&one, &mood("s1", "", &["b", "c"])).unwrap();
+        assert!(text.contains("s1.mood (b, c) instead of s0.mood (a, b)"), "{text}");
     }
 
     #[test]

@@ -118,6 +118,7 @@ async fn columns(session: &mut Session, names: &[ObjectName], mariadb: bool, tab
         });
         let default = text(5).filter(|_| !generated && identity.is_none());
         found.description.columns.push(ColumnDescription {
+            labels: Vec::new(),
             default: default.and_then(|d| default_value(&d, &extra, &Kind::parse(&native_type), mariadb)),
             nullable: text(4).is_some_and(|t| t.eq_ignore_ascii_case("yes")),
             generated: generated.then(|| text(8).unwrap_or_default()),

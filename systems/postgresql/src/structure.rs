@@ -106,7 +106,8 @@ async fn columns(session: &mut Session, wanted: &str, tables: &mut [TableDescrip
     for row in &rows {
         let Some(table) = at.get(&get::<i64>(row, 0)?).map(|i| &mut tables[*i]) else { continue };
         let key = (get::<i64>(row, 2)? as u32, get::<i32>(row, 3)?);
-        let native_type = types.get(&key).and_then(|i| resolved.get(*i)).map_or_else(String::new, |t| t.text.clone());
+        let of_type = types.get(&key).and_then(|i| resolved.get(*i));
+        let native_type = of_type.map_or_else(String::new, |t| t.text.clone());
         let expression: Option<String> = get(row, 5)?;
         let generated = !get::<String>(row, 6)?.is_empty();
         let identity: String = get(row, 7)?;
@@ -116,6 +117,7 @@ async fn columns(session: &mut Session, wanted: &str, tables: &mut [TableDescrip
         table.columns.push(ColumnDescription {
             name: get(row, 1)?,
             native_type,
+            labels: of_type.map(|t| t.labels.clone()).unwrap_or_default(),
             nullable: !get::<bool>(row, 4)?,
             default: own.map(|text| default_value(&text)),
             comment: get(row, 11)?,

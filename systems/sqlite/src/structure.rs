@@ -40,6 +40,7 @@ fn describe(database: &Database<'_>, name: &ObjectName, table: &Table) -> Result
         // The row id is filled by SQLite itself.
         let is_rowid = column.key.is_some() && column.has_default && default.is_none() && !column.generated;
         ColumnDescription {
+            labels: Vec::new(),
             name: column.name.clone(),
             native_type: column.declared.clone(),
             nullable: column.nullable,

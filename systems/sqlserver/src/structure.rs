@@ -136,6 +136,7 @@ async fn columns(session: &mut Session, among: &str, tables: &mut Tables) -> Res
             Identity { always: false, next, increment }
         });
         description.columns.push(ColumnDescription {
+            labels: Vec::new(),
             name: text(row, 1).unwrap_or_default(),
             native_type,
             nullable: size(6) != 0,

@@ -5,6 +5,7 @@ mod catalogues;
 mod changes;
 #[cfg(feature = "cli")]
 mod crash;
+mod enums;
 mod held;
 mod keys;
 mod merged;

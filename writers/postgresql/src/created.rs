@@ -20,6 +20,9 @@ pub struct NewType {
     pub name: TableName,
     /// The statement that makes it.
     pub statement: String,
+    /// The labels that it has to have, as an enum, also where it is there before: another table may have brought some of them.
+    #[serde(default)]
+    pub labels: Vec<String>,
 }
 
 impl NewType {
@@ -34,8 +37,8 @@ impl NewType {
     /// What the server says against it; a definition that calls functions which may do anything.
     pub async fn create(&self, session: &mut Session) -> Result<()> {
         let name = self.name.quoted(Q);
-        if find_type(session, &name).await?.is_some() {
-            return Ok(());
+        if let Some(found) = find_type(session, &name).await? {
+            return self.add_labels(session, &found).await;
         }
         session.execute("BEGIN").await?;
         match self.make(session, &name).await {
@@ -46,12 +49,20 @@ impl NewType {
                 }
                 session.execute("ROLLBACK").await?;
                 // Another run has just made it.
-                if find_type(session, &name).await?.is_some() {
-                    return Ok(());
+                if let Some(found) = find_type(session, &name).await? {
+                    return self.add_labels(session, &found).await;
                 }
                 Err(error).context("type", &self.name)
             }
         }
+    }
+
+    /// Gives the enum that is there the labels that it lacks.
+    async fn add_labels(&self, session: &mut Session, found: &PgType) -> Result<()> {
+        for statement in new_labels(found, &self.labels) {
+            session.execute(&statement).await.context("type", &self.name)?;
+        }
+        Ok(())
     }
 
     async fn make(&self, session: &mut Session, name: &str) -> Result<()> {
@@ -92,6 +103,8 @@ pub(crate) fn search_path(schema: &str) -> String {
 pub struct Created {
     pub pg: PgType,
     pub warning: Option<String>,
+    /// The labels that the type, an enum which is there, would need besides for the column's rows.
+    pub lacks: Option<NewType>,
 }
 
 /// A type by the text that names it, if it is there.
@@ -118,10 +131,11 @@ pub async fn created_type(
         return Ok(Created {
             pg: canonical_type(column, native.and_then(|(_, text)| sized_text(text))),
             warning: None,
+            lacks: None,
         });
     };
     if let Some(pg) = PgType::parse(text) {
-        return Ok(Created { pg, warning: None });
+        return Ok(Created { pg, warning: None, lacks: None });
     }
     // A type of an extension or of the user, if this database has it too; one that can be made may also be in the table's
     // schema.
@@ -149,12 +163,13 @@ pub async fn created_type(
         if text.contains('(') && pg.labels.is_empty() {
             pg.text = text.to_owned();
         }
-        return Ok(Created { pg, warning });
+        let lacks = missing_labels(&pg, &labels);
+        return Ok(Created { pg, warning, lacks });
     }
     let fault = match declared {
         None => String::new(),
         Some(declared) => match Maker::new(&declared, table).make(session, new_types).await? {
-            Ok(pg) => return Ok(Created { pg, warning: None }),
+            Ok(pg) => return Ok(Created { pg, warning: None, lacks: None }),
             Err(fault) => format!(" and cannot be made here ({fault})"),
         },
     };
@@ -164,7 +179,28 @@ pub async fn created_type(
         "column `{}`: type {text} does not exist here{fault}, the column is created as {}; create the type first to keep it",
         column.name, pg.text
     );
-    Ok(Created { pg, warning: Some(warning) })
+    Ok(Created { pg, warning: Some(warning), lacks: None })
+}
+
+/// What an enum that is there lacks of these labels, if anything.
+fn missing_labels(found: &PgType, labels: &[String]) -> Option<NewType> {
+    let statements = new_labels(found, labels);
+    let name = TableName::parse(&found.text, Q).ok().filter(|_| found.kind == 'e' && !statements.is_empty())?;
+    Some(NewType { name, statement: statements.join("; "), labels: labels.to_vec() })
+}
+
+/// The statements that give an enum the labels it lacks, each in the place that it has at the source.
+pub(crate) fn new_labels(found: &PgType, wanted: &[String]) -> Vec<String> {
+    let mut statements = Vec::new();
+    for (at, label) in wanted.iter().enumerate().filter(|(_, label)| !found.labels.contains(label)) {
+        let place = match (at.checked_sub(1), found.labels.first()) {
+            (Some(before), _) => format!(" AFTER {}", literal(&wanted[before])),
+            (None, Some(first)) => format!(" BEFORE {}", literal(first)),
+            (None, None) => String::new(),
+        };
+        statements.push(format!("ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{place}", found.text, literal(label)));
+    }
+    statements
 }
 
 /// An enum, or an array of it, of which no more is known than its labels.

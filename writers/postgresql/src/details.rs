@@ -76,6 +76,7 @@ mod tests {
     fn new_columns_take_over_what_carries_over() {
         let of = |default: Option<&str>, identity: Option<Identity>, pg: &str| {
             let column = ColumnDescription {
+                labels: Vec::new(),
                 name: "c".into(),
                 native_type: String::new(),
                 nullable: true,

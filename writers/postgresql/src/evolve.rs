@@ -11,7 +11,7 @@ use weir_postgresql::types::labels;
 use weir_postgresql::{PgType, SYSTEM, Session, literal};
 use weir_sql::TableName;
 
-use crate::created::{NewType, created_type};
+use crate::created::{Created, NewType, created_type, new_labels};
 use crate::details::{comment, default_sql};
 use crate::keys;
 use crate::known::{Found, Known};
@@ -201,11 +201,14 @@ async fn fit(
     column: &MappedColumn,
     new_types: &mut Vec<NewType>,
 ) -> Result<(PgType, Fit)> {
-    let wanted = created_type(session, column, (&table.name, &table.columns), new_types).await?.pg;
+    let Created { pg: wanted, lacks, .. } =
+        created_type(session, column, (&table.name, &table.columns), new_types).await?;
     let present = table.column(&column.name).map(|found| PresentColumn {
         native_type: found.pg.text.clone(),
         relation: relation(&found.pg, &wanted, column),
     });
+    // A column that is there is widened by rule; one that comes has to be able to hold its values.
+    new_types.extend(lacks.filter(|lacks| present.is_none() && !new_types.contains(lacks)));
     let fit = Fit { wanted: wanted.text.clone(), present };
     Ok((wanted, fit))
 }
@@ -222,7 +225,11 @@ fn relation(found: &PgType, wanted: &PgType, column: &MappedColumn) -> Relation 
     {
         return Relation::Same;
     }
-    found.family().relation(&family)
+    match (found.family().relation(&family), family) {
+        // Labels that only the target has stay, another table's perhaps.
+        (Relation::Crosses, Family::Labels(_)) => Relation::Widens,
+        (relation, _) => relation,
+    }
 }
 
 async fn alteration(session: &mut Session, table: &Table, changes: &[TableChange]) -> Result<Alteration> {
@@ -270,20 +277,6 @@ async fn alteration(session: &mut Session, table: &Table, changes: &[TableChange
         }
     }
     Ok(done)
-}
-
-/// The statements that give an enum the labels it lacks, each in the place that it has at the source.
-fn new_labels(found: &PgType, wanted: &[String]) -> Vec<String> {
-    let mut statements = Vec::new();
-    for (at, label) in wanted.iter().enumerate().filter(|(_, label)| !found.labels.contains(label)) {
-        let place = match (at.checked_sub(1), found.labels.first()) {
-            (Some(before), _) => format!(" AFTER {}", literal(&wanted[before])),
-            (None, Some(first)) => format!(" BEFORE {}", literal(first)),
-            (None, None) => String::new(),
-        };
-        statements.push(format!("ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{place}", found.text, literal(label)));
-    }
-    statements
 }
 
 /// Lets the next number of a column be at least `next`, and greater than all that are there.

@@ -163,7 +163,8 @@ impl<'a> Maker<'a> {
                 (format!("CREATE TYPE {name} AS RANGE ({})", options.join(", ")), pg(&name, 'r'))
             }
         };
-        let new = NewType { name: place, statement: sql };
+        let labels = if let Body::Enum { labels } = &one.body { labels.clone() } else { Vec::new() };
+        let new = NewType { name: place, statement: sql, labels };
         if planned.iter().chain(&self.new).any(|p| p.name == new.name && p.statement != new.statement) {
             return Ok(Err(format!("another column's type is made under the name {}", new.name)));
         }

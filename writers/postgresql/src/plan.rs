@@ -121,7 +121,12 @@ pub(crate) async fn plan(
             let mut types = Vec::with_capacity(request.columns.len());
             for column in &request.columns {
                 let created = created_type(session, column, (&table, &[]), &mut new_types).await?;
-                warnings.extend(created.warning);
+                // A whole-database job sees to the types of its tables, which several of them may share.
+                match created.lacks.filter(|_| request.described.is_some()) {
+                    Some(lacks) if new_types.contains(&lacks) => {}
+                    Some(lacks) => new_types.push(lacks),
+                    None => warnings.extend(created.warning),
+                }
                 types.push(created.pg);
             }
             // A whole-database job means to create its tables.

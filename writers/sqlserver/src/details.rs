@@ -134,6 +134,7 @@ mod tests {
     fn one_column_numbers_itself() {
         let identity = Some(Identity { always: false, next: Some(7), increment: 2 });
         let column = |name: &str| ColumnDescription {
+            labels: Vec::new(),
             name: name.into(),
             native_type: String::new(),
             nullable: false,

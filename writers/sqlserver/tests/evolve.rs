@@ -30,6 +30,7 @@ fn rows() -> RecordBatch {
 
 fn described() -> TableDescription {
     let column = |name: &str, nullable: bool| ColumnDescription {
+        labels: Vec::new(),
         name: name.into(),
         native_type: String::new(),
         nullable,
