@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::database::Part;
 use crate::{Error, ErrorKind, Result, TableDescription};
 
 /// Lists what a system holds, for `weir tables` and whole-database jobs.
@@ -183,11 +184,11 @@ pub struct ObjectName {
 
 impl std::fmt::Display for ObjectName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.", self.database)?;
+        write!(f, "{}.", Part(&self.database))?;
         if let Some(schema) = &self.schema {
-            write!(f, "{schema}.")?;
+            write!(f, "{}.", Part(schema))?;
         }
-        f.write_str(&self.table)
+        Part(&self.table).fmt(f)
     }
 }
 

@@ -86,9 +86,18 @@ pub struct TargetName {
 impl std::fmt::Display for TargetName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(schema) = &self.schema {
-            write!(f, "{schema}.")?;
+            write!(f, "{}.", Part(schema))?;
         }
-        f.write_str(&self.table)
+        Part(&self.table).fmt(f)
+    }
+}
+
+/// A part of a name beside others: with a dot in it, it stands between quotation marks.
+pub(crate) struct Part<'a>(pub &'a str);
+
+impl std::fmt::Display for Part<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.contains('.') { write!(f, "\"{}\"", self.0) } else { f.write_str(self.0) }
     }
 }
 
@@ -144,4 +153,19 @@ pub fn database_reader(name: &str) -> Option<&'static DatabaseReader> {
 /// How a writer takes part in whole-database jobs, if it does.
 pub fn database_writer(name: &str) -> Option<&'static DatabaseWriter> {
     inventory::iter::<DatabaseWriter>.into_iter().find(|plugin| plugin.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dot_in_a_part_makes_another_name() {
+        let name = |schema: Option<&str>, table: &str| {
+            TargetName { schema: schema.map(str::to_owned), table: table.to_owned() }.to_string()
+        };
+        assert_eq!(name(Some("a"), "b.c"), "a.\"b.c\"");
+        assert_eq!(name(Some("a.b"), "c"), "\"a.b\".c");
+        assert_eq!((name(Some("a"), "b"), name(None, "a.b")), ("a.b".into(), "\"a.b\"".into()));
+    }
 }

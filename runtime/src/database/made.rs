@@ -29,8 +29,11 @@ pub(super) fn made(
     let (mut homes, mut made) = (HashMap::new(), HashSet::new());
     for (source, of) in objects.iter().enumerate() {
         for name in of.list.iter().map(|object| &object.name) {
-            let (table, schema) = (same(&name.table), name.schema.as_ref().unwrap_or(&name.database));
-            let in_full = if schemas { same(&format!("{schema}.{}", name.table)) } else { table.clone() };
+            let schema = name.schema.as_ref().unwrap_or(&name.database);
+            let called = |schema: Option<&String>| {
+                same(&TargetName { schema: schema.cloned(), table: name.table.clone() }.to_string())
+            };
+            let (table, in_full) = (called(None), called(Some(schema).filter(|_| schemas)));
             // What is called without its namespace is in the connection's own.
             let own = of.schema.as_ref().or(of.database.as_ref()) == Some(schema);
             let row = targets.get(&in_full).or_else(|| targets.get(&table).filter(|_| own));

@@ -35,10 +35,11 @@ pub(super) async fn distinct(job: &DatabaseJob, tables: &[TableJob], context: &C
     let unclear: HashSet<String> = of_table(true).intersection(&of_table(false)).cloned().collect();
     let is_unclear = |table: &&TableJob| unclear.contains(&same(&table.target.table));
     let full = full_names(job, tables.iter().filter(is_unclear), context).await?;
-    let mut places: BTreeMap<String, Vec<&TableJob>> = BTreeMap::new();
+    let mut places: BTreeMap<(String, String), Vec<&TableJob>> = BTreeMap::new();
     for table in tables {
-        let place = full.get(&table.target).cloned().unwrap_or_else(|| table.target.to_string());
-        places.entry(same(&place)).or_default().push(table);
+        // Not by the text of both: a name may have a dot in it.
+        let place = full.get(&table.target).or(table.target.schema.as_ref()).map(|text| same(text));
+        places.entry((same(&table.target.table), place.unwrap_or_default())).or_default().push(table);
     }
     let clashes: Vec<String> = places
         .values()
@@ -102,7 +103,9 @@ pub(super) async fn refuse_own(
     let full = full_names(job, expansion.tables.iter().filter(unclear), context).await?;
     let mut kept = Vec::with_capacity(expansion.tables.len());
     for table in std::mem::take(&mut expansion.tables) {
-        let full = full.get(&table.target).cloned().unwrap_or_else(|| table.target.to_string());
+        // As `in_full` writes it: names with dots in them are told apart by the table.
+        let schema = table.target.schema.as_ref().map(|schema| format!("{schema}.")).unwrap_or_default();
+        let full = full.get(&table.target).cloned().unwrap_or_else(|| format!("{schema}{}", table.target.table));
         if !is_called_so(&table) || !read.contains(&same(&full)) {
             kept.push(table);
             continue;

@@ -321,3 +321,34 @@ async fn names_that_are_no_folders_are_told_or_renamed() {
         }
     }
 }
+
+#[tokio::test]
+async fn names_with_dots_in_them_are_names_of_their_own() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("dots").await, server.fresh_database("dotstoo").await);
+    source
+        .execute(
+            r#"CREATE SCHEMA a; CREATE TABLE a."b.c" (id int PRIMARY KEY); INSERT INTO a."b.c" VALUES (1);
+               CREATE SCHEMA "a.b"; CREATE TABLE "a.b".c (id int PRIMARY KEY, v text); INSERT INTO "a.b".c VALUES (2, 'x')"#,
+        )
+        .await;
+    let mut job = database_job(
+        ("postgresql", json!({"url": source.url()})),
+        ("postgresql", json!({"url": target.url()})),
+        json!({"name": "dots"}),
+    );
+    let state = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let options = RunOptions { state_dir: Some(state.path().to_owned()), ..RunOptions::default() };
+        let report = run(&job, options).await;
+        assert_eq!(report.status, Status::Succeeded, "{:#?}\n{:#?}", report.error, report.tables);
+        for table in [r#"a."b.c""#, r#""a.b".c"#] {
+            assert_eq!(super::rows(&target, table).await, super::rows(&source, table).await);
+            assert_eq!(super::table(&report, table).rows_written, 1);
+        }
+    }
+    // What differs in nothing is still refused.
+    job["naming"] = json!({"schema": "one", "table": "t"});
+    let error = run(&job, RunOptions::default()).await.error.unwrap();
+    assert!(error.message.contains("several tables would land on one target"), "{error:?}");
+}
