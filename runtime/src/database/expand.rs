@@ -377,7 +377,7 @@ impl Draft<'_> {
         let read = self.described.keys().map(|(source, name)| TableSource { source: *source, name: name.clone() });
         refuse_own(self.job, &read.collect::<Vec<_>>(), &mut self.expansion, context).await?;
         self.unused_overrides();
-        refer(&mut self.expansion.tables);
+        refer(&mut self.expansion.tables, self.objects);
         let references = referrers(&self.expansion.tables);
         only.narrow(&mut self.expansion, self.objects)?;
         left_out(&mut self.expansion.tables, references);

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use weir_core::{ObjectName, Reference, TargetName};
+use weir_core::{ObjectName, Objects, Reference, TargetName};
 
 use super::table::TableJob;
 
@@ -17,17 +17,29 @@ pub struct Referrer {
 }
 
 /// Tells each table which others it refers to. A merge refers to nothing and nothing to it: each of its tables has other
-/// keys.
-pub(super) fn refer(tables: &mut [TableJob]) {
+/// keys. In `sources` that ignore the case of letters a key may spell its table otherwise than the table itself (SQLite).
+pub(super) fn refer(tables: &mut [TableJob], sources: &[Objects]) {
     let single = tables.iter().filter(|table| !table.is_merge() && !table.sources.is_empty());
     let of_source: HashMap<(usize, &ObjectName), &TableJob> =
         single.map(|table| ((table.sources[0].source, &table.sources[0].name), table)).collect();
+    let ignores_case = |source: usize| sources.get(source).is_some_and(|of| of.ignores_case);
+    let lower = |name: &ObjectName| ObjectName { table: name.table.to_ascii_lowercase(), ..name.clone() };
+    let whatever_case: HashMap<(usize, ObjectName), &TableJob> = of_source
+        .iter()
+        .filter(|((source, _), _)| ignores_case(*source))
+        .map(|((source, name), table)| ((*source, lower(name)), *table))
+        .collect();
     let references = |table: &TableJob| -> Vec<Reference> {
         let Some(source) = table.sources.first().filter(|_| !table.is_merge()) else { return Vec::new() };
         let keys = table.described.foreign_keys.iter().filter_map(|key| {
-            let other = of_source.get(&(source.source, &key.to))?;
-            let at_target =
-                |name: &String| other.columns.iter().find(|(from, _)| from == name).map(|(_, to)| to.clone());
+            let exact = of_source.get(&(source.source, &key.to));
+            let other = exact.or_else(|| whatever_case.get(&(source.source, lower(&key.to))))?;
+            let at_target = |name: &String| {
+                let exact = other.columns.iter().find(|(from, _)| from == name);
+                let same =
+                    |(from, _): &&(String, String)| ignores_case(source.source) && from.eq_ignore_ascii_case(name);
+                exact.or_else(|| other.columns.iter().find(same)).map(|(_, to)| to.clone())
+            };
             Some(Reference {
                 name: key.name.clone(),
                 columns: key.columns.clone(),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sqlx::Connection;
 use tokio::task::JoinHandle;
 use weir::{ChangeKind, ChangeOutcome, Ledger, Only, Report, RunOptions, Start, Status};
 use weir_plugins_test::proxy::Proxy;
@@ -466,5 +467,28 @@ async fn a_unique_key_that_is_gone_refuses_its_table_until_the_target_has_lost_i
         assert_eq!(report.status, Status::Succeeded, "{connector}: {:#?}", report.tables);
         assert_eq!(table(&report, "one").rows_written, 3, "{connector}");
         assert!(mirror.changes(&report).await.is_empty(), "{connector}");
+    }
+}
+
+#[tokio::test]
+async fn keys_of_sqlite_are_found_in_whatever_case_they_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut file = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let sql = "CREATE TABLE Customer (Id INTEGER PRIMARY KEY); INSERT INTO Customer VALUES (1);
+               CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER REFERENCES customer (ID),
+                 second INTEGER REFERENCES CUSTOMER); INSERT INTO orders VALUES (7, 1, 1)";
+    sqlx::raw_sql(sql).execute(&mut file).await.unwrap();
+    file.close().await.unwrap();
+    let target = servers::postgresql().await.fresh_database("cases").await;
+    let more = json!({"naming": {"schema": "public"}});
+    let ends = (("sqlite", json!({"path": path})), ("postgresql", json!({"url": target.url()})));
+    let mirror = Mirror::new("cases", ends.0, ends.1, more);
+    for _ in 0..2 {
+        let report = mirror.run().await;
+        assert_eq!(report.status, Status::Succeeded, "{:#?}", report.tables);
+        let keys: Vec<String> = target.query(KEYS).await.into_iter().flatten().flatten().collect();
+        assert!(keys.len() == 2 && keys.iter().all(|key| key.contains("REFERENCES \"Customer\"(\"Id\")")), "{keys:?}");
     }
 }
