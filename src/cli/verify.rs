@@ -38,6 +38,15 @@ fn text(found: &Verification, paint: Paint) -> String {
 fn one(entry: &EntryVerification, paint: Paint) -> String {
     let verdict = if entry.equal { paint.green("equal") } else { paint.red("different") };
     let mut text = format!("{} → {}: {verdict}\n", paint.bold(&entry.source), paint.bold(&entry.target));
+    if let Some(error) = &entry.error {
+        let failed = paint.red("failed");
+        return format!(
+            "{} → {}: {failed}\n  {}\n",
+            paint.bold(&entry.source),
+            paint.bold(&entry.target),
+            error.message
+        );
+    }
     let left_out = |rows: u64, why: &str| match rows {
         0 => String::new(),
         rows => format!(", {} {why}", count(rows)),

@@ -251,3 +251,30 @@ async fn what_cannot_be_read_again_is_refused() {
     let job = job_of("stream", rows(json!({"seed": 1})), "stream", json!({}));
     assert!(refusal(&job).await.message().contains("nothing to verify"));
 }
+
+#[tokio::test]
+async fn a_table_that_cannot_be_read_keeps_nobody_from_the_others() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("verifyall").await, server.fresh_database("verifyalltoo").await);
+    for table in ["a", "b", "c"] {
+        source
+            .execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY); INSERT INTO {table} VALUES (1), (2)"))
+            .await;
+    }
+    let job = json!({
+        "type": "database",
+        "source": {"name": "postgresql", "parameter": {"url": source.url()}},
+        "target": {"name": "postgresql", "parameter": {"url": target.url()}},
+    });
+    run_ok(&job).await;
+    target
+        .execute("DROP TABLE a; CREATE VIEW a AS SELECT 1 / (random() * 0)::int AS id; DELETE FROM c WHERE id = 2")
+        .await;
+    let found = verify(&job).await;
+    assert!(!found.equal && found.entries.len() == 3, "{found:#?}");
+    let of = |table: &str| found.entries.iter().find(|entry| entry.target.ends_with(table)).unwrap();
+    assert!(of(".a").error.is_some(), "{found:#?}");
+    assert!(of(".b").equal && of(".b").error.is_none());
+    assert_eq!(ids(&of(".c").missing), (1, vec!["2"]));
+    assert!(found.summary().contains("could not be compared"), "{}", found.summary());
+}

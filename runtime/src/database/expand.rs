@@ -124,6 +124,12 @@ impl Draft<'_> {
     fn missing(&mut self) {
         for pattern in &self.selection.missing {
             let (name, why) = (pattern.to_string(), unseen(pattern, self.objects));
+            if pattern.is_reserved() {
+                let reason =
+                    "names that begin with `weir_` are those of Weir's own tables, and never taken: rename the table";
+                self.fail(&[], name, String::new(), (ErrorKind::Unsupported, reason.into()));
+                continue;
+            }
             match self.job.config.rules.table_deleted {
                 TableDeleted::Ignore => {
                     self.expansion.warnings.extend(why.map(|why| format!("`{name}` is not seen: {why}")));
@@ -144,6 +150,8 @@ impl Draft<'_> {
             let why = unseen(pattern, self.objects).map(|why| format!(" ({why})")).unwrap_or_default();
             self.expansion.warnings.push(format!("`{pattern}` matches no table{why}"));
         }
+        let idle = self.selection.idle_excludes.iter();
+        self.expansion.warnings.extend(idle.map(|pattern| format!("exclude: `{pattern}` matches no table")));
         let used = |pattern: &&Pattern| !self.selection.idle.iter().any(|idle| idle.to_string() == pattern.to_string());
         for pattern in self.job.patterns.include.iter().filter(|pattern| !pattern.is_name()).filter(used) {
             let closed = closed(std::slice::from_ref(pattern), self.objects);

@@ -81,6 +81,15 @@ impl Pattern {
         })
     }
 
+    /// Whether it names a table of Weir's own, which no job takes.
+    pub fn is_reserved(&self) -> bool {
+        let table = match self.parts.last() {
+            Some(Part::Name(text) | Part::Glob(text)) => text,
+            _ => return false,
+        };
+        self.is_name() && table.to_lowercase().starts_with("weir_")
+    }
+
     /// Whether a table matches.
     pub fn matches(&self, name: &ObjectName, own: Own<'_>) -> bool {
         let mut parts = self.parts.iter().rev();

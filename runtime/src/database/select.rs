@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
-use weir_core::{LetterCase, Object, ObjectKind, ObjectName, Objects};
+use weir_core::{LetterCase, Object, ObjectKind, ObjectName, Objects, Seen};
 
 use super::job::Patterns;
 use super::pattern::{Own, Pattern};
@@ -28,6 +28,8 @@ pub struct Selection {
     pub missing: Vec<Pattern>,
     /// Patterns that match nothing.
     pub idle: Vec<Pattern>,
+    /// Patterns of what to leave out that match nothing.
+    pub idle_excludes: Vec<Pattern>,
     /// Tables that the patterns mean and the job itself has made.
     pub made: Vec<String>,
     /// How many there are.
@@ -81,6 +83,7 @@ pub fn own(objects: &Objects) -> Own<'_> {
 pub fn select(patterns: &Patterns, sources: &[Objects], made: &HashSet<(usize, ObjectName)>) -> Selection {
     let mut found = Selection { merges: vec![Vec::new(); patterns.merges.len()], ..Selection::default() };
     let mut used: BTreeSet<String> = BTreeSet::new();
+    let mut excludes: BTreeSet<usize> = BTreeSet::new();
     let mut databases = BTreeSet::new();
     let mut schemas = BTreeSet::new();
     for (source, objects) in sources.iter().enumerate() {
@@ -108,11 +111,10 @@ pub fn select(patterns: &Patterns, sources: &[Objects], made: &HashSet<(usize, O
                 }
                 false => first(&patterns.include).is_some(),
             };
-            let excluded = patterns.exclude.iter().find(|pattern| pattern.matches(&object.name, own));
-            if let Some(pattern) = excluded {
-                used.insert(pattern.to_string());
-            }
-            if excluded.is_some() || (merged.is_empty() && !included) {
+            let excluding = patterns.exclude.iter().enumerate();
+            let excluding: Vec<_> = excluding.filter(|(_, pattern)| pattern.matches(&object.name, own)).collect();
+            excludes.extend(excluding.iter().map(|(at, _)| *at));
+            if !excluding.is_empty() || (merged.is_empty() && !included) {
                 continue;
             }
             if made.contains(&(source, object.name.clone())) {
@@ -140,6 +142,15 @@ pub fn select(patterns: &Patterns, sources: &[Objects], made: &HashSet<(usize, O
             }
         }
     }
+    // One that means a whole database keeps everybody from looking into it.
+    let unseen = |pattern: &Pattern| {
+        sources
+            .iter()
+            .flat_map(|of| &of.others)
+            .any(|other| other.seen != Seen::Listed && pattern.is_all_of(&other.name))
+    };
+    let idle = patterns.exclude.iter().enumerate().filter(|(at, pattern)| !excludes.contains(at) && !unseen(pattern));
+    found.idle_excludes = idle.map(|(_, pattern)| pattern.clone()).collect();
     found
 }
 
@@ -186,12 +197,19 @@ mod tests {
             source(&[("shop", "orders"), ("shop", "tmp_1"), ("shop", "v_sum"), ("other", "orders")]),
             source(&[("shop_1", "orders_00"), ("shop_1", "orders_01"), ("shop", "orders")]),
         ];
-        let found =
-            of(&patterns(&["shop.*", "gone", "x*"], &["shop.tmp_*"], &[&["/shop_[0-9]+/./orders_[0-9]+/"]]), &sources);
+        let found = of(
+            &patterns(
+                &["shop.*", "gone", "x*"],
+                &["shop.tmp_*", "tmp_*", "temp_*"],
+                &[&["/shop_[0-9]+/./orders_[0-9]+/"]],
+            ),
+            &sources,
+        );
         assert_eq!(names(&found.single), ["0:shop.orders", "1:shop.orders"]);
         assert_eq!(names(&found.merges[0]), ["1:shop_1.orders_00", "1:shop_1.orders_01"]);
         let texts = |patterns: &[Pattern]| patterns.iter().map(Pattern::to_string).collect::<Vec<_>>();
         assert_eq!((texts(&found.missing), texts(&found.idle)), (vec!["gone".to_owned()], vec!["x*".to_owned()]));
+        assert_eq!(texts(&found.idle_excludes), ["temp_*"]);
         assert_eq!(found.counts.to_string(), "3 databases, 4 tables");
         assert_eq!(found.counts.of, 7);
     }

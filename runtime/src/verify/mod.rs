@@ -24,7 +24,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectorContext, Kept, Result, Shared, Watermark};
+use weir_core::{ConnectorContext, ErrorKind, Kept, Result, Shared, Watermark};
 
 pub(crate) use self::sides::{appending, comparable, plan_again};
 
@@ -40,6 +40,7 @@ use crate::job::{Entry, Job};
 use crate::ledger::{KnownRow, Ledger};
 use crate::limit::Limiter;
 use crate::plan::room;
+use crate::report::ErrorReport;
 use crate::threads::Threads;
 
 /// About the most rows that are compared one by one at once, 32 bytes each.
@@ -69,7 +70,7 @@ pub struct Verification {
 }
 
 /// What verifying one entry found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct EntryVerification {
     /// The source's tables.
     pub source: String,
@@ -77,6 +78,9 @@ pub struct EntryVerification {
     pub target: String,
     /// Whether the target holds what it should.
     pub equal: bool,
+    /// Why the two could not be compared: a table of a whole database that cannot be read, say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorReport>,
     /// The columns that tell rows apart.
     pub key: Vec<String>,
     /// Rows that the source has for the target.
@@ -141,6 +145,9 @@ impl EntryVerification {
     /// What was found, in a sentence.
     pub fn summary(&self) -> String {
         let Self { source, target, source_rows, target_rows, .. } = self;
+        if let Some(error) = &self.error {
+            return format!("{target} could not be compared with {source}: {}", error.message);
+        }
         let mut parts = Vec::new();
         for (what, found) in [("missing", &self.missing), ("different", &self.different), ("extra", &self.extra)] {
             if found.rows == 0 || (what == "extra" && self.extra_allowed) {
@@ -236,11 +243,28 @@ pub(crate) async fn verify_moved(
         None => Vec::new(),
     };
     let limiter = Arc::new(Limiter::new(job.setting.rows_per_second, job.setting.bytes_per_second));
-    let mut entries = Vec::with_capacity(job.entries.len());
+    let (mut entries, mut first) = (Vec::with_capacity(job.entries.len()), None);
     for (index, entry) in job.entries.iter().enumerate() {
         let known = (&*(memory.moved)(job, index), memory.of_entry(entry));
         let verified = verify_entry(job, entry, (sample, known), context, &limiter).await;
-        entries.push(verified.map_err(|error| if job.entries.len() > 1 { error.with("entry", index) } else { error })?);
+        let verified = verified.map_err(|error| if job.entries.len() > 1 { error.with("entry", index) } else { error });
+        match (verified, &entry.table) {
+            (Ok(verified), _) => entries.push(verified),
+            // One of many tables keeps nobody from the others.
+            (Err(error), Some(table)) if error.kind() != ErrorKind::Cancelled => {
+                entries.push(EntryVerification {
+                    source: table.source(),
+                    target: table.target.to_string(),
+                    error: Some(ErrorReport::from(&error)),
+                    ..EntryVerification::default()
+                });
+                first = first.or(Some(error));
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+    if let Some(error) = first.filter(|_| entries.iter().all(|entry| entry.error.is_some())) {
+        return Err(error);
     }
     Ok(Verification { job: job.name.clone(), equal: entries.iter().all(|entry| entry.equal), entries })
 }
@@ -282,6 +306,7 @@ async fn verify_entry(
     let findings = |found: &Found, keys| Findings { rows: found.count, keys };
     Ok(EntryVerification {
         equal,
+        error: None,
         key: common.key.iter().map(|index| common.fields[*index].name().clone()).collect(),
         source_rows: flows.0.rows,
         target_rows: flows.1.rows,

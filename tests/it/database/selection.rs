@@ -352,3 +352,19 @@ async fn names_with_dots_in_them_are_names_of_their_own() {
     let error = run(&job, RunOptions::default()).await.error.unwrap();
     assert!(error.message.contains("several tables would land on one target"), "{error:?}");
 }
+
+#[tokio::test]
+async fn what_excludes_nothing_is_told_and_a_reserved_name_fails() {
+    let source = servers::postgresql().await.fresh_database("reserved").await;
+    source.execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1); CREATE TABLE weir_y (id int)").await;
+    let folder = tempfile::tempdir().unwrap();
+    let ends = (("postgresql", json!({"url": source.url()})), ("files", json!({"path": folder.path()})));
+    let mut job = database_job(ends.0, ends.1, json!({"objects": {"include": ["t"], "exclude": ["tmp_*"]}}));
+    let report = run_ok(&job).await;
+    assert!(report.warnings.iter().any(|w| w.contains("exclude: `tmp_*` matches no table")), "{:?}", report.warnings);
+    job["objects"] = json!({"include": ["t", "weir_y"]});
+    let report = run(&job, RunOptions::default()).await;
+    assert_eq!(report.status, Status::PartiallyFailed, "{:#?}", report.tables);
+    let failed = report.tables.iter().find(|table| table.source == "weir_y").unwrap();
+    assert!(failed.error.as_ref().unwrap().message.contains("begin with `weir_`"), "{failed:#?}");
+}
