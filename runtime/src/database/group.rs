@@ -71,6 +71,21 @@ mod tests {
     }
 
     #[test]
+    fn smart_groups_begin_with_the_large_tables_one_in_each() {
+        let bytes: Vec<_> = [1, 800, 2, 900, 700, 3, 600, 4].map(|mb: u64| Some(mb << 20)).to_vec();
+        let config = GroupConfig { concurrent_groups: 4, ..GroupConfig::default() };
+        let groups = group(&bytes, &config);
+        // The four large ones are in four groups, and each group has its small ones after its large one.
+        assert_eq!(&groups.order[..4], [3, 1, 4, 6]);
+        let mut first: Vec<usize> = groups.order[..4].iter().map(|table| groups.of[*table]).collect();
+        first.sort_unstable();
+        assert_eq!(first, [0, 1, 2, 3]);
+        let load = |g: usize| (0..8).filter(|i| groups.of[*i] == g).map(|i| bytes[i].unwrap() >> 20).sum::<u64>();
+        assert!((0..4).all(|g| (600..=900).contains(&load(g))), "{:?}", (0..4).map(load).collect::<Vec<_>>());
+        assert_eq!(load(groups.of[6]), 610, "what is small goes where least is");
+    }
+
+    #[test]
     fn static_groups_are_of_n_tables() {
         let config = GroupConfig { strategy: GroupStrategy::Static, tables_per_group: 2, ..GroupConfig::default() };
         let groups = group(&[None; 5], &config);

@@ -160,3 +160,25 @@ async fn mariadb_never_has_more_connections_than_the_job_says() {
         assert!((1..=4).contains(&most.working) && most.open <= open, "{consistency}: {most:#?}");
     }
 }
+
+#[tokio::test]
+async fn a_group_has_its_own_connections_and_no_other_groups() {
+    let source = servers::postgresql().await.fresh_database("pressedalone").await;
+    for table in 0..6 {
+        let rows = "SELECT n, 'a value of some length' FROM generate_series(1, 1500) n";
+        source
+            .execute(&format!("CREATE TABLE t{table} (id int PRIMARY KEY, v text); INSERT INTO t{table} {rows}"))
+            .await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Of two groups one runs at a time: what the other might have is not lent.
+    let group = json!({"strategy": "static", "tablesPerGroup": 3, "maxSourceConnections": 2, "concurrentGroups": 1});
+    let more = json!({"group": group, "setting": {"speed": {"record": 4000}}});
+    let to = ("files", json!({"path": folder.path()}));
+    let job = database_job(("postgresql", json!({"url": source.url()})), to, more);
+    let watch = Watch::start(&source, OF_POSTGRESQL);
+    assert_eq!(run_ok(&job).await.rows_written, 9000);
+    let most = watch.stop().await;
+    // One more holds the snapshot.
+    assert!((1..=3).contains(&most.working) && most.open <= 3, "{most:#?}");
+}
