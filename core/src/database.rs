@@ -116,6 +116,8 @@ pub struct NameRules {
     pub schemas: bool,
     /// Whether columns too may have `longest` at most.
     pub columns: bool,
+    /// Whether names are folders, so that a table without a namespace holds the tables of the namespace of its name.
+    pub nests: bool,
 }
 
 impl NameRules {

@@ -201,8 +201,15 @@ mod tests {
         ObjectName { database: "shop".into(), schema: schema.map(str::to_owned), table: "orders".into() }
     }
 
-    const RULES: NameRules =
-        NameRules { longest: 20, in_bytes: true, forbidden: &['/'], ignores_case: true, schemas: true, columns: true };
+    const RULES: NameRules = NameRules {
+        longest: 20,
+        in_bytes: true,
+        forbidden: &['/'],
+        ignores_case: true,
+        schemas: true,
+        columns: true,
+        nests: false,
+    };
 
     #[test]
     fn expressions_name_tables() {

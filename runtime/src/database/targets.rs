@@ -21,12 +21,19 @@ pub(super) fn spelling(job: &DatabaseJob) -> impl Fn(&str) -> String + use<> {
     move |text: &str| if ignores_case { text.to_lowercase() } else { text.to_owned() }
 }
 
-/// Refuses a job of which several tables would land on one target without being a merge.
+/// Refuses a job of which several tables would land on one target without being a merge, or one inside another.
 ///
 /// # Errors
 /// That, and a target that cannot be asked.
 pub(super) async fn distinct(job: &DatabaseJob, tables: &[TableJob], context: &ConnectorContext) -> Result<()> {
     let same = spelling(job);
+    if let Some(outer) = nested(job, tables) {
+        let text = format!(
+            "the target {outer} would be the folder in which the tables of the namespace {outer} are, and their files would be \
+             its own: name them apart with `naming`, or with `target` under `tables`"
+        );
+        return Err(Error::new(ErrorKind::Schema, text));
+    }
     // Without its namespace a name may mean what another one says in full: only the target knows.
     let of_table = |schema: bool| {
         let tables = tables.iter().filter(move |table| table.target.schema.is_some() == schema);
@@ -62,6 +69,15 @@ pub(super) async fn distinct(job: &DatabaseJob, tables: &[TableJob], context: &C
              {{SOURCE_DATABASE}}, {{SOURCE_SCHEMA}}), or say under objects.merge that they are one"
         ),
     ))
+}
+
+/// A table without a namespace that is called like the namespace of another one, where both are folders.
+fn nested<'t>(job: &DatabaseJob, tables: &'t [TableJob]) -> Option<&'t str> {
+    let nests = database_writer(&job.target.plugin).is_some_and(|plugin| plugin.names.nests);
+    let folders: HashSet<&str> =
+        tables.iter().filter(|_| nests).filter_map(|table| table.target.schema.as_deref()).collect();
+    let outer = |table: &&TableJob| table.target.schema.is_none() && folders.contains(table.target.table.as_str());
+    tables.iter().find(outer).map(|table| table.target.table.as_str())
 }
 
 /// Puts among those that fail what would be written to one of `read`, the tables that the job reads: its rows would be replaced,

@@ -368,3 +368,18 @@ async fn what_excludes_nothing_is_told_and_a_reserved_name_fails() {
     let failed = report.tables.iter().find(|table| table.source == "weir_y").unwrap();
     assert!(failed.error.as_ref().unwrap().message.contains("begin with `weir_`"), "{failed:#?}");
 }
+
+#[tokio::test]
+async fn a_target_inside_of_another_one_is_refused() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/shop/shop.db");
+    let folder = tempfile::tempdir().unwrap();
+    for target in ["files", "lakehouse"] {
+        let ends = (("sqlite", json!({"path": path})), (target, json!({"path": folder.path().join(target)})));
+        // The others are in the folder `shop`.
+        let mut job = database_job(ends.0, ends.1, json!({"tables": {"orders": {"target": "shop"}}}));
+        let error = weir::plan(&load(&job), &RunOptions::default()).await.unwrap_err();
+        assert!(error.message().contains("the target shop would be the folder"), "{error}");
+        job["tables"]["orders"]["target"] = "shops".into();
+        run_ok(&job).await;
+    }
+}

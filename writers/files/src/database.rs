@@ -12,6 +12,7 @@ pub(crate) const NAMES: NameRules = NameRules {
     ignores_case: false,
     schemas: true,
     columns: false,
+    nests: true,
 };
 
 /// What names the format.

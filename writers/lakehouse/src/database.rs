@@ -11,6 +11,7 @@ pub(crate) const NAMES: NameRules = NameRules {
     ignores_case: false,
     schemas: true,
     columns: false,
+    nests: true,
 };
 
 /// Whether a merge looks for keys that come twice in a run.
