@@ -118,7 +118,8 @@ impl Decoder {
             (Builder::TimeNanos(b), Cell::Time(Some(v))) => b.append_value(nanos(v.increments(), v.scale())?),
             (Builder::Micros(b), cell) => {
                 let (days, clock) = micros_of(cell).ok_or(FOREIGN)??;
-                b.append_value(days * 86_400_000_000 + clock);
+                let whole = days.checked_mul(86_400_000_000).and_then(|micros| micros.checked_add(clock));
+                b.append_value(whole.ok_or(FOREIGN)?);
             }
             (Builder::Nanos(b), cell) => {
                 let (days, clock) = nanos_of(cell).ok_or(FOREIGN)??;

@@ -27,6 +27,8 @@
 //! The server converts texts to Unicode and money to decimals in the select list: the driver would read texts of UTF-8
 //! collations by a code page, and money as a double.
 
+#[cfg(test)]
+mod any_cells;
 mod batch;
 mod config;
 mod decode;
