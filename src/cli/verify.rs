@@ -1,6 +1,6 @@
 //! `weir verify`
 
-use weir::{EntryVerification, Verification, VerifyOptions, show_key};
+use weir::{EntryVerification, Verification, VerifyOptions};
 
 use super::arguments::{Format, VerifyArguments};
 use super::run::state_dir;
@@ -72,8 +72,8 @@ fn one(entry: &EntryVerification, paint: Paint) -> String {
         let note =
             if what == "extra" && entry.extra_allowed { ", which is no fault: the job adds to the target" } else { "" };
         text.push_str(&format!("  {what:<10} {} rows{note}\n", count(found.rows)));
-        for key in &found.keys {
-            text.push_str(&format!("               {}\n", show_key(key)));
+        for key in found.shown() {
+            text.push_str(&format!("               {key}\n"));
         }
         if found.rows > found.keys.len() as u64 && !found.keys.is_empty() {
             text.push_str("               …\n");

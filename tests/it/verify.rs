@@ -172,6 +172,40 @@ async fn tables_without_keys_are_compared_by_whole_rows() {
     assert_eq!((entry.missing.rows, entry.missing.keys[0]["a"].as_str()), (1, Some("3")), "{entry:#?}");
 }
 
+/// Shards and files: of a row that is not there it is said where it should have come from.
+#[tokio::test]
+async fn rows_of_several_tables_and_files_are_named_with_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("a.csv"), "id,v\n1,x\n2,x\n").unwrap();
+    std::fs::write(path("b.csv"), "id,v\n1,x\n3,y\n4,y\n").unwrap();
+    let target = servers::postgresql().await.fresh_database("places").await;
+    let from = json!({"path": [path("a.csv"), path("b.csv")], "header": true});
+    let to = json!({"url": target.url(), "table": "t", "writeMode": "overwrite"});
+    let job = job_of("files", from, "postgresql", to);
+    run_and_verify(&job, 5).await;
+    target.execute("DELETE FROM t WHERE id = '2'; DELETE FROM t WHERE id = '4'; INSERT INTO t VALUES ('5', 'z')").await;
+    let found = verify(&job).await;
+    let entry = &found.entries[0];
+    assert_eq!(ids(&entry.missing), (2, vec!["2", "4"]));
+    assert_eq!(entry.missing.tables, [path("a.csv"), path("b.csv")]);
+    assert!(entry.extra.tables.is_empty(), "the target is one table");
+    assert!(found.summary().contains(&format!("2 missing (first: id=2, v=x in {})", path("a.csv"))), "{found:#?}");
+
+    for shard in 0..3 {
+        target.execute(&format!("CREATE SCHEMA s{shard}; CREATE TABLE s{shard}.o (id int PRIMARY KEY, v text)")).await;
+        target.execute(&format!("INSERT INTO s{shard}.o SELECT g, 'v{shard}' FROM generate_series(1, 50) g")).await;
+    }
+    let from = json!({"url": target.url(), "table": ["s0.o", "s1.o", "s2.o"]});
+    let job = job_of("postgresql", from, "files", json!({"path": path("all.csv"), "writeMode": "truncate"}));
+    run_and_verify(&with_channels(job.clone(), 2), 150).await;
+    target.execute("UPDATE s1.o SET v = 'new' WHERE id = 7; INSERT INTO s2.o VALUES (51, 'v2')").await;
+    let found = verify(&job).await;
+    let entry = &found.entries[0];
+    assert_eq!((ids(&entry.missing), entry.extra.rows), ((2, vec!["51", "7"]), 1), "{entry:#?}");
+    assert_eq!(entry.missing.tables, ["s2.o", "s1.o"]);
+}
+
 #[tokio::test]
 async fn a_run_that_verifies_fails_when_the_target_alters_rows() {
     let source = orders_of(200).await;

@@ -57,9 +57,20 @@ pub enum Gather {
         wanted: Arc<HashSet<u128>>,
         /// Which columns make the key.
         key: Arc<Vec<usize>>,
+        /// The table that is read.
+        table: String,
         /// What was found.
-        found: HashMap<u128, Map<String, Value>>,
+        found: HashMap<u128, Named>,
     },
+}
+
+/// A row by the values of its key.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// Values by column.
+    pub key: Map<String, Value>,
+    /// The table that it is in.
+    pub table: String,
 }
 
 impl Gather {
@@ -76,10 +87,18 @@ impl Gather {
                 Self::Rows { wanted: wanted.clone(), known: known.clone(), rows: Vec::new(), others: 0 }
             }
             Self::Sample { wanted, most, .. } => Self::Sample { wanted: *wanted, most: *most, rows: Vec::new() },
-            Self::Names { wanted, key, .. } => {
-                Self::Names { wanted: wanted.clone(), key: key.clone(), found: HashMap::new() }
+            Self::Names { wanted, key, table, .. } => {
+                Self::Names { wanted: wanted.clone(), key: key.clone(), table: table.clone(), found: HashMap::new() }
             }
         }
+    }
+
+    /// Rows of this table come next.
+    pub fn of_table(mut self, name: &str) -> Self {
+        if let Self::Names { table, .. } = &mut self {
+            name.clone_into(table);
+        }
+        self
     }
 
     /// Takes the rows of a batch; `hashes` are theirs.
@@ -104,11 +123,11 @@ impl Gather {
                 rows.extend(hashes.iter().filter(|row| row.key <= *most));
                 shrink(rows, *wanted, most);
             }
-            Self::Names { wanted, key, found } => {
+            Self::Names { wanted, key, table, found } => {
                 for (at, row) in hashes.iter().enumerate().filter(|(_, row)| wanted.contains(&row.key)) {
-                    found.entry(row.key).or_insert_with(|| match batch.project(key) {
-                        Ok(key) => row_values(&key, at),
-                        Err(_) => Map::new(),
+                    found.entry(row.key).or_insert_with(|| {
+                        let key = batch.project(key).map_or_else(|_| Map::new(), |key| row_values(&key, at));
+                        Named { key, table: table.clone() }
                     });
                 }
             }

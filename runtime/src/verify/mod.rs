@@ -16,7 +16,7 @@ mod hash;
 mod pass;
 mod sides;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use weir_core::{ConnectorContext, ErrorKind, Kept, Result, Shared, Watermark};
 pub(crate) use self::sides::{appending, comparable, plan_again};
 
 use self::compare::{Differences, Found, Hashed, Rule, compare};
-use self::gather::{BUCKETS, Bucket, Gather};
+use self::gather::{BUCKETS, Bucket, Gather, Named};
 use self::pass::{Drive, Flow, Held};
 use self::sides::Comparison;
 use crate::database::evolve::KnownTable;
@@ -113,6 +113,17 @@ pub struct Findings {
     pub rows: u64,
     /// Up to 20 keys, values by column.
     pub keys: Vec<Map<String, Value>>,
+    /// Of each key the table that has the row, where the side has several: the shards of a merge, the paths of a job.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
+}
+
+impl Findings {
+    /// The keys as people read them: `id=5, line=2 in shop_1.orders`.
+    pub fn shown(&self) -> impl Iterator<Item = String> {
+        let tables = self.tables.iter().map(|table| format!(" in {table}")).chain(std::iter::repeat(String::new()));
+        self.keys.iter().zip(tables).map(|(key, table)| show_key(key) + &table)
+    }
 }
 
 impl Verification {
@@ -153,7 +164,7 @@ impl EntryVerification {
             if found.rows == 0 || (what == "extra" && self.extra_allowed) {
                 continue;
             }
-            let key = found.keys.first().map_or_else(String::new, |key| format!(" (first: {})", show_key(key)));
+            let key = found.shown().next().map_or_else(String::new, |key| format!(" (first: {key})"));
             parts.push(format!("{} {what}{key}", found.rows));
         }
         if self.target_left_out > 0 {
@@ -303,7 +314,7 @@ async fn verify_entry(
         && differences.missing.count == 0
         && differences.different.count == 0
         && (!exact || (differences.extra.count == 0 && flows.1.left_out == 0));
-    let findings = |found: &Found, keys| Findings { rows: found.count, keys };
+    let findings = |found: &Found, (keys, tables)| Findings { rows: found.count, keys, tables };
     Ok(EntryVerification {
         equal,
         error: None,
@@ -413,7 +424,8 @@ fn compare_rows(mut ours: Vec<Hashed>, mut theirs: Vec<Hashed>, rule: Rule, foun
     compare(&mut ours, &mut theirs, rule, found);
 }
 
-type Keys = Vec<Map<String, Value>>;
+/// Keys, and the table of each where there are several.
+type Keys = (Vec<Map<String, Value>>, Vec<String>);
 
 /// The values of the keys that were found missing, different and extra.
 async fn names(
@@ -425,27 +437,25 @@ async fn names(
     let Differences { missing, different, extra } = differences;
     let ours = named(source, missing.keys.iter().chain(&different.keys), drive).await?;
     let theirs = named(target, extra.keys.iter(), drive).await?;
-    let of = |found: &Found, names: &std::collections::HashMap<u128, Map<String, Value>>| {
-        let mut keys: Keys = found.keys.iter().filter_map(|key| names.get(key).cloned()).collect();
-        keys.sort_by_key(show_key);
-        keys
+    let of = |found: &Found, names: &HashMap<u128, Named>, side: &Held<'_>| -> Keys {
+        let mut rows: Vec<_> = found.keys.iter().filter_map(|key| names.get(key).cloned()).collect();
+        rows.sort_by_key(|row| show_key(&row.key));
+        let (keys, tables) = rows.into_iter().map(|row| (row.key, row.table)).unzip();
+        (keys, if side.has_tables() { tables } else { Vec::new() })
     };
-    Ok((of(missing, &ours), of(different, &ours), of(extra, &theirs)))
+    Ok((of(missing, &ours, source), of(different, &ours, source), of(extra, &theirs, target)))
 }
 
-async fn named(
-    side: &Held<'_>,
-    keys: impl Iterator<Item = &u128>,
-    drive: &Drive<'_>,
-) -> Result<std::collections::HashMap<u128, Map<String, Value>>> {
+async fn named(side: &Held<'_>, keys: impl Iterator<Item = &u128>, drive: &Drive<'_>) -> Result<HashMap<u128, Named>> {
     let wanted: HashSet<u128> = keys.copied().collect();
     if wanted.is_empty() {
-        return Ok(Default::default());
+        return Ok(HashMap::new());
     }
-    let gather = Gather::Names { wanted: Arc::new(wanted), key: drive.common.key.clone(), found: Default::default() };
+    let (wanted, key) = (Arc::new(wanted), drive.common.key.clone());
+    let gather = Gather::Names { wanted, key, table: String::new(), found: HashMap::new() };
     match side.pass(gather, drive).await?.0 {
         Gather::Names { found, .. } => Ok(found),
-        _ => Ok(Default::default()),
+        _ => Ok(HashMap::new()),
     }
 }
 

@@ -87,6 +87,11 @@ impl<'a> Held<'a> {
         Ok(Self { side, splits, request, _guard: guard })
     }
 
+    /// Whether its rows come from more than one table.
+    pub fn has_tables(&self) -> bool {
+        self.splits.windows(2).any(|pair| pair[0].table != pair[1].table)
+    }
+
     /// Reads all of the side into `gather`.
     ///
     /// # Errors
@@ -133,7 +138,7 @@ impl<'a> Held<'a> {
             if cancel.is_cancelled() {
                 return Err(Error::cancelled());
             }
-            let read = self.read(split, gather.fresh(), drive, cancel).await;
+            let read = self.read(split, gather.fresh().of_table(&split.table), drive, cancel).await;
             read.map_err(|error| error.with("split", split.id).with("table", &split.table))
         };
         let tell = |text: &str| tracing::warn!("{text}");
