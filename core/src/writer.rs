@@ -64,6 +64,17 @@ pub trait Writer: Send + Sync {
         Ok(Recorded::default())
     }
 
+    /// Waits until no transaction that a lost connection left can still put rows of the run into the target, or ends it: what
+    /// [`recorded`](Self::recorded) says from then on is all there will be. Called before a run of a process that is gone is
+    /// given up. By default nothing is done, as where `recorded` waits by itself.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) where such a transaction neither ends in time nor can be ended.
+    async fn settle(&self, plan: &WritePlan) -> Result<()> {
+        let _ = plan;
+        Ok(())
+    }
+
     /// Begins one task.
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>>;
 

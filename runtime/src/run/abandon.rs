@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{SecondsFormat, Utc};
 use serde_json::Value;
 use tokio::runtime::Handle;
-use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Result, WriteMode, WritePlan, Writer};
+use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Result, ResultExt, WriteMode, WritePlan, Writer};
 
 use super::begin::fingerprint;
 use super::tables::failed_of;
@@ -64,7 +64,8 @@ pub(super) async fn abandon(
             // Nobody has the old target's address with its secrets.
             _ => Err(Error::new(ErrorKind::NotFound, "the job writes elsewhere now")),
         };
-        let landed = landed(ledger, run, &entry, writer.as_ref().ok().filter(|_| !whole), &context).await?;
+        let asked = writer.as_ref().ok().filter(|_| !whole);
+        let landed = landed(ledger, run, &entry, asked, &context, options).await?;
         if landed.published && entry.committed.is_none() {
             // It was read and is to be seen, although its process could not write that down.
             if let Some((known, table)) = entry.known.as_ref().zip(table) {
@@ -176,13 +177,23 @@ async fn landed(
     entry: &EntryRecord,
     writer: Option<&Arc<dyn Writer>>,
     context: &ConnectorContext,
+    options: &RunOptions,
 ) -> Result<Landed> {
     let splits = ledger.splits(&run.run_id, entry.entry).await?;
     let mut there: BTreeSet<u32> =
         splits.iter().filter(|split| split.receipt.is_some()).map(|split| split.split.id).collect();
     let mut published = entry.committed.is_some();
     if let Some(writer) = writer.filter(|_| entry.spec.plan.records_splits) {
-        let recorded = context.until_cancelled(writer.recorded(&entry.spec.plan)).await?;
+        let plan = &entry.spec.plan;
+        // Its process may have died while the target was at work on its commit.
+        let settled = async {
+            writer.settle(plan).await?;
+            writer.recorded(plan).await
+        };
+        let what = format!("seeing what run {} has left in {}", run.run_id, plan.table);
+        let asking = aloud(options.observer.as_ref(), &what, SOON, settled);
+        let recorded = context.until_cancelled(asking).await;
+        let recorded = recorded.context("job", &run.job).context("target", &plan.table)?;
         published |= recorded.published;
         there.extend(recorded.receipts.iter().map(|receipt| receipt.split));
     }

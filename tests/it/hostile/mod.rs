@@ -6,6 +6,7 @@ mod altered;
 mod bounds;
 mod dirty;
 mod disk;
+mod landing;
 mod late;
 mod lease;
 mod ledger;

@@ -115,22 +115,26 @@ pub async fn exists(session: &mut Session, table: &TableName) -> Result<bool> {
     session.answer(&format!("SELECT to_regclass({}) IS NOT NULL", literal(&table.quoted(Q)))).await
 }
 
-/// Everything recorded of the run once no session works for it any more: those that a client left behind, in the midst of
-/// a commit perhaps, are ended first.
+/// Waits until no session works for the run any more: those that a client left behind, in the midst of a commit perhaps,
+/// are ended first. What is recorded then is all there will be.
 ///
 /// # Errors
 /// [`Conflict`](ErrorKind::Conflict) where one could not be ended.
-pub async fn read_settled(session: &mut Session, commits: &Commits, target: &str) -> Result<Records> {
+pub async fn settle(session: &mut Session, commits: &Commits, target: &str) -> Result<()> {
     evict(session, commits, target, None).await?;
-    let held = format!("SELECT EXISTS (SELECT FROM {})", held(commits, target, None));
+    let held =
+        format!("SELECT coalesce(string_agg(DISTINCT l.pid::text, ', '), '') FROM {}", held(commits, target, None));
     let patience = Instant::now();
-    while session.answer(&held).await? {
+    loop {
+        let at_work: String = session.answer(&held).await?;
+        if at_work.is_empty() {
+            return Ok(());
+        }
         if patience.elapsed() > PATIENCE {
-            return Err(still_at_work());
+            return Err(still_at_work().with("session", at_work));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    read(session, commits).await
 }
 
 /// Everything recorded of the run.

@@ -208,6 +208,14 @@ impl Writer for PostgresqlWriter {
         Ok(records.recorded)
     }
 
+    async fn settle(&self, plan: &WritePlan) -> Result<()> {
+        let Some(commits) = State::of(plan)?.records else { return Ok(()) };
+        let mut session = self.connect().await?;
+        record::settle(&mut session, &commits, &plan.table).await?;
+        session.rest().await;
+        Ok(())
+    }
+
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
         let state = State::of(plan)?;
         let session = self.connect().await?;
@@ -246,7 +254,8 @@ impl Writer for PostgresqlWriter {
             let before = record::read(&mut session, commits).await?.recorded;
             published = before.published;
             if !published {
-                let settled = record::read_settled(&mut session, commits, &plan.table).await?.recorded;
+                record::settle(&mut session, commits, &plan.table).await?;
+                let settled = record::read(&mut session, commits).await?.recorded;
                 published = settled.published;
                 if plan.commits_per_split && settled.receipts.len() > before.receipts.len() {
                     let message = "rows of a former attempt landed while the run was taken back: run the job again";
