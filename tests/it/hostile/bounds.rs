@@ -1,6 +1,6 @@
-//! Limits that are kept, and memory that stays bounded.
+//! Memory that stays bounded.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, StringArray};
@@ -8,102 +8,11 @@ use arrow::datatypes::{DataType, Field, Schema};
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
-use weir::{Event, Observer, Quarantine, RunOptions};
 use weir_plugins_test::proxy::Proxy;
 use weir_plugins_test::servers;
 
 use super::Place;
-use crate::support::{job_of, load, with_channels};
-
-/// Rows and bytes so far, each time the run tells them.
-#[derive(Default)]
-struct Meter {
-    begun: Mutex<Option<Instant>>,
-    told: Mutex<Vec<(f64, u64, u64)>>,
-}
-
-impl Observer for Meter {
-    fn event(&self, event: &Event<'_>) {
-        match event {
-            Event::SplitStarted { .. } => {
-                self.begun.lock().unwrap().get_or_insert_with(Instant::now);
-            }
-            Event::Progress { total, .. } => {
-                if let Some(begun) = *self.begun.lock().unwrap() {
-                    let seconds = begun.elapsed().as_secs_f64();
-                    self.told.lock().unwrap().push((seconds, total.rows_read, total.bytes_read));
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Runs an endless job of three channels for ten seconds; what it read by when.
-async fn ten_seconds(speed: Value) -> Vec<(f64, u64, u64)> {
-    let column = json!([{"incr": "1,1", "type": "long"}, {"random": "20,80", "type": "string"}]);
-    let from = json!({"column": column, "sliceRecordCount": 1_000_000_000});
-    let mut job = job_of("stream", from, "stream", json!({}));
-    job["job"]["setting"]["speed"] = speed;
-    let meter = Arc::new(Meter::default());
-    let options = RunOptions { observer: meter.clone(), quarantine: Quarantine::Off, ..RunOptions::default() };
-    let cancel = options.cancel.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(10_600)).await;
-        cancel.cancel();
-    });
-    weir::run(&load(&job), options).await;
-    let mut told = meter.told.lock().unwrap().clone();
-    // What is told once more at the end belongs to no moment.
-    told.pop();
-    told.retain(|(seconds, ..)| *seconds <= 10.3);
-    told
-}
-
-/// The rate over all ten seconds and over each single one, the first included, is within 3 % of the limit; a single second
-/// may be off by one burst more, 100 ms worth.
-fn is_kept(told: &[(f64, u64)], limit: f64) {
-    let (seconds, amount) = *told.last().unwrap();
-    assert!(seconds > 9.5, "only {seconds} s");
-    let off = amount as f64 / seconds / limit;
-    assert!(off <= 1.03, "{amount} in {seconds} s is {off} of the limit");
-    for (at, amount) in told {
-        let most = limit * at * 1.03 + limit * 0.12;
-        assert!(*amount as f64 <= most, "{amount} after {at} s, at most {most} allowed");
-    }
-    // What a starved thread did not move in time it may not make up for: bursts are short.
-    if let Some(load) = load_of_others() {
-        return weir_plugins_test::not_run(&format!(
-            "the machine is too busy (load {load}) to see that a limit is used up"
-        ));
-    }
-    assert!(off >= 0.97, "{amount} in {seconds} s is {off} of the limit");
-    for (at, amount) in told.iter().filter(|(at, _)| *at >= 0.5) {
-        let (expected, found) = (limit * at, *amount as f64);
-        let slack = limit * at * 0.03 + limit * 0.12;
-        assert!((found - expected).abs() <= slack, "{found} after {at} s, expected {expected}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_limit_of_rows_is_kept_by_three_channels_from_the_first_second_on() {
-    let told = ten_seconds(json!({"channel": 3, "record": 20_000})).await;
-    is_kept(&told.iter().map(|(at, rows, _)| (*at, *rows)).collect::<Vec<_>>(), 20_000.0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_limit_of_bytes_is_kept_by_three_channels_from_the_first_second_on() {
-    let told = ten_seconds(json!({"channel": 3, "byte": 1_500_000})).await;
-    is_kept(&told.iter().map(|(at, _, bytes)| (*at, *bytes)).collect::<Vec<_>>(), 1_500_000.0);
-}
-
-/// The load, where it is more than the processors can bear.
-fn load_of_others() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
-    let load: f64 = text.split_whitespace().next()?.parse().ok()?;
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    Some(load).filter(|load| *load > 1.5 * processors as f64)
-}
+use crate::support::{job_of, with_channels};
 
 /// Runs the job in a process of its own; its peak of resident memory in MB.
 fn peak(job: &Value) -> f64 {

@@ -10,6 +10,7 @@ mod landing;
 mod late;
 mod lease;
 mod ledger;
+mod limits;
 mod parser;
 mod retry;
 mod silent;
