@@ -7,13 +7,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
 
 /// The access key that the server takes.
 pub const ACCESS_KEY: &str = "weir";
@@ -81,6 +85,36 @@ fn start() -> Result<Server, Box<dyn std::error::Error>> {
     Ok(Server { port, root, _watchdog: watchdog.stdin.take() })
 }
 
+/// Takes TLS away from what goes to `port`, on a thread that lasts as long as the test program; the port before it.
+fn start_tls(port: u16, certificate: &Path, key: &Path) -> Result<u16, Box<dyn std::error::Error>> {
+    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)?.collect::<Result<_, _>>()?;
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
+    let tls = TlsAcceptor::from(Arc::new(config));
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    listener.set_nonblocking(true)?;
+    let before = listener.local_addr()?.port();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("s3-tls".into()).spawn(move || {
+        runtime.block_on(async move {
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+            loop {
+                let Ok((socket, _)) = listener.accept().await else { continue };
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    // A client that does not trust the certificate hangs up.
+                    let Ok(mut client) = tls.accept(socket).await else { return };
+                    let Ok(mut server) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else { return };
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+    })?;
+    Ok(before)
+}
+
 impl Bucket {
     /// The bucket's name.
     pub fn name(&self) -> &str {
@@ -90,6 +124,20 @@ impl Bucket {
     /// `http://127.0.0.1:port`.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.server.port)
+    }
+
+    /// The server's port, for what is to stand before it.
+    pub fn port(&self) -> u16 {
+        self.server.port
+    }
+
+    /// `https://127.0.0.1:port`: the same server behind TLS, with this certificate and key, which are PEM files.
+    ///
+    /// # Panics
+    /// Where they are none: the test fails.
+    pub fn tls_endpoint(&self, certificate: &Path, key: &Path) -> String {
+        let port = start_tls(self.server.port, certificate, key);
+        format!("https://127.0.0.1:{}", port.unwrap_or_else(|e| panic!("no TLS before the S3 server: {e}")))
     }
 
     /// `s3://bucket/key`.

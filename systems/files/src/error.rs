@@ -2,10 +2,15 @@
 
 use weir_core::{Error, ErrorKind};
 
+use crate::unanswered;
+
 /// A fault of an object store. `path` is the file as reports show it; the store's own text may hold URLs of requests
 /// but never credentials.
 pub fn store_error(error: object_store::Error, path: &str) -> Error {
     use object_store::Error as Store;
+    if let Some(unanswered) = unanswered(&error) {
+        return unanswered.because(error).with("file", path);
+    }
     let (kind, message) = match &error {
         Store::NotFound { .. } => (ErrorKind::NotFound, "no such object or bucket"),
         Store::PermissionDenied { .. } => {

@@ -17,6 +17,9 @@ use weir_core::Secret;
 /// | `gs://` | serviceAccountPath, serviceAccountKey, endpoint, anonymous … |
 /// | `az://`, `abfss://` | accountName, accountKey, sasToken, clientId, clientSecret, tenantId, endpoint, anonymous … |
 /// | all | allowHttp, allowInvalidCertificates, timeout (`30s`), connectTimeout, proxyUrl … |
+///
+/// A store that has answered no request for `timeout` is not asked again. An authority of one's own for its certificate is
+/// named by the environment's SSL_CERT_FILE.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]

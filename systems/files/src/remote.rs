@@ -6,7 +6,7 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::client::{ClientConfigKey, SpawnedReqwestConnector};
+use object_store::client::ClientConfigKey;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use percent_encoding::percent_decode_str;
@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use weir_core::config::nearest;
 
 use crate::StoreOptions;
+use crate::silence::{Patient, retries};
 
 /// The names that users are likely to mean, for a misspelt one.
 const USUAL: &[&str] = &[
@@ -69,14 +70,17 @@ pub fn open_store(url: &str, options: &StoreOptions, io: &Handle) -> Result<Open
         return Err("credentials belong into `storageOptions`, not into the URL".into());
     }
     let root = format!("{scheme}://{host}");
-    let connector = || SpawnedReqwestConnector::new(io.clone());
+    let connector = || Patient::new(io.clone());
     let failed = |e: object_store::Error| format!("{root} cannot be opened: {e}");
     let opened = |store: Arc<dyn ObjectStore>, is_web: bool, root: String, key: &str| {
         Ok(Opened { store, root, key: key.to_owned(), is_web })
     };
     match scheme.as_str() {
         "s3" | "s3a" | "s3n" => {
-            let builder = AmazonS3Builder::from_env().with_bucket_name(host).with_http_connector(connector());
+            let builder = AmazonS3Builder::from_env()
+                .with_bucket_name(host)
+                .with_http_connector(connector())
+                .with_retry(retries());
             let builder = configure(builder, options, AmazonS3Builder::with_config, |name, value| match name {
                 "path_style" => Some(("virtual_hosted_style_request".into(), not(value))),
                 "anonymous" => Some(("skip_signature".into(), value.into())),
@@ -94,7 +98,10 @@ pub fn open_store(url: &str, options: &StoreOptions, io: &Handle) -> Result<Open
             opened(Arc::new(builder.build().map_err(failed)?), false, root.clone(), key)
         }
         "gs" | "gcs" => {
-            let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(host).with_http_connector(connector());
+            let builder = GoogleCloudStorageBuilder::from_env()
+                .with_bucket_name(host)
+                .with_http_connector(connector())
+                .with_retry(retries());
             let builder =
                 configure(builder, options, GoogleCloudStorageBuilder::with_config, |name, value| match name {
                     "endpoint" => Some(("base_url".into(), value.into())),
@@ -118,7 +125,10 @@ pub fn open_store(url: &str, options: &StoreOptions, io: &Handle) -> Result<Open
                 }
                 _ => (root.clone(), root.clone(), key),
             };
-            let builder = MicrosoftAzureBuilder::from_env().with_url(place).with_http_connector(connector());
+            let builder = MicrosoftAzureBuilder::from_env()
+                .with_url(place)
+                .with_http_connector(connector())
+                .with_retry(retries());
             let builder = configure(builder, options, MicrosoftAzureBuilder::with_config, |name, value| match name {
                 "anonymous" => Some(("skip_signature".into(), value.into())),
                 _ => None,
@@ -134,7 +144,7 @@ pub fn open_store(url: &str, options: &StoreOptions, io: &Handle) -> Result<Open
             if key.contains(['?', '#']) {
                 return Err("a URL with `?` or `#` cannot be read: give the plain URL of a file".into());
             }
-            let builder = HttpBuilder::new().with_url(&root).with_http_connector(connector());
+            let builder = HttpBuilder::new().with_url(&root).with_http_connector(connector()).with_retry(retries());
             let builder = configure(builder, options, HttpBuilder::with_config, |_, _| None)?;
             let builder = match scheme == "http" && options.get("allow_http").is_none() {
                 true => builder.with_config(ClientConfigKey::AllowHttp, "true"),

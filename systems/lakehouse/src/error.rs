@@ -4,9 +4,13 @@ use deltalake::kernel::transaction::TransactionError;
 use deltalake::parquet::errors::ParquetError;
 use deltalake::{DeltaTableError, ObjectStoreError};
 use weir_core::{Error, ErrorKind};
+use weir_files::unanswered;
 
 /// A fault of the Delta library.
 pub fn delta_error(error: DeltaTableError) -> Error {
+    if let Some(unanswered) = unanswered(&error) {
+        return unanswered.because(error);
+    }
     if let Some(io) = io_error(&error) {
         return Error::from(std::io::Error::new(io.kind(), io.to_string())).because(error);
     }
@@ -43,6 +47,9 @@ pub fn delta_error(error: DeltaTableError) -> Error {
 
 /// A fault while reading or writing a Parquet file.
 pub fn parquet_error(error: ParquetError) -> Error {
+    if let Some(unanswered) = unanswered(&error) {
+        return unanswered.because(error);
+    }
     if let Some(io) = io_error(&error) {
         return Error::from(std::io::Error::new(io.kind(), io.to_string())).because(error);
     }

@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::support::job_of;
 
 /// Longer than anything here may take on a machine that builds something else at the same time.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -31,6 +33,22 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// A folder with a state folder in it, where the command is called.
 struct Place {
     folder: tempfile::TempDir,
+}
+
+/// Jobs with an object store at one end: files and a lake, each read and written, below the URL of a folder that holds `in.csv`.
+fn at_stores(folder: &str, options: &Value) -> Vec<Value> {
+    let rows = json!({"column": [{"incr": "1,1", "type": "long"}], "sliceRecordCount": 10});
+    let at = |name: &str, more: Value| {
+        let mut at = json!({"path": format!("{folder}{name}"), "storageOptions": options});
+        at.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        at
+    };
+    vec![
+        job_of("files", at("in.csv", json!({"format": "csv", "header": true})), "stream", json!({})),
+        job_of("lakehouse", at("lake", json!({})), "stream", json!({})),
+        job_of("stream", rows.clone(), "files", at("out", json!({"format": "csv", "writeMode": "truncate"}))),
+        job_of("stream", rows, "lakehouse", at("lake", json!({"writeMode": "overwrite"}))),
+    ]
 }
 
 /// How a call ended.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weir_plugins_test::proxy::{Proxy, Weather};
+use weir_plugins_test::s3::{self, ACCESS_KEY, SECRET_KEY};
 use weir_plugins_test::servers::{self, Database, Family};
 
-use super::{PATIENCE, Place};
+use super::{PATIENCE, Place, Running, at_stores};
 use crate::support::job_of;
 
 /// Two seconds, and a little for a machine that is busy with other tests.
@@ -84,6 +85,73 @@ fn a_run_that_waits_for_a_mute_server_can_be_stopped() {
     }
 }
 
+#[test]
+fn an_object_store_that_never_answers_ends_the_run_with_a_timeout() {
+    let mute = Mute::start();
+    std::thread::scope(|scope| {
+        for scheme in ["http", "https"] {
+            let options = json!({"endpoint": format!("{scheme}://127.0.0.1:{}", mute.port), "accessKeyId": "me", "secretAccessKey": "hush", "timeout": "3s"});
+            for job in at_stores("s3://shop/", &options) {
+                scope.spawn(move || {
+                    let place = Place::new();
+                    place.job(&job);
+                    let begun = Instant::now();
+                    let ended = place.start(&["run", "job.json"]).end_within(Duration::from_secs(25));
+                    println!("{scheme} after {:?}: {}", begun.elapsed(), ended.err);
+                    ended.says(1, &["answered nothing for", "`timeout`", "s3://shop"]);
+                    assert!(!ended.err.contains("hush"), "{}", ended.err);
+                    assert!(begun.elapsed() > Duration::from_secs(2), "it did not wait at all");
+                    let check = place.start(&["check", "job.json"]).end_within(Duration::from_secs(25));
+                    assert_eq!(check.code, Some(1), "{}\n{}", check.out, check.err);
+                });
+            }
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_a_mute_object_store_can_be_stopped() {
+    let mute = Mute::start();
+    let endpoint = format!("http://127.0.0.1:{}", mute.port);
+    let options = json!({"endpoint": endpoint, "accessKeyId": "me", "secretAccessKey": "hush"});
+    let signals = [("TERM", 143), ("INT", 130)].into_iter().cycle();
+    let cases = at_stores("s3://shop/", &options).into_iter().zip(signals).map(|(job, (signal, code))| async move {
+        let place = Place::new();
+        place.job(&job);
+        let run = place.start(&["run", "job.json"]);
+        flows(&run, "the run begins").await;
+        let stopped = tokio::task::spawn_blocking(move || {
+            run.signal(signal);
+            run.end_within(SOON)
+        });
+        assert_eq!(stopped.await.unwrap().code, Some(code), "{job:#}");
+    });
+    futures::future::join_all(cases).await;
+}
+
+/// It is seen by the requests of a run that has begun, each of which was answered until then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_store_that_falls_silent_in_mid_run_ends_the_run() {
+    let cases = ["files", "lakehouse"].map(|plugin| async move {
+        let bucket = s3::fresh_bucket("silent");
+        let proxy = Proxy::start(bucket.port()).await.unwrap();
+        let options = json!({"endpoint": format!("http://127.0.0.1:{}", proxy.port()), "accessKeyId": ACCESS_KEY, "secretAccessKey": SECRET_KEY, "timeout": "3s"});
+        let mut job = at_stores(&bucket.url(""), &options).into_iter().rfind(|job| job.to_string().contains(&format!("\"{plugin}\""))).unwrap();
+        job["job"]["content"][0]["reader"]["parameter"]["sliceRecordCount"] = 20_000.into();
+        job["job"]["setting"] = json!({"speed": {"channel": 1, "record": 5_000}, "retry": {"times": 0}});
+        let place = Place::new();
+        place.job(&job);
+        let run = place.start(&["run", "job.json"]);
+        flows(&run, "prepared").await;
+        proxy.set(Weather::BlackHole);
+        let begun = Instant::now();
+        let ended = tokio::task::spawn_blocking(move || run.end_within(Duration::from_secs(40))).await.unwrap();
+        println!("{plugin} after {:?}: {}", begun.elapsed(), ended.err);
+        ended.says(1, &["answered nothing for", "`timeout`", "s3://silent"]);
+    });
+    futures::future::join_all(cases).await;
+}
+
 /// Where a run of several seconds is that reads or writes through a proxy.
 struct Flow {
     place: Place,
@@ -127,16 +195,21 @@ async fn flow(family: Family, source: bool, connect: &str) -> Flow {
     Flow { place, proxy, database }
 }
 
+/// Waits until a run has said so, and its rows flow.
+async fn flows(run: &Running, word: &str) {
+    let begun = Instant::now();
+    while !std::fs::read_to_string(&run.err).unwrap().contains(word) {
+        assert!(begun.elapsed() < PATIENCE, "{}", std::fs::read_to_string(&run.err).unwrap());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+}
+
 impl Flow {
     /// Starts the run and waits until its rows flow.
-    async fn start(&self) -> super::Running {
+    async fn start(&self) -> Running {
         let run = self.place.start(&["run", "job.json", "--log", "json"]);
-        let begun = Instant::now();
-        while !std::fs::read_to_string(&run.err).unwrap().contains("splits") {
-            assert!(begun.elapsed() < PATIENCE, "{}", std::fs::read_to_string(&run.err).unwrap());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        flows(&run, "splits").await;
         run
     }
 

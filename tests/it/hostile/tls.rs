@@ -4,10 +4,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use weir_plugins_test::s3::{self, ACCESS_KEY, SECRET_KEY};
 use weir_plugins_test::servers::{self, Database, Family, OwnServer, PASSWORD};
 
-use super::Place;
+use super::{Place, at_stores};
 use crate::support::job_of;
 
 /// An authority, a server's certificate for localhost and 127.0.0.1, and one for another name.
@@ -196,4 +197,57 @@ async fn mysql_with_its_own_certificate() {
     reads("mysql", &url("?sslMode=required"), 0, &[]);
     reads("mysql", &url(""), 0, &[]);
     reads("mysql", &url("?sslMode=verify-identity"), 1, &["TLS", "certificate"]);
+}
+
+/// Runs a job that has an object store at one end: its exit code and what it must say, soon.
+fn meets(job: &Value, trusted: &str, code: i32, words: &[&str]) {
+    let place = Place::new();
+    place.job(job);
+    let begun = std::time::Instant::now();
+    let ended = place.command(&["run", "job.json"]).env("SSL_CERT_FILE", trusted).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    println!("{:?} after {:?}: {said}", ended.status.code(), begun.elapsed());
+    assert_eq!(ended.status.code(), Some(code), "{said}\n{job:#}");
+    for word in words {
+        assert!(said.contains(word), "does not say `{word}`: {said}\n{job:#}");
+    }
+    assert!(!said.contains(SECRET_KEY), "{said}");
+    // Asking again mends no certificate.
+    assert!(code == 0 || begun.elapsed().as_secs() < 8, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn object_stores_with_tls_of_every_kind() {
+    let Some(certificates) = Certificates::make() else { return };
+    let bucket = s3::fresh_bucket("tls");
+    bucket.put("in.csv", "id\n1\n");
+    let tls = |name: &str| {
+        let path = |end: &str| certificates.folder.path().join(format!("{name}.{end}"));
+        bucket.tls_endpoint(&path("pem"), &path("key"))
+    };
+    let (good, elsewhere) = (tls("localhost"), tls("elsewhere.example"));
+    let jobs = |endpoint: &str| {
+        let options = json!({"endpoint": endpoint, "accessKeyId": ACCESS_KEY, "secretAccessKey": SECRET_KEY});
+        at_stores(&bucket.url(""), &options)
+    };
+    let (ca, other) = (certificates.path("ca.pem"), certificates.path("other.pem"));
+    tokio::task::block_in_place(|| {
+        // The lake is written before it is read.
+        for job in jobs(&good).iter().rev() {
+            meets(job, &ca, 0, &[]);
+        }
+        for job in jobs(&good) {
+            meets(&job, &other, 1, &["TLS with the store failed", "UnknownIssuer", "SSL_CERT_FILE"]);
+        }
+        for job in jobs(&elsewhere) {
+            meets(&job, &ca, 1, &["TLS with the store failed", "not valid for name", "SSL_CERT_FILE"]);
+        }
+        // A store that has no TLS, and one that has nothing else.
+        for job in jobs(&bucket.endpoint().replace("http:", "https:")) {
+            meets(&job, &ca, 1, &["TLS with the store failed"]);
+        }
+        for job in jobs(&good.replace("https:", "http:")) {
+            meets(&job, &ca, 1, &["the stor"]);
+        }
+    });
 }

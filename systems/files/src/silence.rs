@@ -1,0 +1,158 @@
+//! A store that cannot be reached, accepts and then says nothing, or proves itself with a certificate of nobody we trust.
+//!
+//! The driver asks again and again, for minutes, whatever the fault is. Here it is told when that helps no more: at once where
+//! it is the certificate, and after `timeout` of `storageOptions` where no request at all was answered for so long.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use object_store::client::{
+    ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+    SpawnedReqwestConnector,
+};
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+use tokio::runtime::Handle;
+use weir_core::{Error, ErrorKind};
+
+/// The driver's own `timeout`.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest pause before the driver asks again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// How often and for how long the driver asks again: a store that answers, and is busy, has all the time that it had.
+pub(crate) fn retries() -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: PAUSE, ..BackoffConfig::default() };
+    RetryConfig { backoff, ..RetryConfig::default() }
+}
+
+/// Makes clients whose requests run on a runtime of their own, and whose patience ends.
+#[derive(Debug)]
+pub(crate) struct Patient {
+    inner: SpawnedReqwestConnector,
+}
+
+impl Patient {
+    pub(crate) fn new(io: Handle) -> Self {
+        Self { inner: SpawnedReqwestConnector::new(io) }
+    }
+}
+
+impl HttpConnector for Patient {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let timeout = options.get_config_value(&ClientConfigKey::Timeout);
+        let patience = timeout.and_then(|text| humantime::parse_duration(&text).ok()).unwrap_or(TIMEOUT);
+        let inner = self.inner.connect(options)?;
+        Ok(HttpClient::new(Client { inner, patience, silence: Mutex::default() }))
+    }
+}
+
+#[derive(Debug)]
+struct Client {
+    inner: HttpClient,
+    patience: Duration,
+    /// Since when nothing has been answered, and when that was seen last.
+    silence: Mutex<Option<(Instant, Instant)>>,
+}
+
+#[async_trait]
+impl HttpService for Client {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let begun = Instant::now();
+        let answer = self.inner.execute(request).await;
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        let Err(error) = answer else {
+            *silence = None;
+            return answer;
+        };
+        // A kind that the driver does not try again.
+        let over = |fault: Fault| Err(HttpError::new(HttpErrorKind::Unknown, fault));
+        if let Some(reason) = of_tls(&error) {
+            return over(Fault::Tls { reason, source: error });
+        }
+        let now = Instant::now();
+        // What was silent long ago, and has not been asked since, is asked again like any other.
+        let since = silence.filter(|(_, last)| begun.duration_since(*last) < self.patience.max(PAUSE * 2));
+        let since = since.map_or(begun, |(since, _)| since.min(begun));
+        *silence = Some((since, now));
+        match now.duration_since(since) {
+            silent if silent >= self.patience => over(Fault::Silent { silent, source: error }),
+            _ => Err(error),
+        }
+    }
+}
+
+/// Why a store is not asked again.
+#[derive(Debug)]
+enum Fault {
+    Silent { silent: Duration, source: HttpError },
+    Tls { reason: String, source: HttpError },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silent { .. } => "no answer",
+            Self::Tls { .. } => "no TLS session",
+        })
+    }
+}
+
+impl Fault {
+    /// The fault in our words, with what can be done about it.
+    fn said(&self) -> Error {
+        match self {
+            Self::Silent { silent, .. } => {
+                let seconds = silent.as_secs_f64();
+                let text = format!(
+                    "the store has answered nothing for {seconds:.0} s: check endpoint, proxy and firewall, or raise \
+                     `timeout` in `storageOptions`"
+                );
+                Error::new(ErrorKind::Unreachable, text)
+            }
+            // Trying again mends no certificate.
+            Self::Tls { reason, .. } => {
+                let text = format!(
+                    "TLS with the store failed ({reason}): check the endpoint's scheme, host and port; a certificate of an \
+                     authority of your own is trusted when the environment's SSL_CERT_FILE names its file"
+                );
+                Error::new(ErrorKind::Unreachable, text).retryable(false)
+            }
+        }
+    }
+}
+
+impl StdError for Fault {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Silent { source, .. } | Self::Tls { source, .. } => Some(source),
+        }
+    }
+}
+
+/// An error and all its causes.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| cause(*error))
+}
+
+/// What is behind an error: an I/O error does not tell what it wraps as its cause.
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
+/// What the TLS library says, where it is its fault.
+fn of_tls(error: &HttpError) -> Option<String> {
+    causes(error).find_map(|cause| Some(cause.downcast_ref::<rustls::Error>()?.to_string()))
+}
+
+/// The fault of a store that is not asked again, in our words, wherever among the causes of `error` it is.
+pub fn unanswered(error: &(dyn StdError + 'static)) -> Option<Error> {
+    let fault: &Fault = causes(error).find_map(<dyn StdError>::downcast_ref)?;
+    Some(fault.said())
+}
