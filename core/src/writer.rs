@@ -78,7 +78,8 @@ pub trait Writer: Send + Sync {
     /// Begins one task.
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>>;
 
-    /// Publishes every split that has a receipt, at once, then runs postSql. Safe to call again.
+    /// Publishes every split that has a receipt, at once, then runs postSql. Safe to call again. What the target refuses
+    /// only now fails the whole, and nothing is published.
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed>;
 
     /// Takes back what `prepare` and finished tasks left behind and is not published. A failure here leaves litter,
@@ -183,6 +184,9 @@ pub struct Recorded {
 pub struct Committed {
     /// Rows now at the target from this job, where they differ from the receipts' sum (an upsert of equal keys).
     pub rows: Option<u64>,
+    /// Rows that were skipped by the mode's own meaning (`ignore`) only now; [`Receipt::skipped`] has those of the tasks.
+    #[serde(default)]
+    pub skipped: u64,
     /// What happened, for the log: `published 3 files as version 4`.
     pub description: String,
     /// What the user should know: a target emptied by an empty source, say.
@@ -218,6 +222,14 @@ pub struct WriteRequest {
     /// The source table's structure, columns by their names at the target: what a table to be created takes over besides
     /// types, keys and comments. Only whole-database jobs have it.
     pub described: Option<TableDescription>,
+    /// Whether the run decides only when all rows are read whether they may stay: a share of dirty rows is tolerated, and no
+    /// number of them. What is at the target by then cannot be taken back, so a writer that else lets each split commit by
+    /// itself stages the rows and publishes them in `commit`: its plan does not say
+    /// [`commits_per_split`](WritePlan::commits_per_split). One that cannot stage for this table or this login refuses, and
+    /// names `errorLimit.record` as the way on. Rows that the target would refuse are found while they are staged wherever
+    /// that can be seen there, equal keys at the target among them; `commit` can refuse the run, but no row of it. A target
+    /// that keeps nothing (printed rows) need not care.
+    pub decides_at_end: bool,
 }
 
 /// A column that the job maps onto the target.

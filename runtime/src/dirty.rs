@@ -142,7 +142,7 @@ impl DirtyRows {
     /// # Errors
     /// [`DirtyLimit`](ErrorKind::DirtyLimit), with the setting that would let the run pass.
     pub fn check_percentage(&self, dirty: u64, read: u64) -> Result<()> {
-        let Some(most) = self.limit.percentage.filter(|_| self.limit.record.is_none()) else { return Ok(()) };
+        let Some(most) = self.limit.decides_at_end() else { return Ok(()) };
         let share = if read == 0 { 0.0 } else { dirty as f64 / read as f64 };
         if share <= most {
             return Ok(());

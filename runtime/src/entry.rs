@@ -135,6 +135,7 @@ async fn plan_open(
             source: source.tables.first().map(|t| t.name.clone()).unwrap_or_default(),
             on_type_loss: entry.on_type_loss,
             described: entry.table.as_ref().map(|table| table.described.clone()),
+            decides_at_end: job.setting.error_limit.decides_at_end().is_some(),
         }
     };
     let mut evolution = None;

@@ -16,6 +16,7 @@ mod registry;
 mod replay;
 mod routes;
 mod samples;
+mod share;
 mod sqlserver;
 mod support;
 mod types;

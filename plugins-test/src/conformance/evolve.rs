@@ -163,6 +163,7 @@ async fn compare(writer: &Arc<dyn Writer>, columns: &[MappedColumn]) -> Result<V
         source: "source".into(),
         on_type_loss: OnTypeLoss::Error,
         described: None,
+        decides_at_end: false,
     };
     let writer = writer.clone();
     control(async move { able(&writer)?.compare(&request).await }).await.map_err(told)

@@ -184,6 +184,7 @@ pub async fn plan_for(writer: &Arc<dyn Writer>, schema: &SchemaRef, options: &Wr
         source: "source".into(),
         on_type_loss: options.on_type_loss,
         described: None,
+        decides_at_end: false,
     };
     let planning = writer.clone();
     let plan = control(async move {

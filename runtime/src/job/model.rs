@@ -133,6 +133,14 @@ impl Default for Retry {
     }
 }
 
+impl ErrorLimit {
+    /// The share that decides at the end of an entry whether its rows stay: a number of rows decides sooner, and a share of
+    /// 1 never says no.
+    pub fn decides_at_end(&self) -> Option<f64> {
+        self.percentage.filter(|most| self.record.is_none() && *most < 1.0)
+    }
+}
+
 impl Default for ErrorLimit {
     fn default() -> Self {
         Self { record: Some(0), percentage: None }

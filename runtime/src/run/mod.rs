@@ -140,6 +140,8 @@ async fn whole(
     all.shared = all.shared.within(room(&job)).on(Some(kept.clone()));
     let mut fault = None;
     let (mut job, mut expansion, mut publishing) = (job, Expansion::default(), false);
+    // Targets are planned for the limit that holds.
+    job.setting.error_limit = options.error_limit.unwrap_or(job.setting.error_limit);
     if let Some(database) = &job.database {
         // Here too the sources are asked, so that what is wrong is no fault of the file.
         let found = tables_of_run(database, &job, &options, &mut beginning, &all).await;
@@ -150,7 +152,7 @@ async fn whole(
         }
     }
     let run_id = beginning.run_id;
-    let limit = options.error_limit.unwrap_or(job.setting.error_limit);
+    let limit = job.setting.error_limit;
     let run = Arc::new(Run {
         dirty: DirtyRows::new(
             &run_id,

@@ -106,6 +106,7 @@ impl Run {
             };
             rows_written += written;
             rows_skipped += end.receipts.iter().map(|r| r.skipped).sum::<u64>();
+            rows_skipped += end.result.as_ref().map_or(0, |committed| committed.skipped);
             let mine: Vec<_> = tables.iter().filter(|(entry, ..)| *entry == index).collect();
             let status = status_of(&end.result, stopped);
             let error = match &end.result {

@@ -6,6 +6,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use weir_core::DuplicateKeys;
+
+/// The way on for who may not stage rows that a share of dirty ones decides about.
+pub const WITHOUT_A_SHARE: &str =
+    "rows are staged because `errorLimit` is a percentage alone, which is decided at the end: a `record` does without";
+
 use weir_core::config::OneOrMany;
 use weir_core::{Faults, Form, OnEmpty, Secret, WriteMode};
 

@@ -83,6 +83,13 @@ pub fn clashed(error: Error, way_out: &str) -> Error {
     Error::new(ErrorKind::Conflict, text).because(error)
 }
 
+/// What is to be said when the server refuses staged rows of an append for a unique key: which one, it says itself.
+pub fn taken(error: Error) -> Error {
+    let text = "rows that were staged have a key that a row of the target has got since, or that was not looked at (over an \
+                expression, say, or a part of the rows), and nothing was changed: run again, or take such rows out of the source";
+    Error::new(ErrorKind::Conflict, text).because(error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,6 +38,7 @@ async fn plan(writer: &Arc<dyn Writer>, run_id: &str) -> Result<WritePlan> {
         source: "test".into(),
         on_type_loss: OnTypeLoss::Error,
         described: None,
+        decides_at_end: false,
     };
     writer.plan(&request).await
 }

@@ -9,8 +9,9 @@ use weir_mysql::{Kind, QUOTING, Session, from_async, is_row_fault};
 use weir_sql::TableName;
 
 use crate::encode::{Encoder, Style, load_expression};
+use crate::taken::Taken;
 
-/// The last column of every batch when rows are numbered (an upsert's staging).
+/// The last columns of every batch in a staging table.
 pub(crate) struct Numbering {
     /// The split.
     pub(crate) split: u64,
@@ -37,6 +38,8 @@ pub(crate) struct Target {
     pub(crate) updates: Vec<String>,
     /// Whether nothing can be taken back.
     pub(crate) row_by_row: bool,
+    /// A staged append: finds rows whose key a row of the target has.
+    pub(crate) taken: Option<Taken>,
 }
 
 impl Target {
@@ -45,6 +48,13 @@ impl Target {
         if !self.extra.is_empty() {
             values.push(numbering.split);
             values.extend(numbering.first_row.map(|first| first + row));
+        }
+    }
+
+    async fn taken(&self, session: &mut Session, numbering: &Numbering) -> Result<Option<Refusal>> {
+        match (&self.taken, numbering.first_row) {
+            (Some(taken), Some(first)) => taken.find(session, numbering.split, first).await,
+            _ => Ok(None),
         }
     }
 
@@ -122,7 +132,7 @@ pub(crate) async fn load(
             // REPLACE counts the rows it deletes too.
             let counted =
                 session.affected() == sent || (target.mode == WriteMode::Replace && session.affected() > sent);
-            if counted && session.conn.get_warnings() == 0 {
+            if counted && session.conn.get_warnings() == 0 && target.taken(session, numbering).await?.is_none() {
                 return Ok(Loaded::All);
             }
             session.run("ROLLBACK TO SAVEPOINT weir").await?;
@@ -217,6 +227,10 @@ impl Bisect for Inserts<'_> {
                 if !self.target.row_by_row
                     && let Some(refusal) = self.bent().await?
                 {
+                    return Ok(Some(refusal));
+                }
+                if let Some(refusal) = self.target.taken(self.session, &self.numbering).await? {
+                    self.session.run("ROLLBACK TO SAVEPOINT weir").await?;
                     return Ok(Some(refusal));
                 }
                 if self.target.mode == WriteMode::Ignore {

@@ -36,6 +36,7 @@ mod publish;
 mod rights;
 mod spell;
 mod state;
+mod taken;
 mod task;
 mod transaction;
 mod types;

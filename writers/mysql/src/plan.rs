@@ -73,8 +73,10 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
     };
     warnings.extend(keys::not_compared(common, &facts.name, &keys).filter(|_| mode != WriteMode::Upsert));
     let commits = rights::commits(common, request, &facts, mode, &mut warnings)?;
-    let direct = mode == WriteMode::Upsert && commits.is_none() && facts.rights.stage(mode).is_err();
-    let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert) && !direct;
+    let direct =
+        mode == WriteMode::Upsert && commits.is_none() && !request.decides_at_end && facts.rights.stage(mode).is_err();
+    let compares = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
+    let staged = (compares || request.decides_at_end) && !direct;
     if staged {
         facts.rights.stage(mode)?;
     }
@@ -89,7 +91,7 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         schema: Some(facts.rights.database.clone()),
         name: own_name(&request.run_id, &facts.name, "_s"),
     });
-    let stage = staging.as_ref().map(|s| stage_sql(mode, s, &facts.name, &layout)).unwrap_or_default();
+    let stage = staging.as_ref().map(|s| stage_sql(mode, s, &facts, &layout)).unwrap_or_default();
     let pre = with_table(common.pre_sql.as_slice(), &facts.name, QUOTING);
     let row_by_row = facts.table.as_ref().is_some_and(|t| !t.transactional);
     let load = config.load_data.unwrap_or(true)
@@ -117,6 +119,7 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         staging,
         stage,
         commits,
+        taken: taken(common, (mode, staged), &layout, &facts),
         publish,
         referenced_by: facts.table.iter().flat_map(|t| &t.referenced_by).map(|r| r.table.clone()).collect(),
         // MariaDB's JSON is a text, and keeps every digit.
@@ -146,7 +149,7 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         method: method(mode, &state),
         commits_per_split: !staged,
         records_splits: state.commits.is_some(),
-        keys: if staged || direct { keys } else { Vec::new() },
+        keys: if compares { keys } else { Vec::new() },
         warnings,
         state: serde_json::to_value(&state).map_err(|e| Error::internal("a plan cannot be written down").because(e))?,
     })
@@ -170,6 +173,11 @@ fn method(mode: WriteMode, state: &State) -> String {
         (Publish::None, WriteMode::Ignore) => format!("{how}, equal keys skipped; {alone}"),
         (Publish::None, WriteMode::Upsert) => format!("{how} … ON DUPLICATE KEY UPDATE; {alone}"),
         (Publish::None, _) => format!("{how}; {alone}"),
+        (Publish::Insert, _) => format!("{how} into a staging table, then INSERT … SELECT {published}"),
+        (Publish::InsertMissing, _) => {
+            format!("{how} into a staging table, then INSERT … SELECT, equal keys skipped, {published}")
+        }
+        (Publish::ReplaceEqual, _) => format!("{how} into a staging table, then REPLACE … SELECT {published}"),
         (Publish::Replace, _) => format!("{how} into a staging table, then DELETE and INSERT … SELECT {published}"),
         (Publish::Diff(key), _) => format!(
             "{how} into a staging table, then by ({}) missing rows deleted, changed ones updated, new ones inserted \
@@ -218,6 +226,12 @@ fn publish(
     facts: &Facts,
     warnings: &mut Vec<String>,
 ) -> Result<Publish> {
+    match mode {
+        WriteMode::Append => return Ok(Publish::Insert),
+        WriteMode::Ignore => return Ok(Publish::InsertMissing),
+        WriteMode::Replace => return Ok(Publish::ReplaceEqual),
+        WriteMode::Overwrite | WriteMode::Upsert => {}
+    }
     let Some(table) = &facts.table else {
         return Ok(if mode == WriteMode::Upsert { Publish::OnDuplicate } else { Publish::Replace });
     };
@@ -369,13 +383,33 @@ fn compared_keys(common: &WriterConfig, layout: &Layout, table: &Table) -> Resul
     keys::to_compare(common, &written, &unique, QUOTING)
 }
 
-fn stage_sql(mode: WriteMode, staging: &TableName, target: &TableName, layout: &Layout) -> Vec<String> {
+/// Whether a staging table can be made like the target: not like a view, nor like what may not be looked at.
+fn is_like(facts: &Facts) -> bool {
+    !facts.table.as_ref().is_some_and(|table| table.view || !facts.rights.reads(&facts.name))
+}
+
+/// The keys by which staged rows of an append are compared with those of the target. Statements of the job may change them
+/// first: then the publication finds what clashes.
+fn taken(common: &WriterConfig, (mode, staged): (WriteMode, bool), layout: &Layout, facts: &Facts) -> Vec<Vec<String>> {
+    let Some(table) = facts.table.as_ref().filter(|_| staged && mode == WriteMode::Append && is_like(facts)) else {
+        return Vec::new();
+    };
+    let written = |name: &String| layout.columns.iter().any(|c| c.name == *name);
+    let keys = table.unique.iter().map(|(_, columns)| columns).filter(|key| key.iter().all(written));
+    keys.filter(|_| common.pre_sql.is_empty()).cloned().collect()
+}
+
+fn stage_sql(mode: WriteMode, staging: &TableName, facts: &Facts, layout: &Layout) -> Vec<String> {
     let quoted = staging.quoted(QUOTING);
-    if mode == WriteMode::Overwrite {
+    if mode == WriteMode::Overwrite || (mode != WriteMode::Upsert && is_like(facts)) {
+        let numbers = match mode {
+            WriteMode::Overwrite => format!("ADD KEY ({SPLIT})"),
+            _ => format!("ADD COLUMN {ROW} BIGINT UNSIGNED NOT NULL DEFAULT 0, ADD KEY ({SPLIT}, {ROW})"),
+        };
         // With the target's own keys and checks, rows that it would refuse are found while they are written.
         return vec![
-            format!("CREATE TABLE IF NOT EXISTS {quoted} LIKE {}", target.quoted(QUOTING)),
-            format!("ALTER TABLE {quoted} ADD COLUMN {SPLIT} INT UNSIGNED NOT NULL DEFAULT 0, ADD KEY ({SPLIT})"),
+            format!("CREATE TABLE IF NOT EXISTS {quoted} LIKE {}", facts.name.quoted(QUOTING)),
+            format!("ALTER TABLE {quoted} ADD COLUMN {SPLIT} INT UNSIGNED NOT NULL DEFAULT 0, {numbers}"),
         ];
     }
     // Without keys, for several rows may have an equal one; in the order they came, for the last one wins.

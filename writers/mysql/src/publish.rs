@@ -62,6 +62,22 @@ impl Names {
         let (list, values) = (self.list(), self.values());
         match publish {
             Publish::None => Steps::default(),
+            Publish::Insert | Publish::InsertMissing | Publish::ReplaceEqual => {
+                let verb = if *publish == Publish::ReplaceEqual { "REPLACE" } else { "INSERT" };
+                // As INSERT IGNORE, but every other fault stays an error.
+                let skip = match publish {
+                    Publish::InsertMissing => {
+                        let same = QUOTING.quote(same);
+                        format!(" ON DUPLICATE KEY UPDATE {same} = {target}.{same}")
+                    }
+                    _ => String::new(),
+                };
+                let insert = format!(
+                    "{verb} INTO {target} ({list}) SELECT {values} FROM {staging} s WHERE {chosen} \
+                     ORDER BY s.{SPLIT}, s.{ROW}{skip}"
+                );
+                Steps { fill: vec![insert], ..Steps::default() }
+            }
             Publish::Replace => Steps {
                 clear: Some(format!("DELETE FROM {target}")),
                 by_key: false,

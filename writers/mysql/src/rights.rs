@@ -3,6 +3,7 @@
 use weir_core::{Error, ErrorKind, Result, WriteMode, WriteRequest};
 use weir_mysql::{Grants, QUOTING, Table};
 use weir_sql::commits::MAX_RUN_ID;
+use weir_sql::config::WITHOUT_A_SHARE;
 use weir_sql::{Commits, TableName, WriterConfig};
 
 use crate::plan::Facts;
@@ -63,9 +64,13 @@ impl Rights {
     /// What is missing, and the ways on.
     pub(crate) fn stage(&self, mode: WriteMode) -> Result<()> {
         let mut wanted = vec!["CREATE", "DROP", "SELECT", "INSERT", "DELETE"];
-        if mode == WriteMode::Overwrite {
+        if mode != WriteMode::Upsert {
             wanted.push("ALTER");
         }
+        let without = match mode {
+            WriteMode::Overwrite | WriteMode::Upsert => String::new(),
+            _ => format!(" ({WITHOUT_A_SHARE})"),
+        };
         // A name that no single grant can be for.
         let missing = self.missing(&wanted, &self.database, "weir_");
         if missing.is_empty() {
@@ -75,12 +80,17 @@ impl Rights {
             ErrorKind::Denied,
             format!(
                 "the user has no {} in database `{}`, and {} stages its rows in a table of its own, so that nobody sees \
-                 half of them: grant it, or name another database in `ledger.schema`",
+                 half of them: grant it, or name another database in `ledger.schema`{without}",
                 missing.join(", "),
                 self.database,
                 mode.name()
             ),
         ))
+    }
+
+    /// Whether the target's rows may be read.
+    pub(crate) fn reads(&self, table: &TableName) -> bool {
+        self.missing(&["SELECT"], table.schema.as_deref().unwrap_or_default(), &table.name).is_empty()
     }
 
     /// Whether the target can be created.
@@ -106,7 +116,7 @@ pub(crate) fn commits(
 ) -> Result<Option<Commits>> {
     let table = facts.table.as_ref().filter(|t| !t.transactional);
     if let Some(table) = table {
-        no_transactions(table, mode, config.exactly_once)?;
+        no_transactions(table, (mode, request.decides_at_end), config.exactly_once)?;
     }
     if config.exactly_once == Some(false) {
         warnings.push(
@@ -133,13 +143,20 @@ pub(crate) fn commits(
 ///
 /// # Errors
 /// Why, and the way on.
-pub(crate) fn no_transactions(table: &Table, mode: WriteMode, exactly_once: Option<bool>) -> Result<()> {
+pub(crate) fn no_transactions(
+    table: &Table,
+    (mode, decides_at_end): (WriteMode, bool),
+    exactly_once: Option<bool>,
+) -> Result<()> {
     let engine = table.engine.as_deref().unwrap_or("?");
     let alter = format!("ALTER TABLE {} ENGINE=InnoDB", table.name.quoted(QUOTING));
     let why = match mode {
         WriteMode::Overwrite | WriteMode::Upsert => format!(
             "engine {engine} has no transactions, so readers would see half of an {}, and a failure would leave it: {alter}",
             mode.name()
+        ),
+        _ if decides_at_end => format!(
+            "engine {engine} has no transactions, so a failure would leave a part of the rows ({WITHOUT_A_SHARE}): {alter}"
         ),
         _ if exactly_once == Some(false) => return Ok(()),
         _ => format!(

@@ -16,6 +16,7 @@ use crate::apply::{Inserts, Loaded, Numbering, Target, load, lost};
 use crate::encode::Encoder;
 use crate::ledger;
 use crate::state::{ROW, SPLIT, State};
+use crate::taken::Taken;
 
 /// The most bytes of a statement with several rows: larger ones gain nothing and hold memory at both ends.
 const STATEMENT: usize = 4 * 1024 * 1024;
@@ -31,7 +32,7 @@ pub(crate) struct MySqlTask {
     begun: bool,
     load: bool,
     chunk: usize,
-    /// The number of the next row in an upsert's staging table.
+    /// The number of the next row in a staging table with numbers.
     next_row: u64,
     rows: u64,
     skipped: u64,
@@ -43,7 +44,7 @@ impl MySqlTask {
         let mut extra = Vec::new();
         if state.staging.is_some() {
             extra.push(SPLIT.to_owned());
-            extra.extend((plan.mode == WriteMode::Upsert).then(|| ROW.to_owned()));
+            extra.extend((plan.mode != WriteMode::Overwrite).then(|| ROW.to_owned()));
         }
         let bytes = config.batch_byte_size.unwrap_or(u64::MAX).min(STATEMENT as u64) as usize;
         let target = Target {
@@ -51,8 +52,11 @@ impl MySqlTask {
             columns: plan.columns.iter().map(|c| c.name.clone()).collect(),
             kinds: state.kinds(),
             extra,
-            // Into staging rows are only added; the mode is what commit does.
-            mode: if state.staging.is_some() { WriteMode::Append } else { plan.mode },
+            // What is replaced, and what is updated, is the commit's business.
+            mode: match plan.mode {
+                WriteMode::Overwrite | WriteMode::Upsert if state.staging.is_some() => WriteMode::Append,
+                mode => mode,
+            },
             same: state.same.clone(),
             max_statement: bytes.min(max_packet / 2).max(1),
             max_packet,
@@ -60,6 +64,7 @@ impl MySqlTask {
             updates: plan.columns.iter().map(|c| c.name.clone()).filter(|n| !plan.keys.contains(n)).collect(),
             row_by_row: state.row_by_row,
             cast: state.cast,
+            taken: Taken::of(&state),
         };
         Self {
             session: Some(session),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
 use weir_mysql::{QUOTING, Session};
 use weir_sql::commits::PUBLISHED;
-use weir_sql::order::{Step, Steps, clashed, depths, queue};
+use weir_sql::order::{Step, Steps, clashed, depths, queue, taken};
 
 use crate::ledger::{self, exists, is_empty};
 use crate::publish::Names;
@@ -52,28 +52,31 @@ async fn once(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Commit
     for (staged, depth) in tables.iter().zip(depths(tables.iter().map(Staged::references))) {
         let (committed, steps) = staged.look(session).await.map_err(|error| named(error, staged))?;
         all.push(committed);
-        open.extend(steps.map(|steps| (depth, staged, steps)));
+        open.extend(steps.map(|steps| (depth, staged, steps, all.len() - 1)));
     }
     if open.is_empty() {
         return Ok(all);
     }
     session.run("START TRANSACTION").await?;
     // The records first: whoever comes second waits for them and then publishes nothing.
-    for (_, staged, _) in &open {
+    for (_, staged, ..) in &open {
         staged.record(session).await.map_err(|error| named(error, staged))?;
     }
     // The server checks foreign keys row by row, so the order counts.
-    let mut steps = queue(open.iter().map(|(depth, _, steps)| (*depth, steps)));
+    let mut steps = queue(open.iter().map(|(depth, _, steps, _)| (*depth, steps)));
     while let Some(step) = steps.pop_front() {
-        let (_, staged, _) = &open[step.table];
+        let (_, staged, _, place) = &open[step.table];
         let ran = session.run(step.sql).await.context("step", step.sql.split_whitespace().next().unwrap_or_default());
         match ran {
             Err(error) if step.can_wait && still_referred(&error) => steps.push_back(Step { can_wait: false, ..step }),
             ran => ran.map_err(|error| named(explained(error, staged.state), staged))?,
         }
+        if staged.state.publish == Publish::InsertMissing {
+            staged.count_skipped(session.affected(), &mut all[*place]);
+        }
     }
     // Without a record only a staging table without its rows tells that they are published. To drop it would commit first.
-    for (_, staged, _) in open.iter().filter(|_| tables.len() > 1) {
+    for (_, staged, ..) in open.iter().filter(|_| tables.len() > 1) {
         if let (None, Some(staging)) = (&staged.state.commits, &staged.state.staging) {
             let empty = format!("DELETE FROM {}", staging.quoted(QUOTING));
             session.run(&empty).await.map_err(|error| named(error, staged))?;
@@ -144,6 +147,14 @@ impl Staged<'_> {
         }
     }
 
+    /// Of the staged rows only so many were inserted.
+    fn count_skipped(&self, inserted: u64, done: &mut Committed) {
+        let rows: u64 = self.receipts.iter().map(|r| r.rows).sum();
+        done.rows = Some(inserted);
+        done.skipped = rows.saturating_sub(inserted);
+        done.description = format!("published {inserted} rows in one transaction, and skipped {}", done.skipped);
+    }
+
     /// Writes in the session's transaction that the table is published.
     async fn record(&self, session: &mut Session) -> Result<()> {
         let Some(commits) = &self.state.commits else { return Ok(()) };
@@ -182,9 +193,14 @@ fn explained(error: Error, state: &State) -> Error {
         )
         .because(error);
     }
-    let by_key = matches!(state.publish, Publish::Diff(_) | Publish::Join { .. });
-    if by_key && error.context().iter().any(|(key, code)| *key == "code" && code == "1062") {
-        return clashed(error, "drop that key for the time of the run, or make it one that is not unique");
+    if !error.context().iter().any(|(key, code)| *key == "code" && code == "1062") {
+        return error;
     }
-    error
+    match state.publish {
+        Publish::Diff(_) | Publish::Join { .. } => {
+            clashed(error, "drop that key for the time of the run, or make it one that is not unique")
+        }
+        Publish::Insert => taken(error),
+        _ => error,
+    }
 }

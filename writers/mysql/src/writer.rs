@@ -340,7 +340,7 @@ impl MySqlWriter {
         }
         if !table.transactional {
             let what = format!("engine {}", table.engine.as_deref().unwrap_or("?"));
-            checks.push(match no_transactions(table, mode, self.config.common.exactly_once) {
+            checks.push(match no_transactions(table, (mode, false), self.config.common.exactly_once) {
                 Ok(()) => Check::warning(what, "it has no transactions: what a failed split has written stays"),
                 Err(error) => Check::fault(what, error.full()),
             });

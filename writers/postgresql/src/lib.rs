@@ -15,6 +15,7 @@ mod plan;
 mod publish;
 mod record;
 mod stage;
+mod taken;
 mod task;
 mod transaction;
 mod writer;

@@ -6,7 +6,7 @@ use weir_postgresql::catalog::{self, Table};
 use weir_postgresql::copy::encode::Format;
 use weir_postgresql::{PgType, Session};
 use weir_sql::commits::MAX_RUN_ID;
-use weir_sql::config::DuplicateKeys;
+use weir_sql::config::{DuplicateKeys, WITHOUT_A_SHARE};
 use weir_sql::keys::{not_compared, to_compare};
 use weir_sql::statements::{NewColumn, create_table, with_table};
 use weir_sql::{Commits, Quoting, TableName, find_name, narrow};
@@ -173,7 +173,7 @@ pub(crate) async fn plan(
         Some(found) => publication(found, (mode, &keys), &columns, &mut warnings)?,
         None => None,
     };
-    let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
+    let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert) || request.decides_at_end;
     let ledger = config.ledger.schema.as_deref().map(|s| Q.unquote(s));
     let commits = Commits::new(&request.run_id, &table, ledger.as_deref());
     let mut create_schema = None;
@@ -194,7 +194,8 @@ pub(crate) async fn plan(
     // The rows of an unlogged table do not outlive a crash of the server; a record of them would.
     let lasting = staged || found.is_none_or(|table| !table.unlogged);
     let exactly_once = config.exactly_once.unwrap_or(true);
-    guarantee(&rights, &commits, mode, exactly_once, lasting, &mut warnings).map_err(|e| e.with("table", &table))?;
+    guarantee(&rights, &commits, (mode, staged), exactly_once, lasting, &mut warnings)
+        .map_err(|e| e.with("table", &table))?;
     let stage = staged.then(|| commits.table.sibling(stage_name(&request.run_id, &table)));
     let column = |name: &str| found.and_then(|t| t.column(name));
     identities
@@ -228,7 +229,7 @@ pub(crate) async fn plan(
         creates: state.create.is_some(),
         statements,
         method,
-        commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
+        commits_per_split: !staged,
         records_splits: state.records.is_some(),
         keys: if mode == WriteMode::Overwrite { compared } else { keys },
         warnings,
@@ -245,7 +246,7 @@ pub(crate) fn schema_creation(schema: &str) -> String {
 fn guarantee(
     rights: &Rights,
     commits: &Commits,
-    mode: WriteMode,
+    (mode, staged): (WriteMode, bool),
     exactly_once: bool,
     lasting: bool,
     warnings: &mut Vec<String>,
@@ -257,13 +258,17 @@ fn guarantee(
             format!("there is no schema `{schema}`: create it, or correct the name (see `ledger`)"),
         ));
     }
-    if matches!(mode, WriteMode::Overwrite | WriteMode::Upsert) && !rights.create {
+    if staged && !rights.create {
+        let without = match mode {
+            WriteMode::Overwrite | WriteMode::Upsert => "only append does without",
+            _ => WITHOUT_A_SHARE,
+        };
         return Err(Error::new(
             ErrorKind::Denied,
             format!(
                 "{} gathers the rows in a table of its own, to publish them all at once, and this login may not create \
                  tables in schema `{schema}`: GRANT CREATE ON SCHEMA {} TO this login, or name a schema where it may as \
-                 `ledger`: {{\"schema\": …}}; only append does without",
+                 `ledger`: {{\"schema\": …}}; {without}",
                 mode.name(),
                 Q.quote(schema)
             ),
@@ -524,6 +529,15 @@ fn described(
                 Q.quote_all(keys)
             ));
             "staged, then merged by key in one transaction".into()
+        }
+        WriteMode::Append | WriteMode::Ignore if state.stage.is_some() => {
+            let (skip, how) = match mode {
+                WriteMode::Ignore => (" ON CONFLICT DO NOTHING", "; rows whose key exists are skipped and counted"),
+                _ => ("", ""),
+            };
+            statements
+                .push(format!("INSERT INTO {table} ({names}) SELECT {names} FROM {into}{skip}; DROP TABLE {into}"));
+            format!("staged, for a share of dirty rows decides at the end, then inserted in one transaction{how}")
         }
         WriteMode::Ignore => "each split commits by itself; rows whose key exists are skipped and counted".into(),
         _ => "each split commits by itself".into(),

@@ -25,6 +25,8 @@ pub(crate) struct Work {
     pub(crate) drop_stage: String,
     /// What it comes to; `None` where the rows that change have to be counted.
     pub(crate) committed: Option<Committed>,
+    /// The staged rows, where those that do not come in are skipped and counted.
+    pub(crate) skips_of: Option<u64>,
 }
 
 /// What a table came to.
@@ -53,7 +55,8 @@ impl Staged<'_> {
             return Err(Error::new(ErrorKind::Conflict, message).with("table", stage));
         }
         let (steps, committed) = self.steps(session, stage, &now).await.context("table", &self.plan.table)?;
-        Ok(Some(Work { steps, drop_stage: format!("DROP TABLE {}; ", stage.quoted(Q)), committed }))
+        let skips_of = (self.plan.mode == WriteMode::Ignore).then(|| self.receipts.iter().map(|r| r.rows).sum());
+        Ok(Some(Work { steps, drop_stage: format!("DROP TABLE {}; ", stage.quoted(Q)), committed, skips_of }))
     }
 
     async fn steps(&self, session: &mut Session, stage: &TableName, now: &Now) -> Result<(Steps, Option<Committed>)> {
@@ -65,9 +68,8 @@ impl Staged<'_> {
                 OnEmpty::Keep => {
                     let committed = Committed {
                         description: "the source is empty: the target was kept".into(),
-                        rows: None,
                         warnings: vec![format!("the source is empty: {} is kept as it was", plan.table)],
-                        failures: Vec::new(),
+                        ..Committed::default()
                     };
                     return Ok((Steps::default(), Some(committed)));
                 }
@@ -85,6 +87,11 @@ impl Staged<'_> {
         }
         if !now.there {
             return Err(target_is_gone());
+        }
+        if matches!(plan.mode, WriteMode::Append | WriteMode::Ignore) {
+            let skip = if plan.mode == WriteMode::Ignore { " ON CONFLICT DO NOTHING" } else { "" };
+            let fill = vec![insert(plan, state, stage, receipts) + skip];
+            return Ok((Steps { fill, ..Steps::default() }, (plan.mode == WriteMode::Append).then_some(done)));
         }
         if plan.mode != WriteMode::Overwrite {
             let fill = vec![upsert(session, plan, state, stage, receipts).await?];
@@ -178,15 +185,20 @@ fn lock(table: &str) -> String {
 
 /// Deletes all rows and inserts the staged ones.
 fn replace(plan: &WritePlan, state: &State, stage: &TableName, receipts: &[Receipt]) -> Steps {
+    let table = state.table.quoted(Q);
+    let clear = format!("{}; DELETE FROM {table}", lock(&table));
+    Steps { clear: Some(clear), by_key: false, fill: vec![insert(plan, state, stage, receipts)] }
+}
+
+/// Inserts the staged rows, in the order in which they came.
+fn insert(plan: &WritePlan, state: &State, stage: &TableName, receipts: &[Receipt]) -> String {
     let (table, from) = (state.table.quoted(Q), stage.quoted(Q));
     let list = Q.quote_all(plan.columns.iter().map(|c| &c.name));
-    let insert = format!(
+    format!(
         "INSERT INTO {table} ({list}){} SELECT {list} FROM {from} s WHERE s.{} ORDER BY {SPLIT}, {ROW}",
         overriding(state),
         of_receipts(receipts)
-    );
-    let clear = format!("{}; DELETE FROM {table}", lock(&table));
-    Steps { clear: Some(clear), by_key: false, fill: vec![insert] }
+    )
 }
 
 /// Brings the rows whose key stays to what deleting and inserting them would have left.

@@ -25,7 +25,7 @@ pub struct Layout {
     /// The columns that are not written.
     unwritten: Vec<String>,
     /// The unique keys, of which all columns are written.
-    unique: Vec<Vec<String>>,
+    pub(crate) unique: Vec<Vec<String>>,
 }
 
 impl Layout {
@@ -57,7 +57,7 @@ impl Layout {
         )
     }
 
-    async fn ask(session: &mut Session, plan: &WritePlan, table: &TableName) -> Result<Self> {
+    pub(crate) async fn ask(session: &mut Session, plan: &WritePlan, table: &TableName) -> Result<Self> {
         let gone = || Error::new(ErrorKind::NotFound, "the target table is gone").with("table", table);
         let table = find_table(session, table).await?.ok_or_else(gone)?;
         let unique = unique_keys(session, &table).await?;
@@ -83,14 +83,30 @@ pub async fn create_schema(session: &mut Session, schema: &str) -> Result<()> {
 /// The statements that make the staging table of a target that the run itself creates, before them.
 pub fn creation(plan: &WritePlan, state: &State, stage: &TableName, key: &[String]) -> String {
     let (table, into) = (state.table.quoted(Q), stage.quoted(Q));
-    let index = match plan.mode {
-        WriteMode::Overwrite if key.is_empty() => String::new(),
-        WriteMode::Overwrite => format!("CREATE UNIQUE INDEX ON {into} ({})", Q.quote_all(key)),
-        _ => format!("CREATE INDEX ON {into} ({SPLIT})"),
-    };
+    let keys = [key.to_vec()];
+    let keys = if key.is_empty() { &[][..] } else { &keys };
+    let indexes = indexes(plan, &into, keys);
     format!(
-        "CREATE TABLE {into} (LIKE {table} INCLUDING CONSTRAINTS, {SPLIT} int4 NOT NULL, {ROW} int8 NOT NULL); {index}"
+        "CREATE TABLE {into} (LIKE {table} INCLUDING CONSTRAINTS, {SPLIT} int4 NOT NULL, {ROW} int8 NOT NULL); {indexes}"
     )
+}
+
+/// The statements that make the indexes of a staging table for a target with these unique keys.
+fn indexes(plan: &WritePlan, into: &str, unique: &[Vec<String>]) -> String {
+    let mut sql = String::new();
+    if matches!(plan.mode, WriteMode::Overwrite | WriteMode::Append) {
+        // Rows that clash with each other are found here, one by one, not when the whole table is published.
+        for key in unique {
+            sql.push_str(&format!("CREATE UNIQUE INDEX ON {into} ({});\n", Q.quote_all(key)));
+        }
+    }
+    match plan.mode {
+        WriteMode::Overwrite => {}
+        // Each batch is compared with the target's rows.
+        WriteMode::Append => sql.push_str(&format!("CREATE INDEX ON {into} ({SPLIT}, {ROW});\n")),
+        _ => sql.push_str(&format!("CREATE INDEX ON {into} ({SPLIT});\n")),
+    }
+    sql
 }
 
 /// Makes the staging table, if it is not there, within the caller's transaction. The target exists by now. The table is
@@ -115,14 +131,7 @@ pub async fn create(session: &mut Session, plan: &WritePlan, state: &State, stag
         sql.push_str(&format!("ALTER TABLE {into} DROP COLUMN IF EXISTS {} CASCADE;\n", Q.quote(column)));
     }
     sql.push_str(&format!("ALTER TABLE {into} ADD COLUMN {SPLIT} int4 NOT NULL, ADD COLUMN {ROW} int8 NOT NULL;\n"));
-    if plan.mode == WriteMode::Overwrite {
-        // Rows that clash with each other are found here, one by one, not when the whole table is published.
-        for key in &layout.unique {
-            sql.push_str(&format!("CREATE UNIQUE INDEX ON {into} ({});\n", Q.quote_all(key)));
-        }
-    } else {
-        sql.push_str(&format!("CREATE INDEX ON {into} ({SPLIT});\n"));
-    }
+    sql.push_str(&indexes(plan, &into, &layout.unique));
     if state.layout.is_some() {
         sql.push_str(&Layout::as_planned(stage, plan, state));
     }

@@ -17,6 +17,7 @@ use weir_sql::{Ceilings, Commits};
 use crate::plan::{Q, State};
 use crate::record;
 use crate::stage::{ROW, SPLIT};
+use crate::taken::Taken;
 
 /// The most bytes of a COPY stream in one message.
 const MESSAGE: usize = 1 << 20;
@@ -30,6 +31,8 @@ pub(crate) struct Task {
     relation: String,
     /// `ignore`: moves a batch from the session's own table into the target.
     insert: Option<String>,
+    /// A staged append: finds a row that the target would refuse for one of its keys.
+    taken: Option<Taken>,
     table: String,
     records: Option<Commits>,
     ceilings: Ceilings,
@@ -72,6 +75,12 @@ impl Task {
             }
             None => session.execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await.map(drop)?,
         }
+        let taken = match &state.stage {
+            Some(stage) if plan.mode == WriteMode::Append => {
+                Taken::of(&mut session, (plan, state), stage, task.split).await?
+            }
+            _ => None,
+        };
         let mut insert = None;
         let (into, relation, list) = match &state.stage {
             Some(stage) => {
@@ -107,6 +116,7 @@ impl Task {
             copy: format!("COPY {into}{list} FROM STDIN (FORMAT {format})"),
             relation,
             insert,
+            taken,
             table: plan.table.clone(),
             records: state.records.clone(),
             ceilings,
@@ -152,6 +162,13 @@ impl Task {
                 Err(error) => return self.undo(error).await,
             }
             self.session.execute(&format!("TRUNCATE {OWN}")).await?;
+        }
+        if let Some(taken) = &self.taken {
+            let found = taken.find(&mut self.session, self.encoder.next_row() - copied as i64).await;
+            if let Some(refused) = found.context("table", &self.table)? {
+                self.session.execute("ROLLBACK TO SAVEPOINT weir").await?;
+                return Ok(Some(refused));
+            }
         }
         self.held = true;
         self.rows += applied;

@@ -8,7 +8,7 @@ use weir_core::{Committed, Error, ErrorKind, Receipt, Result, ResultExt, WriteMo
 use weir_postgresql::error::map;
 use weir_postgresql::{Session, literal};
 use weir_sql::commits::PUBLISHED;
-use weir_sql::order::{Step, clashed, depths, queue};
+use weir_sql::order::{Step, clashed, depths, queue, taken};
 
 use crate::plan::{Q, State};
 use crate::publish::{Work, published};
@@ -82,7 +82,8 @@ impl Staged<'_> {
 
 impl Work {
     fn came(self, rows: u64) -> Committed {
-        self.committed.unwrap_or_else(|| published(rows))
+        let skipped = self.skips_of.map_or(0, |staged| staged.saturating_sub(rows));
+        Committed { skipped, ..self.committed.unwrap_or_else(|| published(rows)) }
     }
 }
 
@@ -137,9 +138,10 @@ async fn run(
                 let (Staged { plan, .. }, work) = tables[step.table];
                 let table = &plan.table;
                 let by_key = work.steps.by_key || plan.mode == WriteMode::Upsert;
-                let error = match by_key && is(&error, &["23505"]) {
-                    true => clashed(error, "a key that is DEFERRABLE is compared when all rows are changed"),
-                    false => error,
+                let error = match is(&error, &["23505"]) {
+                    true if by_key => clashed(error, "a key that is DEFERRABLE is compared when all rows are changed"),
+                    true if plan.mode == WriteMode::Append => taken(error),
+                    _ => error,
                 };
                 let error = error.with("table", table);
                 return Err(if together { error.with("target", table) } else { error });

@@ -34,6 +34,9 @@ pub struct State {
     pub numbered: bool,
     /// Whether a row that changed nothing was skipped on purpose.
     pub counts_skipped: bool,
+    /// Why a row is refused that changed nothing: a staged append leaves out what the target has the key of.
+    #[serde(default)]
+    pub taken: Option<String>,
     /// The staging table, if there is one.
     pub stage: Option<String>,
     /// Whether the staged rows may refer to each other, which foreign keys of a staging table cannot see.
@@ -126,7 +129,8 @@ pub(crate) fn plan(target: &Known, config: &WriterConfig, creates: bool, request
     let quoted = target.name.quoted(QUOTING);
     let list = QUOTING.quote_all(&names);
     let marks = vec!["?"; names.len()].join(", ");
-    let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
+    let compares = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
+    let staged = compares || request.decides_at_end;
     let stage = staging::name(&request.run_id, &target.name);
     let stage_quoted = stage.quoted(QUOTING);
     let drop = format!("DROP TABLE {stage_quoted}");
@@ -150,12 +154,23 @@ pub(crate) fn plan(target: &Known, config: &WriterConfig, creates: bool, request
     // OR ABORT overrules what a table's own definition may say of conflicts (ON CONFLICT IGNORE, REPLACE), by which rows
     // would be lost or altered unseen.
     let into = |table: &str| format!("INSERT OR ABORT INTO {table} ({list}) VALUES ({marks})");
+    let written = if staged { &stage_quoted } else { &quoted };
+    let taken = match present {
+        // Statements of the job may change the keys first: then the publication finds what clashes.
+        Some(_) if staged && mode == WriteMode::Append && pre.is_empty() => taken(target, &names),
+        _ => None,
+    };
     let insert = match mode {
-        WriteMode::Append => into(&quoted),
+        WriteMode::Append | WriteMode::Overwrite => match &taken {
+            Some((_, free)) => {
+                let values: Vec<_> = (1..=names.len()).map(|i| format!("?{i}")).collect();
+                format!("INSERT OR ABORT INTO {written} ({list}) SELECT {} WHERE {free}", values.join(", "))
+            }
+            None => into(written),
+        },
         // Not OR IGNORE, which would also swallow NULLs and failed checks.
-        WriteMode::Ignore => format!("{} ON CONFLICT DO NOTHING", into(&quoted)),
-        WriteMode::Replace => format!("INSERT OR REPLACE INTO {quoted} ({list}) VALUES ({marks})"),
-        WriteMode::Overwrite => into(&stage_quoted),
+        WriteMode::Ignore => format!("{} ON CONFLICT DO NOTHING", into(written)),
+        WriteMode::Replace => format!("INSERT OR REPLACE INTO {written} ({list}) VALUES ({marks})"),
         WriteMode::Upsert => {
             let last = if rejects {
                 format!("ON CONFLICT ({}) DO UPDATE SET {twice} = 1", QUOTING.quote_all(&keys))
@@ -183,7 +198,12 @@ pub(crate) fn plan(target: &Known, config: &WriterConfig, creates: bool, request
             ),
             drop,
         ],
-        _ => Vec::new(),
+        _ if !staged => Vec::new(),
+        _ => {
+            let verb = if mode == WriteMode::Replace { "REPLACE" } else { "ABORT" };
+            let skip = if mode == WriteMode::Ignore { " WHERE true ON CONFLICT DO NOTHING" } else { "" };
+            vec![format!("INSERT OR {verb} INTO {quoted} ({list}) SELECT {list} FROM {stage_quoted}{skip}"), drop]
+        }
     };
     let commits = config.exactly_once.unwrap_or(true).then(|| Commits::new(&request.run_id, &target.name, None));
     let upsert_keys = if mode == WriteMode::Upsert { keys.clone() } else { Vec::new() };
@@ -196,7 +216,7 @@ pub(crate) fn plan(target: &Known, config: &WriterConfig, creates: bool, request
         );
     }
     // The target's own key finds equal ones while rows are staged, an upsert marks them, others are looked for.
-    let twice = match (rejects, compared.is_empty() || !staged) {
+    let twice = match (rejects, compared.is_empty() || !compares) {
         (true, _) => Some(format!("{twice} = 1")),
         (false, true) => None,
         (false, false) => {
@@ -225,6 +245,7 @@ pub(crate) fn plan(target: &Known, config: &WriterConfig, creates: bool, request
         keys: upsert_keys.iter().filter_map(|k| names.iter().position(|n| n == k)).collect(),
         insert,
         counts_skipped: mode == WriteMode::Ignore,
+        taken: taken.map(|(reason, _)| reason),
         stage: staged.then(|| stage.name.clone()),
         publish,
         post: with_table(config.post_sql.as_slice(), &target.name, QUOTING),
@@ -233,6 +254,9 @@ pub(crate) fn plan(target: &Known, config: &WriterConfig, creates: bool, request
     let method = match mode {
         WriteMode::Overwrite => "staged in the same file, then the rows are replaced in one transaction",
         WriteMode::Upsert => "staged in the same file, then merged by key in one transaction",
+        _ if staged => {
+            "staged in the same file, for a share of dirty rows decides at the end, then inserted in one transaction"
+        }
         _ => "each split is one transaction and shows when it is finished",
     };
     Ok(WritePlan {
@@ -243,7 +267,7 @@ pub(crate) fn plan(target: &Known, config: &WriterConfig, creates: bool, request
         creates: present.is_none(),
         statements,
         method: method.into(),
-        commits_per_split: matches!(mode, WriteMode::Append | WriteMode::Replace | WriteMode::Ignore),
+        commits_per_split: !staged,
         records_splits,
         keys: if mode == WriteMode::Overwrite { compared } else { upsert_keys },
         warnings,
@@ -263,6 +287,20 @@ fn is_numbered(keys: &[String], columns: &[PlannedColumn], request: &WriteReques
     let identity = described.and_then(|column| column.identity.as_ref());
     identity.is_some_and(|identity| identity.increment > 0)
         && columns.iter().any(|column| column.name == *key && column.native_type == INTEGER)
+}
+
+/// The keys that a row of the target may have already: why such a row is refused, and the condition under which it is not.
+fn taken(target: &Known, names: &[&str]) -> Option<(String, String)> {
+    let position = |column: &String| names.iter().position(|name| name == column).map(|i| i + 1);
+    let table = target.name.quoted(QUOTING);
+    let free = |key: &Vec<String>| {
+        let equal = key.iter().map(|column| Some(format!("{} = ?{}", QUOTING.quote(column), position(column)?)));
+        let equal: Vec<_> = equal.collect::<Option<_>>()?;
+        Some((key.join(", "), format!("NOT EXISTS (SELECT 1 FROM {table} WHERE {})", equal.join(" AND "))))
+    };
+    let (keys, free): (Vec<_>, Vec<_>) = target.unique().iter().filter_map(free).unzip();
+    let reason = format!("a row of the target has the same {}", keys.join(" or "));
+    (!free.is_empty()).then(|| (reason, free.join(" AND ")))
 }
 
 /// A new column's type with the default that it takes over from its source.

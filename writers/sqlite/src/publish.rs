@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use weir_core::{Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt};
 use weir_sql::commits::PUBLISHED;
+use weir_sql::order::taken;
 use weir_sqlite::catalog::{is_internal, schema_of};
 use weir_sqlite::{Database, QUOTING, Value};
 
@@ -24,6 +25,8 @@ pub struct Staged {
     pub state: State,
     /// Whether its rows are replaced.
     pub replaces: bool,
+    /// Whether they come beside others.
+    pub adds: bool,
     /// What its splits left.
     pub receipts: Vec<Receipt>,
     /// Its name, for people.
@@ -67,7 +70,7 @@ pub fn publish(database: &Database<'_>, staged: &Staged) -> Result<Published> {
 
 /// The rows that were published; `None` when that had happened before.
 fn in_transaction(database: &Database<'_>, staged: &Staged) -> Result<Option<u64>> {
-    let Staged { state, replaces, receipts, table } = staged;
+    let Staged { state, replaces, adds, receipts, table } = staged;
     let written: u64 = receipts.iter().map(|r| r.rows).sum();
     if let Some(commits) = &state.commits {
         records::create(database, commits)?;
@@ -129,7 +132,9 @@ fn in_transaction(database: &Database<'_>, staged: &Staged) -> Result<Option<u64
         }
         database.execute(statement).map_err(|mut failure| {
             failure.message = state.in_words(&failure.message);
-            failure.into_error()
+            let clash = *adds && failure.message.contains("UNIQUE constraint failed");
+            let error = failure.into_error();
+            if clash { taken(error) } else { error }
         })?;
         if statement.starts_with("INSERT ") {
             rows = database.changes();

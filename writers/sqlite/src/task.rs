@@ -151,7 +151,10 @@ fn insert(
         }
         match statement.run(&values) {
             Ok(()) if state.counts_skipped && database.changes() == 0 => outcome.skipped += 1,
-            Ok(()) => outcome.rows += 1,
+            Ok(()) => match &state.taken {
+                Some(reason) if database.changes() == 0 => outcome.refused.push(refuse(None, reason.clone())),
+                _ => outcome.rows += 1,
+            },
             Err(failure) if failure.blames_row() => {
                 if !database.in_transaction() {
                     return Err(Error::new(

@@ -85,6 +85,7 @@ fn staged(plan: &WritePlan, receipts: &[Receipt]) -> Result<Staged> {
     Ok(Staged {
         state: state_of(plan)?,
         replaces: plan.mode == WriteMode::Overwrite,
+        adds: plan.mode == WriteMode::Append,
         receipts: receipts.to_vec(),
         table: plan.table.clone(),
     })
@@ -115,6 +116,17 @@ fn came_to(plan: &WritePlan, receipts: &[Receipt], rows: Option<u64>) -> Result<
         WriteMode::Upsert => {
             committed.rows = Some(rows);
             format!("merged {rows} rows by key")
+        }
+        WriteMode::Ignore if !plan.commits_per_split => {
+            committed.rows = Some(rows);
+            committed.skipped = written.saturating_sub(rows);
+            format!(
+                "inserted {rows} rows in one transaction, {} skipped as their keys existed",
+                skipped + committed.skipped
+            )
+        }
+        WriteMode::Append | WriteMode::Replace if !plan.commits_per_split => {
+            format!("inserted {rows} rows in one transaction")
         }
         WriteMode::Ignore => format!("{written} rows inserted, {skipped} skipped as their keys existed"),
         _ => format!("{written} rows in {} transactions", receipts.len()),

@@ -402,7 +402,8 @@ mod tests {
             comment: None,
         });
         let (run_id, source, on_type_loss) = ("r1".into(), "s".into(), OnTypeLoss::Error);
-        WriteRequest { run_id, columns: columns.collect(), source, on_type_loss, described: None }
+        let columns = columns.collect();
+        WriteRequest { run_id, columns, source, on_type_loss, described: None, decides_at_end: false }
     }
 
     #[test]

@@ -62,6 +62,7 @@ fn request() -> WriteRequest {
         source: "made".into(),
         on_type_loss: OnTypeLoss::default(),
         described: Some(described()),
+        decides_at_end: false,
     }
 }
 

@@ -34,6 +34,7 @@ async fn plan(writer: &dyn Writer) -> WritePlan {
         source: "stream".into(),
         on_type_loss: OnTypeLoss::Error,
         described: None,
+        decides_at_end: false,
     };
     writer.plan(&request).await.unwrap()
 }

@@ -191,6 +191,11 @@ pub struct Encoder {
 }
 
 impl Encoder {
+    /// The number of the next row within the split, for staging tables.
+    pub fn next_row(&self) -> i64 {
+        self.staged.map_or(0, |(_, next)| next)
+    }
+
     /// An encoder for `columns`, pairs of input field and target type. With `split`, each row ends with the split and
     /// its number within it.
     ///

@@ -35,6 +35,7 @@ pub fn request(schema: &Schema, run_id: &str) -> WriteRequest {
         source: "test".into(),
         on_type_loss: OnTypeLoss::Error,
         described: None,
+        decides_at_end: false,
     }
 }
 

@@ -54,6 +54,7 @@ pub async fn plan(writer: &dyn Writer, batch: &RecordBatch, run_id: &str) -> Res
         source: "test".into(),
         on_type_loss: OnTypeLoss::Error,
         described: None,
+        decides_at_end: false,
     };
     writer.plan(&request).await
 }

@@ -95,6 +95,7 @@ pub fn request(schema: &Schema, key: Option<&str>, run: &str) -> WriteRequest {
         source: "test".into(),
         on_type_loss: OnTypeLoss::Error,
         described: None,
+        decides_at_end: false,
     }
 }
 
