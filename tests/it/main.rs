@@ -11,6 +11,7 @@ mod evolution;
 mod hostile;
 mod incremental;
 mod orders;
+mod own_files;
 mod reference;
 mod registry;
 mod replay;
