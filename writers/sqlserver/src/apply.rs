@@ -417,6 +417,7 @@ mod tests {
             stage: None,
             commits: None,
             publish: Publish::None,
+            taken: Vec::new(),
             referenced_by: Vec::new(),
             columns: vec![written("int"), written("decimal(9,2)")],
             identity: false,

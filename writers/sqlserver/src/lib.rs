@@ -42,6 +42,7 @@ mod plan;
 mod publish;
 mod rights;
 mod state;
+mod taken;
 mod task;
 mod transaction;
 mod types;

@@ -73,7 +73,8 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
     };
     warnings.extend(keys::not_compared(common, &facts.name, &keys).filter(|_| mode != WriteMode::Upsert));
     let commits = rights::commits(common, request, &facts.name, &facts.own, &mut warnings)?;
-    let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
+    let compares = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
+    let staged = compares || request.decides_at_end;
     if staged {
         facts.own.stage(mode)?;
     }
@@ -91,6 +92,7 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
     // After a bulk load that some row made fail, Babelfish's transaction is gone: only what refuses no row takes one.
     let exact = |w: &Written| direct(&w.kind(), w.collation.as_deref(), facts.server.babelfish).is_some();
     let straight = layout.written.iter().all(exact) && (!facts.server.babelfish || mode == WriteMode::Upsert);
+    let taken = if staged { taken(common, &layout, facts.table.as_ref()) } else { Vec::new() };
     let state = State {
         table: facts.name.clone(),
         create_schema: facts.create_schema.clone(),
@@ -99,6 +101,7 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
         staging,
         stage,
         commits,
+        taken,
         publish,
         referenced_by: facts.table.iter().flat_map(|t| &t.referenced_by).map(|r| r.table.clone()).collect(),
         identity: layout.written.iter().any(|w| w.identity),
@@ -120,7 +123,7 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
         method: method(&state),
         commits_per_split: !staged,
         records_splits: state.commits.is_some(),
-        keys: if staged { keys } else { Vec::new() },
+        keys: if compares { keys } else { Vec::new() },
         warnings,
         state: serde_json::to_value(&state).map_err(|e| Error::internal("a plan cannot be written down").because(e))?,
     })
@@ -137,6 +140,7 @@ fn method(state: &State) -> String {
     let published = format!("in one transaction{with}");
     match &state.publish {
         Publish::None => format!("{how}; each split is one transaction{with} and commits by itself"),
+        Publish::Insert => format!("{how} into a staging table, then INSERT … SELECT {published}"),
         Publish::Replace => format!("{how} into a staging table, then DELETE and INSERT … SELECT {published}"),
         Publish::Diff(key) => format!(
             "{how} into a staging table, then by ({}) missing rows deleted, the others updated, new ones inserted \
@@ -185,6 +189,9 @@ fn publish(
     warnings: &mut Vec<String>,
 ) -> Result<Publish> {
     let table = facts.table.as_ref();
+    if mode == WriteMode::Append {
+        return Ok(Publish::Insert);
+    }
     if mode == WriteMode::Upsert {
         warnings.extend(keeps_number(layout, keys));
         let nullable = |k: &&String| table.is_some_and(|t| t.column(k).is_none_or(|c| c.nullable));
@@ -317,6 +324,17 @@ fn compared_keys(common: &WriterConfig, layout: &Layout, table: &Table) -> Resul
     keys::to_compare(common, &written, &unique, QUOTING)
 }
 
+/// The keys by which staged rows of an append are compared with those of the target. Statements of the job may change them
+/// first: then the publication finds what clashes.
+fn taken(common: &WriterConfig, layout: &Layout, table: Option<&Table>) -> Vec<Vec<String>> {
+    if common.mode() != WriteMode::Append || !common.pre_sql.is_empty() {
+        return Vec::new();
+    }
+    let written = |name: &String| layout.columns.iter().any(|c| c.name == *name);
+    let keys = table.into_iter().flat_map(|t| &t.unique).map(|u| &u.columns);
+    keys.filter(|key| key.iter().all(written)).cloned().collect()
+}
+
 fn stage_sql(mode: WriteMode, staging: &TableName, layout: &Layout, table: Option<&Table>) -> String {
     let quoted = staging.quoted(QUOTING);
     let columns = layout.columns.iter().zip(&layout.written);
@@ -326,6 +344,9 @@ fn stage_sql(mode: WriteMode, staging: &TableName, layout: &Layout, table: Optio
         // Without keys of the target's, for several rows may have an equal one: the last of them wins.
         lines.push(format!("{ROW} bigint NOT NULL, PRIMARY KEY ({SPLIT}, {ROW})"));
         return format!("CREATE TABLE {quoted} ({})", lines.join(", "));
+    }
+    if mode == WriteMode::Append {
+        lines.push(format!("{ROW} bigint NOT NULL, UNIQUE ({SPLIT}, {ROW})"));
     }
     // With the target's own keys and checks, rows that it would refuse are found while they are written.
     let is_written = |name: &String| layout.columns.iter().any(|c| c.name == *name);
@@ -402,8 +423,14 @@ mod tests {
             comment: None,
         });
         let (run_id, source, on_type_loss) = ("r1".into(), "s".into(), OnTypeLoss::Error);
-        let columns = columns.collect();
-        WriteRequest { run_id, columns, source, on_type_loss, described: None, decides_at_end: false }
+        WriteRequest {
+            run_id,
+            columns: columns.collect(),
+            source,
+            on_type_loss,
+            described: None,
+            decides_at_end: false,
+        }
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Names {
     }
 
     /// Two NULLs are equal here, as they are to a unique key of this system.
-    fn equal(keys: &[String], nullable: &[String]) -> String {
+    pub(crate) fn equal(keys: &[String], nullable: &[String]) -> String {
         let one = |key: &String| {
             let name = QUOTING.quote(key);
             match nullable.contains(key) {
@@ -79,6 +79,11 @@ impl Names {
         let (list, values) = (self.list(), self.values());
         match publish {
             Publish::None => Steps::default(),
+            Publish::Insert => {
+                let insert =
+                    format!("INSERT INTO {target} ({list}) SELECT {values} FROM {staging} AS s WHERE {chosen}");
+                Steps { fill: self.numbered(insert), ..Steps::default() }
+            }
             Publish::Replace => {
                 let insert =
                     format!("INSERT INTO {target} ({list}) SELECT {values} FROM {staging} AS s WHERE {chosen}");

@@ -2,6 +2,7 @@
 
 use weir_core::{Error, ErrorKind, Result, WriteMode, WriteRequest};
 use weir_sql::commits::{MAX_RUN_ID, TABLE};
+use weir_sql::config::WITHOUT_A_SHARE;
 use weir_sql::{Commits, TableName, WriterConfig};
 use weir_sqlserver::{Rights, Session, exists};
 
@@ -62,11 +63,15 @@ impl OwnTables {
         if self.staging.is_empty() {
             return Ok(());
         }
+        let without = match mode {
+            WriteMode::Overwrite | WriteMode::Upsert => String::new(),
+            _ => format!(" ({WITHOUT_A_SHARE})"),
+        };
         Err(Error::new(
             ErrorKind::Denied,
             format!(
                 "the user lacks {}, and {} stages its rows in a table of its own, so that nobody sees half of them: grant \
-                 it, or name another schema in `ledger.schema`",
+                 it, or name another schema in `ledger.schema`{without}",
                 self.staging.join(", "),
                 mode.name()
             ),

@@ -26,6 +26,9 @@ pub(crate) struct State {
     pub(crate) commits: Option<Commits>,
     /// How staged rows get into the target.
     pub(crate) publish: Publish,
+    /// The target's keys of which staged rows of an append may have none that a row of the target has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) taken: Vec<Vec<String>>,
     /// The tables whose foreign keys refer to the target, as their plans name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) referenced_by: Vec<String>,
@@ -88,6 +91,8 @@ impl Written {
 pub(crate) enum Publish {
     /// Nothing is staged.
     None,
+    /// `INSERT … SELECT`.
+    Insert,
     /// `DELETE`, then `INSERT … SELECT`.
     Replace,
     /// By this key: delete what is missing, update what is there, insert the rest. Rows that foreign keys refer to stay
@@ -114,5 +119,5 @@ impl State {
 
 /// The split's number in a staging table.
 pub(crate) const SPLIT: &str = "weir_split";
-/// The row's number in its split, in an upsert's staging table.
+/// The row's number in its split, in staging tables that do not replace the target's rows.
 pub(crate) const ROW: &str = "weir_row";

@@ -16,11 +16,14 @@ use weir_sqlserver::{QUOTING, Session, from_driver, is_row_fault};
 use crate::apply::{Applied, Target, alive, lost};
 use crate::ledger;
 use crate::state::{SPLIT, State};
+use crate::taken::Taken;
 
 /// Writes a split.
 pub(crate) struct SqlServerTask {
     session: Option<Session>,
     target: Target,
+    /// A staged append: finds rows whose key a row of the target has.
+    taken: Option<Taken>,
     state: State,
     split: u32,
     begun: bool,
@@ -49,16 +52,18 @@ impl SqlServerTask {
     ) -> Result<Self> {
         let extra = match (&state.staging, plan.mode) {
             (None, _) => 0,
-            (Some(_), WriteMode::Upsert) => 2,
+            (Some(_), WriteMode::Upsert | WriteMode::Append) => 2,
             (Some(_), _) => 1,
         };
-        let names = plan.columns.iter().map(|c| c.name.clone()).collect();
+        let names: Vec<String> = plan.columns.iter().map(|c| c.name.clone()).collect();
+        let taken = Taken::of(&state, &names, task.split);
         let target = Target::new(&state, names, task.split, extra)?;
         let name = format!("sqlserver loads of {} into {}", plan.run_id, state.table);
         let careful: Arc<Careful> = context.shared.find_or_leave(&name, Careful::default);
         Ok(Self {
             session: Some(session),
             target,
+            taken,
             state,
             split: task.split,
             begun: false,
@@ -116,9 +121,16 @@ impl SqlServerTask {
                 self.target.through_scratch(session, batch, self.next_row).await?
             }
         };
+        let (mut refused, mut rows) = (applied.refused, applied.rows);
+        if let Some(taken) = &self.taken {
+            let session = self.session.as_mut().ok_or_else(lost)?;
+            let found = taken.take_out(session, batch, self.next_row).await?;
+            rows -= rows.min(found.len() as u64);
+            refused.extend(found);
+        }
         self.next_row += batch.num_rows() as u64;
-        self.rows += applied.rows;
-        Ok(applied.refused)
+        self.rows += rows;
+        Ok(refused)
     }
 
     /// Loads a batch straight into the table; `None` where that cannot be, or the table has refused some row.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
 use weir_sql::commits::PUBLISHED;
-use weir_sql::order::{Step, Steps, depths, queue};
+use weir_sql::order::{Step, Steps, depths, queue, taken};
 use weir_sqlserver::{QUOTING, Session, exists};
 
 use crate::apply::alive;
@@ -85,7 +85,12 @@ async fn once(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Commit
             continue;
         }
         let clears = open[step.table].2.clear.as_deref() == Some(step.sql);
-        return Err(named(if clears && referred { explained(error, staged.state) } else { error }, staged));
+        let error = match staged.state.publish {
+            _ if clears && referred => explained(error, staged.state),
+            Publish::Insert if is_duplicate(&error) => taken(error),
+            _ => error,
+        };
+        return Err(named(error, staged));
     }
     // Without a record only a staging table that is gone tells that its rows are published.
     for (_, staged, _) in &open {
@@ -174,6 +179,11 @@ pub(crate) fn staging_is_gone() -> Error {
 /// Whether rows refer to what would have been deleted; of rows that come, whether a constraint refused them.
 fn still_referred(error: &Error) -> bool {
     error.context().iter().any(|(key, code)| *key == "code" && code == "547")
+}
+
+/// Whether a unique key refused a row.
+fn is_duplicate(error: &Error) -> bool {
+    error.context().iter().any(|(key, code)| *key == "code" && matches!(code.as_str(), "2627" | "2601"))
 }
 
 /// What to say of a clearing statement that rows of other tables were in the way of.
