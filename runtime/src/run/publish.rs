@@ -18,6 +18,21 @@ const FORGET: std::time::Duration = std::time::Duration::from_millis(50);
 /// How many entries targets forget at once.
 const FORGET_AT_ONCE: usize = 8;
 
+/// Whether a commit may have happened although it failed. Where an answer was lost, only a commit that succeeds says more: an
+/// attempt that fails later, for a password that has changed or a server that is away, knows nothing of those before it.
+#[derive(Default)]
+struct Doubt(AtomicBool);
+
+impl Doubt {
+    /// After an attempt that succeeded, or of which nobody knows.
+    fn after(&self, succeeded: bool, unknown: bool) {
+        match succeeded {
+            true => self.0.store(false, Relaxed),
+            false => drop(self.0.fetch_or(unknown, Relaxed)),
+        }
+    }
+}
+
 /// What became of a table for another one's fault.
 pub(super) fn not_alone() -> Error {
     Error::new(ErrorKind::Conflict, "not published, for another table failed and publish is `all`")
@@ -43,7 +58,7 @@ impl Run {
         }
         let alone = self.commit_tables(index, context, self.stop(index), &[(&entry.plan, receipts)], in_doubt).await;
         let alone = alone.and_then(|mut all| all.pop().ok_or_else(|| Error::internal("a table has no publication")));
-        let committed = match (together, alone) {
+        let mut committed = match (together, alone) {
             (None, alone) => alone?,
             (Some(together), Ok(alone)) => Committed { failures: alone.failures, ..together },
             (Some(mut together), Err(error)) => {
@@ -58,12 +73,24 @@ impl Run {
             self.warn(warning);
         }
         // While postSql has failed, a resume has something left to do.
-        if let Some(ledger) = self.ledger.as_ref().filter(|_| committed.failures.is_empty()) {
-            // In this order: what is published by the ledger's word is not looked at again.
-            self.remember(index, entry).await?;
-            ledger.publish(&self.run_id, index as u32, &committed, entry.plan.records_splits).await?;
+        if committed.failures.is_empty()
+            && let Err(error) = self.write_down(index, entry, &committed).await
+        {
+            // No fault of the publication: taken back, or taken for not published, its rows would come twice.
+            committed.failures.push(format!(
+                "published, but the ledger could not say so (--resume finds out): {}",
+                error.full()
+            ));
         }
         Ok(committed)
+    }
+
+    /// Writes down that an entry is published.
+    async fn write_down(&self, index: usize, entry: &PlannedEntry, committed: &Committed) -> Result<()> {
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        // In this order: what is published by the ledger's word is not looked at again.
+        self.remember(index, entry).await?;
+        ledger.publish(&self.run_id, index as u32, committed, entry.plan.records_splits).await
     }
 
     /// Publishes a table, or several tables of one target at one moment; tries again while that may help. `index` is the
@@ -77,15 +104,14 @@ impl Run {
         in_doubt: &mut bool,
     ) -> Result<Vec<Committed>> {
         let Some((first, _)) = tables.first() else { return Ok(Vec::new()) };
-        // Of a commit whose answer was lost nobody knows, unless the next one gets an answer.
-        let unknown = AtomicBool::new(false);
+        let doubt = Doubt::default();
         let once = || async {
-            let (result, doubt) = self.commit_once(index, context, &told, tables).await;
-            unknown.store(doubt, Relaxed);
+            let (result, unknown) = self.commit_once(index, context, &told, tables).await;
+            doubt.after(result.is_ok(), unknown);
             result
         };
         let committed = self.again(index, first, once, PUBLISHING).await;
-        *in_doubt = unknown.into_inner();
+        *in_doubt = doubt.0.into_inner();
         committed
     }
 
@@ -250,5 +276,23 @@ impl Run {
             () = tokio::time::sleep(patience) => {}
         }
         stop.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_answer_is_in_doubt_until_a_commit_succeeds() {
+        let doubt = Doubt::default();
+        let after = |succeeded, unknown| {
+            doubt.after(succeeded, unknown);
+            doubt.0.load(Relaxed)
+        };
+        assert!(!after(false, false));
+        assert!(after(false, true));
+        assert!(after(false, false), "a wrong password says nothing of the attempt before it");
+        assert!(!after(true, false));
     }
 }

@@ -17,6 +17,7 @@ mod silent;
 mod snapshot;
 mod stop;
 mod tls;
+mod unsaid;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

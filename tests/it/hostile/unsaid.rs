@@ -1,0 +1,55 @@
+//! A ledger that cannot be written at the very moment when something has happened for good.
+
+use serde_json::{Value, json};
+
+use super::{Place, sqlite};
+use crate::support::job_of;
+
+const ROWS: usize = 1_000;
+
+/// From now on the ledger does not take this change.
+async fn deafen(place: &Place, change: &str) {
+    let trigger = format!("CREATE TRIGGER deaf BEFORE UPDATE OF {change} BEGIN SELECT RAISE(ABORT, 'no room'); END");
+    sqlite(&place.path("state/ledger.db"), &trigger).await;
+}
+
+async fn mend(place: &Place) {
+    sqlite(&place.path("state/ledger.db"), "DROP TRIGGER deaf").await;
+}
+
+/// How many rows there are to be read.
+fn rows(place: &Place, plugin: &str, from: Value) -> usize {
+    let job = job_of(plugin, from, "files", json!({"path": "read.csv", "header": false, "writeMode": "truncate"}));
+    std::fs::write(place.path("read.json"), job.to_string()).unwrap();
+    place.ok(&["run", "read.json", "--state-dir", "off"]);
+    std::fs::read_to_string(place.path("read.csv")).unwrap().lines().count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_published_is_not_taken_for_unpublished() {
+    for (plugin, to) in [
+        ("files", json!({"path": "lake", "format": "parquet", "writeMode": "append"})),
+        ("lakehouse", json!({"path": "lake", "writeMode": "append"})),
+    ] {
+        let place = Place::new();
+        let column = json!({"column": [{"incr": "1,1", "type": "long"}], "sliceRecordCount": ROWS});
+        let mut job = job_of("stream", column, plugin, to.clone());
+        job["job"]["setting"] = json!({"speed": {"channel": 1}});
+        place.job(&job);
+        place.report(&[]);
+        let mut from = to;
+        from.as_object_mut().unwrap().remove("writeMode");
+        assert_eq!(rows(&place, plugin, from.clone()), ROWS);
+
+        deafen(&place, "committed ON entries").await;
+        let words = ["published, but the ledger could not say so", "--resume"];
+        place.fails(&["run", "job.json", "--report", "report.json"], 1, &words);
+        assert_eq!(place.last_report()["rows_written"], json!(ROWS), "{plugin}: they are there");
+        assert_eq!(rows(&place, plugin, from.clone()), 2 * ROWS);
+        mend(&place).await;
+        place.fails(&["run", "job.json"], 1, &["its rows are in", "for good", "--resume", "--fresh"]);
+        let report = place.report(&["--resume"]);
+        assert_eq!(report["rows_written"], json!(ROWS), "{plugin}");
+        assert_eq!(rows(&place, plugin, from), 2 * ROWS, "{plugin}");
+    }
+}
