@@ -4,9 +4,9 @@
 //! attempt that is tried again is dropped. When the run ends, the parts become one file.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -16,6 +16,7 @@ use weir_core::{Counts, DirtyRow, Error, ErrorKind, Result, ResultExt};
 use crate::job::ErrorLimit;
 use crate::observer::{Event, Observer};
 use crate::progress::Counters;
+use crate::quarantine::{self, create_private};
 
 /// One line of a quarantine file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,8 +62,8 @@ pub struct DirtyRows {
     /// Rows that count against the limit: of the whole job, or of each entry.
     counts: Vec<AtomicU64>,
     file: Option<PathBuf>,
-    /// Held while the parts are joined into the file.
-    joining: Mutex<()>,
+    /// Held while the parts are joined into the file; whether they are.
+    joined: Mutex<bool>,
     parts: Mutex<BTreeMap<(usize, u32), Part>>,
     observer: Arc<dyn Observer>,
 }
@@ -71,7 +72,7 @@ pub struct DirtyRows {
 struct Part {
     counters: Arc<Counters>,
     file: Option<PathBuf>,
-    /// Of attempts that do not. They are removed only at the end: one of them may turn out to have landed.
+    /// Of attempts that do not. They are removed only with the others: one of them may turn out to have landed.
     superseded: Vec<PathBuf>,
 }
 
@@ -90,7 +91,7 @@ impl DirtyRows {
             limit,
             counts: std::iter::repeat_with(AtomicU64::default).take(limits.max(1)).collect(),
             file,
-            joining: Mutex::default(),
+            joined: Mutex::default(),
             parts: Mutex::default(),
             observer,
         })
@@ -164,37 +165,24 @@ impl DirtyRows {
     /// [`Io`](ErrorKind::Io); the parts stay then.
     pub fn join(&self) -> Result<Option<PathBuf>> {
         let Some(path) = &self.file else { return Ok(None) };
-        let _alone = self.joining.lock().unwrap_or_else(|poison| poison.into_inner());
+        let mut whole = self.joined.lock().unwrap_or_else(|poison| poison.into_inner());
         let parts: Vec<PathBuf> = self.parts().values().filter_map(|part| part.file.clone()).collect();
-        if parts.is_empty() {
-            return Ok(None);
+        *whole = false;
+        if !parts.is_empty() {
+            quarantine::join(path, &self.run_id, &parts)?;
         }
-        let mut joined = create_private(path)?;
-        for part in &parts {
-            let copied = File::open(part).and_then(|mut rows| std::io::copy(&mut rows, &mut joined));
-            copied.context("quarantine", path.display())?;
-        }
-        // A device has nothing to sync.
-        if path.is_file() {
-            joined.sync_data().context("quarantine", path.display())?;
-        }
-        Ok(Some(path.clone()))
+        *whole = true;
+        Ok(Some(path.clone()).filter(|_| !parts.is_empty()))
     }
 
-    /// Joins the parts for the last time. They stay only where a resume may want them again (`keep_parts`).
-    ///
-    /// # Errors
-    /// Those of [`join`](Self::join).
-    pub fn close(&self, keep_parts: bool) -> Result<Option<PathBuf>> {
-        let joined = self.join()?;
-        for part in self.parts().values() {
-            // Left behind they are litter, not harm: their rows are in the joined file, or do not count.
-            part.superseded.iter().for_each(|path| drop(fs::remove_file(path)));
-            if let Some(file) = part.file.as_ref().filter(|_| !keep_parts) {
-                let _ = fs::remove_file(file);
-            }
+    /// Removes the parts, once their rows are in the joined file and no resume can want them again: when the end of the run
+    /// is on record.
+    pub fn clear(&self) {
+        if *self.joined.lock().unwrap_or_else(|poison| poison.into_inner()) {
+            let parts = self.parts();
+            let all = parts.values().flat_map(|part| part.file.iter().chain(&part.superseded));
+            quarantine::clear(&all.cloned().collect());
         }
-        Ok(joined)
     }
 }
 
@@ -272,10 +260,9 @@ impl DirtyPart {
         };
         let mut part = self.file.lock().unwrap_or_else(|poison| poison.into_inner());
         if part.is_none() {
-            let mut path = file.clone().into_os_string();
             let Origin { entry, split, attempt, .. } = &self.origin;
-            path.push(format!(".{}-{entry}-{split}-{attempt}-{}.part", self.rows.run_id, std::process::id()));
-            let path = PathBuf::from(path);
+            let own = format!(".{}-{entry}-{split}-{attempt}-{}.part", self.rows.run_id, std::process::id());
+            let path = quarantine::named(file, &own);
             *part = Some(BufWriter::new(create_private(&path)?));
             if let Some(known) = self.rows.parts().get_mut(&(self.origin.entry, self.origin.split)) {
                 known.file = Some(path);
@@ -306,25 +293,10 @@ impl DirtyPart {
     }
 }
 
-/// Creates a file that only its owner may read: quarantined rows are the user's data.
-pub(crate) fn create_private(path: &Path) -> Result<File> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).context("folder", folder.display())?;
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path).context("file", path.display())?;
-    // A file that was there keeps its mode when it is opened. Where it cannot be changed (a device) there is nothing to
-    // protect.
-    #[cfg(unix)]
-    let _ = file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600));
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::observer::Silent;
 
@@ -350,7 +322,8 @@ mod tests {
         let error = second.add(Side::Writer, row("too many")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DirtyLimit);
         second.sync().unwrap();
-        assert_eq!(rows.close(false).unwrap(), Some(file.clone()));
+        assert_eq!(rows.join().unwrap(), Some(file.clone()));
+        rows.clear();
         let kept = fs::read_to_string(&file).unwrap();
         let reasons: Vec<_> = kept.lines().map(|l| serde_json::from_str::<QuarantineRow>(l).unwrap().reason).collect();
         assert_eq!(reasons, ["kept", "too many"]);

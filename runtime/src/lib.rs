@@ -37,6 +37,7 @@ mod options;
 mod pipeline;
 mod plan;
 mod progress;
+mod quarantine;
 mod replay;
 mod report;
 mod retry;

@@ -17,7 +17,7 @@ use weir_core::{ConnectorContext, Error, ErrorKind, Form, OnTypeLoss, Result, Re
 
 use self::rows::{Kind, Rows, of_table};
 use crate::database::expanded;
-use crate::dirty::{QuarantineRow, Side, create_private};
+use crate::dirty::{QuarantineRow, Side};
 use crate::entry::{PlannedEntry, open_all};
 use crate::job::{Endpoint, Entry, Job, UNNAMED};
 use crate::ledger::{JobLock, Ledger, RunStatus, known_tables};
@@ -25,6 +25,7 @@ use crate::mapping::MappingPair;
 use crate::options::{RunOptions, Start};
 use crate::pipeline::From;
 use crate::plan::context;
+use crate::quarantine::create_private;
 use crate::report::{Report, Status};
 use crate::verify::{appending, plan_again};
 

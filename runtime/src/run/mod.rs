@@ -341,22 +341,24 @@ impl Run {
         Ok(futures::stream::iter(entries).buffered(at_once).collect().await)
     }
 
-    /// Ends the run in the ledger, then lets the targets forget it.
+    /// Ends the run in the ledger, then lets the targets forget it, and its parts of the quarantine go.
     async fn end(&self, ended: Ended, started: (Instant, DateTime<Utc>)) -> Report {
-        // What a resume may ask for again is kept.
-        let keep = self.ledger.is_some() && !ended.succeeded();
         let plans = ended.plans();
-        let mut report = self.report(ended, started, keep);
+        let mut report = self.report(ended, started);
         self.add_changes(&mut report).await;
         let Some(ledger) = &self.ledger else {
+            self.dirty.clear();
             self.forget(plans).await;
             return report;
         };
         let finished = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
         let text = serde_json::to_string(&report).ok();
         match ledger.end(&self.run_id, RunStatus::from(report.status), &finished, text.as_deref()).await {
-            // Only now: until here the targets' records were the one proof of what landed.
-            Ok(()) if report.status == Status::Succeeded => self.forget(plans).await,
+            // Only now: until here the targets' records were the one proof of what landed, and a resume needs the parts.
+            Ok(()) if report.status == Status::Succeeded => {
+                self.dirty.clear();
+                self.forget(plans).await;
+            }
             Ok(()) => {}
             Err(error) => report.warnings.push(format!("the end of the run is not in the ledger: {}", error.full())),
         }

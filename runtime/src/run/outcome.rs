@@ -85,7 +85,7 @@ impl Ended {
 
 impl Run {
     /// Everything that there is to say of the run.
-    pub(super) fn report(&self, ended: Ended, started: (Instant, DateTime<Utc>), keep_parts: bool) -> Report {
+    pub(super) fn report(&self, ended: Ended, started: (Instant, DateTime<Utc>)) -> Report {
         let (counts, tables) = self.progress.snapshot();
         let elapsed = started.0.elapsed();
         let stopped = self.options.cancel.is_cancelled();
@@ -160,7 +160,7 @@ impl Run {
             }
         }
         reports.extend(ended.failed.iter().map(TableReport::unmapped));
-        let quarantine = self.dirty.close(keep_parts);
+        let quarantine = self.dirty.join();
         let unmapped =
             ended.failed.first().map(|table| Error::new(table.kind, table.reason.clone()).with("table", &table.source));
         let mut error = ended.error;

@@ -53,3 +53,42 @@ async fn what_is_published_is_not_taken_for_unpublished() {
         assert_eq!(rows(&place, plugin, from), 2 * ROWS, "{plugin}");
     }
 }
+
+/// A job that tolerates the rows of its source that are no numbers.
+fn tolerant(place: &Place, bad: usize) {
+    let line = |n| if n < bad { format!("{n},x\n") } else { format!("{n},{n}\n") };
+    std::fs::write(place.path("in.csv"), (0..ROWS).map(line).collect::<String>()).unwrap();
+    let columns = json!([{"name": "id", "index": 0, "type": "long"}, {"name": "n", "index": 1, "type": "long"}]);
+    let from = json!({"path": "in.csv", "header": false, "column": columns});
+    let mut job = job_of("files", from, "sqlite", json!({"path": "to.db", "table": "t", "writeMode": "append"}));
+    job["job"]["setting"] = json!({"errorLimit": "unlimited"});
+    place.job(&job);
+}
+
+/// What is in the folder of quarantine files, and the rows of the first.
+fn quarantined(place: &Place) -> (Vec<String>, usize) {
+    let folder = place.path("state/quarantine");
+    let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries.collect();
+    names.sort();
+    let rows = std::fs::read_to_string(folder.join(&names[0])).unwrap().lines().count();
+    (names, rows)
+}
+
+/// As after a death between the last row and the last word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_an_end_keeps_its_dirty_rows() {
+    let place = Place::new();
+    tolerant(&place, 0);
+    place.report(&[]);
+    tolerant(&place, 7);
+    deafen(&place, "finished_at ON runs").await;
+    place.call(&["run", "job.json", "--report", "report.json"]);
+    let run_id = place.last_report()["run_id"].as_str().unwrap().to_owned();
+    let (names, rows) = quarantined(&place);
+    assert_eq!((names.len(), rows), (2, 7), "the file and a part for the resume: {names:?}");
+    mend(&place).await;
+    let report = place.report(&["--resume"]);
+    assert_eq!((&report["run_id"], &report["rows_dirty"]), (&json!(run_id), &json!(7)), "{report:#}");
+    assert_eq!(quarantined(&place), (vec![format!("{run_id}.jsonl")], 7));
+}

@@ -1,0 +1,74 @@
+//! The quarantine file, and the parts that it is made of.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use weir_core::{Result, ResultExt};
+
+/// Copies the parts into one file. It takes the place of an earlier one only when it is whole and on the disk: whatever
+/// happens meanwhile, the rows of an earlier call are not lost.
+///
+/// # Errors
+/// [`Io`](weir_core::ErrorKind::Io); an earlier file stays as it was.
+pub(crate) fn join(path: &Path, run_id: &str, parts: &[PathBuf]) -> Result<()> {
+    // A device or a pipe cannot be replaced, and has nothing to sync.
+    if path.exists() && !path.is_file() {
+        return copy(parts, &mut create_private(path)?, path);
+    }
+    let beside = named(path, &format!(".{run_id}.joining"));
+    let joining = || {
+        let mut file = create_private(&beside)?;
+        copy(parts, &mut file, path)?;
+        file.sync_data().and_then(|()| fs::rename(&beside, path)).context("quarantine", path.display())
+    };
+    let joined = joining();
+    match &joined {
+        // Not every file system can sync a folder, and none needs it but for a power cut.
+        Ok(()) => drop(File::open(folder_of(path)).and_then(|folder| folder.sync_all())),
+        Err(_) => drop(fs::remove_file(&beside)),
+    }
+    joined
+}
+
+fn copy(parts: &[PathBuf], to: &mut File, path: &Path) -> Result<()> {
+    for part in parts {
+        let mut rows = File::open(part).context("part", part.display())?;
+        std::io::copy(&mut rows, to).context("quarantine", path.display())?;
+    }
+    Ok(())
+}
+
+/// Removes what is needed no more. What cannot be removed is litter, not harm.
+pub(crate) fn clear(parts: &BTreeSet<PathBuf>) {
+    parts.iter().for_each(|part| drop(fs::remove_file(part)));
+}
+
+/// A path with more at its end.
+pub(crate) fn named(path: &Path, more: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(more);
+    name.into()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Creates a file that only its owner may read: quarantined rows are the user's data.
+pub(crate) fn create_private(path: &Path) -> Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).context("folder", folder.display())?;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path).context("file", path.display())?;
+    // A file that was there keeps its mode when it is opened. Where it cannot be changed (a device) there is nothing to
+    // protect.
+    #[cfg(unix)]
+    let _ = file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600));
+    Ok(file)
+}
