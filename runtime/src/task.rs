@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -161,14 +161,10 @@ pub async fn run_task(
         let (spec, split, context, cancel) = job;
         let context = context.on(kept);
         let mut reading = Some(reading);
-        let mut in_doubt = false;
-        let work = write(&spec, &split, attempt, &context, &cancel, receiver, &mut reading, &counters, &dirty);
-        let work = async {
-            work.await.map_err(|(error, doubt)| {
-                in_doubt = doubt;
-                error
-            })
-        };
+        // Also of what is dropped in mid-air: an error of `finish` is not waited for longer than of anything else.
+        let in_doubt = AtomicBool::new(false);
+        let work =
+            write(&spec, &split, attempt, &context, &cancel, receiver, &mut reading, &counters, &dirty, &in_doubt);
         let mut result = within_grace(&cancel, work).await;
         if result.is_err() {
             cancel.cancel();
@@ -181,7 +177,7 @@ pub async fn run_task(
             }
             let _ = dirty.sync();
         }
-        result.map(|receipt| Outcome { receipt, counts: counters.counts() }).map_err(|error| (error, in_doubt))
+        result.map(|receipt| Outcome { receipt, counts: counters.counts() }).map_err(|error| (error, in_doubt.into_inner()))
     });
 
     let (read, outcome) = tokio::join!(reader, writer);
@@ -214,48 +210,38 @@ async fn write(
     reading: &mut Option<oneshot::Receiver<Result<()>>>,
     counters: &Counters,
     dirty: &DirtyPart,
-) -> Result<Receipt, (Error, bool)> {
-    let sure = |error| (error, false);
-    let writer = spec.writer.open_writer(&connector_context(&spec.writer, spec, context, cancel)).map_err(sure)?;
+    in_doubt: &AtomicBool,
+) -> Result<Receipt> {
+    let writer = spec.writer.open_writer(&connector_context(&spec.writer, spec, context, cancel))?;
     let id = TaskId { run_id: spec.run_id.clone(), split: split.id, table: split.table.clone(), attempt };
     let mut task = None;
-    let mut failed = None;
-    while let Some(batch) = receiver.receive().await.map_err(sure)? {
+    while let Some(batch) = receiver.receive().await? {
         // Opened with the first batch in hand: nothing waits on a server for a source that is slow to start.
         let task = match &mut task {
             Some(task) => task,
-            none => none.insert(writer.open(&spec.plan, &id).await.map_err(sure)?),
+            none => none.insert(writer.open(&spec.plan, &id).await?),
         };
-        match task.write(&batch).await {
-            Ok(written) => {
-                let refused = written.refused.len();
-                counters.rows_written.fetch_add((batch.num_rows() - refused.min(batch.num_rows())) as u64, Relaxed);
-                counters.bytes_written.fetch_add(batch_bytes(&batch) as u64, Relaxed);
-                for row in written.refused {
-                    dirty.add(Side::Writer, row).map_err(sure)?;
-                }
-            }
-            Err(error) => {
-                failed = Some(error);
-                break;
-            }
+        let written = task.write(&batch).await?;
+        let refused = written.refused.len();
+        counters.rows_written.fetch_add((batch.num_rows() - refused.min(batch.num_rows())) as u64, Relaxed);
+        counters.bytes_written.fetch_add(batch_bytes(&batch) as u64, Relaxed);
+        for row in written.refused {
+            dirty.add(Side::Writer, row)?;
         }
-    }
-    if let Some(error) = failed {
-        return Err(sure(error));
     }
     if let Some(end) = reading {
         let read = end.await.unwrap_or_else(|_| Err(Error::internal("the reader's thread ended without a word")));
         *reading = None;
-        read.map_err(sure)?;
+        read?;
     }
     let task = match task {
         Some(task) => task,
-        None => writer.open(&spec.plan, &id).await.map_err(sure)?,
+        None => writer.open(&spec.plan, &id).await?,
     };
-    dirty.sync().map_err(sure)?;
+    dirty.sync()?;
     let account = Account { attempt, epoch: spec.epoch.clone(), counts: counters.counts(), quarantine: dirty.name() };
-    task.finish(account).await.map_err(|error| (error, true))
+    in_doubt.store(true, Relaxed);
+    task.finish(account).await
 }
 
 fn connector_context(

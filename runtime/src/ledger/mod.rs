@@ -292,11 +292,16 @@ impl Ledger {
         Ok(rows.iter().map(of).collect())
     }
 
-    /// An attempt at a split begins. Not synced: what matters of it is at the target.
-    pub async fn attempt(&self, run_id: &str, entry: u32, split: u32, attempt: u32) -> Result<()> {
+    /// An attempt at a split begins; 0: those that were made have come to nothing for sure. Not synced where what matters of it is
+    /// at the target (`recorded`); else it is the one proof that rows may be there.
+    pub async fn attempt(&self, run_id: &str, entry: u32, split: u32, attempt: u32, recorded: bool) -> Result<()> {
         let query = sqlx::query("UPDATE splits SET attempts = ?4 WHERE run_id = ?1 AND entry = ?2 AND split = ?3");
         let mut connection = self.connection.lock().await;
-        relaxed(&mut connection).await?;
+        if recorded || attempt == 0 {
+            relaxed(&mut connection).await?
+        } else {
+            durable(&mut connection).await?
+        }
         let query = query.bind(run_id).bind(entry).bind(split).bind(attempt);
         query.execute(&mut *connection).await.map_err(failed).map(drop)
     }

@@ -113,10 +113,17 @@ pub struct EntryRecord {
 pub struct SplitRecord {
     /// The split.
     pub split: Split,
-    /// Attempts so far.
+    /// Attempts so far; 0 where those of a target without records have come to nothing for sure.
     pub attempts: u32,
     /// The receipt, once it is finished.
     pub receipt: Option<Receipt>,
+}
+
+impl SplitRecord {
+    /// Whether it was begun, and nothing is known of how that ended: all there is to go by where the target keeps no records.
+    pub fn is_in_doubt(&self) -> bool {
+        self.attempts > 0 && self.receipt.is_none()
+    }
 }
 
 /// How far an entry is.

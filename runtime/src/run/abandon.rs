@@ -197,8 +197,7 @@ async fn landed(
         published |= recorded.published;
         there.extend(recorded.receipts.iter().map(|receipt| receipt.split));
     }
-    let begun = splits.iter().filter(|split| split.attempts > 0 && !there.contains(&split.split.id)).count();
-    // A process that lived on has seen each of its splits land or fail.
-    let unknown = if entry.spec.plan.records_splits || run.status != RunStatus::Running { 0 } else { begun };
+    let in_doubt = splits.iter().filter(|split| split.is_in_doubt()).count();
+    let unknown = if entry.spec.plan.records_splits { 0 } else { in_doubt };
     Ok(Landed { splits: there.len(), of: splits.len(), unknown, published })
 }

@@ -121,11 +121,9 @@ impl Run {
                 let table = &entry.plan.table;
                 let next = if resumable { "--resume finds out" } else { "look before you run the job again" };
                 self.warn(&format!("whether {table} was published is not known: {next}"));
-            } else if !(stays
-                && (!end.receipts.is_empty() || resumable && self.may_have_landed(index, &entry, context).await))
-            {
-                // Splits that have landed for good keep their records: with these a resume goes on, or knows that it
-                // must not. All else is staging.
+            } else if !(stays && (!end.receipts.is_empty() || self.may_have_landed(index, &entry, context).await)) {
+                // Splits that have landed for good, or may have, keep their records: with these a resume goes on, or knows
+                // that it must not. All else is staging.
                 self.abort(index, &entry, context, &end.receipts).await;
             }
         }

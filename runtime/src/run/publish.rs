@@ -10,6 +10,7 @@ use super::entry::{Done, Moved};
 use super::split::PUBLISHING;
 use super::{CLEAN_UP, GIVEN_UP, Run};
 use crate::entry::PlannedEntry;
+use crate::ledger::SplitRecord;
 use crate::observer::Event;
 
 /// How long a target may take to forget one entry of many.
@@ -239,8 +240,14 @@ impl Run {
         }
     }
 
-    /// Whether the target holds splits for good that nobody here has a receipt of; yes where it does not tell.
+    /// Whether the target holds splits for good that nobody here has a receipt of; yes where it does not tell. Of one that keeps no
+    /// records the ledger says which splits are in doubt.
     pub(super) async fn may_have_landed(&self, index: usize, entry: &PlannedEntry, context: &ConnectorContext) -> bool {
+        if !entry.plan.records_splits {
+            let Some(ledger) = &self.ledger else { return false };
+            let splits = ledger.splits(&self.run_id, index as u32).await;
+            return splits.map_or(true, |splits| splits.iter().any(SplitRecord::is_in_doubt));
+        }
         let endpoint = &self.job.entries[index].writer;
         let stop = CancellationToken::new();
         let fresh = ConnectorContext { cancel: stop.clone(), form: endpoint.form, ..context.clone() };

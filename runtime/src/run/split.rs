@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Receipt, Result, Split, WritePlan};
 
 use super::Run;
+use super::abandon::stays;
 use super::waiting::{LATER, SOON, aloud};
 use crate::entry::PlannedEntry;
 use crate::observer::Event;
@@ -31,6 +32,8 @@ impl Run {
         let _connection = self.connection_or(spec.entry, kept).await?;
         let _channel = self.channels.acquire().await.map_err(|_| Error::cancelled())?;
         let mut retries = Retries::new(self.job.setting.retry);
+        // Where the target keeps no record, the ledger's word of what may have landed is all there is.
+        let recorded = spec.plan.records_splits || !stays(&spec.plan, &spec.writer);
         let mut attempt = 1;
         loop {
             if context.cancel.is_cancelled() {
@@ -38,7 +41,7 @@ impl Run {
             }
             observer.event(&Event::SplitStarted { split, attempt });
             if let Some(ledger) = &self.ledger {
-                ledger.attempt(&self.run_id, spec.entry as u32, split.id, attempt).await?;
+                ledger.attempt(&self.run_id, spec.entry as u32, split.id, attempt, recorded).await?;
             }
             let counters = self.progress.begin(spec.entry, &split.table, split.id);
             let fault = match run_task(spec, split, attempt, context, counters.clone()).await {
@@ -48,6 +51,9 @@ impl Run {
                 }
                 Err(fault) => fault,
             };
+            if let Some(ledger) = self.ledger.as_ref().filter(|_| !recorded && !fault.in_doubt) {
+                ledger.attempt(&self.run_id, spec.entry as u32, split.id, 0, recorded).await?;
+            }
             let error = fault.error;
             let overtaken = error.kind() == ErrorKind::Conflict;
             let again = error.is_retryable() && (spec.plan.records_splits || !fault.in_doubt);

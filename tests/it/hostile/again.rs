@@ -138,6 +138,31 @@ async fn rows_that_no_target_records_are_not_written_twice_either() {
     place.report(&[]);
 }
 
+/// A fault of the commit itself leaves open what has happened; a fault before it does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_split_in_doubt_is_not_forgotten_where_nobody_records_it() {
+    let session = "PRAGMA foreign_keys = ON";
+    let to = json!({"writeMode": "append", "exactlyOnce": false, "session": [session]});
+    let place = place(Some("nightly"), to).await;
+    let parent = "DROP TABLE t; CREATE TABLE known (id INTEGER PRIMARY KEY); \
+                  CREATE TABLE t (id INTEGER REFERENCES known DEFERRABLE INITIALLY DEFERRED, v TEXT)";
+    sqlite(&place.path("to.db"), parent).await;
+    place.fails(&["run", "job.json"], 1, &["FOREIGN KEY", "not known"]);
+    for call in [&["run", "job.json"][..], &["run", "job.json", "--resume"]] {
+        place.fails(call, 1, &["--fresh", "look at the target"]);
+    }
+    place.fails(&["run", "job.json"], 1, &["whether 1 of its 6 splits are in t is not known"]);
+    let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2400)";
+    sqlite(&place.path("to.db"), &format!("{numbers} INSERT INTO known SELECT i FROM n")).await;
+    place.report(&["--fresh"]);
+    assert_eq!(rows(&place).await, format!("{ALL} {ALL}"));
+    // Refused before anything is committed: nothing is there, and nobody is asked.
+    sqlite(&place.path("to.db"), "DROP TABLE t; CREATE TABLE t (id INTEGER, v TEXT CHECK (v <> 'value 7'))").await;
+    for _ in 0..2 {
+        place.fails(&["run", "job.json"], 1, &["value 7"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_are_only_printed_hinder_no_other_run() {
     let place = Place::new();
