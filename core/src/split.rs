@@ -86,7 +86,7 @@ pub struct Account {
     pub epoch: String,
     /// What flowed.
     pub counts: Counts,
-    /// The quarantine part with the dirty rows, where there were any.
+    /// The quarantine part with the dirty rows, where there were any: its path on the machine of the run.
     #[serde(default)]
     pub quarantine: Option<String>,
 }

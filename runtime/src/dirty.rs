@@ -111,9 +111,9 @@ impl DirtyRows {
         Arc::new(DirtyPart { rows: self.clone(), origin, counters, file: Mutex::new(None) })
     }
 
-    /// The attempt that landed is another one, or one of an earlier process: its rows are in the part `name`.
+    /// The attempt that landed is another one, or one of an earlier process: its rows are in the part of this name.
     pub fn keep(&self, entry: usize, split: u32, counts: Counts, name: Option<&str>) {
-        let file = self.file.as_ref().zip(name).map(|(file, name)| file.with_file_name(name));
+        let file = self.file.as_ref().zip(name).map(|(file, name)| quarantine::part(file, name));
         self.count(entry).fetch_add(counts.rows_dirty, Relaxed);
         self.count_instead((entry, split), Arc::new(Counters::of(counts)), file);
     }
@@ -263,6 +263,7 @@ impl DirtyPart {
             let Origin { entry, split, attempt, .. } = &self.origin;
             let own = format!(".{}-{entry}-{split}-{attempt}-{}.part", self.rows.run_id, std::process::id());
             let path = quarantine::named(file, &own);
+            let path = std::path::absolute(&path).unwrap_or(path);
             *part = Some(BufWriter::new(create_private(&path)?));
             if let Some(known) = self.rows.parts().get_mut(&(self.origin.entry, self.origin.split)) {
                 known.file = Some(path);
@@ -276,11 +277,11 @@ impl DirtyPart {
         Ok(())
     }
 
-    /// The name of the part's file, if a row went into it.
+    /// The part's file, if a row went into it, with its folder: a later call may keep its own parts elsewhere.
     pub fn name(&self) -> Option<String> {
         let parts = self.rows.parts();
         let file = parts.get(&(self.origin.entry, self.origin.split))?.file.as_ref()?;
-        Some(file.file_name()?.to_string_lossy().into_owned())
+        Some(file.to_string_lossy().into_owned())
     }
 
     /// Makes the part durable; called before the split is finished at the target.

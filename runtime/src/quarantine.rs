@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use weir_core::{Result, ResultExt};
+use weir_core::{Error, ErrorKind, Result, ResultExt};
 
 /// Copies the parts into one file. It takes the place of an earlier one only when it is whole and on the disk: whatever
 /// happens meanwhile, the rows of an earlier call are not lost.
 ///
 /// # Errors
-/// [`Io`](weir_core::ErrorKind::Io); an earlier file stays as it was.
+/// [`Io`](ErrorKind::Io); an earlier file stays as it was.
 pub(crate) fn join(path: &Path, run_id: &str, parts: &[PathBuf]) -> Result<()> {
     // A device or a pipe cannot be replaced, and has nothing to sync.
     if path.exists() && !path.is_file() {
@@ -34,10 +34,30 @@ pub(crate) fn join(path: &Path, run_id: &str, parts: &[PathBuf]) -> Result<()> {
 
 fn copy(parts: &[PathBuf], to: &mut File, path: &Path) -> Result<()> {
     for part in parts {
-        let mut rows = File::open(part).context("part", part.display())?;
+        let mut rows = File::open(part).map_err(|error| lost(error, part))?;
         std::io::copy(&mut rows, to).context("quarantine", path.display())?;
     }
     Ok(())
+}
+
+/// A part that is not where it was put.
+fn lost(error: std::io::Error, part: &Path) -> Error {
+    let text = format!(
+        "dirty rows of an earlier call cannot be read from {}: put the file back, or go on without a file of dirty rows \
+         (--quarantine off)",
+        part.display()
+    );
+    Error::new(ErrorKind::Io, text).because(error)
+}
+
+/// The part of an earlier call by its recorded name: where it was put, or beside today's file where the folder is called
+/// otherwise now, or no folder was recorded.
+pub(crate) fn part(file: &Path, recorded: &str) -> PathBuf {
+    let recorded = Path::new(recorded);
+    match recorded.file_name() {
+        Some(name) if !(recorded.is_absolute() && recorded.exists()) => file.with_file_name(name),
+        _ => recorded.to_owned(),
+    }
 }
 
 /// Removes what is needed no more. What cannot be removed is litter, not harm.

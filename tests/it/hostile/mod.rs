@@ -12,6 +12,7 @@ mod lease;
 mod ledger;
 mod limits;
 mod parser;
+mod quarantine;
 mod retry;
 mod silent;
 mod snapshot;

@@ -1,0 +1,69 @@
+//! The files of dirty rows of runs that are killed, go on elsewhere, and meet files of others.
+
+use serde_json::{Value, json};
+
+use super::{Place, sqlite};
+use crate::support::job_of;
+
+const TABLES: usize = 6;
+const ROWS: usize = 400;
+/// Rows of each table that are no numbers.
+const BAD: usize = 3;
+
+/// Several tables into one, a split each and one after the other, slowly enough to be caught in the middle; a few rows of each
+/// cannot be converted.
+async fn place() -> Place {
+    let place = Place::new();
+    let table = |n: usize| {
+        format!(
+            "CREATE TABLE t{n} (id INTEGER PRIMARY KEY, v TEXT);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})
+             INSERT INTO t{n} SELECT i + {}, CASE WHEN i <= {BAD} THEN 'no number' ELSE '' || i END FROM n;",
+            n * ROWS
+        )
+    };
+    sqlite(&place.path("from.db"), &(0..TABLES).map(table).collect::<String>()).await;
+    sqlite(&place.path("to.db"), "CREATE TABLE t (id INTEGER, v INTEGER) STRICT").await;
+    let tables: Vec<_> = (0..TABLES).map(|n| format!("t{n}")).collect();
+    let to = json!({"path": "to.db", "table": "t", "writeMode": "append"});
+    let mut job = job_of("sqlite", json!({"path": "from.db", "table": tables}), "sqlite", to);
+    job["job"]["setting"] = json!({"speed": {"channel": 1, "record": 800}, "errorLimit": "unlimited"});
+    place.job(&job);
+    place
+}
+
+/// The `id`s of the dirty rows in a file, in order.
+fn dirty(place: &Place, name: &str) -> Vec<u64> {
+    let text = std::fs::read_to_string(place.path(name)).unwrap();
+    let id = |line: &str| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        row["values"]["id"].as_str().unwrap().parse().unwrap()
+    };
+    let mut ids: Vec<u64> = text.lines().map(id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn all() -> Vec<u64> {
+    (0..TABLES).flat_map(|n| (1..=BAD).map(move |id| (n * ROWS + id) as u64)).collect()
+}
+
+/// What is in a folder beside the file itself.
+fn others(place: &Place, folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(place.path(folder)).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name != "q.jsonl").collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_on_with_another_file_of_dirty_rows() {
+    let place = place().await;
+    let first = place.start(&["run", "job.json", "--quarantine", "a/q.jsonl"]);
+    let run_id = place.landed(2);
+    first.kill();
+    let second = place.start(&["run", "job.json", "--quarantine", "b/q.jsonl", "--resume"]);
+    place.landed_of(&run_id, 4);
+    second.kill();
+    let report = place.report(&["--quarantine", "a/q.jsonl", "--resume"]);
+    assert_eq!(report["rows_dirty"], json!(TABLES * BAD), "{report:#}");
+    assert_eq!(dirty(&place, "a/q.jsonl"), all());
+}
