@@ -158,6 +158,18 @@ impl DirtyRows {
         ))
     }
 
+    /// Checks the number again before anything is published: rows that an earlier call has tolerated count too.
+    ///
+    /// # Errors
+    /// [`DirtyLimit`](ErrorKind::DirtyLimit), with the setting that would let the run pass.
+    pub fn check_record(&self, entry: usize) -> Result<()> {
+        let count = self.count(entry).load(Relaxed);
+        match self.limit.record.filter(|most| count > *most) {
+            Some(most) => Err(too_many(count, most, "some of them met by an earlier call of this run")),
+            None => Ok(()),
+        }
+    }
+
     /// Joins all parts into the quarantine file, if there is a row; that file. Called before anything is published, so
     /// that rows which cannot be kept fail the entry in time, and when the run ends.
     ///
@@ -224,18 +236,9 @@ impl DirtyPart {
         let limit = self.rows.limit.record;
         let over = limit.filter(|most| count > *most).map(|most| {
             let of_column = row.column.as_ref().map_or_else(String::new, |c| format!("column {c}: "));
-            let error = Error::new(
-                ErrorKind::DirtyLimit,
-                format!(
-                    "{count} dirty row{} where errorLimit.record allows {most}; the last: {of_column}{}; \
-                     mend the data, or set \"errorLimit\": {{\"record\": N}} (or --error-limit N; \"unlimited\" for any \
-                     number) to let the run pass",
-                    if count == 1 { "" } else { "s" },
-                    row.reason
-                ),
-            )
-            .with("table", &self.origin.source)
-            .with("split", self.origin.split);
+            let error = too_many(count, most, &format!("the last: {of_column}{}", row.reason))
+                .with("table", &self.origin.source)
+                .with("split", self.origin.split);
             match &row.column {
                 Some(column) => error.with("column", column),
                 None => error,
@@ -292,6 +295,16 @@ impl DirtyPart {
         }
         Ok(())
     }
+}
+
+/// More dirty rows than the job tolerates.
+fn too_many(count: u64, most: u64, of: &str) -> Error {
+    let rows = if count == 1 { "row" } else { "rows" };
+    let text = format!(
+        "{count} dirty {rows} where errorLimit.record allows {most}; {of}; mend the data, or set \"errorLimit\": \
+         {{\"record\": N}} (or --error-limit N; \"unlimited\" for any number) to let the run pass"
+    );
+    Error::new(ErrorKind::DirtyLimit, text)
 }
 
 #[cfg(test)]

@@ -194,6 +194,7 @@ impl Run {
         receipts.sort_by_key(|receipt| receipt.split);
         let counts = self.progress.of_entry(index);
         self.dirty.check_percentage(counts.rows_dirty, counts.rows_read)?;
+        self.dirty.check_record(index)?;
         self.dirty.join()?;
         // The snapshot's connection has done its work; a source that is also the target must not lock itself out.
         drop(guard);

@@ -67,3 +67,19 @@ async fn a_run_goes_on_with_another_file_of_dirty_rows() {
     assert_eq!(report["rows_dirty"], json!(TABLES * BAD), "{report:#}");
     assert_eq!(dirty(&place, "a/q.jsonl"), all());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_an_earlier_call_has_tolerated_count_for_the_limit_of_the_next() {
+    let place = place().await;
+    // All dirty rows are in tables that land before the run is killed.
+    let clean = (2..TABLES).map(|n| format!("UPDATE t{n} SET v = '0';")).collect::<String>();
+    sqlite(&place.path("from.db"), &clean).await;
+    let first = place.start(&["run", "job.json"]);
+    place.landed(2);
+    first.kill();
+    let limit = ["run", "job.json", "--resume", "--error-limit"];
+    for most in ["0", "5"] {
+        place.fails(&[&limit[..], &[most]].concat(), 1, &[&format!("6 dirty rows where errorLimit.record allows {most}")]);
+    }
+    place.ok(&[&limit[..], &["6"]].concat());
+}
