@@ -53,7 +53,7 @@ use crate::observer::Event;
 use crate::options::{Quarantine, RunOptions};
 use crate::plan::{channels_of, context, room};
 use crate::progress::Progress;
-use crate::report::{Report, Status};
+use crate::report::{ErrorReport, Report, Status};
 use crate::threads::Threads;
 
 /// How often the observer hears of progress.
@@ -360,7 +360,17 @@ impl Run {
                 self.forget(plans).await;
             }
             Ok(()) => {}
-            Err(error) => report.warnings.push(format!("the end of the run is not in the ledger: {}", error.full())),
+            Err(error) => {
+                let text = format!("the end of the run is not in the ledger: {}", error.full());
+                self.options.observer.event(&Event::Warning(&text));
+                if report.status == Status::Succeeded {
+                    // To the ledger the run goes on, and so it must to whoever called it.
+                    report.status = Status::Failed;
+                    let text = format!("everything is at the target, but {text}; --resume brings the run to its end");
+                    report.error = Some(ErrorReport::from(&Error::new(error.kind(), text)));
+                }
+                report.warnings.push(text);
+            }
         }
         report
     }

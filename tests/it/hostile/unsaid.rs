@@ -92,3 +92,20 @@ async fn a_run_without_an_end_keeps_its_dirty_rows() {
     assert_eq!((&report["run_id"], &report["rows_dirty"]), (&json!(run_id), &json!(7)), "{report:#}");
     assert_eq!(quarantined(&place), (vec![format!("{run_id}.jsonl")], 7));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_end_is_not_on_record_has_not_ended() {
+    let place = Place::new();
+    tolerant(&place, 0);
+    place.report(&[]);
+    deafen(&place, "finished_at ON runs").await;
+    let words = ["the end of the run is not in the ledger", "everything is at the target", "--resume"];
+    let call = ["run", "job.json", "--run-id", "second", "--report", "report.json"];
+    place.fails(&call, 1, &words);
+    assert_eq!((&place.last_report()["status"], &place.last_report()["rows_written"]), (&json!("failed"), &json!(ROWS)));
+    assert_eq!(place.json(&["runs", "second"])["status"], json!("running"));
+    mend(&place).await;
+    place.ok(&call);
+    assert_eq!(place.json(&["runs", "second"])["status"], json!("succeeded"));
+    assert_eq!(rows(&place, "sqlite", json!({"path": "to.db", "table": "t"})), 2 * ROWS);
+}
