@@ -355,3 +355,24 @@ async fn a_replay_waits_for_the_run_of_its_job_and_gives_another_up_knowingly() 
     let error = weir::replay(&bench.job, &dirty, bench.options()).await.unwrap_err();
     assert!(error.message().contains("was given up") && error.message().contains("--fresh"), "{error}");
 }
+
+#[tokio::test]
+async fn rows_of_a_run_that_may_go_on_are_not_replayed() {
+    let bench = Bench::new(|folder| {
+        let file = folder.join("in.csv");
+        fs::write(&file, "id,n\n1,10\n2,x\n").unwrap();
+        let columns = json!([{"name": "id", "type": "long"}, {"name": "n", "type": "long"}]);
+        let to = json!({"path": folder.join("to.db"), "table": "t", "writeMode": "append"});
+        job_of("files", json!({"path": file, "column": columns}), "sqlite", to)
+    });
+    let none = RunOptions { error_limit: Some("0".parse().unwrap()), ..bench.options() };
+    let failed = weir::run(&bench.job, none).await;
+    let file = mended(failed.quarantine.as_ref().unwrap(), |values| values["n"] = json!("20"));
+    let error = weir::replay(&bench.job, &file, bench.options()).await.unwrap_err();
+    assert!(error.message().contains(&failed.run_id) && error.message().contains("--resume"), "{}", error.full());
+    let resumed = weir::run(&bench.job, RunOptions { start: Start::Resume, ..bench.options() }).await;
+    assert_eq!((resumed.status, counts(&resumed)), (Status::Succeeded, (2, 1, 1)), "{resumed:#?}");
+    assert_eq!(resumed.run_id, failed.run_id);
+    let file = mended(&resumed.quarantine.unwrap(), |values| values["n"] = json!("20"));
+    assert_eq!(counts(&bench.replay(&file).await), (1, 1, 0));
+}

@@ -7,6 +7,7 @@
 
 mod rows;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ use crate::verify::{appending, plan_again};
 /// The same file is written once: a second call reports the first one's run. With [`Start::Fresh`] it is written again.
 ///
 /// # Errors
-/// A file that is no quarantine file, or of another job; values that are missing; what keeps the job from being planned.
+/// A file that is no quarantine file, of another job, or of a run that may go on; values that are missing; what keeps the job from being planned.
 /// What goes wrong afterwards is in the report.
 pub async fn replay(job: &Job, file: &Path, options: RunOptions) -> Result<Report> {
     let text = fs::read(file).context("file", file.display())?;
@@ -73,6 +74,9 @@ pub async fn replay(job: &Job, file: &Path, options: RunOptions) -> Result<Repor
     // It writes what the job writes.
     let is_known = options.state_dir.is_some() && (job.path.is_some() || job.name != UNNAMED);
     let _lock = if is_known { Some(JobLock::take(&state_dir, &job.name)?) } else { None };
+    if options.start != Start::Fresh {
+        refuse_unfinished(&rows, &state_dir).await.map_err(|error| error.with("file", file.display()))?;
+    }
     let folder = state_dir.join("replay");
     let prepared = prepare(job, &rows, &folder, &run_id, &options).await?;
     // Without a state folder there is nothing that could know the run by its name.
@@ -89,6 +93,23 @@ pub async fn replay(job: &Job, file: &Path, options: RunOptions) -> Result<Repor
         }
     }
     Ok(report)
+}
+
+/// A run that goes on makes its quarantine file anew, of the rows as they were: mended, written, they would come once more.
+async fn refuse_unfinished(rows: &[(usize, QuarantineRow)], state_dir: &Path) -> Result<()> {
+    let Some(ledger) = Ledger::find_in(state_dir).await? else { return Ok(()) };
+    let runs: BTreeSet<&String> = rows.iter().map(|(_, row)| &row.run_id).collect();
+    for run_id in runs {
+        if ledger.run(run_id).await?.is_some_and(|run| run.is_unfinished()) {
+            let text = format!(
+                "run {run_id}, which left these rows, has not ended well, and makes this file anew when it goes on: go on with \
+                 it first (weir run --resume; if it was a replay, replay its file again), or give --fresh to write these \
+                 rows all the same"
+            );
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+    }
+    Ok(())
 }
 
 /// The run whose dirty rows a quarantine file holds.
