@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use weir::core::ErrorKind;
-use weir::{Report, RunOptions, Start, Status};
+use weir::{Quarantine, Report, RunOptions, Start, Status};
 use weir_plugins_test::servers;
 
 use crate::support::{counts, job_of, load};
@@ -374,5 +374,35 @@ async fn rows_of_a_run_that_may_go_on_are_not_replayed() {
     assert_eq!((resumed.status, counts(&resumed)), (Status::Succeeded, (2, 1, 1)), "{resumed:#?}");
     assert_eq!(resumed.run_id, failed.run_id);
     let file = mended(&resumed.quarantine.unwrap(), |values| values["n"] = json!("20"));
+    assert_eq!(counts(&bench.replay(&file).await), (1, 1, 0));
+}
+
+/// As after a death between the run and the names of what is left.
+#[tokio::test]
+async fn what_is_left_of_a_replay_that_died_is_named_by_the_next_call() {
+    let bench = Bench::new(|folder| {
+        let file = folder.join("in.csv");
+        fs::write(&file, "id,n\n1,10\n2,x\n").unwrap();
+        let columns = json!([{"name": "id", "type": "long"}, {"name": "n", "type": "long"}]);
+        let to = json!({"path": folder.join("to.db"), "table": "t", "writeMode": "append"});
+        job_of("files", json!({"path": file, "column": columns}), "sqlite", to)
+    });
+    let dirty = bench.run().await.quarantine.unwrap();
+    let left = bench.folder.path().join("left.jsonl");
+    let options = || RunOptions { quarantine: Quarantine::Path(left.clone()), ..bench.options() };
+    let in_the_way = bench.folder.path().join("left.jsonl.named");
+    fs::create_dir(&in_the_way).unwrap();
+    weir::replay(&bench.job, &dirty, options()).await.unwrap_err();
+    fs::remove_dir(&in_the_way).unwrap();
+    let again = weir::replay(&bench.job, &dirty, options()).await.unwrap();
+    assert_eq!((again.status, counts(&again)), (Status::Succeeded, (1, 0, 1)), "{again:#?}");
+    let of = |file: &Path| {
+        let row: Value = serde_json::from_str(fs::read_to_string(file).unwrap().trim_end()).unwrap();
+        row["source"].clone()
+    };
+    assert_eq!(of(&left), of(&dirty));
+    assert!(fs::read_to_string(&left).unwrap().contains("\"side\":\"writer\""));
+    assert!(fs::read_dir(bench.folder.path().join("state/replay")).unwrap().next().is_none(), "nothing stays");
+    let file = mended(&left, |values| values["n"] = json!("20"));
     assert_eq!(counts(&bench.replay(&file).await), (1, 1, 0));
 }

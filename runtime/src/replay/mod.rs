@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 use tokio::runtime::Handle;
@@ -26,7 +27,7 @@ use crate::mapping::MappingPair;
 use crate::options::{RunOptions, Start};
 use crate::pipeline::From;
 use crate::plan::context;
-use crate::quarantine::create_private;
+use crate::quarantine::{create_private, named as beside};
 use crate::report::{Report, Status};
 use crate::verify::{appending, plan_again};
 
@@ -61,7 +62,11 @@ pub async fn replay(job: &Job, file: &Path, options: RunOptions) -> Result<Repor
         && let Some(run) = ledger.run(&run_id).await?
     {
         match (run.status, run.report) {
-            (RunStatus::Succeeded, Some(report)) => return Ok(report),
+            (RunStatus::Succeeded, Some(report)) => {
+                // The call that wrote the rows may have died before it had named what is left of them.
+                finish(&parts_file(&state_dir, &run_id), &report)?;
+                return Ok(report);
+            }
             (RunStatus::Abandoned, _) => {
                 let text = "the replay of this file was given up when another file with rows of the same run was replayed: \
                             to write the rows of this one all the same, give --fresh";
@@ -78,21 +83,40 @@ pub async fn replay(job: &Job, file: &Path, options: RunOptions) -> Result<Repor
         refuse_unfinished(&rows, &state_dir).await.map_err(|error| error.with("file", file.display()))?;
     }
     let folder = state_dir.join("replay");
-    let prepared = prepare(job, &rows, &folder, &run_id, &options).await?;
+    let names = parts_file(&state_dir, &run_id);
+    let replayed = prepare(job, &rows, &folder, &run_id, &names, &options).await?;
     // Without a state folder there is nothing that could know the run by its name.
     let run_id = options.state_dir.is_some().then_some(run_id);
     let options = RunOptions { run_id, limit: None, ..options };
-    let report = crate::run(&prepared.job, options).await;
+    let report = crate::run(&replayed, options).await;
+    finish(&names, &report)?;
+    Ok(report)
+}
+
+/// Where the parts of a replay are written down.
+fn parts_file(state_dir: &Path, run_id: &str) -> PathBuf {
+    state_dir.join("replay").join(format!("{run_id}.parts.json"))
+}
+
+/// Names the sources of the rows that are still refused, and removes what only the replay needed.
+fn finish(names: &Path, report: &Report) -> Result<()> {
+    let text = match fs::read(names) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).context("file", names.display()),
+    };
+    let parts: Vec<Part> = serde_json::from_slice(&text)
+        .map_err(|error| Error::new(ErrorKind::Data, "the parts of a replay cannot be read").because(error))?;
     if let Some(quarantine) = &report.quarantine {
-        prepared.name_sources(quarantine)?;
+        name_sources(&parts, quarantine)?;
     }
     // A run that did not succeed may be taken up again, and reads them then.
     if report.status == Status::Succeeded {
-        for part in &prepared.parts {
-            let _ = fs::remove_file(&part.file);
+        for file in parts.iter().map(|part| part.file.as_path()).chain([names]) {
+            let _ = fs::remove_file(file);
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 /// A run that goes on makes its quarantine file anew, of the rows as they were: mended, written, they would come once more.
@@ -140,13 +164,8 @@ fn parse(text: &[u8], file: &Path) -> Result<Vec<(usize, QuarantineRow)>> {
     Ok(rows)
 }
 
-/// A job that is ready to run.
-struct Prepared {
-    job: Job,
-    parts: Vec<Part>,
-}
-
-/// One entry of it.
+/// One entry of a replay.
+#[derive(Serialize, Deserialize)]
 struct Part {
     file: PathBuf,
     /// The source's label in the quarantine.
@@ -155,13 +174,15 @@ struct Part {
     kind: Kind,
 }
 
+/// The rows as files, and the job that writes them.
 async fn prepare(
     job: &Job,
     rows: &[(usize, QuarantineRow)],
     folder: &Path,
     run_id: &str,
+    names: &Path,
     options: &RunOptions,
-) -> Result<Prepared> {
+) -> Result<Job> {
     let context = context(job, options, Handle::current());
     // The tables of a whole-database job, as ordinary entries.
     let known = known_tables(options.state_dir.as_deref(), &job.name).await?;
@@ -213,7 +234,10 @@ async fn prepare(
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
     }
-    Ok(Prepared { job: replayed, parts })
+    let parts = serde_json::to_string(&parts)
+        .map_err(|error| Error::internal("parts of a replay are no JSON").because(error))?;
+    write(names, &parts)?;
+    Ok(replayed)
 }
 
 /// Whether the target says itself what its columns are.
@@ -274,35 +298,30 @@ fn write(path: &Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).context("file", path.display())
 }
 
-impl Prepared {
-    /// Gives the rows of a new quarantine file the names of their first sources, so that it can be replayed too.
-    fn name_sources(&self, quarantine: &Path) -> Result<()> {
-        if !quarantine.is_file() {
-            return Ok(());
-        }
-        let text = fs::read(quarantine).context("file", quarantine.display())?;
-        let mut named = String::new();
-        for (_, mut row) in parse(&text, quarantine)? {
-            let part = self
-                .parts
-                .iter()
-                .find(|part| part.file.file_name().is_some_and(|name| row.source.ends_with(&*name.to_string_lossy())));
-            if let Some(part) = part {
-                row.source.clone_from(&part.source);
-                if part.kind == Kind::Written {
-                    // By this the next replay knows that the names are the target's.
-                    row.side = Side::Writer;
-                }
-            }
-            let line =
-                serde_json::to_string(&row).map_err(|error| Error::internal("a row is no JSON").because(error))?;
-            named.push_str(&line);
-            named.push('\n');
-        }
-        let mut beside = quarantine.as_os_str().to_owned();
-        beside.push(".named");
-        let beside = PathBuf::from(beside);
-        write(&beside, &named)?;
-        fs::rename(&beside, quarantine).context("file", quarantine.display())
+/// Gives the rows of a new quarantine file the names of their first sources, so that it can be replayed too.
+fn name_sources(parts: &[Part], quarantine: &Path) -> Result<()> {
+    if !quarantine.is_file() {
+        return Ok(());
     }
+    let text = fs::read(quarantine).context("file", quarantine.display())?;
+    let mut named = String::new();
+    for (_, mut row) in parse(&text, quarantine)? {
+        let part = parts
+            .iter()
+            .find(|part| part.file.file_name().is_some_and(|name| row.source.ends_with(&*name.to_string_lossy())));
+        if let Some(part) = part {
+            row.source.clone_from(&part.source);
+            if part.kind == Kind::Written {
+                // By this the next replay knows that the names are the target's.
+                row.side = Side::Writer;
+            }
+        }
+        let line =
+            serde_json::to_string(&row).map_err(|error| Error::internal("a row is no JSON").because(error))?;
+        named.push_str(&line);
+        named.push('\n');
+    }
+    let new = beside(quarantine, ".named");
+    write(&new, &named)?;
+    fs::rename(&new, quarantine).context("file", quarantine.display())
 }

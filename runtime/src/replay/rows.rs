@@ -1,6 +1,7 @@
 //! Quarantined rows as lines of a file that the files reader understands.
 
 use arrow::datatypes::{DataType, Field};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weir_core::field::{DECIMAL, JSON, NATIVE, UUID, extension};
 use weir_core::{Error, ErrorKind, Result};
@@ -11,7 +12,7 @@ use crate::job::Entry;
 use crate::pipeline::From;
 
 /// Which columns a file has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// The target's.
     Written,
