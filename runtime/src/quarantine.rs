@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use weir_core::{Error, ErrorKind, Result, ResultExt};
+
+use crate::dirty::QuarantineRow;
 
 /// Copies the parts into one file. It takes the place of an earlier one only when it is whole and on the disk: whatever
 /// happens meanwhile, the rows of an earlier call are not lost.
@@ -63,6 +66,37 @@ pub(crate) fn part(file: &Path, recorded: &str) -> PathBuf {
 /// Removes what is needed no more. What cannot be removed is litter, not harm.
 pub(crate) fn clear(parts: &BTreeSet<PathBuf>) {
     parts.iter().for_each(|part| drop(fs::remove_file(part)));
+}
+
+/// Refuses a file with anything in it but rows of this run, for it would be replaced without a word.
+///
+/// # Errors
+/// [`Config`](ErrorKind::Config), with whose rows are there and what to do.
+pub(crate) fn refuse_others(path: &Path, own: Option<&str>) -> Result<()> {
+    let of = match first_line(path)? {
+        None => return Ok(()),
+        Some(line) => serde_json::from_str::<QuarantineRow>(&line).ok().map(|row| row.run_id),
+    };
+    let holds = match of {
+        Some(run_id) if own == Some(run_id.as_str()) => return Ok(()),
+        Some(run_id) => format!("dirty rows of run {run_id}"),
+        None => "something else than dirty rows".to_owned(),
+    };
+    let path = path.display();
+    Err(Error::config(format!(
+        "{path} holds {holds}, and this run would put its own in their place: give another --quarantine, or take the file away"
+    )))
+}
+
+/// The first line of a file, if it is one and has any.
+fn first_line(path: &Path) -> Result<Option<String>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut line = Vec::new();
+    let read = File::open(path).and_then(|file| BufReader::new(file).read_until(b'\n', &mut line));
+    read.context("quarantine", path.display())?;
+    Ok(Some(String::from_utf8_lossy(&line).into_owned()).filter(|line| !line.is_empty()))
 }
 
 /// A path with more at its end.

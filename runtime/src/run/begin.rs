@@ -8,7 +8,8 @@ use weir_core::{Error, ErrorKind, Result};
 use super::abandon::abandon;
 use crate::job::{Job, UNNAMED};
 use crate::ledger::{JobLock, Ledger, RunRecord, RunStatus};
-use crate::options::{RunOptions, Start};
+use crate::options::{Quarantine, RunOptions, Start};
+use crate::quarantine;
 use crate::report::Report;
 
 /// The longest name that a caller may give a run; entries add a number to it at the target.
@@ -55,6 +56,7 @@ pub async fn begin(job: &Job, options: &RunOptions, io: &Handle) -> Result<Begin
                         --limit out, or leave --run-id out";
             return Err(Error::config(text));
         }
+        free_quarantine(options, None)?;
         let (lock, ledger, warnings) = (None, None, Vec::new());
         return Ok(Beginning::Run(Began { run_id: new_id(), ledger, lock, continued: false, warnings }));
     };
@@ -87,11 +89,13 @@ pub async fn begin(job: &Job, options: &RunOptions, io: &Handle) -> Result<Begin
         (Some(run), _) => Some(run),
         (None, Some(run)) if options.start == Start::Resume && options.run_id.is_none() => Some(run),
         (None, Some(run)) => {
+            free_quarantine(options, None)?;
             abandon(&ledger, &run, job, options, io, &mut warnings).await?;
             None
         }
         (None, None) => None,
     };
+    free_quarantine(options, record.as_ref())?;
     let continued = record.is_some();
     let record = match record {
         Some(run) => same_job(run, job, anew(options))?,
@@ -110,6 +114,14 @@ pub async fn begin(job: &Job, options: &RunOptions, io: &Handle) -> Result<Begin
     };
     ledger.begin(&record).await?;
     Ok(Beginning::Run(Began { run_id: record.run_id, ledger: Some(ledger), lock, continued, warnings }))
+}
+
+/// Before anything is moved: the file that the caller names for dirty rows has none but those of the run that goes on.
+fn free_quarantine(options: &RunOptions, run: Option<&RunRecord>) -> Result<()> {
+    match &options.quarantine {
+        Quarantine::Path(path) => quarantine::refuse_others(path, run.map(|run| run.run_id.as_str())),
+        Quarantine::Off | Quarantine::StateDir => Ok(()),
+    }
 }
 
 fn check_name(id: &str) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Place, sqlite};
+use super::{Place, sqlite, sqlite_row};
 use crate::support::job_of;
 
 const TABLES: usize = 6;
@@ -82,4 +82,24 @@ async fn rows_that_an_earlier_call_has_tolerated_count_for_the_limit_of_the_next
         place.fails(&[&limit[..], &[most]].concat(), 1, &[&format!("6 dirty rows where errorLimit.record allows {most}")]);
     }
     place.ok(&[&limit[..], &["6"]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_dirty_rows_of_another_run_is_not_replaced() {
+    let place = place().await;
+    let call = ["run", "job.json", "--quarantine", "q.jsonl"];
+    place.ok(&call);
+    let (before, run_id) = (dirty(&place, "q.jsonl"), place.json(&["runs"])[0]["run_id"].as_str().unwrap().to_owned());
+    assert_eq!(before, all());
+    for more in [&[][..], &["--fresh"], &["--state-dir", "off"]] {
+        place.fails(&[&call[..], more].concat(), 2, &["q.jsonl holds dirty rows of run", &run_id, "another --quarantine"]);
+    }
+    assert_eq!((dirty(&place, "q.jsonl"), place.json(&["runs"]).as_array().unwrap().len()), (before, 1));
+    assert_eq!(sqlite_row(&place.path("to.db"), "SELECT '' || count(*) FROM t").await, (TABLES * (ROWS - BAD)).to_string());
+    // Whatever it is.
+    std::fs::write(place.path("notes.txt"), "mine").unwrap();
+    place.fails(&["run", "job.json", "--quarantine", "notes.txt"], 2, &["notes.txt holds something else"]);
+    std::fs::write(place.path("q.jsonl"), "").unwrap();
+    place.ok(&call);
+    assert_eq!(dirty(&place, "q.jsonl"), all());
 }
