@@ -190,11 +190,12 @@ impl DirtyRows {
     /// Removes the parts, once their rows are in the joined file and no resume can want them again: when the end of the run
     /// is on record.
     pub fn clear(&self) {
-        if *self.joined.lock().unwrap_or_else(|poison| poison.into_inner()) {
-            let parts = self.parts();
-            let all = parts.values().flat_map(|part| part.file.iter().chain(&part.superseded));
-            quarantine::clear(&all.cloned().collect());
-        }
+        let whole = *self.joined.lock().unwrap_or_else(|poison| poison.into_inner());
+        let Some(file) = self.file.as_ref().filter(|_| whole) else { return };
+        let parts = self.parts();
+        let all = parts.values().flat_map(|part| part.file.iter().chain(&part.superseded));
+        let none = parts.values().all(|part| part.file.is_none());
+        quarantine::clear(file, &self.run_id, &all.cloned().collect(), none);
     }
 }
 
@@ -264,9 +265,7 @@ impl DirtyPart {
         let mut part = self.file.lock().unwrap_or_else(|poison| poison.into_inner());
         if part.is_none() {
             let Origin { entry, split, attempt, .. } = &self.origin;
-            let own = format!(".{}-{entry}-{split}-{attempt}-{}.part", self.rows.run_id, std::process::id());
-            let path = quarantine::named(file, &own);
-            let path = std::path::absolute(&path).unwrap_or(path);
+            let path = quarantine::part_of(file, &self.rows.run_id, *entry, *split, *attempt);
             *part = Some(BufWriter::new(create_private(&path)?));
             if let Some(known) = self.rows.parts().get_mut(&(self.origin.entry, self.origin.split)) {
                 known.file = Some(path);

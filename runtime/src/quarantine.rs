@@ -10,6 +10,9 @@ use weir_core::{Error, ErrorKind, Result, ResultExt};
 
 use crate::dirty::QuarantineRow;
 
+/// What ends the name of a file that becomes the quarantine file when it is whole.
+const JOINING: &str = ".joining";
+
 /// Copies the parts into one file. It takes the place of an earlier one only when it is whole and on the disk: whatever
 /// happens meanwhile, the rows of an earlier call are not lost.
 ///
@@ -20,7 +23,7 @@ pub(crate) fn join(path: &Path, run_id: &str, parts: &[PathBuf]) -> Result<()> {
     if path.exists() && !path.is_file() {
         return copy(parts, &mut create_private(path)?, path);
     }
-    let beside = named(path, &format!(".{run_id}.joining"));
+    let beside = named(path, &format!(".{run_id}{JOINING}"));
     let joining = || {
         let mut file = create_private(&beside)?;
         copy(parts, &mut file, path)?;
@@ -57,15 +60,45 @@ fn lost(error: std::io::Error, part: &Path) -> Error {
 /// otherwise now, or no folder was recorded.
 pub(crate) fn part(file: &Path, recorded: &str) -> PathBuf {
     let recorded = Path::new(recorded);
-    match recorded.file_name() {
-        Some(name) if !(recorded.is_absolute() && recorded.exists()) => file.with_file_name(name),
+    let beside = recorded.file_name().map(|name| file.with_file_name(name));
+    match beside {
+        Some(beside) if !recorded.is_absolute() || (beside.exists() && !recorded.exists()) => beside,
         _ => recorded.to_owned(),
     }
 }
 
-/// Removes what is needed no more. What cannot be removed is litter, not harm.
-pub(crate) fn clear(parts: &BTreeSet<PathBuf>) {
+/// The part of an attempt of this process.
+pub(crate) fn part_of(file: &Path, run_id: &str, entry: usize, split: u32, attempt: u32) -> PathBuf {
+    let path = named(file, &format!(".{run_id}-{entry}-{split}-{attempt}-{}.part", std::process::id()));
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// Removes the parts of a run, those of attempts that were killed too, and a file of earlier calls where no row counts in the end
+/// (`none`). What cannot be removed is litter, not harm.
+pub(crate) fn clear(file: &Path, run_id: &str, parts: &BTreeSet<PathBuf>, none: bool) {
     parts.iter().for_each(|part| drop(fs::remove_file(part)));
+    let file = &std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let beside = named(file, &format!(".{run_id}"));
+    let _ = fs::remove_file(named(&beside, JOINING));
+    // Where another call of the run had its file, there may be more of them too.
+    let stems: BTreeSet<PathBuf> = parts.iter().filter_map(|part| stem(part)).chain([beside]).collect();
+    for part in stems.iter().flat_map(|stem| fs::read_dir(folder_of(stem)).into_iter().flatten().flatten()) {
+        let path = part.path();
+        if stem(&path).is_some_and(|of| stems.contains(&of)) {
+            let _ = fs::remove_file(path);
+        }
+    }
+    if none && matches!(whose(file), Ok(Some(Some(of))) if of == run_id) {
+        let _ = fs::remove_file(file);
+    }
+}
+
+/// The path of a part without its four numbers.
+fn stem(part: &Path) -> Option<PathBuf> {
+    let name = part.file_name()?.to_str()?.strip_suffix(".part")?;
+    let mut pieces = name.rsplitn(5, '-');
+    let numbers = pieces.by_ref().take(4).filter(|piece| piece.parse::<u32>().is_ok()).count();
+    pieces.next().filter(|_| numbers == 4).map(|name| part.with_file_name(name))
 }
 
 /// Refuses a file with anything in it but rows of this run, for it would be replaced without a word.
@@ -73,10 +106,7 @@ pub(crate) fn clear(parts: &BTreeSet<PathBuf>) {
 /// # Errors
 /// [`Config`](ErrorKind::Config), with whose rows are there and what to do.
 pub(crate) fn refuse_others(path: &Path, own: Option<&str>) -> Result<()> {
-    let of = match first_line(path)? {
-        None => return Ok(()),
-        Some(line) => serde_json::from_str::<QuarantineRow>(&line).ok().map(|row| row.run_id),
-    };
+    let Some(of) = whose(path)? else { return Ok(()) };
     let holds = match of {
         Some(run_id) if own == Some(run_id.as_str()) => return Ok(()),
         Some(run_id) => format!("dirty rows of run {run_id}"),
@@ -88,15 +118,16 @@ pub(crate) fn refuse_others(path: &Path, own: Option<&str>) -> Result<()> {
     )))
 }
 
-/// The first line of a file, if it is one and has any.
-fn first_line(path: &Path) -> Result<Option<String>> {
+/// The run whose rows a file begins with, if it is a file and has anything in it.
+fn whose(path: &Path) -> Result<Option<Option<String>>> {
     if !path.is_file() {
         return Ok(None);
     }
     let mut line = Vec::new();
     let read = File::open(path).and_then(|file| BufReader::new(file).read_until(b'\n', &mut line));
     read.context("quarantine", path.display())?;
-    Ok(Some(String::from_utf8_lossy(&line).into_owned()).filter(|line| !line.is_empty()))
+    let row = serde_json::from_slice::<QuarantineRow>(&line).ok();
+    Ok(Some(row.map(|row| row.run_id)).filter(|_| !line.is_empty()))
 }
 
 /// A path with more at its end.

@@ -66,6 +66,7 @@ async fn a_run_goes_on_with_another_file_of_dirty_rows() {
     let report = place.report(&["--quarantine", "a/q.jsonl", "--resume"]);
     assert_eq!(report["rows_dirty"], json!(TABLES * BAD), "{report:#}");
     assert_eq!(dirty(&place, "a/q.jsonl"), all());
+    assert_eq!((others(&place, "a"), others(&place, "b")), (vec![], vec![]), "parts of killed attempts stay");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,4 +103,28 @@ async fn a_file_with_dirty_rows_of_another_run_is_not_replaced() {
     std::fs::write(place.path("q.jsonl"), "").unwrap();
     place.ok(&call);
     assert_eq!(dirty(&place, "q.jsonl"), all());
+}
+
+/// Of rows that were mended at the source none is dirty in the end, and parts of runs of other names are not of this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_counts_stays() {
+    let place = place().await;
+    let run_id = "of-2025";
+    let call = ["run", "job.json", "--quarantine", "a/q.jsonl", "--run-id", run_id];
+    std::fs::create_dir(place.path("a")).unwrap();
+    let of_others = ["q.jsonl.of-2025-0-0-0-1-77.part", "q.jsonl.x.of-2025-0-0-1-77.part", "z.jsonl.of-2025-0-0-1-77.part"];
+    let of_this = ["q.jsonl.of-2025-0-0-1-77.part", "q.jsonl.of-2025.joining"];
+    for name in of_others.iter().chain(&of_this) {
+        std::fs::write(place.path("a").join(name), "").unwrap();
+    }
+    place.fails(&[&call[..], &["--error-limit", "0"]].concat(), 1, &["1 dirty row where"]);
+    assert_eq!(dirty(&place, "a/q.jsonl").len(), 1);
+    sqlite(&place.path("from.db"), &(0..TABLES).map(|n| format!("UPDATE t{n} SET v = '0';")).collect::<String>()).await;
+    place.ok(&call);
+    let mut left = others(&place, "a");
+    left.sort();
+    let mut expected = of_others.map(str::to_owned).to_vec();
+    expected.sort();
+    assert_eq!(left, expected);
+    assert!(!place.path("a/q.jsonl").exists(), "its row is no dirty one any more");
 }
