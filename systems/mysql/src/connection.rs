@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, OptsBuilder, SslOpts};
-use weir_core::{ConnectorContext, Error, ErrorKind, Keep, Kept, Result, Seat};
+use weir_core::{ConnectorContext, Error, ErrorKind, Home, Rests, Result, Seat, Woken};
 
 use crate::error::{from_async, nameless};
 use crate::session::Setup;
@@ -21,7 +21,7 @@ pub struct Session {
     options: Options,
     context: ConnectorContext,
     /// What it was opened for, and where it rests between calls.
-    home: Option<Home>,
+    home: Option<Home<Opened>>,
     /// What it takes, where sessions are counted.
     seat: Option<Seat>,
 }
@@ -33,75 +33,40 @@ pub struct RowSession {
     id: u64,
     options: Options,
     context: ConnectorContext,
-    home: Option<Home>,
+    home: Option<Home<Opened>>,
     seat: Option<Seat>,
 }
 
-/// Where a session belongs.
-struct Home {
-    /// The servers, of which it is one's.
-    all: Vec<Options>,
-    setup: Setup,
-    kept: Kept,
+/// The servers, of which a session is one's, and what it said first.
+type Opened = (Vec<Options>, Setup);
+
+fn home(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Option<Home<Opened>> {
+    Home::of(context, || (all.to_vec(), setup.clone()))
 }
 
-impl Home {
-    fn of(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Option<Self> {
-        let kept = context.shared.kept()?.clone();
-        Some(Self { all: all.to_vec(), setup: setup.clone(), kept })
-    }
+fn wake<S: Rests>(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Option<Woken<S, Opened>> {
+    Home::wake(context, |of: &Opened| of.0 == all && of.1 == *setup)
 }
 
-/// A session that rests until the next call on its runtime.
-struct Rested<T> {
-    session: T,
-    home: (Vec<Options>, Setup),
-    since: Instant,
-}
-
-/// A session that rested for less is taken to live; of others the server is asked.
-const FRESH: Duration = Duration::from_millis(500);
-
-impl<T: Send + 'static> Rested<T>
-where
-    Self: Keep,
-{
-    /// Takes a session out of its rest.
-    fn take(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Option<Self> {
-        // Those of readers are counted, those of writers are not.
-        let counted = context.shared.room().is_some();
-        let fits =
-            |rested: &Self| rested.home.0 == all && rested.home.1 == *setup && rested.seat().is_some() == counted;
-        context.shared.kept()?.take(fits)
+#[async_trait]
+impl Rests for Session {
+    async fn leave(self) {
+        self.close().await;
     }
 
-    async fn put(session: T, home: Home) {
-        let rested = Self { session, home: (home.all, home.setup), since: Instant::now() };
-        if let Some(other) = home.kept.put(rested) {
-            other.close().await;
-        }
+    fn seat(&self) -> Option<&Seat> {
+        self.seat.as_ref()
     }
 }
 
 #[async_trait]
-impl Keep for Rested<Session> {
-    async fn close(self: Box<Self>) {
-        self.session.close().await;
+impl Rests for RowSession {
+    async fn leave(self) {
+        self.close().await;
     }
 
     fn seat(&self) -> Option<&Seat> {
-        self.session.seat.as_ref()
-    }
-}
-
-#[async_trait]
-impl Keep for Rested<RowSession> {
-    async fn close(self: Box<Self>) {
-        self.session.close().await;
-    }
-
-    fn seat(&self) -> Option<&Seat> {
-        self.session.seat.as_ref()
+        self.seat.as_ref()
     }
 }
 
@@ -111,16 +76,16 @@ impl Keep for Rested<RowSession> {
 /// # Errors
 /// The refusal, or why the last one cannot be reached.
 pub async fn connect_first(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Result<Session> {
-    while let Some(Rested { mut session, since, .. }) = Rested::<Session>::take(all, setup, context) {
+    while let Some(Woken { mut session, home, fresh }) = wake::<Session>(all, setup, context) {
         session.context = context.alone();
-        if since.elapsed() < FRESH || session.run("DO 0").await.is_ok() {
-            session.home = Home::of(all, setup, context);
+        if fresh || session.run("DO 0").await.is_ok() {
+            session.home = Some(home);
             return Ok(session);
         }
     }
     let seat = context.seat(|| place(all)).await;
     let mut session = first(all, |options| connect(options, setup, context)).await?;
-    (session.home, session.seat) = (Home::of(all, setup, context), seat);
+    (session.home, session.seat) = (home(all, setup, context), seat);
     Ok(session)
 }
 
@@ -172,16 +137,16 @@ pub async fn connect(options: &Options, setup: &Setup, context: &ConnectorContex
 /// # Errors
 /// As [`connect_first`].
 pub async fn connect_rows(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Result<RowSession> {
-    while let Some(Rested { mut session, since, .. }) = Rested::<RowSession>::take(all, setup, context) {
+    while let Some(Woken { mut session, home, fresh }) = wake::<RowSession>(all, setup, context) {
         session.context = context.alone();
-        if since.elapsed() < FRESH || session.run("DO 0").await.is_ok() {
-            session.home = Home::of(all, setup, context);
+        if fresh || session.run("DO 0").await.is_ok() {
+            session.home = Some(home);
             return Ok(session);
         }
     }
     let seat = context.seat(|| place(all)).await;
     let mut session = first(all, |options| rows(options, setup, context)).await?;
-    (session.home, session.seat) = (Home::of(all, setup, context), seat);
+    (session.home, session.seat) = (home(all, setup, context), seat);
     Ok(session)
 }
 
@@ -391,7 +356,7 @@ impl Session {
     /// they were when it was opened: where the runtime keeps sessions, the next call gets it, else it says goodbye.
     pub async fn rest(mut self) {
         match self.home.take().filter(|_| !self.context.cancel.is_cancelled()) {
-            Some(home) => Rested::put(self, home).await,
+            Some(home) => home.rest(self).await,
             None => self.close().await,
         }
     }
@@ -406,7 +371,7 @@ impl RowSession {
     /// As [`Session::rest`].
     pub async fn rest(mut self) {
         match self.home.take().filter(|_| !self.context.cancel.is_cancelled()) {
-            Some(home) => Rested::put(self, home).await,
+            Some(home) => home.rest(self).await,
             None => self.close().await,
         }
     }

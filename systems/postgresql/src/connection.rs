@@ -4,14 +4,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection, Row};
-use weir_core::{ConnectorContext, Error, ErrorKind, Faults, Result, ResultExt, Seat, Secret};
+use weir_core::{ConnectorContext, Error, ErrorKind, Faults, Home, Rests, Result, ResultExt, Seat, Secret, Woken};
 
 use crate::error::map;
 use crate::nodelay::without_delay;
 use crate::options::{TlsConfig, options};
-use crate::rested::{Home, Rested};
 use crate::settings;
 use crate::stopper::Stopper;
 use crate::url::PgUrl;
@@ -103,16 +103,16 @@ impl Endpoint {
     /// # Errors
     /// The last host's error; a refused login at once.
     pub async fn connect(&self, context: &ConnectorContext) -> Result<Session> {
-        while let Some(mut rested) = Rested::<Session>::take(self, context) {
-            rested.session.stopper.context = context.alone();
-            if rested.is_fresh() || rested.session.execute("SELECT").await.is_ok() {
-                rested.session.home = rested.home(context);
-                return Ok(rested.session);
+        while let Some(Woken { mut session, home, fresh }) = Home::wake::<Session>(context, |of: &Self| of == self) {
+            session.stopper.context = context.alone();
+            if fresh || session.execute("SELECT").await.is_ok() {
+                session.home = Some(home);
+                return Ok(session);
             }
         }
         let seat = context.seat(|| self.servers()).await;
         let mut session = self.first(|place| open(self, place, context)).await?;
-        (session.home, session.seat) = (Home::of(self, context), seat);
+        (session.home, session.seat) = (Home::of(context, || self.clone()), seat);
         Ok(session)
     }
 
@@ -205,9 +205,20 @@ pub struct Session {
     /// Whether the job's own statements may have changed what we set.
     altered: bool,
     /// What it was opened for, while it is as it was then.
-    home: Option<Home>,
+    home: Option<Home<Endpoint>>,
     /// What it takes, where sessions are counted.
-    pub(crate) seat: Option<Seat>,
+    seat: Option<Seat>,
+}
+
+#[async_trait]
+impl Rests for Session {
+    async fn leave(self) {
+        self.close().await;
+    }
+
+    fn seat(&self) -> Option<&Seat> {
+        self.seat.as_ref()
+    }
 }
 
 impl Session {
@@ -314,7 +325,7 @@ impl Session {
     /// it says goodbye. Errors do not matter any more.
     pub async fn rest(mut self) {
         match self.home.take().filter(|_| !self.stopper.context.cancel.is_cancelled()) {
-            Some(home) => Rested::put(self, home).await,
+            Some(home) => home.rest(self).await,
             None => self.close().await,
         }
     }

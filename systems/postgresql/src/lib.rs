@@ -13,7 +13,6 @@ pub mod keys;
 mod nodelay;
 mod objects;
 mod options;
-mod rested;
 mod rows;
 mod settings;
 pub mod snapshot;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::poll;
-use weir_core::{ConnectorContext, Result, Seat};
+use weir_core::{ConnectorContext, Home, Rests, Result, Seat, Woken};
 
 use crate::connection::{Endpoint, Place, check_role};
-use crate::rested::{Home, Rested};
 use crate::settings;
 use crate::stopper::Stopper;
 use crate::wire::{Login, Next, Wire};
@@ -19,9 +19,20 @@ pub struct RowSession {
     wire: Wire,
     stopper: Stopper,
     /// What it was opened for, while it is as it was then.
-    home: Option<Home>,
+    home: Option<Home<Endpoint>>,
     /// What it takes, where sessions are counted.
-    pub(crate) seat: Option<Seat>,
+    seat: Option<Seat>,
+}
+
+#[async_trait]
+impl Rests for RowSession {
+    async fn leave(self) {
+        self.close().await;
+    }
+
+    fn seat(&self) -> Option<&Seat> {
+        self.seat.as_ref()
+    }
 }
 
 impl Endpoint {
@@ -30,16 +41,16 @@ impl Endpoint {
     /// # Errors
     /// The last host's error; a refused login at once.
     pub async fn connect_rows(&self, context: &ConnectorContext) -> Result<RowSession> {
-        while let Some(mut rested) = Rested::<RowSession>::take(self, context) {
-            rested.session.stopper.context = context.alone();
-            if rested.is_fresh() || rested.session.execute("SELECT").await.is_ok() {
-                rested.session.home = rested.home(context);
-                return Ok(rested.session);
+        while let Some(Woken { mut session, home, fresh }) = Home::wake::<RowSession>(context, |of: &Self| of == self) {
+            session.stopper.context = context.alone();
+            if fresh || session.execute("SELECT").await.is_ok() {
+                session.home = Some(home);
+                return Ok(session);
             }
         }
         let seat = context.seat(|| self.servers()).await;
         let mut session = self.first(|place| open(self, place, context)).await?;
-        (session.home, session.seat) = (Home::of(self, context), seat);
+        (session.home, session.seat) = (Home::of(context, || self.clone()), seat);
         Ok(session)
     }
 }
@@ -134,7 +145,7 @@ impl RowSession {
     /// sessions, the next call gets it, else it says goodbye. Errors do not matter any more.
     pub async fn rest(mut self) {
         match self.home.take().filter(|_| !self.stopper.context.cancel.is_cancelled()) {
-            Some(home) => Rested::put(self, home).await,
+            Some(home) => home.rest(self).await,
             None => self.close().await,
         }
     }
