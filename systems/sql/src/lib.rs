@@ -9,6 +9,7 @@ pub mod ceilings;
 pub mod columns;
 pub mod commits;
 pub mod config;
+pub mod cuts;
 pub mod database;
 pub mod defaults;
 pub mod dropped;
