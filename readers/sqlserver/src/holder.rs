@@ -177,12 +177,12 @@ impl Work {
         self.session.as_mut().ok_or_else(|| Error::internal("the session has ended"))
     }
 
-    /// Says goodbye, or gives it back; nothing is on its way any more.
+    /// Lets it rest, or gives it back; nothing is on its way any more, and one of its own is in no transaction.
     pub(crate) async fn end(mut self) {
         let Some(session) = self.session.take() else { return };
         match self.of.take() {
             Some((holders, key)) => holders.put(key, Holder::Idle(Box::new(session))),
-            None => session.close().await,
+            None => session.rest().await,
         }
     }
 

@@ -313,7 +313,13 @@ impl SqlServerReader {
             ended = changes.still_kept(session).await.map(|()| true);
         }
         match ended {
-            Ok(true) => work.end().await,
+            Ok(true) => {
+                // All rows are here, whatever becomes of the session; a statement of the job's may have done anything to it.
+                if part.bare || (!holds && session.run("COMMIT TRANSACTION").await.is_err()) {
+                    session.spoil();
+                }
+                work.end().await;
+            }
             // Rows that nobody wants any more may still be on their way.
             Ok(false) => work.stop().await,
             Err(error) => {

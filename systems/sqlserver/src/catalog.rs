@@ -61,7 +61,7 @@ impl Catalog for SqlServerCatalog {
     async fn objects(&self, looks_into: &LooksInto<'_>) -> Result<Objects> {
         let mut session = self.connect().await?;
         let objects = crate::objects::objects(&mut session, looks_into).await?;
-        session.close().await;
+        session.rest().await;
         Ok(objects)
     }
 
@@ -74,7 +74,7 @@ impl Catalog for SqlServerCatalog {
                 tables.extend(describe_all(&mut session, &here, names).await?);
             }
         }
-        session.close().await;
+        session.rest().await;
         Ok(tables)
     }
 
@@ -100,7 +100,7 @@ impl Catalog for SqlServerCatalog {
             };
             held.push(Ahead::leave(&self.context.shared, place, found));
         }
-        session.close().await;
+        session.rest().await;
         Ok(Some(Box::new(held)))
     }
 }

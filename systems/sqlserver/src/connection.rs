@@ -5,11 +5,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tiberius::error::Error as Driver;
 use tiberius::{AuthMethod, Config, EncryptionLevel, Row, SqlBrowser};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
-use weir_core::{ConnectorContext, Error, ErrorKind, Result, Seat};
+use weir_core::{ConnectorContext, Error, ErrorKind, Home, Rests, Result, Seat, Woken};
 
 use crate::cells::{number, text};
 use crate::databases::enter;
@@ -31,22 +32,47 @@ pub struct Session {
     broken: bool,
     /// The names of types by their numbers, once somebody has asked.
     types: Option<Arc<HashMap<i64, String>>>,
+    /// What it was opened for, while it is as it was then, but for what [`Setup::renewal`] sets back.
+    home: Option<Home<(Vec<Options>, Setup)>>,
     /// What it takes, where sessions are counted.
-    _seat: Option<Seat>,
+    seat: Option<Seat>,
 }
 
-/// Connects to the first of `all` that answers; a server that answers with a refusal ends the search.
+#[async_trait]
+impl Rests for Session {
+    async fn leave(self) {
+        self.close().await;
+    }
+
+    fn seat(&self) -> Option<&Seat> {
+        self.seat.as_ref()
+    }
+}
+
+/// A session of this runtime that rests, else a new one with the first of `all` that answers; a server that answers with a
+/// refusal ends the search.
 ///
 /// # Errors
 /// The refusal, or why the last one cannot be reached.
 pub async fn connect_first(all: &[Options], setup: &Setup, context: &ConnectorContext) -> Result<Session> {
+    let fits = |of: &(Vec<Options>, Setup)| of.0 == all && of.1 == *setup;
+    while let Some(Woken { mut session, home, .. }) = Home::wake::<Session>(context, fits) {
+        session.serve(context);
+        if session.renew(setup).await.is_ok_and(|renewed| renewed) {
+            session.home = Some(home);
+            return Ok(session);
+        }
+    }
     let mut last = Error::config("no server is named");
     let seat = context.seat(|| all.first().map(Options::place).unwrap_or_default()).await;
     for options in all {
         match connect(options, setup, context).await {
             Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => last = error,
             Err(error) => return Err(error),
-            Ok(session) => return Ok(Session { _seat: seat, ..session }),
+            Ok(session) => {
+                let home = Home::of(context, || (all.to_vec(), setup.clone()));
+                return Ok(Session { home, seat, ..session });
+            }
         }
     }
     Err(last)
@@ -57,7 +83,7 @@ async fn connect(options: &Options, setup: &Setup, context: &ConnectorContext) -
         // Boxed, as every future of the driver's that is not awaited row by row: they are large, and stacks are not.
         let client = Box::pin(within(options, open(options))).await?;
         let watch = Watch { options: options.clone(), context: context.alone(), id: 0 };
-        let mut session = Session { client, watch, broken: false, types: None, _seat: None };
+        let mut session = Session { client, watch, broken: false, types: None, home: None, seat: None };
         session.run(Setup::essential()).await?;
         for statement in Setup::optional(options.lock_timeout) {
             // A relative that does not know a setting is no reason to give up.
@@ -67,12 +93,7 @@ async fn connect(options: &Options, setup: &Setup, context: &ConnectorContext) -
                 return Err(from_driver(error));
             }
         }
-        for statement in &setup.session {
-            session.run(statement).await.map_err(|e| e.with("statement", "session"))?;
-        }
-        if !setup.session.is_empty() {
-            session.run(Setup::essential()).await?;
-        }
+        session.prepare(setup).await?;
         let id = session.row("SELECT CAST(@@SPID AS bigint)").await?;
         session.watch.id = id.as_ref().and_then(|row| number(row, 0)).unwrap_or_default();
         Ok(session)
@@ -149,6 +170,30 @@ async fn open_once(options: &Options) -> Result<Client, Driver> {
 }
 
 impl Session {
+    /// Runs the job's own statements.
+    async fn prepare(&mut self, setup: &Setup) -> Result<()> {
+        for statement in &setup.session {
+            self.run(statement).await.map_err(|e| e.with("statement", "session"))?;
+        }
+        if !setup.session.is_empty() {
+            self.run(Setup::essential()).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a session that has rested as good as a new one; `false` where it is none. The job's own statements come again,
+    /// as in every other session, for what was set back may be theirs.
+    async fn renew(&mut self, setup: &Setup) -> Result<bool> {
+        // Types may have come since.
+        self.types = None;
+        let open = self.row(&Setup::renewal(self.watch.options.lock_timeout)).await?;
+        if open.as_ref().and_then(|row| number(row, 0)) != Some(0) {
+            return Ok(false);
+        }
+        self.prepare(setup).await?;
+        Ok(true)
+    }
+
     /// Runs a batch and reads its results to the end.
     ///
     /// # Errors
@@ -210,6 +255,7 @@ impl Session {
     pub(crate) async fn enter(&mut self, database: &str) -> Result<()> {
         // It has types of its own.
         self.types = None;
+        self.spoil();
         self.run(&enter(database)).await
     }
 
@@ -273,6 +319,21 @@ impl Session {
     /// Says that the connection is of no more use.
     pub fn lose(&mut self) {
         self.broken = true;
+    }
+
+    /// Says that the session is not what it was when it was opened, so that nobody uses it again: it is in another database,
+    /// or a statement was run that is none of ours.
+    pub fn spoil(&mut self) {
+        self.home = None;
+    }
+
+    /// Ends the use of a session whose last statement has succeeded, which is in no transaction and has no table of its own
+    /// left: where the runtime keeps sessions, the next call gets it, else it says goodbye.
+    pub async fn rest(mut self) {
+        match self.home.take().filter(|_| !self.broken && !self.watch.context.cancel.is_cancelled()) {
+            Some(home) => home.rest(self).await,
+            None => self.close().await,
+        }
     }
 
     /// Says goodbye; an error no longer matters. What is not committed is rolled back.

@@ -8,7 +8,9 @@
 //! ```
 //!
 //! **Sessions** are set explicitly, never inherited from the server: ANSI options on, XACT_ABORT and implicit transactions
-//! off, no limit on rows or text. What the job's `session` says comes after, and the essential ones once more.
+//! off, no limit on rows or text. What the job's `session` says comes after, and the essential ones once more. A session rests
+//! between the calls of a run, if nothing went wrong in it; before it is used again, what calls set for themselves is set back,
+//! and one that is in a transaction is not used.
 //!
 //! **Databases.** A session shows the catalogue of the database that it is in. The catalogue goes through those that somebody
 //! looks into one after the other, by as many statements in each, however many tables there are; who reads a table connects

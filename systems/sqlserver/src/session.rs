@@ -5,7 +5,7 @@
 const LOCK_WAIT: i32 = 60_000;
 
 /// The statements that set up a session.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Setup {
     /// The job's own statements, run last.
     pub session: Vec<String>,
@@ -22,7 +22,19 @@ impl Setup {
 
     /// Statements that some relatives do not know.
     pub(crate) fn optional(lock_timeout: Option<i32>) -> Vec<String> {
-        let wait = lock_timeout.unwrap_or(LOCK_WAIT);
-        vec!["SET LANGUAGE us_english".into(), "SET DATEFORMAT ymd".into(), format!("SET LOCK_TIMEOUT {wait}")]
+        vec!["SET LANGUAGE us_english".into(), "SET DATEFORMAT ymd".into(), lock_wait(lock_timeout)]
     }
+
+    /// Sets back what our own calls set for a while, and asks how many transactions are open.
+    pub(crate) fn renewal(lock_timeout: Option<i32>) -> String {
+        format!(
+            "{}; {}; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT CAST(@@TRANCOUNT AS bigint)",
+            Self::essential(),
+            lock_wait(lock_timeout)
+        )
+    }
+}
+
+fn lock_wait(lock_timeout: Option<i32>) -> String {
+    format!("SET LOCK_TIMEOUT {}", lock_timeout.unwrap_or(LOCK_WAIT))
 }

@@ -36,7 +36,7 @@ impl Encrypt {
 pub(crate) const ENCRYPT_WORDS: &str = "true (required), preferred, false (login only) and disabled";
 
 /// One server and the ways to log in to it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// The host.
     pub host: String,

@@ -3,6 +3,7 @@
 mod catalogue;
 mod database;
 mod databases;
+mod sessions;
 
 use serde_json::{Value, json};
 use weir::core::ErrorKind;

@@ -126,6 +126,15 @@ impl Target {
         Ok(())
     }
 
+    /// Takes back what [`make_scratch`](Self::make_scratch) did.
+    pub(crate) async fn drop_scratch(&self, session: &mut Session) -> Result<()> {
+        let mut sql = format!("DROP TABLE {SCRATCH}");
+        if self.identity {
+            sql.push_str(&format!("; SET IDENTITY_INSERT {} OFF", self.table));
+        }
+        session.run(&sql).await
+    }
+
     /// `INSERT … SELECT` of the rows of the session's own table with numbers from `first` to before `last`; the first row
     /// of the batch has the number `next` in its split.
     fn insert(&self, first: i32, last: i32, next: u64) -> String {

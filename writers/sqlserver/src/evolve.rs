@@ -87,7 +87,7 @@ impl Evolve for SqlServerWriter {
     async fn alterations(&self, changes: &[TableChange]) -> Result<Vec<String>> {
         let mut session = self.connect().await?;
         let statements = self.statements(&mut session, changes).await?;
-        session.close().await;
+        session.rest().await;
         Ok(statements)
     }
 
@@ -104,7 +104,7 @@ impl Evolve for SqlServerWriter {
             }
             session.run("COMMIT TRANSACTION").await?;
         }
-        session.close().await;
+        session.rest().await;
         Ok(statements)
     }
 
@@ -120,7 +120,7 @@ impl Evolve for SqlServerWriter {
             let done = keys::drop(&mut session, &known, keys).await;
             self.forget_unless(&done);
             done.context("table", &known.name)?;
-            session.close().await;
+            session.rest().await;
             self.note_dropped(&known.name, keys);
         }
         Ok(())
@@ -134,7 +134,7 @@ impl Evolve for SqlServerWriter {
             let done = keys::restore(&mut session, &known, key).await;
             self.forget_unless(&done);
             done?;
-            session.close().await;
+            session.rest().await;
             self.note_restored(&known.name, key);
         }
         Ok(())
@@ -149,7 +149,7 @@ impl Evolve for SqlServerWriter {
         let table = present(known.clone())?;
         let completed =
             complete::complete(&mut session, &known, &table, completion).await.context("table", &table.name)?;
-        session.close().await;
+        session.rest().await;
         Ok(completed)
     }
 }

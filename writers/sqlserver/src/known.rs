@@ -120,7 +120,7 @@ impl SqlServerWriter {
     pub(crate) async fn ask_now(&self) -> Result<Known> {
         let mut session = self.connect().await?;
         let known = self.ask(&mut session).await?;
-        session.close().await;
+        session.rest().await;
         Ok(known)
     }
 
@@ -134,7 +134,7 @@ impl SqlServerWriter {
             let known = self.read(&mut session, names).await?;
             all.extend(names.iter().zip(known).filter_map(|(name, known)| Some((name.clone(), known.ok()?))));
         }
-        session.close().await;
+        session.rest().await;
         Ok(Ahead::leave(&self.context.shared, self.known_in("targets"), all))
     }
 

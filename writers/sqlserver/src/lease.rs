@@ -52,7 +52,7 @@ impl Leases for SqlServerWriter {
             Err(error) => return Err(from_driver(error)).context("table", &commits.table),
         }
         let found = session.row(&row.select()).await?;
-        session.close().await;
+        session.rest().await;
         let found = found.and_then(|row| Some((cell_text(&row, 0)?, cell_number(&row, 1)?)));
         row.standing(found)
     }
@@ -71,7 +71,7 @@ impl Leases for SqlServerWriter {
                 orphan = names.iter().any(mine).then_some(left);
             }
         }
-        session.close().await;
+        session.rest().await;
         Ok(orphan)
     }
 
@@ -81,7 +81,7 @@ impl Leases for SqlServerWriter {
         if exists(&mut session, &commits.table).await? {
             session.run(&row(&commits, lease).release()).await?;
         }
-        session.close().await;
+        session.rest().await;
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use crate::apply::{Applied, Target, alive, lost};
 use crate::ledger;
 use crate::state::{SPLIT, State};
 use crate::taken::Taken;
+use crate::writer::ended;
 
 /// Writes a split.
 pub(crate) struct SqlServerTask {
@@ -181,7 +182,9 @@ impl TaskWriter for SqlServerTask {
         if self.begun {
             self.end(&mut session, &receipt).await.context("table", &self.state.table)?;
         }
-        session.close().await;
+        // What the session had of its own goes, or the session does.
+        let clean = if self.scratch { self.target.drop_scratch(&mut session).await } else { Ok(()) };
+        ended(session, &clean, true).await;
         Ok(receipt)
     }
 }

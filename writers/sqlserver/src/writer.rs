@@ -173,6 +173,11 @@ impl SqlServerWriter {
     }
 }
 
+/// Lets a session rest whose work has succeeded, and in which nothing but our own statements was run; else closes it.
+pub(crate) async fn ended<T>(session: Session, done: &Result<T>, own: bool) {
+    if done.is_ok() && own { session.rest().await } else { session.close().await }
+}
+
 #[async_trait]
 impl Writer for SqlServerWriter {
     async fn target(&self) -> Result<TargetSchema> {
@@ -212,7 +217,7 @@ impl Writer for SqlServerWriter {
     async fn plan(&self, request: &WriteRequest) -> Result<WritePlan> {
         let mut session = self.connect().await?;
         let facts = self.facts(&mut session, Some(request)).await?;
-        session.close().await;
+        session.rest().await;
         let name = facts.name.to_string();
         plan(&self.config.common, request, facts).context("table", name)
     }
@@ -226,16 +231,16 @@ impl Writer for SqlServerWriter {
             self.make_record(&mut session, &state).await?;
             commit::prepare(&mut session, &self.config.common, &state).await
         };
-        done.await.context("table", &plan.table)?;
-        session.close().await;
-        Ok(())
+        let done = done.await;
+        ended(session, &done, self.config.common.pre_sql.is_empty()).await;
+        done.context("table", &plan.table)
     }
 
     async fn recorded(&self, plan: &WritePlan) -> Result<Recorded> {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
         let recorded = commit::recorded(&mut session, &state).await;
-        session.close().await;
+        ended(session, &recorded, true).await;
         recorded.context("table", &plan.table)
     }
 
@@ -250,7 +255,7 @@ impl Writer for SqlServerWriter {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
         let done = commit::commit(&mut session, &self.config.common, plan, &state, receipts).await;
-        session.close().await;
+        ended(session, &done, self.config.common.post_sql.is_empty()).await;
         done.context("table", &plan.table)
     }
 
@@ -259,7 +264,7 @@ impl Writer for SqlServerWriter {
         self.forget_known();
         let mut session = self.connect().await?;
         let done = commit::abort(&mut session, plan, &state).await;
-        session.close().await;
+        ended(session, &done, true).await;
         done.context("table", &plan.table)
     }
 
@@ -267,7 +272,7 @@ impl Writer for SqlServerWriter {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
         let done = commit::forget(&mut session, &state).await;
-        session.close().await;
+        ended(session, &done, true).await;
         done.context("table", &plan.table)
     }
 
@@ -314,7 +319,7 @@ impl PublishTogether for SqlServerWriter {
         let tables: Vec<Staged<'_>> = tables.collect();
         let mut session = self.connect().await?;
         let done = commit::publish_together(&mut session, &tables).await;
-        session.close().await;
+        ended(session, &done, true).await;
         done
     }
 }
