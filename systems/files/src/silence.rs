@@ -54,8 +54,31 @@ impl HttpConnector for Patient {
 struct Client {
     inner: HttpClient,
     patience: Duration,
-    /// Since when nothing has been answered, and when that was seen last.
-    silence: Mutex<Option<(Instant, Instant)>>,
+    silence: Mutex<Silence>,
+}
+
+/// What has been heard of a store.
+#[derive(Debug, Default)]
+struct Silence {
+    answered: Option<Instant>,
+    /// Since when requests fail, and when one did last.
+    failing: Option<(Instant, Instant)>,
+}
+
+impl Silence {
+    fn answered(&mut self, now: Instant) {
+        *self = Self { answered: Some(now), failing: None };
+    }
+
+    /// For how long the store has been silent when a request that began then has failed now. Others may have been answered
+    /// meanwhile.
+    fn failed(&mut self, begun: Instant, now: Instant, patience: Duration) -> Duration {
+        // What failed long ago, and has not been asked since, is asked again like any other.
+        let before = self.failing.filter(|(_, last)| begun.duration_since(*last) < patience.max(PAUSE * 2));
+        let since = before.map_or(begun, |(since, _)| since.min(begun));
+        self.failing = Some((since, now));
+        now.duration_since(self.answered.map_or(since, |answered| answered.max(since)))
+    }
 }
 
 #[async_trait]
@@ -65,7 +88,7 @@ impl HttpService for Client {
         let answer = self.inner.execute(request).await;
         let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
         let Err(error) = answer else {
-            *silence = None;
+            silence.answered(Instant::now());
             return answer;
         };
         // A kind that the driver does not try again.
@@ -73,12 +96,7 @@ impl HttpService for Client {
         if let Some(reason) = of_tls(&error) {
             return over(Fault::Tls { reason, source: error });
         }
-        let now = Instant::now();
-        // What was silent long ago, and has not been asked since, is asked again like any other.
-        let since = silence.filter(|(_, last)| begun.duration_since(*last) < self.patience.max(PAUSE * 2));
-        let since = since.map_or(begun, |(since, _)| since.min(begun));
-        *silence = Some((since, now));
-        match now.duration_since(since) {
+        match silence.failed(begun, Instant::now(), self.patience) {
             silent if silent >= self.patience => over(Fault::Silent { silent, source: error }),
             _ => Err(error),
         }
@@ -155,4 +173,25 @@ fn of_tls(error: &HttpError) -> Option<String> {
 pub fn unanswered(error: &(dyn StdError + 'static)) -> Option<Error> {
     let fault: &Fault = causes(error).find_map(<dyn StdError>::downcast_ref)?;
     Some(fault.said())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_silent_while_no_request_at_all_is_answered() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let failed = |silence: &mut Silence, begun, now| silence.failed(at(begun), at(now), TIMEOUT).as_secs();
+        let mut silence = Silence::default();
+        assert_eq!(failed(&mut silence, 0, 5), 5);
+        assert_eq!(failed(&mut silence, 6, 31), 31);
+        // One that is slow, while others are answered.
+        silence.answered(at(40));
+        assert_eq!(failed(&mut silence, 25, 55), 15);
+        assert_eq!(failed(&mut silence, 56, 71), 31);
+        // A new day.
+        assert_eq!(failed(&mut silence, 500, 501), 1);
+    }
 }
