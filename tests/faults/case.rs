@@ -51,6 +51,8 @@ pub struct Case {
     channels: u64,
     /// Whether the source is read in ranges of its key, one for each channel.
     cut: bool,
+    /// Whether a share of dirty rows decides at the end, so that an append comes all at once.
+    share: bool,
     /// Whether somebody changes the source between a call that failed and the next one.
     changes: bool,
     /// Each with the time it waits for after the start of a call.
@@ -60,7 +62,8 @@ pub struct Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cut = if self.cut { " with a split each" } else { "" };
-        write!(f, "{}, {} channels{cut}:", self.route(), self.channels)?;
+        let share = if self.share { " by a share" } else { "" };
+        write!(f, "{}{share}, {} channels{cut}:", self.route(), self.channels)?;
         if self.changes {
             write!(f, " (the source changes)")?;
         }
@@ -83,7 +86,9 @@ impl Case {
         // Splits that were appended from an earlier moment stay, as the guide says; everything else is from one moment.
         let changes = mode != Mode::Append && from != System::Csv && random.below(3) == 0;
         let cut = from != System::Csv && random.below(2) == 0;
-        Self { seed, from, to, mode, channels: 1 + random.below(4), cut, changes, faults }
+        let server = matches!(to, System::PostgreSql | System::MariaDb);
+        let share = mode == Mode::Append && server && random.below(2) == 0;
+        Self { seed, from, to, mode, channels: 1 + random.below(4), cut, share, changes, faults }
     }
 
     pub fn route(&self) -> String {
@@ -136,7 +141,10 @@ impl Case {
         if self.cut {
             source["splitPk"] = json!("id");
         }
-        let setting = json!({"speed": {"channel": self.channels, "record": RATE}});
+        let mut setting = json!({"speed": {"channel": self.channels, "record": RATE}});
+        if self.share {
+            setting["errorLimit"] = json!({"percentage": 0.1});
+        }
         std::fs::write(&file, job(&(reader, source), (writer, parameter), setting).to_string()).unwrap();
 
         let onlooker = Onlooker::start(vec![to.clone()]);
@@ -152,7 +160,7 @@ impl Case {
         if !(self.changes && rows == expected_newer) {
             differences(&expected, &rows).map_err(|text| format!("{text}\n{calls}"))?;
         }
-        if self.mode == Mode::Overwrite {
+        if self.mode == Mode::Overwrite || self.share {
             let after = to.glance().await;
             let allowed = [before, after];
             if let Some(partial) = seen[0].iter().find(|state| !allowed.contains(&Some((*state).clone()))) {
