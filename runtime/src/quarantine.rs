@@ -101,21 +101,24 @@ fn stem(part: &Path) -> Option<PathBuf> {
     pieces.next().filter(|_| numbers == 4).map(|name| part.with_file_name(name))
 }
 
-/// Refuses a file with anything in it but rows of this run, for it would be replaced without a word.
+/// Makes room for the rows of a run: a file with those of another run is kept beside, with that run's id at the end of its
+/// name. The file that it takes the place of can only hold the same rows, of an earlier call.
 ///
 /// # Errors
-/// [`Config`](ErrorKind::Config), with whose rows are there and what to do.
-pub(crate) fn refuse_others(path: &Path, own: Option<&str>) -> Result<()> {
-    let Some(of) = whose(path)? else { return Ok(()) };
-    let holds = match of {
-        Some(run_id) if own == Some(run_id.as_str()) => return Ok(()),
-        Some(run_id) => format!("dirty rows of run {run_id}"),
-        None => "something else than dirty rows".to_owned(),
-    };
-    let path = path.display();
-    Err(Error::config(format!(
-        "{path} holds {holds}, and this run would put its own in their place: give another --quarantine, or take the file away"
-    )))
+/// [`Config`](ErrorKind::Config) where the file holds anything else, which would be lost; a file that cannot be renamed.
+pub(crate) fn make_room(path: &Path, own: Option<&str>) -> Result<()> {
+    match whose(path)? {
+        None => Ok(()),
+        Some(Some(run_id)) if own == Some(run_id.as_str()) => Ok(()),
+        Some(Some(run_id)) => {
+            fs::rename(path, named(path, &format!(".{run_id}"))).context("quarantine", path.display())
+        }
+        Some(None) => Err(Error::config(format!(
+            "{} holds something else than dirty rows, and this run would put its own in their place: give another \
+             --quarantine, or take the file away",
+            path.display()
+        ))),
+    }
 }
 
 /// The run whose rows a file begins with, if it is a file and has anything in it.

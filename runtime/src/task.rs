@@ -177,7 +177,9 @@ pub async fn run_task(
             }
             let _ = dirty.sync();
         }
-        result.map(|receipt| Outcome { receipt, counts: counters.counts() }).map_err(|error| (error, in_doubt.into_inner()))
+        result
+            .map(|receipt| Outcome { receipt, counts: counters.counts() })
+            .map_err(|error| (error, in_doubt.into_inner()))
     });
 
     let (read, outcome) = tokio::join!(reader, writer);

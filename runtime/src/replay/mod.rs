@@ -316,8 +316,7 @@ fn name_sources(parts: &[Part], quarantine: &Path) -> Result<()> {
                 row.side = Side::Writer;
             }
         }
-        let line =
-            serde_json::to_string(&row).map_err(|error| Error::internal("a row is no JSON").because(error))?;
+        let line = serde_json::to_string(&row).map_err(|error| Error::internal("a row is no JSON").because(error))?;
         named.push_str(&line);
         named.push('\n');
     }

@@ -119,7 +119,7 @@ pub async fn begin(job: &Job, options: &RunOptions, io: &Handle) -> Result<Begin
 /// Before anything is moved: the file that the caller names for dirty rows has none but those of the run that goes on.
 fn free_quarantine(options: &RunOptions, run: Option<&RunRecord>) -> Result<()> {
     match &options.quarantine {
-        Quarantine::Path(path) => quarantine::refuse_others(path, run.map(|run| run.run_id.as_str())),
+        Quarantine::Path(path) => quarantine::make_room(path, run.map(|run| run.run_id.as_str())),
         Quarantine::Off | Quarantine::StateDir => Ok(()),
     }
 }

@@ -78,10 +78,9 @@ impl Run {
             && let Err(error) = self.write_down(index, entry, &committed).await
         {
             // No fault of the publication: taken back, or taken for not published, its rows would come twice.
-            committed.failures.push(format!(
-                "published, but the ledger could not say so (--resume finds out): {}",
-                error.full()
-            ));
+            committed
+                .failures
+                .push(format!("published, but the ledger could not say so (--resume finds out): {}", error.full()));
         }
         Ok(committed)
     }

@@ -102,7 +102,10 @@ async fn a_run_whose_end_is_not_on_record_has_not_ended() {
     let words = ["the end of the run is not in the ledger", "everything is at the target", "--resume"];
     let call = ["run", "job.json", "--run-id", "second", "--report", "report.json"];
     place.fails(&call, 1, &words);
-    assert_eq!((&place.last_report()["status"], &place.last_report()["rows_written"]), (&json!("failed"), &json!(ROWS)));
+    assert_eq!(
+        (&place.last_report()["status"], &place.last_report()["rows_written"]),
+        (&json!("failed"), &json!(ROWS))
+    );
     assert_eq!(place.json(&["runs", "second"])["status"], json!("running"));
     mend(&place).await;
     place.ok(&call);
