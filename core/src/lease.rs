@@ -13,6 +13,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind, Result, ResultExt, WritePlan};
 
+/// Stands between a run's id and the number of one of its entries, where a target keeps apart what each of them writes. No
+/// run id that a caller may give holds it, so that the name of an entry is never that of another run.
+pub const ENTRY: char = '!';
+
+/// What stood there in earlier versions, whose records may still be at a target.
+const OLD_ENTRY: char = '-';
+
+/// What names one of a job's entries at its target; the only one of a job bears the run's own name.
+pub fn entry_name(run_id: &str, index: usize, entries: usize) -> String {
+    if entries == 1 { run_id.to_owned() } else { format!("{run_id}{ENTRY}{index}") }
+}
+
+/// Whether a record under `name` is of the run, or of one of its entries, also as earlier versions named them.
+pub fn is_of_run(name: &str, run_id: &str) -> bool {
+    name.strip_prefix(run_id).is_some_and(|rest| {
+        let number = rest.strip_prefix([ENTRY, OLD_ENTRY]).unwrap_or("x");
+        rest.is_empty() || (!number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+    })
+}
+
 /// Who works for which job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
@@ -68,11 +88,16 @@ impl Lease {
         format!("lease-{hash:032x}")
     }
 
-    /// The plan of the entry of another run of the job that `plan` is of this one's, for targets that know a run by its name
-    /// alone.
-    pub fn of_other(&self, plan: &WritePlan, run_id: &str) -> WritePlan {
+    /// The plans that another run of the job may have had of the entry that `plan` is of this one's, for targets that know a
+    /// run by its name alone: as it is named now, and as earlier versions named it.
+    pub fn of_other(&self, plan: &WritePlan, run_id: &str) -> Vec<WritePlan> {
         let entry = plan.run_id.strip_prefix(&self.run_id).unwrap_or_default();
-        WritePlan { run_id: format!("{run_id}{entry}"), ..plan.clone() }
+        let number = entry.strip_prefix([ENTRY, OLD_ENTRY]);
+        let names = match number {
+            None => vec![format!("{run_id}{entry}")],
+            Some(number) => [ENTRY, OLD_ENTRY].map(|mark| format!("{run_id}{mark}{number}")).into(),
+        };
+        names.into_iter().map(|run_id| WritePlan { run_id, ..plan.clone() }).collect()
     }
 
     /// What to tell the user whose run would write again what the one that left this lease has written.
@@ -287,6 +312,35 @@ mod tests {
             machine: format!("machine-of-{holder}"),
             process: 7,
             seconds,
+        }
+    }
+
+    #[test]
+    fn records_of_entries_are_the_runs() {
+        assert_eq!((entry_name("r", 0, 1), entry_name("r", 3, 4)), ("r".into(), "r!3".into()));
+        for (name, is) in [("r", true), ("r!0", true), ("r!12", true), ("r!1x", false), ("r!", false), ("r2", false)] {
+            assert_eq!(is_of_run(name, "r"), is, "{name}");
+        }
+        assert!(is_of_run("r-0", "r"), "of an earlier version");
+    }
+
+    #[test]
+    fn an_entry_of_another_run_is_looked_for_under_both_names() {
+        let request = crate::WriteRequest {
+            run_id: String::new(),
+            columns: Vec::new(),
+            source: String::new(),
+            on_type_loss: crate::OnTypeLoss::default(),
+            described: None,
+        };
+        let of = |run_id: &str| {
+            let plan = WritePlan { run_id: run_id.into(), ..WritePlan::new(&request, "t", crate::WriteMode::Append) };
+            let others = lease("a", 60).of_other(&plan, "other").into_iter().map(|plan| plan.run_id);
+            others.collect::<Vec<_>>()
+        };
+        assert_eq!(of("run-of-a"), ["other"]);
+        for own in ["run-of-a!2", "run-of-a-2"] {
+            assert_eq!(of(own), ["other!2", "other-2"]);
         }
     }
 

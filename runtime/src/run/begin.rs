@@ -124,6 +124,7 @@ fn free_quarantine(options: &RunOptions, run: Option<&RunRecord>) -> Result<()> 
     }
 }
 
+/// Never to take [`ENTRY`](weir_core::lease::ENTRY), which would make a run's id that of another run's entry.
 fn check_name(id: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if !id.is_empty() && id.len() <= MAX_RUN_ID && id.chars().all(plain) {
@@ -277,7 +278,7 @@ mod tests {
     #[test]
     fn names_of_runs_are_plain() {
         assert!(check_name("orders-2025.11_01").is_ok());
-        for wrong in ["", "a b", "a'b", &"x".repeat(101)] {
+        for wrong in ["", "r!0", "a b", "a'b", &"x".repeat(101)] {
             assert_eq!(check_name(wrong).unwrap_err().kind(), ErrorKind::Config);
         }
     }

@@ -257,7 +257,8 @@ impl Run {
         pipeline.read.snapshot = guard.map(|guard| guard.token.clone());
         pipeline.read.limit = self.options.limit;
         TaskSpec {
-            run_id: self.entry_id(index),
+            // Not made anew: a run that an earlier version began names its entries otherwise.
+            run_id: entry.plan.run_id.clone(),
             // A source without snapshots has one epoch: its splits mean the same rows whenever they are read.
             epoch: guard.map_or_else(String::new, |_| uuid::Uuid::now_v7().simple().to_string()),
             entry: index,

@@ -229,7 +229,10 @@ impl Run {
         let asking = || context.until_cancelled(leases.orphan(&planned.plan, lease));
         let orphan = self.again(index, &planned.plan, asking, "looking at").await;
         match orphan.map_err(|error| error.with("target", &planned.plan.table))? {
-            Some(orphan) if orphan.run_id != self.run_id => Err(orphan.refusal().with("target", &planned.plan.table)),
+            // By its own name too: what an earlier version wrote under it, and another state folder remembers.
+            Some(orphan) if orphan.run_id != self.run_id || !self.continued => {
+                Err(orphan.refusal().with("target", &planned.plan.table))
+            }
             _ => Ok(()),
         }
     }

@@ -30,6 +30,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use weir_core::lease::entry_name;
 use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result};
 
 use self::abandon::appends;
@@ -377,7 +378,7 @@ impl Run {
 
     /// What names an entry's staging and its record at the target: entries number their splits from 0 each.
     fn entry_id(&self, index: usize) -> String {
-        entry_id(&self.run_id, index, self.job.entries.len())
+        entry_name(&self.run_id, index, self.job.entries.len())
     }
 
     /// Tells the observer, and the report.
@@ -391,8 +392,4 @@ impl Run {
         let tables: Vec<_> = tables.into_iter().map(|(_, table, _)| table).collect();
         self.options.observer.event(&Event::Progress { total, tables: &tables });
     }
-}
-
-fn entry_id(run_id: &str, index: usize, entries: usize) -> String {
-    if entries == 1 { run_id.to_owned() } else { format!("{run_id}-{index}") }
 }

@@ -80,15 +80,14 @@ impl Commits {
     }
 
     /// `SELECT` of the names under which another run may have recorded what it has written; see
-    /// [`is_of_run`].
+    /// [`is_of_run`](weir_core::lease::is_of_run).
     pub fn names(&self, run_id: &str, quoting: Quoting, literal: impl Fn(&str) -> String) -> String {
-        let (table, entries) = (self.table.quoted(quoting), format!("{run_id}-"));
+        let table = self.table.quoted(quoting);
         format!(
-            "SELECT DISTINCT run_id FROM {table} WHERE (run_id = {} OR substring(run_id, 1, {}) = {}) \
+            "SELECT DISTINCT run_id FROM {table} WHERE substring(run_id, 1, {}) = {} \
              AND (split >= 0 OR split = {PUBLISHED})",
-            literal(run_id),
-            entries.len(),
-            literal(&entries)
+            run_id.len(),
+            literal(run_id)
         )
     }
 
@@ -96,15 +95,6 @@ impl Commits {
     pub fn delete(&self, quoting: Quoting, literal: impl Fn(&str) -> String) -> String {
         format!("DELETE FROM {} WHERE run_id = {}", self.table.quoted(quoting), literal(&self.run_id))
     }
-}
-
-/// Whether a record is of the run, or of one of its entries, which have numbers.
-pub fn is_of_run(name: &str, run_id: &str) -> bool {
-    let rest = name.strip_prefix(run_id);
-    rest.is_some_and(|rest| {
-        let number = rest.strip_prefix('-').unwrap_or("x");
-        rest.is_empty() || (!number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
-    })
 }
 
 /// What the rows of [`Commits::select`] say.
@@ -140,13 +130,6 @@ impl Records {
 mod tests {
     use super::*;
     use weir_core::Account;
-
-    #[test]
-    fn records_of_entries_are_the_runs() {
-        for (name, is) in [("r", true), ("r-0", true), ("r-12", true), ("r-1x", false), ("r-", false), ("r2", false)] {
-            assert_eq!(is_of_run(name, "r"), is, "{name}");
-        }
-    }
 
     #[test]
     fn a_receipt_comes_back_from_its_record() {

@@ -11,6 +11,7 @@ mod late;
 mod lease;
 mod ledger;
 mod limits;
+mod names;
 mod parser;
 mod quarantine;
 mod retry;

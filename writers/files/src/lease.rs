@@ -70,8 +70,12 @@ impl Leases for FilesWriter {
         let Some(left) = self.context.until_cancelled(lease::ended(self.slots(lease).as_ref(), lease)).await? else {
             return Ok(None);
         };
-        let recorded = self.recorded(&lease.of_other(plan, &left.run_id)).await?;
-        Ok(recorded.published.then_some(left))
+        for plan in lease.of_other(plan, &left.run_id) {
+            if self.recorded(&plan).await?.published {
+                return Ok(Some(left));
+            }
+        }
+        Ok(None)
     }
 
     async fn release(&self, _: &WritePlan, lease: &Lease) -> Result<()> {

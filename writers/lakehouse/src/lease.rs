@@ -91,8 +91,12 @@ impl Leases for LakehouseWriter {
         let (slots, own) = (self.slots(lease), lease.clone());
         let left = on_io(&self.context, async move { lease::ended(&slots, &own).await }).await;
         let Some(left) = left.map_err(|e| self.at(e))? else { return Ok(None) };
-        let published = self.is_published(&lease.of_other(plan, &left.run_id)).await?;
-        Ok(published.then_some(left))
+        for plan in lease.of_other(plan, &left.run_id) {
+            if self.is_published(&plan).await? {
+                return Ok(Some(left));
+            }
+        }
+        Ok(None)
     }
 
     async fn release(&self, plan: &WritePlan, lease: &Lease) -> Result<()> {

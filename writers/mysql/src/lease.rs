@@ -1,9 +1,9 @@
 //! The lease of the job's run, beside the records of its splits.
 
 use async_trait::async_trait;
+use weir_core::lease::is_of_run;
 use weir_core::{ErrorKind, Lease, Leases, Result, ResultExt, Standing, WritePlan};
 use weir_mysql::{Options, QUOTING, Session, escape};
-use weir_sql::commits::is_of_run;
 use weir_sql::{Commits, LeaseRow};
 
 use crate::ledger;

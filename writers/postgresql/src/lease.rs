@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use weir_core::lease::is_of_run;
 use weir_core::{Error, Lease, Leases, Result, ResultExt, Standing, WritePlan};
 use weir_postgresql::error::map;
 use weir_postgresql::literal;
-use weir_sql::commits::is_of_run;
 use weir_sql::{Commits, LeaseRow};
 
 use crate::plan::{Q, State};

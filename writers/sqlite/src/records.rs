@@ -1,5 +1,6 @@
 //! The file's own record of finished splits, in the same transactions as their rows.
 
+use weir_core::lease::is_of_run;
 use weir_core::{Error, ErrorKind, Receipt, Result};
 use weir_sql::Commits;
 use weir_sql::commits::{self, Records};
@@ -45,7 +46,7 @@ pub fn has_of_run(database: &Database<'_>, commits: &Commits, run_id: &str) -> R
     }
     let mut found = false;
     database.query(&commits.names(run_id, QUOTING, literal), &[], |row| {
-        found |= row.text(0).is_some_and(|name| commits::is_of_run(&name, run_id));
+        found |= row.text(0).is_some_and(|name| is_of_run(&name, run_id));
     })?;
     Ok(found)
 }

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use tiberius::error::Error as Driver;
+use weir_core::lease::is_of_run;
 use weir_core::{Lease, Leases, Result, ResultExt, Standing, WritePlan};
-use weir_sql::commits::is_of_run;
 use weir_sql::{Commits, LeaseRow};
 use weir_sqlserver::{QUOTING, cell_number, cell_text, exists, from_driver, literal};
 

@@ -1,0 +1,80 @@
+//! What a call and a target know of a run by its name: entries of several runs, parameters and times of the first call.
+
+use serde_json::{Value, json};
+
+use super::{Place, sqlite, sqlite_row};
+use crate::support::job_of;
+
+const TABLES: u64 = 5;
+const ROWS: u64 = 300;
+
+/// Two entries that append, the first with several splits, slowly enough to be caught in the middle of it.
+fn two_entries(name: &str) -> Value {
+    let entry = |tables: Vec<String>, to: &str| {
+        json!({
+            "reader": {"name": "sqlite", "parameter": {"path": "from.db", "table": tables}},
+            "writer": {"name": "sqlite", "parameter": {"path": "to.db", "table": to, "writeMode": "append"}},
+        })
+    };
+    let content = [entry((0..TABLES).map(|n| format!("t{n}")).collect(), "t"), entry(vec!["t0".into()], "u")];
+    json!({"job": {"name": name, "setting": {"speed": {"channel": 1, "record": 800}}, "content": content}})
+}
+
+async fn place() -> Place {
+    let place = Place::new();
+    let one = |n| {
+        format!(
+            "CREATE TABLE t{n} (id INTEGER PRIMARY KEY, v TEXT);\n\
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})\n\
+             INSERT INTO t{n} SELECT i + {}, 'value ' || i FROM n;\n",
+            n * ROWS
+        )
+    };
+    sqlite(&place.path("from.db"), &(0..TABLES).map(one).collect::<String>()).await;
+    let sql = "CREATE TABLE t (id INTEGER, v TEXT); CREATE TABLE u (id INTEGER, v TEXT);";
+    sqlite(&place.path("to.db"), sql).await;
+    place
+}
+
+async fn rows(place: &Place) -> String {
+    let sql = "SELECT count(*) || ' ' || count(DISTINCT id) || ' ' || (SELECT count(*) FROM u) FROM t";
+    sqlite_row(&place.path("to.db"), sql).await
+}
+
+/// A run whose id looked like that of an entry of another run took that one's records back.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_run_id_is_that_of_another_runs_entry() {
+    let place = place().await;
+    place.job(&two_entries("monthly"));
+    let first = place.start(&["run", "job.json", "--run-id", "2026-11"]);
+    place.landed_of("2026-11", 2);
+    first.kill();
+    let mut other = job_of(
+        "sqlite",
+        json!({"path": "from.db", "table": "t1"}),
+        "sqlite",
+        json!({"path": "to.db", "table": "other", "writeMode": "overwrite"}),
+    );
+    other["job"]["name"] = "other".into();
+    std::fs::write(place.path("other.json"), other.to_string()).unwrap();
+    let ended = place.ok(&["run", "other.json", "--run-id", "2026-11-0"]);
+    assert!(!ended.err.contains("starts again"), "{}", ended.err);
+    place.ok(&["run", "job.json", "--run-id", "2026-11"]);
+    assert_eq!(rows(&place).await, format!("{0} {0} {ROWS}", TABLES * ROWS));
+}
+
+/// Before, a hyphen stood between a run and its entry, and what has begun so goes on so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_an_earlier_version_began_goes_on_under_its_old_names() {
+    let place = place().await;
+    place.job(&two_entries("monthly"));
+    let call = ["run", "job.json", "--run-id", "old"];
+    let first = place.start(&call);
+    place.landed_of("old", 2);
+    first.kill();
+    sqlite(&place.path("to.db"), "UPDATE weir_commits SET run_id = 'old-0' WHERE run_id = 'old!0'").await;
+    sqlite(&place.path("state/ledger.db"), "UPDATE entries SET spec = replace(spec, 'old!0', 'old-0')").await;
+    place.ok(&call);
+    assert_eq!(rows(&place).await, format!("{0} {0} {ROWS}", TABLES * ROWS));
+    assert_eq!(sqlite_row(&place.path("to.db"), "SELECT '' || count(*) FROM weir_commits").await, "0");
+}
