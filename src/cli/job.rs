@@ -1,5 +1,6 @@
 //! From the call to a job.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
@@ -45,14 +46,7 @@ pub(crate) fn load_text(
     let given = parameters(&arguments.parameters)?;
     let (parameters, at) = match begun_with {
         None => (given, arguments.at.clone()),
-        Some((begun_with, at)) => {
-            if let Some((name, value)) = given.iter().find(|pair| !begun_with.contains(pair)) {
-                return Err(Error::config(format!(
-                    "-p {name}={value} differs from what the run was begun with: leave it out, or start another run"
-                )));
-            }
-            (begun_with, Some(at))
-        }
+        Some((begun_with, at)) => (as_begun(given, begun_with)?, Some(at)),
     };
     let mut options = LoadOptions { parameters, at, strict: arguments.strict, ..options(&arguments.sources) };
     if path != Path::new("-") {
@@ -62,6 +56,24 @@ pub(crate) fn load_text(
         let name = if path == Path::new("-") { "the job on stdin".into() } else { path.display().to_string() };
         told(&name, &faults)
     })
+}
+
+/// The parameters that a run was begun with. Secrets among them are written down nowhere, so they come from this call.
+fn as_begun(given: Vec<(String, String)>, begun_with: Vec<(String, String)>) -> Result<Vec<(String, String)>, Error> {
+    let given: BTreeMap<String, String> = given.into_iter().collect();
+    if let Some((name, shown)) = job::shown_parameters(&given).into_iter().find(|pair| !begun_with.contains(pair)) {
+        return Err(Error::config(format!(
+            "-p {name}={shown} differs from what the run was begun with: leave it out, or start another run"
+        )));
+    }
+    let whole = |(name, value): (String, String)| match given.get(&name) {
+        Some(own) => Ok((name, own.clone())),
+        None if value.contains(job::HIDDEN) => Err(Error::config(format!(
+            "parameter {name} of the run is a secret, which is written down nowhere: give it again, -p {name}=…"
+        ))),
+        None => Ok((name, value)),
+    };
+    begun_with.into_iter().map(whole).collect()
 }
 
 /// Faults under the name of what is wrong.

@@ -1,6 +1,7 @@
 //! `weir replay`
 
 use weir::core::{Error, ErrorKind};
+use weir::job::HIDDEN;
 use weir::{Job, Ledger, RunOptions, RunRecord, Start, quarantined_run};
 
 use super::arguments::ReplayArguments;
@@ -33,9 +34,12 @@ fn load(arguments: &ReplayArguments) -> Result<Job, Error> {
     };
     let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone()).display().to_string();
     let reading = &arguments.reading;
+    let given = job::parameters(&reading.parameters)?;
+    // Of a secret the record knows only that there was one, so a call that says it has said nothing else.
+    let is_secret = |record: &RunRecord, name| record.parameters.get(name).is_some_and(|it| it.contains(HIDDEN));
     let begun_with = record
         .filter(|record| record.path.as_deref() == Some(&absolute))
-        .filter(|_| reading.parameters.is_empty() && reading.at.is_none())
+        .filter(|record| reading.at.is_none() && given.iter().all(|(name, _)| is_secret(record, name)))
         .map(|record| (record.parameters.into_iter().collect(), record.at));
     job::load_as_begun(&path, reading, begun_with)
 }

@@ -128,7 +128,7 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<Job, Faults> {
         at,
         time_zone_from: zone.from,
         data_zone,
-        parameters: shown(&given),
+        parameters: shown_parameters(&given),
         warnings: notes.warnings,
     })
 }
@@ -172,8 +172,8 @@ fn text_at(text: &str, given: &BTreeMap<String, String>, pointers: &[&'static st
     })
 }
 
-/// Parameters as a report may show them.
-fn shown(given: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// Parameters as a report may show them, and the ledger write them down: secrets stand as [`HIDDEN`](secrets::HIDDEN).
+pub fn shown_parameters(given: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let map: Map<String, Value> = given.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
     match secrets::redact(&Value::Object(map), None) {
         Value::Object(map) => {

@@ -78,3 +78,23 @@ async fn a_run_that_an_earlier_version_began_goes_on_under_its_old_names() {
     assert_eq!(rows(&place).await, format!("{0} {0} {ROWS}", TABLES * ROWS));
     assert_eq!(sqlite_row(&place.path("to.db"), "SELECT '' || count(*) FROM weir_commits").await, "0");
 }
+
+/// A secret is written down nowhere, so that a call that goes on has to bring it along.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_with_a_secret_parameter_goes_on_and_does_not_tell_it() {
+    let place = place().await;
+    place.job(&two_entries("nightly"));
+    let call = |rest: &[&'static str]| [&["run", "job.json", "--run-id", "secret"], rest].concat();
+    let first = place.start(&call(&["-p", "password=geheim", "-p", "word=a"]));
+    place.landed_of("secret", 1);
+    first.kill();
+    let silent = |ended: super::Ended| assert!(!ended.err.contains("geheim") && !ended.out.contains("geheim"));
+    silent(place.fails(&call(&["-p", "word=a"]), 2, &["password", "give it again", "-p password="]));
+    silent(place.fails(&call(&["-p", "password=geheim", "-p", "word=b"]), 2, &["word=b", "begun with"]));
+    silent(place.fails(&call(&["-p", "password=geheim", "-p", "pwd=geheim"]), 2, &["pwd=***", "begun with"]));
+    let other = ["run", "job.json", "--resume", "-p", "password=another geheim"];
+    silent(place.ok(&other));
+    assert_eq!(rows(&place).await, format!("{0} {0} {ROWS}", TABLES * ROWS));
+    let ledger = std::fs::read(place.path("state/ledger.db")).unwrap();
+    assert!(!ledger.windows(6).any(|bytes| bytes == b"geheim"));
+}
