@@ -48,10 +48,10 @@ pub(crate) fn run(arguments: &RunArguments) -> Outcome {
     }
 }
 
-/// The job; that of a run to be continued with the parameters and the time it was begun with.
+/// The job; that of a run to be continued, or reported again, with the parameters and the time it was begun with.
 fn load(arguments: &RunArguments) -> Result<Job, Error> {
     let text = job::read(&arguments.job)?;
-    let record = recorded(arguments, &text)?.filter(|record| record.is_unfinished());
+    let record = recorded(arguments, &text)?.filter(|record| arguments.run_id.is_some() || record.is_unfinished());
     let begun_with = record.map(|record| (record.parameters.into_iter().collect(), record.at));
     job::load_text(&text, &arguments.job, &arguments.reading, begun_with)
 }

@@ -98,3 +98,19 @@ async fn a_run_with_a_secret_parameter_goes_on_and_does_not_tell_it() {
     let ledger = std::fs::read(place.path("state/ledger.db")).unwrap();
     assert!(!ledger.windows(6).any(|bytes| bytes == b"geheim"));
 }
+
+/// The name of the job is known only with the date that the run was begun with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_a_job_with_a_date_in_its_name_is_reported_again() {
+    let place = place().await;
+    place.job(&two_entries("nightly ${yyyymmdd}"));
+    let call = |rest: &[&'static str]| [&["run", "job.json", "--report", "report.json"], rest].concat();
+    place.ok(&call(&["--run-id", "dated", "--at", "2025-11-02"]));
+    let report = place.last_report();
+    assert_eq!(report["job"], "nightly 20251102");
+    for at in [&[][..], &["--at", "2025-11-02"], &["--at", "2025-11-02T00:00"]] {
+        place.ok(&[&call(&["--run-id", "dated"]), at].concat());
+        assert_eq!(place.last_report(), report);
+    }
+    assert_eq!(rows(&place).await, format!("{0} {0} {ROWS}", TABLES * ROWS));
+}
