@@ -52,10 +52,21 @@ pub(crate) fn load_text(
     if path != Path::new("-") {
         options.path = Some(path.to_owned());
     }
-    job::load(text, &options).map_err(|faults| {
+    let told = |faults| {
         let name = if path == Path::new("-") { "the job on stdin".into() } else { path.display().to_string() };
         told(&name, &faults)
-    })
+    };
+    let job = job::load(text, &options).map_err(told)?;
+    if let Some(own) = arguments.at.as_ref().filter(|own| options.at.as_ref() != Some(own)) {
+        let (own, begun) = (LoadOptions { at: Some(own.clone()), ..options }, job.at.to_rfc3339());
+        let at = job::scheduled(text, &own).map_err(told)?.to_rfc3339();
+        if at != begun {
+            return Err(Error::config(format!(
+                "--at {at} differs from what the run was begun with, {begun}: leave it out, or start another run"
+            )));
+        }
+    }
+    Ok(job)
 }
 
 /// The parameters that a run was begun with. Secrets among them are written down nowhere, so they come from this call.

@@ -70,21 +70,9 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<Job, Faults> {
     let given: BTreeMap<String, String> = options.parameters.iter().cloned().collect();
     let mut faults = Faults::default();
 
-    let named = time_zone(text, &given);
-    let named = named.as_ref().map(|(name, pointer)| (name.as_str(), *pointer));
-    let utc = zone::Zone { tz: chrono_tz::Tz::UTC, from: "machine" };
-    let zone = zone::choose(named, options.time_zone.as_deref()).unwrap_or_else(|more| {
-        faults.0.extend(more.0);
-        utc
-    });
-    let data_zone = if zone.from == "machine" { chrono_tz::Tz::UTC } else { zone.tz };
-    // Schedules know no fractions of a second.
-    let now = options.now.unwrap_or_else(Utc::now);
-    let now = now.with_nanosecond(0).unwrap_or(now);
-    let (at, zone) = zone::scheduled(options.at.as_deref(), now, zone).unwrap_or_else(|more| {
-        faults.0.extend(more.0);
-        (now.with_timezone(&zone.tz), zone)
-    });
+    let own_zone = own_zone(text, &given, options, &mut faults);
+    let data_zone = if own_zone.from == "machine" { chrono_tz::Tz::UTC } else { own_zone.tz };
+    let (at, zone) = at(own_zone, options, &mut faults);
     let values = parameters::evaluate(&given, &at).unwrap_or_else(|more| {
         faults.0.extend(more.0);
         given.clone()
@@ -133,6 +121,18 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<Job, Faults> {
     })
 }
 
+/// The scheduled time of a job, as a call gives it.
+///
+/// # Errors
+/// What is wrong with it, or with the job's time zone.
+pub fn scheduled(text: &str, options: &LoadOptions) -> Result<DateTime<chrono_tz::Tz>, Faults> {
+    let mut faults = Faults::default();
+    let given = options.parameters.iter().cloned().collect();
+    let zone = own_zone(text, &given, options, &mut faults);
+    let (at, _) = at(zone, options, &mut faults);
+    faults.or(at)
+}
+
 /// The name that the text of a job gives it, for whoever has to know it before the parameters that hold. What stands for a
 /// parameter that is not `given` stays as it is.
 pub fn name(text: &str, given: &[(String, String)]) -> Option<String> {
@@ -155,6 +155,27 @@ pub fn endpoint(name: &str, parameter: Value, side: Side, options: &LoadOptions)
         Some(endpoint) if notes.faults.0.is_empty() => Ok(endpoint),
         _ => Err(notes.faults),
     }
+}
+
+/// The job's own time zone, or what stands in for it.
+fn own_zone(text: &str, given: &BTreeMap<String, String>, options: &LoadOptions, faults: &mut Faults) -> zone::Zone {
+    let named = time_zone(text, given);
+    let named = named.as_ref().map(|(name, pointer)| (name.as_str(), *pointer));
+    zone::choose(named, options.time_zone.as_deref()).unwrap_or_else(|more| {
+        faults.0.extend(more.0);
+        zone::Zone { tz: chrono_tz::Tz::UTC, from: "machine" }
+    })
+}
+
+/// The scheduled time, and the zone in which that is.
+fn at(zone: zone::Zone, options: &LoadOptions, faults: &mut Faults) -> (DateTime<chrono_tz::Tz>, zone::Zone) {
+    // Schedules know no fractions of a second.
+    let now = options.now.unwrap_or_else(Utc::now);
+    let now = now.with_nanosecond(0).unwrap_or(now);
+    zone::scheduled(options.at.as_deref(), now, zone).unwrap_or_else(|more| {
+        faults.0.extend(more.0);
+        (now.with_timezone(&zone.tz), zone)
+    })
 }
 
 /// `setting.timeZone`, which has to be known before the variables that depend on it.

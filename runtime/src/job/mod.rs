@@ -48,7 +48,7 @@ pub(crate) use zone::parse as parse_zone;
 
 pub use datasources::{DataSource, DataSourceInfo, DataSources, FILE_NAME as DATA_SOURCES_FILE};
 pub use endpoint::Ends;
-pub use load::{LoadOptions, UNNAMED, endpoint, load, load_file, name, read_file, shown_parameters};
+pub use load::{LoadOptions, UNNAMED, endpoint, load, load_file, name, read_file, scheduled, shown_parameters};
 pub use model::{Endpoint, Entry, ErrorLimit, Job, Retry, Setting};
 pub use parameters::parse_parameters;
 pub use plugins::{Plugin, Side, find_plugin, plugins};

@@ -113,4 +113,18 @@ async fn a_run_of_a_job_with_a_date_in_its_name_is_reported_again() {
         assert_eq!(place.last_report(), report);
     }
     assert_eq!(rows(&place).await, format!("{0} {0} {ROWS}", TABLES * ROWS));
+    place.fails(&call(&["--run-id", "dated", "--at", "2025-11-03"]), 2, &["--at 2025-11-03", "begun with, 2025-11-02"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_does_not_go_on_with_another_time() {
+    let place = place().await;
+    place.job(&two_entries("nightly"));
+    let first = place.start(&["run", "job.json", "--at", "2025-11-02"]);
+    place.landed(1);
+    first.kill();
+    let resume = ["run", "job.json", "--resume", "--at"];
+    place.fails(&[&resume[..], &["2025-11-03"]].concat(), 2, &["--at 2025-11-03", "begun with, 2025-11-02"]);
+    place.ok(&[&resume[..], &["2025-11-02T00:00:00"]].concat());
+    assert_eq!(rows(&place).await, format!("{0} {0} {ROWS}", TABLES * ROWS));
 }
