@@ -4,10 +4,10 @@
 //! attempt that is tried again is dropped. When the run ends, the parts become one file.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ use crate::job::ErrorLimit;
 use crate::observer::{Event, Observer};
 use crate::progress::Counters;
 use crate::quarantine::{self, create_private};
+
+/// How many bytes a run that was stopped joins.
+const JOINED_AT_ONCE: u64 = 16 << 20;
 
 /// One line of a quarantine file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +68,8 @@ pub struct DirtyRows {
     /// Held while the parts are joined into the file; whether they are.
     joined: Mutex<bool>,
     parts: Mutex<BTreeMap<(usize, u32), Part>>,
+    /// Whether the run was stopped.
+    hurried: AtomicBool,
     observer: Arc<dyn Observer>,
 }
 
@@ -93,6 +98,7 @@ impl DirtyRows {
             file,
             joined: Mutex::default(),
             parts: Mutex::default(),
+            hurried: AtomicBool::new(false),
             observer,
         })
     }
@@ -180,11 +186,29 @@ impl DirtyRows {
         let mut whole = self.joined.lock().unwrap_or_else(|poison| poison.into_inner());
         let parts: Vec<PathBuf> = self.parts().values().filter_map(|part| part.file.clone()).collect();
         *whole = false;
+        if self.too_large() {
+            return Ok(None);
+        }
         if !parts.is_empty() {
             quarantine::join(path, &self.run_id, &parts)?;
         }
         *whole = true;
         Ok(Some(path.clone()).filter(|_| !parts.is_empty()))
+    }
+
+    /// The run was stopped, and a resume wants the parts again: from now on only as much is joined as takes no time worth
+    /// speaking of. What the user should know of more.
+    pub fn hurry(&self) -> Option<String> {
+        self.hurried.store(true, Relaxed);
+        let path = self.file.as_ref().filter(|_| self.too_large())?;
+        Some(format!("the dirty rows stay in {}.*.part, until the run goes on and joins them", path.display()))
+    }
+
+    /// Whether there is more to be joined than a run that was stopped has the time for.
+    fn too_large(&self) -> bool {
+        let size =
+            |part: &Part| part.file.as_ref().and_then(|file| fs::metadata(file).ok()).map_or(0, |file| file.len());
+        self.hurried.load(Relaxed) && self.parts().values().map(size).sum::<u64>() > JOINED_AT_ONCE
     }
 
     /// Removes the parts, once their rows are in the joined file and no resume can want them again: when the end of the run

@@ -49,6 +49,15 @@ impl TaskSender {
         }
     }
 
+    /// Waits until so much may be read, or the task is stopped.
+    async fn acquire(&self, rows: usize, bytes: usize) -> Result<()> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Error::cancelled()),
+            () = self.limiter.acquire(rows, bytes) => Ok(()),
+        }
+    }
+
     async fn send_slices(&mut self, batch: &RecordBatch, most: usize) -> Result<()> {
         for slice in slice_rows(batch, most) {
             self.send_slice(slice).await?;
@@ -58,12 +67,7 @@ impl TaskSender {
 
     async fn send_slice(&mut self, batch: RecordBatch) -> Result<()> {
         let bytes = batch_bytes(&batch);
-        let cancel = self.cancel.clone();
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(Error::cancelled()),
-            () = self.limiter.acquire(batch.num_rows(), bytes) => {}
-        }
+        self.acquire(batch.num_rows(), bytes).await?;
         self.counters.rows_read.fetch_add(batch.num_rows() as u64, Relaxed);
         self.counters.bytes_read.fetch_add(bytes as u64, Relaxed);
         let moved = self.pipeline.apply(batch)?;
@@ -74,6 +78,7 @@ impl TaskSender {
         if moved.batch.num_rows() == 0 {
             return Ok(());
         }
+        let cancel = self.cancel.clone();
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(Error::cancelled()),
@@ -105,8 +110,15 @@ impl BatchSender for TaskSender {
     }
 
     async fn reject(&mut self, row: DirtyRow) -> Result<()> {
+        // A reader whose rows are all refused waits for nothing else: here others get their turn, and a stop is heard.
+        tokio::task::consume_budget().await;
         let (rows, last) = self.claim(1);
         if rows > 0 {
+            let width = row.values.values().map(|value| value.as_str().map_or(1, str::len)).sum();
+            if let Err(stopped) = self.acquire(1, width).await {
+                self.unclaim(1);
+                return Err(stopped);
+            }
             self.counters.rows_read.fetch_add(1, Relaxed);
             self.dirty.add(Side::Reader, row)?;
         }

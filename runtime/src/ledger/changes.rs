@@ -4,11 +4,12 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Row};
 use weir_core::Result;
 
-use super::{EntryRecord, Ledger, durable, failed, json, parsed, relaxed};
+use super::writing::{Synced, change};
+use super::{EntryRecord, Ledger, failed, json, parsed};
 use crate::database::evolve::{ChangeKind, ChangeOutcome, KnownTable, TableChangeRecord};
 
 /// The tables of this part.
@@ -124,8 +125,7 @@ impl Ledger {
     /// memory does no harm.
     pub async fn know_table(&self, job: &str, target: &str, source: &str, table: &KnownTable) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        relaxed(&mut connection).await?;
-        let mut transaction = connection.begin().await.map_err(failed)?;
+        let mut transaction = change!(self, connection, Synced::Later);
         let query =
             sqlx::query("UPDATE changes SET outcome = 'done' WHERE job = ?1 AND target = ?2 AND outcome = 'begun'");
         query.bind(job).bind(target).execute(&mut *transaction).await.map_err(failed)?;
@@ -150,8 +150,7 @@ impl Ledger {
             return Ok(());
         }
         let mut connection = self.connection.lock().await;
-        durable(&mut connection).await?;
-        let mut change = connection.begin().await.map_err(failed)?;
+        let mut change = change!(self, connection, Synced::Now);
         for MetTable { target, source, sources, ignored } in met {
             let state = if *ignored { "ignored" } else { "met" };
             let query = sqlx::query(
@@ -185,12 +184,8 @@ impl Ledger {
             return Ok(Vec::new());
         }
         let mut connection = self.connection.lock().await;
-        if synced {
-            durable(&mut connection).await?;
-        } else {
-            relaxed(&mut connection).await?;
-        }
-        let mut transaction = connection.begin().await.map_err(failed)?;
+        let synced = if synced { Synced::Now } else { Synced::Later };
+        let mut transaction = change!(self, connection, synced);
         let mut numbers = Vec::with_capacity(changes.len());
         for recorded in changes {
             numbers.push(record(&mut transaction, recorded).await?);
@@ -202,24 +197,24 @@ impl Ledger {
     /// Changes that had begun are done. Not synced: the next run would see by the target that they are.
     pub async fn changes_done(&self, numbers: &[i64]) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        relaxed(&mut connection).await?;
+        let mut change = change!(self, connection, Synced::Later);
         for number in numbers {
             let query = sqlx::query("UPDATE changes SET outcome = 'done' WHERE id = ?1 AND outcome = 'begun'");
-            query.bind(number).execute(&mut *connection).await.map_err(failed)?;
+            query.bind(number).execute(&mut *change).await.map_err(failed)?;
         }
-        Ok(())
+        change.commit().await.map_err(failed)
     }
 
     /// Changes that had begun could not be done.
     pub async fn changes_failed(&self, numbers: &[i64], why: &str) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        durable(&mut connection).await?;
+        let mut change = change!(self, connection, Synced::Now);
         for number in numbers {
             let query =
                 sqlx::query("UPDATE changes SET outcome = 'failed', detail = ?2 WHERE id = ?1 AND outcome = 'begun'");
-            query.bind(number).bind(why).execute(&mut *connection).await.map_err(failed)?;
+            query.bind(number).bind(why).execute(&mut *change).await.map_err(failed)?;
         }
-        Ok(())
+        change.commit().await.map_err(failed)
     }
 
     /// The latest changes, newest first; of one target table if it is named.

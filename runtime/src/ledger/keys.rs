@@ -1,11 +1,12 @@
 //! What the ledger remembers of foreign keys that runs have dropped at the target and not put back yet.
 
 use serde::{Deserialize, Serialize};
+use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Row};
 use weir_core::{KeyDefinition, Result, TargetName};
 
-use super::{Ledger, durable, failed, json, parsed, relaxed};
+use super::writing::{Synced, change};
+use super::{Ledger, failed, json, parsed};
 
 /// The tables of this part.
 pub(super) const TABLES: &str = "
@@ -30,8 +31,7 @@ impl Ledger {
     /// Foreign keys of a table are about to be dropped; durable when this returns.
     pub async fn drop_keys(&self, job: &str, keys: &[DroppedKey]) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        durable(&mut connection).await?;
-        let mut change = connection.begin().await.map_err(failed)?;
+        let mut change = change!(self, connection, Synced::Now);
         for key in keys {
             insert(&mut change, job, key).await?;
         }
@@ -49,10 +49,11 @@ impl Ledger {
     /// A key is there again. Not synced: to put back what is there does nothing.
     pub async fn forget_key(&self, job: &str, key: &DroppedKey) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        relaxed(&mut connection).await?;
+        let mut change = change!(self, connection, Synced::Later);
         let query = sqlx::query("DELETE FROM dropped_keys WHERE job = ?1 AND target = ?2 AND name = ?3");
         let query = query.bind(job).bind(key.table.to_string()).bind(&key.definition.key.name);
-        query.execute(&mut *connection).await.map_err(failed).map(drop)
+        query.execute(&mut *change).await.map_err(failed)?;
+        change.commit().await.map_err(failed)
     }
 }
 

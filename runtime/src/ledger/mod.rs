@@ -9,13 +9,17 @@ mod keys;
 mod lock;
 mod records;
 mod watermarks;
+mod writing;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use weir_core::{Committed, Error, ErrorKind, Receipt, Result};
 
 use crate::database::Expansion;
@@ -26,11 +30,16 @@ pub use lock::JobLock;
 pub use records::{EntryProgress, EntryRecord, RunRecord, RunStatus, SplitRecord};
 pub use watermarks::WatermarkRecord;
 
+use self::writing::{Synced, change};
+
 /// The file in the state folder.
 const FILE: &str = "ledger.db";
 
 /// The number that a changed layout raises; a newer ledger is refused by an older program.
 const LAYOUT: i64 = 7;
+
+/// How long opening it waits for another process that makes it.
+const OPENING: Duration = Duration::from_secs(10);
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS runs (
@@ -67,6 +76,8 @@ pub struct Ledger {
     /// Changes that were written, and how many of them are known to be on the disk.
     written: AtomicU64,
     synced: AtomicU64,
+    /// When the run was stopped that it is opened for.
+    stopped: Arc<OnceLock<Instant>>,
 }
 
 impl Ledger {
@@ -82,7 +93,7 @@ impl Ledger {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(std::time::Duration::from_secs(10))
+            .busy_timeout(OPENING)
             .disable_statement_logging();
         let mut connection = SqliteConnection::connect_with(&options).await.map_err(|error| at(unusable(error)))?;
         let layout: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut connection).await.map_err(failed)?;
@@ -101,7 +112,23 @@ impl Ledger {
             let raised = sqlx::raw_sql(AssertSqlSafe(layout)).execute(&mut connection).await;
             raised.map_err(|error| at(unusable(error)))?;
         }
-        Ok(Self { connection: Mutex::new(connection), written: AtomicU64::new(0), synced: AtomicU64::new(0) })
+        // From here on changes wait for others by themselves; see `writing`.
+        sqlx::raw_sql("PRAGMA busy_timeout = 50").execute(&mut connection).await.map_err(failed)?;
+        Ok(Self::of(connection))
+    }
+
+    fn of(connection: SqliteConnection) -> Self {
+        Self {
+            connection: Mutex::new(connection),
+            written: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            stopped: Arc::default(),
+        }
+    }
+
+    /// For a run: once it is stopped, at the moment that stands there then, changes wait no longer than it may take to end.
+    pub(crate) fn stopped_at(self, stopped: Arc<OnceLock<Instant>>) -> Self {
+        Self { stopped, ..self }
     }
 
     /// Opens the ledger of a state folder to look into it; `None` when there is none.
@@ -128,17 +155,18 @@ impl Ledger {
         .bind(json(&run.fingerprint)?)
         .bind(RunStatus::Running.name())
         .bind(&run.started_at);
-        durable(&mut connection).await?;
-        write.execute(&mut *connection).await.map_err(failed)?;
-        Ok(())
+        let mut change = change!(self, connection, Synced::Now);
+        write.execute(&mut *change).await.map_err(failed)?;
+        change.commit().await.map_err(failed)
     }
 
     /// Writes down the tables that a run of a whole-database job has: a resume goes on with the same.
     pub async fn expand(&self, run_id: &str, expansion: &Expansion) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        durable(&mut connection).await?;
+        let mut change = change!(self, connection, Synced::Now);
         let query = sqlx::query("INSERT OR REPLACE INTO expansions (run_id, body) VALUES (?1, ?2)");
-        query.bind(run_id).bind(json(expansion)?).execute(&mut *connection).await.map_err(failed).map(drop)
+        query.bind(run_id).bind(json(expansion)?).execute(&mut *change).await.map_err(failed)?;
+        change.commit().await.map_err(failed)
     }
 
     /// The tables of a run of a whole-database job, and whether all of them were moved and their publication had begun.
@@ -152,9 +180,10 @@ impl Ledger {
     /// All tables of a run are moved, and begin to be published together; or that came to nothing.
     pub async fn publishing(&self, run_id: &str, begun: bool) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        durable(&mut connection).await?;
+        let mut change = change!(self, connection, Synced::Now);
         let query = sqlx::query("UPDATE expansions SET publishing = ?2 WHERE run_id = ?1").bind(run_id).bind(begun);
-        query.execute(&mut *connection).await.map_err(failed).map(drop)
+        query.execute(&mut *change).await.map_err(failed)?;
+        change.commit().await.map_err(failed)
     }
 
     /// The run with this id.
@@ -186,8 +215,7 @@ impl Ledger {
     /// forgotten. Windows outlive [`forget_entry`](Self::forget_entry): whoever plans the entry again reads the same.
     pub async fn plan_entry(&self, run_id: &str, entry: &EntryRecord, splits: &[weir_core::Split]) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        relaxed(&mut connection).await?;
-        let mut change = connection.begin().await.map_err(failed)?;
+        let mut change = change!(self, connection, Synced::Later);
         sqlx::query("DELETE FROM splits WHERE run_id = ?1 AND entry = ?2")
             .bind(run_id)
             .bind(entry.entry)
@@ -228,10 +256,11 @@ impl Ledger {
             return Ok(());
         }
         let written = self.written.load(Relaxed);
-        durable(&mut connection).await?;
+        let mut change = change!(self, connection, Synced::Now);
         // Whatever is written takes along what was written before it.
         let mark = sqlx::query("INSERT OR REPLACE INTO syncs (id, written) VALUES (1, ?1)").bind(written as i64);
-        mark.execute(&mut *connection).await.map_err(failed)?;
+        mark.execute(&mut *change).await.map_err(failed)?;
+        change.commit().await.map_err(failed)?;
         self.synced.store(written, Relaxed);
         Ok(())
     }
@@ -297,42 +326,38 @@ impl Ledger {
     pub async fn attempt(&self, run_id: &str, entry: u32, split: u32, attempt: u32, recorded: bool) -> Result<()> {
         let query = sqlx::query("UPDATE splits SET attempts = ?4 WHERE run_id = ?1 AND entry = ?2 AND split = ?3");
         let mut connection = self.connection.lock().await;
-        if recorded || attempt == 0 {
-            relaxed(&mut connection).await?
-        } else {
-            durable(&mut connection).await?
-        }
+        let synced = if recorded || attempt == 0 { Synced::Later } else { Synced::Now };
+        let mut change = change!(self, connection, synced);
         let query = query.bind(run_id).bind(entry).bind(split).bind(attempt);
-        query.execute(&mut *connection).await.map_err(failed).map(drop)
+        query.execute(&mut *change).await.map_err(failed)?;
+        change.commit().await.map_err(failed)
     }
 
     /// A split is finished. Not synced: the target's record says so too.
     pub async fn finish_split(&self, run_id: &str, entry: u32, receipt: &Receipt) -> Result<()> {
         let query = sqlx::query("UPDATE splits SET receipt = ?4 WHERE run_id = ?1 AND entry = ?2 AND split = ?3");
         let mut connection = self.connection.lock().await;
-        relaxed(&mut connection).await?;
+        let mut change = change!(self, connection, Synced::Later);
         let query = query.bind(run_id).bind(entry).bind(receipt.split).bind(json(receipt)?);
-        query.execute(&mut *connection).await.map_err(failed).map(drop)
+        query.execute(&mut *change).await.map_err(failed)?;
+        change.commit().await.map_err(failed)
     }
 
     /// An entry is published. Synced only where the target itself keeps no record of it.
     pub async fn publish(&self, run_id: &str, entry: u32, committed: &Committed, recorded: bool) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        if recorded {
-            relaxed(&mut connection).await?
-        } else {
-            durable(&mut connection).await?
-        }
+        let synced = if recorded { Synced::Later } else { Synced::Now };
+        let mut change = change!(self, connection, synced);
         let query = sqlx::query("UPDATE entries SET committed = ?3 WHERE run_id = ?1 AND entry = ?2");
         let query = query.bind(run_id).bind(entry).bind(json(committed)?);
-        query.execute(&mut *connection).await.map_err(failed).map(drop)
+        query.execute(&mut *change).await.map_err(failed)?;
+        change.commit().await.map_err(failed)
     }
 
     /// What was staged for an entry is gone: a resume plans it anew.
     pub async fn forget_entry(&self, run_id: &str, entry: u32) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        durable(&mut connection).await?;
-        let mut change = connection.begin().await.map_err(failed)?;
+        let mut change = change!(self, connection, Synced::Now);
         for table in [
             "DELETE FROM entries WHERE run_id = ?1 AND entry = ?2",
             "DELETE FROM splits WHERE run_id = ?1 AND entry = ?2",
@@ -347,8 +372,7 @@ impl Ledger {
     /// count that are published.
     pub async fn end(&self, run_id: &str, status: RunStatus, finished_at: &str, report: Option<&str>) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        durable(&mut connection).await?;
-        let mut change = connection.begin().await.map_err(failed)?;
+        let mut change = change!(self, connection, Synced::Now);
         let query = sqlx::query(
             "UPDATE runs SET status = ?2, finished_at = ?3, report = coalesce(?4, report) WHERE run_id = ?1",
         );
@@ -357,16 +381,6 @@ impl Ledger {
         watermarks::advance(&mut change, run_id, status, finished_at).await?;
         change.commit().await.map_err(failed)
     }
-}
-
-/// The next change is on the disk when it returns.
-async fn durable(connection: &mut SqliteConnection) -> Result<()> {
-    sqlx::query("PRAGMA synchronous = FULL").execute(connection).await.map_err(failed).map(drop)
-}
-
-/// The next change may be lost by a power cut, together with those after it.
-async fn relaxed(connection: &mut SqliteConnection) -> Result<()> {
-    sqlx::query("PRAGMA synchronous = NORMAL").execute(connection).await.map_err(failed).map(drop)
 }
 
 fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 use weir_core::{Error, ErrorKind, Result};
 
 use super::abandon::abandon;
+use super::clock::Clock;
 use crate::job::{Job, UNNAMED};
 use crate::ledger::{JobLock, Ledger, RunRecord, RunStatus};
 use crate::options::{Quarantine, RunOptions, Start};
@@ -41,7 +42,7 @@ pub struct Began {
 ///
 /// # Errors
 /// Another run of the job is going on; an earlier one has left rows for good; the job to be resumed was changed.
-pub async fn begin(job: &Job, options: &RunOptions, io: &Handle) -> Result<Beginning> {
+pub(super) async fn begin(job: &Job, options: &RunOptions, clock: &Clock, io: &Handle) -> Result<Beginning> {
     if let Some(id) = &options.run_id {
         check_name(id)?;
     }
@@ -60,7 +61,7 @@ pub async fn begin(job: &Job, options: &RunOptions, io: &Handle) -> Result<Begin
         let (lock, ledger, warnings) = (None, None, Vec::new());
         return Ok(Beginning::Run(Began { run_id: new_id(), ledger, lock, continued: false, warnings }));
     };
-    let ledger = Ledger::open(state_dir).await?;
+    let ledger = Ledger::open(state_dir).await?.stopped_at(clock.stopped());
     // A job without a name that came from no file cannot be told from another one.
     let known = job.path.is_some() || job.name != UNNAMED;
     let lock = match (&options.run_id, known) {

@@ -47,6 +47,11 @@ impl Clock {
         tokio::time::sleep_until(*self.stopped.get_or_init(Instant::now) + time).await;
     }
 
+    /// Where the moment of the stop stands, once there was one.
+    pub fn stopped(&self) -> Arc<OnceLock<Instant>> {
+        self.stopped.clone()
+    }
+
     /// The run has done its work in time.
     pub fn stop(&self) {
         self.ticking.iter().for_each(JoinHandle::abort);

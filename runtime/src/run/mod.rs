@@ -130,7 +130,7 @@ async fn whole(
     // Who stops a run is the caller or its own timeout; what stops of itself takes the time to clean up.
     let options = RunOptions { cancel, ..options };
     let cancel = options.cancel.child_token();
-    let mut beginning = match begin(&job, &options, &io).await {
+    let mut beginning = match begin(&job, &options, &clock, &io).await {
         Ok(Beginning::Finished(report)) => return *report,
         Ok(Beginning::Run(run)) => run,
         Err(error) => return unstarted(&job, &options, started, clock.fault().unwrap_or(error)),

@@ -89,6 +89,8 @@ impl Run {
         let (counts, tables) = self.progress.snapshot();
         let elapsed = started.0.elapsed();
         let stopped = self.options.cancel.is_cancelled();
+        let left = if stopped && keep_parts { self.dirty.hurry() } else { None };
+        left.into_iter().for_each(|left| self.warn(&left));
         let mut status = if ended.error.is_some() { Status::Failed } else { ended.overall() };
         let mut warnings = ended.warnings;
         warnings.append(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner));

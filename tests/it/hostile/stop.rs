@@ -170,3 +170,67 @@ async fn a_run_that_is_stopped_while_it_publishes_shows_the_old_rows_and_is_publ
         case.resumes().await;
     }
 }
+
+/// Rows that are all refused never come to the channel, where a reader is stopped else; and there may be much of them.
+#[test]
+fn a_run_whose_rows_are_all_dirty_is_stopped_in_time() {
+    let place = Place::new();
+    // One field where two are asked for.
+    let line = format!("{}\n", "x".repeat(2_000));
+    let mut file = std::io::BufWriter::new(std::fs::File::create(place.path("bad.csv")).unwrap());
+    for _ in 0..60_000 {
+        std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
+    }
+    drop(file);
+    let columns = json!([{"index": 0, "type": "long"}, {"index": 1, "type": "string"}]);
+    let from = json!({"path": "bad.csv", "header": false, "column": columns});
+    let mut job = job_of("files", from, "files", json!({"path": "out.csv", "writeMode": "truncate"}));
+    job["job"]["setting"] = json!({"speed": {"channel": 1}, "errorLimit": "unlimited"});
+    place.job(&job);
+    let run = place.start(&["run", "job.json"]);
+    // More than a run that is stopped joins.
+    let begun = Instant::now();
+    let kept = || {
+        let parts = std::fs::read_dir(place.path("state/quarantine")).into_iter().flatten().flatten();
+        parts.filter_map(|part| Some(part.metadata().ok()?.len())).sum::<u64>()
+    };
+    while kept() < 20 << 20 {
+        assert!(begun.elapsed() < PATIENCE, "{} bytes are kept", kept());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    run.signal("TERM");
+    let ended = run.end_within(TWO_SECONDS);
+    assert_eq!(ended.code, Some(143), "{}", ended.err);
+    assert!(ended.err.contains("dirty rows stay in"), "{}", ended.err);
+}
+
+/// Another process is in the midst of a change of the ledger, and does not come to its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_its_ledger_is_stopped_in_time() {
+    use sqlx::{Connection, Executor};
+    let place = Place::new();
+    let mut sql = String::new();
+    for n in 0..TABLES {
+        sql += &format!("CREATE TABLE t{n} (id INTEGER PRIMARY KEY); INSERT INTO t{n} VALUES ({n});");
+    }
+    sqlite(&place.path("from.db"), &sql).await;
+    let tables: Vec<_> = (0..TABLES).map(|n| format!("t{n}")).collect();
+    let to = json!({"path": "to.db", "table": "t", "writeMode": "append"});
+    let mut job = job_of("sqlite", json!({"path": "from.db", "table": tables}), "sqlite", to);
+    job["job"]["setting"] = json!({"speed": {"channel": 1, "record": 1}});
+    place.job(&job);
+    let run = place.start(&["run", "job.json"]);
+    place.landed(1);
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(place.path("state/ledger.db"));
+    let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    // Until the next split wants to be written down.
+    std::thread::sleep(Duration::from_millis(1_500));
+    run.signal("TERM");
+    let ended = run.end_within(TWO_SECONDS);
+    assert_eq!(ended.code, Some(143), "{}", ended.err);
+    other.execute("ROLLBACK").await.unwrap();
+    place.ok(&["run", "job.json", "--resume"]);
+    let found = super::sqlite_row(&place.path("to.db"), "SELECT count(*) || ' ' || count(DISTINCT id) FROM t").await;
+    assert_eq!(found, format!("{TABLES} {TABLES}"));
+}
