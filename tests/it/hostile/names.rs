@@ -128,3 +128,30 @@ async fn a_run_does_not_go_on_with_another_time() {
     place.ok(&[&resume[..], &["2025-11-02T00:00:00"]].concat());
     assert_eq!(rows(&place).await, format!("{0} {0} {ROWS}", TABLES * ROWS));
 }
+
+/// The second one finds the table that the first one has created, and its rows belong there too.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_entries_append_to_one_new_delta_table() {
+    let place = place().await;
+    let entry = |table: &str| {
+        json!({
+            "reader": {"name": "sqlite", "parameter": {"path": "from.db", "table": table}},
+            "writer": {"name": "lakehouse", "parameter": {"path": "lake", "writeMode": "append"}},
+        })
+    };
+    for channels in [1, 2] {
+        let setting = json!({"speed": {"channel": channels}});
+        let content = [entry("t0"), entry("t1"), entry("t2")];
+        place.job(&json!({"job": {"name": "lake", "setting": setting, "content": content}}));
+        let report = place.report(&[]);
+        assert_eq!(report["rows_written"], json!(3 * ROWS), "{report:#}");
+        place.job(&job_of(
+            "lakehouse",
+            json!({"path": "lake"}),
+            "sqlite",
+            json!({"path": "to.db", "table": "back", "writeMode": "overwrite"}),
+        ));
+        assert_eq!(place.report(&[])["rows_written"], json!(3 * ROWS));
+        std::fs::remove_dir_all(place.path("lake")).unwrap();
+    }
+}

@@ -13,6 +13,7 @@ use deltalake::{DeltaTable, DeltaTableError};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 use serde_json::json;
+use weir_core::lease::{ENTRY, is_of_run};
 use weir_core::{Error, ErrorKind, Receipt, Result, WriteMode, WritePlan};
 use weir_lakehouse::{Location, arrow_schema, delta_error, partition_value};
 
@@ -20,6 +21,10 @@ use crate::plan::{State, application, run_prefix};
 
 /// How often an append is tried again when others commit at the same time.
 const RETRIES: usize = 20;
+
+/// What names a version's run in its `commitInfo`, and where that is.
+const RUN_ID: &str = "weirRunId";
+const MAKER: &str = "/commitInfo/weirRunId";
 
 /// How many files are looked for at once.
 const LOOKS: usize = 16;
@@ -73,13 +78,23 @@ pub(crate) async fn committed(table: &DeltaTable, plan: &WritePlan) -> Result<bo
     Ok(version.map_err(delta_error)?.is_some())
 }
 
+/// Whether another entry of the plan's run has created the table.
+pub(crate) async fn made_by_run(table: &DeltaTable, plan: &WritePlan) -> Result<bool> {
+    let Some((run, _)) = plan.run_id.rsplit_once(ENTRY) else { return Ok(false) };
+    let first = table.log_store().read_commit_entry(0).await.map_err(delta_error)?.unwrap_or_default();
+    let actions = serde_json::Deserializer::from_slice(&first).into_iter::<serde_json::Value>();
+    // A log that cannot be read is nobody's.
+    let maker = actions.flatten().find_map(|action| Some(action.pointer(MAKER)?.as_str()?.to_owned()));
+    Ok(maker.is_some_and(|maker| is_of_run(&maker, run)))
+}
+
 /// Commit properties that mark the version as this run's. Only what does not depend on the rows that are there may be
 /// tried again on top of others' versions; the rest starts again from the table as it is then.
 pub(crate) fn properties(plan: &WritePlan) -> CommitProperties {
     CommitProperties::default()
         .with_application_transaction(Transaction::new(application(plan), 1))
         .with_max_retries(if plan.mode == WriteMode::Append { RETRIES } else { 0 })
-        .with_metadata([("weirRunId".to_owned(), json!(plan.run_id))])
+        .with_metadata([(RUN_ID.to_owned(), json!(plan.run_id))])
 }
 
 /// Publishes the files: appended, or in place of what the table or the partition holds. Gives the version.

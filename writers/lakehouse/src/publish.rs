@@ -98,8 +98,8 @@ impl Publication {
                     return Ok(said("this run was published already"));
                 }
                 // Files made for a table of this run's own must not go into one that somebody else made meanwhile: its
-                // columns may be others.
-                if self.plan.creates {
+                // columns may be others. Another entry of the run may have made it, to append to it too.
+                if self.plan.creates && !commit::made_by_run(table, &self.plan).await? {
                     let message = "another writer created the table while this run wrote its files: run the job again";
                     return Err(Error::new(ErrorKind::Conflict, message));
                 }
