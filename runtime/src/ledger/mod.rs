@@ -38,6 +38,9 @@ const FILE: &str = "ledger.db";
 /// The number that a changed layout raises; a newer ledger is refused by an older program.
 const LAYOUT: i64 = 7;
 
+/// The oldest layout that can be looked into as it is.
+const READABLE: i64 = 7;
+
 /// How long opening it waits for another process that makes it.
 const OPENING: Duration = Duration::from_secs(10);
 
@@ -131,12 +134,39 @@ impl Ledger {
         Self { stopped, ..self }
     }
 
-    /// Opens the ledger of a state folder to look into it; `None` when there is none.
+    /// Opens the ledger of a state folder to look into it; `None` when there is none. The folder need not be writable.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// [`Unsupported`](ErrorKind::Unsupported) when another version of Weir has made it; [`Io`](ErrorKind::Io).
     pub async fn find_in(state_dir: &Path) -> Result<Option<Self>> {
-        if state_dir.join(FILE).exists() { Self::open(state_dir).await.map(Some) } else { Ok(None) }
+        if !state_dir.join(FILE).exists() {
+            return Ok(None);
+        }
+        match Self::open(state_dir).await {
+            Err(error) if error.kind() == ErrorKind::Io => Self::read(state_dir).await.map(Some),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// Opens a ledger that cannot be written.
+    async fn read(state_dir: &Path) -> Result<Self> {
+        let at = |error: Error| error.with("folder", state_dir.display());
+        let file = state_dir.join(FILE);
+        let mut log = file.clone().into_os_string();
+        log.push("-wal");
+        // Without a log the file is all there is. SQLite would make files beside it to find that out, and cannot.
+        let whole = std::fs::metadata(log).map_or(true, |log| log.len() == 0);
+        let options = SqliteConnectOptions::new().filename(file).read_only(true).immutable(whole).busy_timeout(OPENING);
+        let connecting = SqliteConnection::connect_with(&options.disable_statement_logging()).await;
+        let mut connection = connecting.map_err(|error| at(failed(error)))?;
+        let layout: i64 =
+            sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut connection).await.map_err(|e| at(failed(e)))?;
+        if !(READABLE..=LAYOUT).contains(&layout) {
+            let text =
+                "the state folder was written by another version of Weir, and cannot be written: use that version";
+            return Err(at(Error::new(ErrorKind::Unsupported, text)));
+        }
+        Ok(Self::of(connection))
     }
 
     /// Writes down a run that begins, or begins again.

@@ -34,6 +34,25 @@ fn a_state_folder_that_cannot_be_written_is_named_with_the_way_around_it() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_looks_into_the_state_folder_need_not_write_it() {
+    let Some(disk) = small_disk(4) else { return };
+    let place = Place::new();
+    sqlite(&place.path("from.db"), "CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1), (2)").await;
+    let to = json!({"path": "to.db", "table": "t", "writeMode": "overwrite"});
+    place.job(&job_of("sqlite", json!({"path": "from.db", "table": "t"}), "sqlite", to));
+    let state = disk.folder.path().to_str().unwrap();
+    place.ok(&["run", "job.json", "--run-id", "kept", "--state-dir", state]);
+    let remount = Command::new("mount").args(["-o", "remount,ro"]).arg(disk.folder.path()).status().unwrap();
+    assert!(remount.success());
+    let runs = place.ok(&["runs", "--state-dir", state]);
+    assert!(runs.out.contains("kept") && runs.out.contains("succeeded"), "{}", runs.out);
+    for command in ["plan", "verify"] {
+        place.ok(&[command, "job.json", "--state-dir", state]);
+    }
+    place.fails(&["run", "job.json", "--state-dir", state], 1, &["state folder", "--state-dir off"]);
+}
+
 #[test]
 fn a_run_that_nobody_listens_to_runs_all_the_same() {
     let place = Place::new();
