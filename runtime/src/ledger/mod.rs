@@ -6,6 +6,7 @@
 
 mod changes;
 mod keys;
+mod litter;
 mod lock;
 mod records;
 mod watermarks;
@@ -36,7 +37,7 @@ use self::writing::{Synced, change};
 const FILE: &str = "ledger.db";
 
 /// The number that a changed layout raises; a newer ledger is refused by an older program.
-const LAYOUT: i64 = 7;
+const LAYOUT: i64 = 8;
 
 /// The oldest layout that can be looked into as it is.
 const READABLE: i64 = 7;
@@ -108,7 +109,7 @@ impl Ledger {
         }
         if layout < LAYOUT {
             sqlx::raw_sql(TABLES).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
-            for more in [changes::TABLES, keys::TABLES] {
+            for more in [changes::TABLES, keys::TABLES, litter::TABLES] {
                 sqlx::raw_sql(more).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
             }
             let layout = format!("PRAGMA user_version = {LAYOUT}");
@@ -408,6 +409,9 @@ impl Ledger {
         );
         let query = query.bind(run_id).bind(status.name()).bind(finished_at).bind(report);
         query.execute(&mut *change).await.map_err(failed)?;
+        if status == RunStatus::Succeeded {
+            sqlx::query(litter::NOTE).bind(run_id).execute(&mut *change).await.map_err(failed)?;
+        }
         watermarks::advance(&mut change, run_id, status, finished_at).await?;
         change.commit().await.map_err(failed)
     }

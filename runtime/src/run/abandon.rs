@@ -50,19 +50,11 @@ pub(super) async fn abandon(
         }
         let index = entry.entry as usize;
         let table = tables.get(index);
-        let here = |of: &Value| match job.database {
-            Some(_) => of.get("target").cloned(),
-            None => of.get(index).and_then(|entry| entry.pointer("/writer")).cloned(),
-        };
-        let writer = match (here(&run.fingerprint), here(&current)) {
-            (old, new) if old.is_some() && old == new => match writer(job, table, index) {
-                // A target that cannot be asked is no reason to believe that nothing is there.
-                Ok(endpoint) => Ok(endpoint.open_writer(&context)?),
-                Err(gone) if gone.kind() == ErrorKind::NotFound => Err(gone),
-                Err(error) => return Err(error),
-            },
-            // Nobody has the old target's address with its secrets.
-            _ => Err(Error::new(ErrorKind::NotFound, "the job writes elsewhere now")),
+        let writer = match writer_of_run(run, job, &current, table, index) {
+            // A target that cannot be asked is no reason to believe that nothing is there.
+            Ok(endpoint) => Ok(endpoint.open_writer(&context)?),
+            Err(gone) if gone.kind() == ErrorKind::NotFound => Err(gone),
+            Err(error) => return Err(error),
         };
         let asked = writer.as_ref().ok().filter(|_| !whole);
         let landed = landed(ledger, run, &entry, asked, &context, options).await?;
@@ -123,6 +115,28 @@ pub(super) fn appends(plan: &WritePlan) -> bool {
 fn adds(entry: &EntryRecord) -> bool {
     let plan = &entry.spec.plan;
     plan.mode == WriteMode::Append && !plan.commits_per_split && entry.windows.is_empty()
+}
+
+/// What writes an entry of an earlier run, if the job writes there still; `current` is the job's fingerprint.
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound) when it does not.
+pub(super) fn writer_of_run(
+    run: &RunRecord,
+    job: &Job,
+    current: &Value,
+    table: Option<&TableJob>,
+    index: usize,
+) -> Result<Endpoint> {
+    let here = |of: &Value| match job.database {
+        Some(_) => of.get("target").cloned(),
+        None => of.get(index).and_then(|entry| entry.pointer("/writer")).cloned(),
+    };
+    match (here(&run.fingerprint), here(current)) {
+        (old, new) if old.is_some() && old == new => writer(job, table, index),
+        // Nobody has the old target's address with its secrets.
+        _ => Err(Error::new(ErrorKind::NotFound, "the job writes elsewhere now")),
+    }
 }
 
 /// What writes an entry of the run that is given up, as the job is now.

@@ -18,6 +18,7 @@ use weir_core::{
 
 use super::abandon::appends;
 use super::outcome::{Ended, EntryEnd};
+use super::publish::twice;
 use super::resume::EntryStart;
 use super::{CLEAN_UP, Run};
 use crate::database::evolve::Evolving;
@@ -282,15 +283,16 @@ impl Run {
         };
         let keeps = !ended.succeeded() && (self.continued || ended.entries.iter().any(stays)) && self.ledger.is_some();
         let taken = if keeps { Vec::new() } else { self.leases.taken() };
-        let giving = taken.iter().map(|place| async move {
+        let give = |place: Place| async move {
             let (writer, _stop) = self.apart(place.index)?;
             match writer.leases() {
                 Some(leases) => leases.release(&place.plan, &place.lease).await,
                 None => Ok(()),
             }
-        });
+        };
+        let giving = taken.iter().map(|place| twice(move || give(place.clone())));
         // Who stops a run does not wait for a courtesy.
-        let patience = if self.options.cancel.is_cancelled() { CLEAN_UP / 10 } else { CLEAN_UP };
+        let patience = if self.options.cancel.is_cancelled() { CLEAN_UP / 10 } else { CLEAN_UP * 2 };
         match tokio::time::timeout(patience, futures::future::join_all(giving)).await {
             Ok(given) => {
                 for error in given.into_iter().filter_map(Result::err) {

@@ -89,7 +89,9 @@ impl Run {
         let (counts, tables) = self.progress.snapshot();
         let elapsed = started.0.elapsed();
         let stopped = self.options.cancel.is_cancelled();
-        let left = if stopped && keep_parts { self.dirty.hurry() } else { None };
+        // What a resume may ask for again is kept.
+        let resumes = self.ledger.is_some() && !ended.succeeded();
+        let left = if stopped && resumes { self.dirty.hurry() } else { None };
         left.into_iter().for_each(|left| self.warn(&left));
         let mut status = if ended.error.is_some() { Status::Failed } else { ended.overall() };
         let mut warnings = ended.warnings;

@@ -6,15 +6,21 @@ use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Receipt, Result, WritePlan};
 
+use super::abandon::writer_of_run;
+use super::begin::fingerprint;
 use super::entry::{Done, Moved};
 use super::split::PUBLISHING;
 use super::{CLEAN_UP, GIVEN_UP, Run};
 use crate::entry::PlannedEntry;
-use crate::ledger::SplitRecord;
+use crate::job::Endpoint;
+use crate::ledger::{Ledger, SplitRecord};
 use crate::observer::Event;
 
 /// How long a target may take to forget one entry of many.
 const FORGET: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// How long a courtesy to a target waits before it is tried once more.
+const ONCE_MORE: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// How many entries targets forget at once.
 const FORGET_AT_ONCE: usize = 8;
@@ -260,29 +266,78 @@ impl Run {
         recorded.is_none_or(|recorded| !recorded.receipts.is_empty())
     }
 
-    /// Lets the targets drop their records of the run, which are needed no more. What fails leaves a few rows of litter
-    /// there, and nothing that a user must know.
+    /// Lets the targets drop their records of the run, which are needed no more. What fails leaves a few rows of litter there,
+    /// and nothing that a user must know: a later run of the job tidies up.
     pub(super) async fn forget(&self, plans: Vec<(usize, WritePlan)>) {
+        let of = |(index, plan): (usize, WritePlan)| (self.job.entries[index].writer.clone(), plan);
+        let forgotten = self.forget_at(plans.into_iter().map(of).collect()).await;
+        let Some(ledger) = &self.ledger else { return };
+        let tidied = async {
+            if forgotten {
+                ledger.forgotten(&self.run_id).await?;
+            }
+            self.forget_earlier(ledger).await
+        };
+        if let Err(error) = tidied.await {
+            tracing::debug!(%error, "what the targets have forgotten is not in the ledger");
+        }
+    }
+
+    /// As [`forget`](Self::forget), of runs that succeeded before this one and could not have it done: their process died, or
+    /// the target did not answer.
+    async fn forget_earlier(&self, ledger: &Ledger) -> Result<()> {
+        let current = fingerprint(&self.job);
+        for run in ledger.litter(&self.job.name, &self.run_id).await? {
+            let expansion = ledger.expansion(&run.run_id).await?;
+            let tables = expansion.map(|(expansion, _)| expansion.tables).unwrap_or_default();
+            let plans = ledger.entries(&run.run_id).await?.into_iter().filter_map(|entry| {
+                let index = entry.entry as usize;
+                // What the job writes to no more it cannot tidy up either.
+                let writer = writer_of_run(&run, &self.job, &current, tables.get(index), index).ok()?;
+                Some((writer, entry.spec.plan))
+            });
+            if self.forget_at(plans.collect()).await {
+                ledger.forgotten(&run.run_id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets targets drop their records; whether all have.
+    async fn forget_at(&self, plans: Vec<(Endpoint, WritePlan)>) -> bool {
         let stop = CancellationToken::new();
         let mut context = crate::plan::context(&self.job, &self.options, tokio::runtime::Handle::current());
         context.cancel = stop.clone();
         context.shared = context.shared.on(Some(self.kept.clone()));
-        let forgetting = plans.iter().filter(|(_, plan)| plan.records_splits).map(|(index, plan)| {
-            let endpoint = &self.job.entries[*index].writer;
+        let forgetting = plans.iter().filter(|(_, plan)| plan.records_splits).map(|(endpoint, plan)| {
             let context = ConnectorContext { form: endpoint.form, ..context.clone() };
-            async move { endpoint.open_writer(&context)?.forget(plan).await }.boxed()
+            async move {
+                let forget = || async { endpoint.open_writer(&context)?.forget(plan).await };
+                twice(forget).await
+            }
+            .boxed()
         });
         let forgetting: Vec<_> = forgetting.collect();
         // A few at a time: a whole database has thousands.
         let patience = CLEAN_UP * 4 + FORGET * forgetting.len() as u32;
         let all = futures::stream::iter(forgetting).buffer_unordered(FORGET_AT_ONCE).collect::<Vec<_>>();
-        tokio::select! {
-            _ = all => {}
-            () = self.clock.since_stop(GIVEN_UP) => {}
-            () = tokio::time::sleep(patience) => {}
-        }
+        let forgotten = tokio::select! {
+            all = all => all.iter().all(Result::is_ok),
+            () = self.clock.since_stop(GIVEN_UP) => false,
+            () = tokio::time::sleep(patience) => false,
+        };
         stop.cancel();
+        forgotten
     }
+}
+
+/// Does what nobody waits for once more when it fails, in case that a connection was lost.
+pub(super) async fn twice<F: Future<Output = Result<()>>>(mut once: impl FnMut() -> F) -> Result<()> {
+    if once().await.is_ok() {
+        return Ok(());
+    }
+    tokio::time::sleep(ONCE_MORE).await;
+    once().await
 }
 
 #[cfg(test)]

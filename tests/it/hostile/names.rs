@@ -129,6 +129,27 @@ async fn a_run_does_not_go_on_with_another_time() {
     assert_eq!(rows(&place).await, format!("{0} {0} {ROWS}", TABLES * ROWS));
 }
 
+/// What a run could not let its target forget, the next one does.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_a_run_that_succeeded_go_with_a_later_one() {
+    let place = place().await;
+    let mut job = two_entries("nightly");
+    job["job"]["setting"] = json!({"speed": {"channel": 1}});
+    place.job(&job);
+    place.report(&[]);
+    let records = || async { sqlite_row(&place.path("to.db"), "SELECT '' || count(*) FROM weir_commits").await };
+    assert_eq!(records().await, "0");
+    let keep = "CREATE TRIGGER keep BEFORE DELETE ON weir_commits BEGIN SELECT RAISE(ABORT, 'kept'); END";
+    sqlite(&place.path("to.db"), keep).await;
+    place.report(&[]);
+    assert_ne!(records().await, "0");
+    sqlite(&place.path("to.db"), "DROP TRIGGER keep").await;
+    place.report(&[]);
+    assert_eq!(records().await, "0");
+    let litter = "SELECT '' || count(*) FROM litter";
+    assert_eq!(sqlite_row(&place.path("state/ledger.db"), litter).await, "0");
+}
+
 /// The second one finds the table that the first one has created, and its rows belong there too.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_entries_append_to_one_new_delta_table() {
