@@ -108,7 +108,9 @@ mod tests {
         for number in 0..2 {
             Home::of(&context, || ("here", number)).unwrap().rest(Session(number)).await;
         }
-        let wake = |wanted: (&'static str, u32)| Home::wake::<Session>(&context, move |of| *of == wanted);
+        let wake = |wanted: (&'static str, u32)| {
+            Home::wake::<Session>(&context, move |of: &(&'static str, u32)| *of == wanted)
+        };
         assert!(wake(("there", 0)).is_none());
         let woken = wake(("here", 0)).unwrap();
         assert!(woken.fresh && woken.session.0 == 0);

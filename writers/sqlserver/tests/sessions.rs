@@ -43,7 +43,7 @@ async fn what_a_call_has_set_is_set_back_for_the_next() {
     session
         .run(
             "SET XACT_ABORT ON; SET IMPLICIT_TRANSACTIONS ON; SET LOCK_TIMEOUT 7; \
-             SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+             SET TRANSACTION ISOLATION LEVEL SNAPSHOT",
         )
         .await
         .unwrap();
