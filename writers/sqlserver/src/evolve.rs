@@ -32,7 +32,7 @@ impl SqlServerWriter {
     /// Some of what has failed may be done nevertheless: whoever tries again asks the server.
     fn forget_unless(&self, done: &Result<()>) {
         if done.is_err() {
-            self.forget_known();
+            self.seen.forget();
         }
     }
 
@@ -76,7 +76,7 @@ fn present(known: Known) -> Result<Table> {
 #[async_trait]
 impl Evolve for SqlServerWriter {
     async fn compare(&self, request: &WriteRequest) -> Result<Vec<Fit>> {
-        let known = match self.find_seen() {
+        let known = match self.seen.find() {
             Some(known) => known,
             None => self.ask_now().await?,
         };
@@ -92,7 +92,7 @@ impl Evolve for SqlServerWriter {
     }
 
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
-        self.forget_known();
+        self.seen.forget();
         let mut session = self.connect().await?;
         let statements = self.statements(&mut session, changes).await?;
         if !statements.is_empty() {

@@ -6,12 +6,13 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use weir_core::{Error, ErrorKind, Hold, KeyDefinition, Result, ResultExt, TargetName};
-use weir_sql::{Ahead, DroppedKeys, TableName};
+use weir_sql::{DroppedKeys, Seen, TableName};
 use weir_sqlserver::{
-    AT_ONCE, QUOTING, Server, Session, Table, describe_tables, find_tables, schemas, server, spelled,
+    AT_ONCE, Options, QUOTING, Server, Session, Table, describe_tables, find_tables, schemas, server, spelled,
 };
 
 use crate::complete::{self, Index};
+use crate::config::SqlServerWriterConfig;
 use crate::keys::{self, Own};
 use crate::rights::OwnTables;
 use crate::writer::SqlServerWriter;
@@ -112,7 +113,7 @@ impl SqlServerWriter {
 
     /// What the server says of the table now.
     pub(crate) async fn ask(&self, session: &mut Session) -> Result<Known> {
-        let known = self.read(session, &[self.wanted()?]).await?.pop();
+        let known = self.read(session, std::slice::from_ref(&self.table)).await?.pop();
         known.unwrap_or_else(|| Err(Error::internal("a table was asked for, and no answer came")))
     }
 
@@ -124,49 +125,30 @@ impl SqlServerWriter {
         Ok(known)
     }
 
-    /// Reads these tables, and leaves them for their writers. What is wrong with one is found again by its own.
+    /// Reads these tables, and leaves them for their writers.
     pub(crate) async fn leave_known(&self, tables: &[TargetName]) -> Result<Hold> {
-        let name = |table: &TargetName| TableName { schema: table.schema.clone(), name: table.table.clone() };
-        let names: Vec<TableName> = tables.iter().map(name).collect();
+        let names = Seen::<Known>::names(tables);
         let mut session = self.connect().await?;
-        let mut all = HashMap::with_capacity(names.len());
+        let mut known = Vec::with_capacity(names.len());
         for names in names.chunks(AT_ONCE) {
-            let known = self.read(&mut session, names).await?;
-            all.extend(names.iter().zip(known).filter_map(|(name, known)| Some((name.clone(), known.ok()?))));
+            known.extend(self.read(&mut session, names).await?);
         }
         session.rest().await;
-        Ok(Ahead::leave(&self.context.shared, self.known_in("targets"), all))
-    }
-
-    /// The table is another one from here on: whatever was read of it before is not to be planned with.
-    pub(crate) fn forget_known(&self) {
-        self.take_seen();
-        self.take_left();
+        Ok(self.seen.leave(names, known))
     }
 
     /// What was read of the table with all others, once.
     pub(crate) fn take_left(&self) -> Option<Known> {
-        let left = Ahead::take(&self.context.shared, &self.known_in("targets"), &self.wanted().ok()?)?;
-        Some(self.without_dropped(left))
+        Some(self.without_dropped(self.seen.take_left()?))
     }
 
     /// As [`take_left`](Self::take_left), and it stays there.
     pub(crate) fn find_left(&self) -> Option<Known> {
-        let left = Ahead::find(&self.context.shared, &self.known_in("targets"), &self.wanted().ok()?)?;
-        Some(self.without_dropped(left))
-    }
-
-    /// Under which name something of these servers is left for their writers.
-    pub(crate) fn known_in(&self, what: &str) -> String {
-        let of = |o: &weir_sqlserver::Options| {
-            format!("{}@{}/{}", o.user, o.place(), o.database.as_deref().unwrap_or_default())
-        };
-        let ledger = self.config.common.ledger.schema.as_deref().unwrap_or_default();
-        format!("sqlserver {what} of {} {ledger}", self.options.first().map(of).unwrap_or_default())
+        Some(self.without_dropped(self.seen.find_left()?))
     }
 
     fn dropped(&self) -> Arc<DroppedKeys<String>> {
-        self.context.shared.find_or_leave(&self.known_in("keys"), DroppedKeys::default)
+        self.context.shared.find_or_leave(&place("keys", &self.config, &self.options), DroppedKeys::default)
     }
 
     /// Notes that keys of a table are dropped, whatever was read before.
@@ -188,4 +170,11 @@ impl SqlServerWriter {
         }
         known
     }
+}
+
+/// Under which name something of these servers is left for their writers.
+pub(crate) fn place(what: &str, config: &SqlServerWriterConfig, options: &[Options]) -> String {
+    let of = |o: &Options| format!("{}@{}/{}", o.user, o.place(), o.database.as_deref().unwrap_or_default());
+    let ledger = config.common.ledger.schema.as_deref().unwrap_or_default();
+    format!("sqlserver {what} of {} {ledger}", options.first().map(of).unwrap_or_default())
 }

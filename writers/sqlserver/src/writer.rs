@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
@@ -12,9 +11,8 @@ use weir_core::{
     WritePlan, WriteRequest, Writer,
 };
 use weir_sql::commits::TABLE;
-use weir_sql::config::Destination;
 use weir_sql::config::DuplicateKeys;
-use weir_sql::{TableName, resolve_target_columns};
+use weir_sql::{Seen, TableName, resolve_target_columns};
 use weir_sqlserver::{
     COLLATION, Options, QUOTING, Rights, Session, Setup, cell_number, cell_text, connect_first, literal,
 };
@@ -24,21 +22,19 @@ use crate::known::Known;
 use crate::plan::{Facts, plan};
 use crate::state::State;
 use crate::transaction::Staged;
-use crate::{commit, ledger, task};
+use crate::{commit, known, ledger, task};
 
 /// Writes one table.
 pub struct SqlServerWriter {
     pub(crate) config: SqlServerWriterConfig,
-    destination: Destination,
+    /// The table as the job names it.
+    pub(crate) table: TableName,
     pub(crate) options: Vec<Options>,
     setup: Setup,
     pub(crate) context: ConnectorContext,
     /// What `target` has just seen, for `plan`.
-    seen: Mutex<Option<(Known, Instant)>>,
+    pub(crate) seen: Seen<Known>,
 }
-
-/// How long what was seen holds.
-const SEEN: Duration = Duration::from_secs(10);
 
 impl SqlServerWriter {
     /// A writer of what `config` names; connects to nothing.
@@ -53,9 +49,10 @@ impl SqlServerWriter {
             faults.0.extend(more.0);
             Vec::new()
         });
-        if let Err(error) = TableName::parse(&destination.table, QUOTING) {
+        let table = TableName::parse(&destination.table, QUOTING).unwrap_or_else(|error| {
             faults.0.push(Fault { pointer: "/table".into(), message: error.message().into() });
-        }
+            TableName::bare("")
+        });
         let mode = config.common.mode();
         let compares = mode == WriteMode::Upsert || config.common.duplicate_keys == DuplicateKeys::Error;
         if !config.common.key.is_empty() && !compares {
@@ -65,7 +62,8 @@ impl SqlServerWriter {
         }
         faults.or(())?;
         let setup = Setup { session: config.common.session.as_slice().to_vec() };
-        Ok(Self { config, destination, options, setup, context: context.clone(), seen: Mutex::default() })
+        let seen = Seen::new(&context.shared, known::place("targets", &config, &options), table.clone());
+        Ok(Self { config, table, options, setup, context: context.clone(), seen })
     }
 
     pub(crate) async fn connect(&self) -> Result<Session> {
@@ -77,25 +75,8 @@ impl SqlServerWriter {
         self.config.common.create_schema == Some(true) && self.config.common.ledger.schema.is_none()
     }
 
-    /// The table as the job names it.
-    pub(crate) fn wanted(&self) -> Result<TableName> {
-        TableName::parse(&self.destination.table, QUOTING)
-    }
-
-    /// What `target` has seen a moment ago, once.
-    pub(crate) fn take_seen(&self) -> Option<Known> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(known, _)| known)
-    }
-
-    /// As [`take_seen`](Self::take_seen), and it stays seen.
-    pub(crate) fn find_seen(&self) -> Option<Known> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        seen.filter(|(_, when)| when.elapsed() < SEEN).map(|(known, _)| known)
-    }
-
     async fn facts(&self, session: &mut Session, request: Option<&WriteRequest>) -> Result<Facts> {
-        let known = match self.take_seen() {
+        let known = match self.seen.take() {
             Some(known) => known,
             None => self.ask(session).await?,
         };
@@ -137,7 +118,7 @@ impl SqlServerWriter {
     /// Makes `weir_commits` if it is not there; a run looks once for all its tables.
     async fn make_record(&self, session: &mut Session, state: &State) -> Result<()> {
         let Some(commits) = &state.commits else { return Ok(()) };
-        let name = self.known_in(&format!("record {}", commits.table));
+        let name = known::place(&format!("record {}", commits.table), &self.config, &self.options);
         let made = self.context.shared.find_or_leave(&name, OnceCell::<()>::new);
         made.get_or_try_init(|| ledger::create(session, commits)).await.map(drop)
     }
@@ -152,7 +133,7 @@ impl SqlServerWriter {
         let wanted: BTreeSet<&String> = offers.filter_map(|f| f.metadata().get(COLLATION)).collect();
         // The server's stay as they are while a run asks for its tables.
         let known: Arc<Mutex<HashMap<String, bool>>> =
-            self.context.shared.find_or_leave(&self.known_in("collations"), Mutex::default);
+            self.context.shared.find_or_leave(&known::place("collations", &self.config, &self.options), Mutex::default);
         let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
         // A name that is no plain word is nobody's collation.
         let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -185,7 +166,7 @@ impl Writer for SqlServerWriter {
             Some(known) => known,
             None => self.ask_now().await?,
         };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((known.clone(), Instant::now()));
+        self.seen.note(known.clone());
         let Known { name, table, .. } = known;
         let entries = self.config.common.column.as_slice();
         let Some(table) = table else {
@@ -224,7 +205,7 @@ impl Writer for SqlServerWriter {
 
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let state = State::of(plan)?;
-        self.forget_known();
+        self.seen.forget();
         let mut session = self.connect().await?;
         let done = async {
             commit::create_table(&mut session, plan, &state).await?;
@@ -261,7 +242,7 @@ impl Writer for SqlServerWriter {
 
     async fn abort(&self, plan: &WritePlan, _receipts: &[Receipt]) -> Result<()> {
         let state = State::of(plan)?;
-        self.forget_known();
+        self.seen.forget();
         let mut session = self.connect().await?;
         let done = commit::abort(&mut session, plan, &state).await;
         ended(session, &done, true).await;
@@ -304,7 +285,7 @@ impl Writer for SqlServerWriter {
         let mut checks = Vec::new();
         match self.privileges(&mut session, &place).await {
             Ok(more) => checks.extend(more),
-            Err(error) => checks.push(Check::fault(format!("table {}", self.destination.table), error.full())),
+            Err(error) => checks.push(Check::fault(format!("table {}", self.table), error.full())),
         }
         session.close().await;
         checks
