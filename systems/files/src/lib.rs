@@ -14,6 +14,7 @@
 //! A new place for files is a scheme in [`open_store`]; a new packing is a variant of
 //! [`Compression`] with its two ends in `pack.rs` and `unpack.rs`.
 
+mod body;
 mod column_encodings;
 mod column_windows;
 mod columnar;

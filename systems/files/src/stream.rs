@@ -11,6 +11,7 @@ use object_store::{GetOptions, GetRange, ObjectStore};
 use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Result, ResultExt};
 
+use crate::body::body;
 use crate::{Compression, Decode, Store, Unpack, store_error};
 
 /// How many bytes are read at once.
@@ -67,15 +68,24 @@ impl ByteStream {
                 };
                 Input::Local(file.take(length))
             }
-            Store::Remote { store: remote, .. } => {
-                let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+            Store::Remote { store: remote, is_web, .. } => {
                 let key = store.key(path)?;
+                let found = async {
+                    match *is_web {
+                        // Not every web server gives parts of a file.
+                        true => {
+                            let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+                            Ok(remote.get_opts(&key, options).await?.into_stream())
+                        }
+                        false => body(remote.clone(), key, range).await,
+                    }
+                };
                 let found = tokio::select! {
                     biased;
                     () = cancel.cancelled() => return Err(Error::cancelled()),
-                    found = remote.get_opts(&key, options) => found,
+                    found = found => found,
                 };
-                Input::Remote(found.map_err(|e| store_error(e, &name))?.into_stream())
+                Input::Remote(found.map_err(|e| store_error(e, &name))?)
             }
         };
         Ok(Self { name, cancel: cancel.clone(), input })
