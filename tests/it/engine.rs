@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use weir::core::ErrorKind;
 use weir::{Event, Observer, Quarantine, QuarantineRow, RunOptions, Status};
 
-use crate::support::{counts, job_of, load, run_failing, run_ok};
+use crate::support::{counts, job_of, load, run, run_failing, run_ok};
 
 fn stream(rows: u64) -> Value {
     json!({"column": [{"value": "x", "type": "string"}, {"random": "1,100", "type": "long"}], "sliceRecordCount": rows})
@@ -51,6 +51,45 @@ async fn the_first_dirty_row_fails_the_job_and_nothing_arrives() {
     assert!(!out.exists());
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["in.csv"], "nothing is left behind");
+}
+
+/// The row that is one too many ends all channels, not only its own: what they read beyond is the batches they have in hand.
+#[tokio::test]
+async fn the_record_limit_holds_at_once_in_all_channels() {
+    const CHANNELS: u64 = 4;
+    const LIMIT: u64 = 10;
+    // Of each file; the bad rows come late.
+    const ROWS: u64 = 400_000;
+    const GOOD: u64 = 100_000;
+    const BATCH: u64 = 65_536;
+    let folder = tempfile::tempdir().unwrap();
+    let (from, out) = (folder.path().join("in"), folder.path().join("out"));
+    std::fs::create_dir_all(&from).unwrap();
+    std::fs::create_dir_all(&out).unwrap();
+    std::fs::write(out.join("old.csv"), "id,n\n0,0\n").unwrap();
+    for file in 0..CHANNELS {
+        let mut text = String::from("id,n\n");
+        for row in 0..ROWS {
+            let n = if row > GOOD && row % 100 == 0 { "x".to_owned() } else { row.to_string() };
+            text += &format!("{row},{n}\n");
+        }
+        std::fs::write(from.join(format!("{file}.csv")), text).unwrap();
+    }
+    let columns = json!([{"name": "id", "type": "long"}, {"name": "n", "type": "long"}]);
+    let from = json!({"path": from, "format": "csv", "header": true, "column": columns});
+    for mode in ["truncate", "append"] {
+        let to = json!({"path": out, "format": "csv", "writeMode": mode});
+        let mut job = job_of("files", from.clone(), "files", to);
+        job["job"]["setting"] = json!({"speed": {"channel": CHANNELS}, "errorLimit": {"record": LIMIT}});
+        let report = run(&job).await;
+        assert_eq!(report.error.as_ref().unwrap().kind, ErrorKind::DirtyLimit, "{report:#?}");
+        assert!((LIMIT + 1..=LIMIT + CHANNELS).contains(&report.rows_dirty), "{} rows are dirty", report.rows_dirty);
+        let most = CHANNELS * (GOOD + 3 * BATCH);
+        assert!(report.rows_read <= most, "{} of {} rows were read", report.rows_read, CHANNELS * ROWS);
+        assert_eq!(report.rows_written, 0);
+        let left: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["old.csv"], "{mode}: something was published, or is left behind");
+    }
 }
 
 #[tokio::test]

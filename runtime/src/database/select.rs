@@ -217,10 +217,10 @@ mod tests {
     #[test]
     fn without_patterns_it_is_the_connections_database_and_views_are_left_out() {
         let sources = [source(&[("shop", "orders"), ("shop", "v_sum"), ("other", "orders")])];
-        assert_eq!(names(&select(&patterns(&[], &[], &[]), &sources).single), ["0:shop.orders"]);
-        assert_eq!(names(&select(&patterns(&["v_sum"], &[], &[]), &sources).single), ["0:shop.v_sum"]);
+        assert_eq!(names(&of(&patterns(&[], &[], &[]), &sources).single), ["0:shop.orders"]);
+        assert_eq!(names(&of(&patterns(&["v_sum"], &[], &[]), &sources).single), ["0:shop.v_sum"]);
         let views = Patterns { views: true, ..patterns(&["v_*"], &[], &[]) };
-        assert_eq!(names(&select(&views, &sources).single), ["0:shop.v_sum"]);
+        assert_eq!(names(&of(&views, &sources).single), ["0:shop.v_sum"]);
         assert_eq!(of(&patterns(&[], &[], &[]), &sources).counts.to_string(), "1 database, 1 table");
     }
 }

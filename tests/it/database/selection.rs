@@ -383,3 +383,46 @@ async fn a_target_inside_of_another_one_is_refused() {
         run_ok(&job).await;
     }
 }
+
+/// What runs keep at a database is none of its tables, whatever a pattern says.
+async fn selects_only_t(plugin: &str, from: Value) {
+    let folder = tempfile::tempdir().unwrap();
+    for include in [json!(["*"]), json!(["weir_*", "*.weir_*", "t"]), json!(["/.*/"])] {
+        let ends = ((plugin, from.clone()), ("files", json!({"path": folder.path(), "format": "csv"})));
+        let report = run_ok(&database_job(ends.0, ends.1, json!({"objects": {"include": include}}))).await;
+        let name = |source: &str| source.rsplit('.').next().unwrap().trim_matches('"').to_owned();
+        let names: Vec<_> = report.tables.iter().map(|table| name(&table.source)).collect();
+        assert_eq!(names, ["t"], "{plugin}: {include}");
+    }
+}
+
+/// A table of the user's, and what runs leave beside it when they die.
+const WITH_OUR_OWN: &str = "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1); \
+                            CREATE TABLE weir_commits (run_id varchar(120), split bigint); \
+                            CREATE TABLE weir_0191abcd_0123456789abcdef (id int PRIMARY KEY)";
+
+#[tokio::test]
+async fn patterns_never_select_what_runs_keep_in_postgresql() {
+    let source = servers::postgresql().await.fresh_database("ownout").await;
+    source.execute(WITH_OUR_OWN).await;
+    selects_only_t("postgresql", json!({"url": source.url()})).await;
+}
+
+#[tokio::test]
+async fn patterns_never_select_what_runs_keep_in_mysql() {
+    let source = servers::mariadb().await.fresh_database("ownout").await;
+    source.execute(WITH_OUR_OWN).await;
+    selects_only_t("mysql", json!({"url": source.url()})).await;
+}
+
+#[tokio::test]
+async fn patterns_never_select_what_runs_keep_in_sqlite() {
+    use sqlx::{Connection, Executor};
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("source.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+    let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    connection.execute(sqlx::raw_sql(WITH_OUR_OWN)).await.unwrap();
+    connection.close().await.unwrap();
+    selects_only_t("sqlite", json!({"path": file})).await;
+}

@@ -107,7 +107,7 @@ async fn a_run_of_a_job_with_a_date_in_its_name_is_reported_again() {
     let call = |rest: &[&'static str]| [&["run", "job.json", "--report", "report.json"], rest].concat();
     place.ok(&call(&["--run-id", "dated", "--at", "2025-11-02"]));
     let report = place.last_report();
-    assert_eq!(report["job"], "nightly 20251102");
+    assert_eq!(report["job"], "nightly 20251101");
     for at in [&[][..], &["--at", "2025-11-02"], &["--at", "2025-11-02T00:00"]] {
         place.ok(&[&call(&["--run-id", "dated"]), at].concat());
         assert_eq!(place.last_report(), report);
