@@ -57,9 +57,10 @@ async fn enums_of_one_name_that_come_to_one_schema_have_the_labels_of_both() {
         assert_eq!((target.value(&of("t0")).await, target.value(&of("t1")).await), ("a b".into(), "b c".into()));
     }
     // Later ones come too: to a table that is there, and with one that finds the type made.
+    source.execute("ALTER TYPE s1.mood ADD VALUE 'd'").await;
     source
         .execute(
-            "ALTER TYPE s1.mood ADD VALUE 'd'; INSERT INTO s1.t1 VALUES (3, 'd');
+            "INSERT INTO s1.t1 VALUES (3, 'd');
              CREATE SCHEMA s2; CREATE TYPE s2.mood AS ENUM ('e');
              CREATE TABLE s2.t2 (id int PRIMARY KEY, m s2.mood); INSERT INTO s2.t2 VALUES (1, 'e')",
         )

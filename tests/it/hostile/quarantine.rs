@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Place, sqlite, sqlite_row};
+use super::{Place, sqlite};
 use crate::support::job_of;
 
 const TABLES: usize = 6;
