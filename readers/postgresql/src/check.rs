@@ -26,7 +26,7 @@ pub async fn check(reader: &PostgresqlReader) -> Vec<Check> {
             Err(error) => lines.push(Check::fault("login", error.full())),
         }
         for (index, located) in reader.sources.iter().enumerate().filter(|(_, s)| s.endpoint == number) {
-            let entries = reader.config.common.column.as_slice();
+            let entries = (reader.config.common.column.as_slice(), reader.config.only.unwrap_or_default());
             let described = match describe(&mut session, &located.source, index, entries, None).await {
                 Ok(described) => described,
                 Err(error) => {

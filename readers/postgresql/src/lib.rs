@@ -74,7 +74,13 @@ weir_core::inventory::submit! {
         has_order: incremental::has_order,
         parameters: |tables| {
             use weir_sql::database::{reader_parameters, schema_and_table};
-            reader_parameters(tables, weir_sql::Quoting::DOUBLE, |_, table| schema_and_table(table, weir_sql::Quoting::DOUBLE))
+            let name = |_: &weir_core::Shard<'_>, table: &weir_core::ObjectName| schema_and_table(table, weir_sql::Quoting::DOUBLE);
+            let mut parameters = reader_parameters(tables, weir_sql::Quoting::DOUBLE, name)?;
+            // Each table is read by itself: rows that a parent shows of its children would come twice.
+            if let Some(parameters) = parameters.as_object_mut() {
+                parameters.entry("only").or_insert(true.into());
+            }
+            Ok(parameters)
         },
     }
 }

@@ -100,7 +100,7 @@ impl PostgresqlReader {
                     }
                     known = Locked::table(shared, endpoint, &name).or_else(|| looked_ahead(shared, endpoint, &name));
                 }
-                let entries = self.config.common.column.as_slice();
+                let entries = (self.config.common.column.as_slice(), self.config.only.unwrap_or_default());
                 if let Some(described) = known.as_ref().map(|table| plain(table, entries)).transpose()?.flatten() {
                     all.push(described);
                     continue;

@@ -56,12 +56,12 @@ impl Column {
     }
 }
 
-/// Asks the server about a table or query; `known` is the table, where nobody needs to ask what it is.
+/// Asks the server about a table or query; `only` leaves out what inherits from a table, and `known` is the table, where nobody needs to ask what it is.
 pub async fn describe(
     session: &mut Session,
     source: &Source,
     index: usize,
-    entries: &[String],
+    (entries, only): (&[String], bool),
     known: Option<Table>,
 ) -> Result<Described> {
     let mut described = match &source.object {
@@ -71,7 +71,7 @@ pub async fn describe(
                 Some(table) => table,
                 None => require_table(session, &wanted).await.context("table", text)?,
             };
-            of_table(session, table, entries).await.context("table", text)?
+            of_table(session, table, (entries, only)).await.context("table", text)?
         }
         Object::Query(sql) => of_query(session, sql, index).await.context("querySql", index + 1)?,
     };
@@ -84,15 +84,15 @@ pub async fn describe(
 }
 
 /// A known table of which nothing but columns of the server's own types is read: it need not be asked about anything.
-pub fn plain(table: &Table, entries: &[String]) -> Result<Option<Described>> {
+pub fn plain(table: &Table, (entries, only): (&[String], bool)) -> Result<Option<Described>> {
     let selected = resolve_source_columns(entries, &table.names(), Quoting::DOUBLE).context("table", &table.name)?;
     let own = |column: usize| PgType::parse(&table.columns[column].pg.text).is_some();
     let plain = selected.iter().all(|selected| selected.column.is_some_and(own));
-    plain.then(|| of_columns(table.clone(), selected, Vec::new())).transpose()
+    plain.then(|| of_columns((table.clone(), only), selected, Vec::new())).transpose()
 }
 
-async fn of_table(session: &mut Session, table: Table, entries: &[String]) -> Result<Described> {
-    let from = table.name.quoted(Quoting::DOUBLE);
+async fn of_table(session: &mut Session, table: Table, (entries, only): (&[String], bool)) -> Result<Described> {
+    let from = from(&table, only);
     let selected = resolve_source_columns(entries, &table.names(), Quoting::DOUBLE)?;
     let expressions: Vec<&str> = selected.iter().filter(|s| s.column.is_none()).map(|s| s.sql.as_str()).collect();
     let mut types = Vec::new();
@@ -103,12 +103,22 @@ async fn of_table(session: &mut Session, table: Table, entries: &[String]) -> Re
             return Err(Error::config("an entry of `column` stands for several columns: list them one by one"));
         }
     }
-    of_columns(table, selected, types)
+    of_columns((table, only), selected, types)
+}
+
+/// What stands after FROM: partitions belong to their table, tables that inherit from it only where both are read as one.
+fn from(table: &Table, only: bool) -> String {
+    let name = table.name.quoted(Quoting::DOUBLE);
+    if only && table.kind == 'r' { format!("ONLY {name}") } else { name }
 }
 
 /// A table, of what is selected of it; `types` are those of the expressions among that.
-fn of_columns(table: Table, selected: Vec<Selected>, types: Vec<(String, PgType)>) -> Result<Described> {
-    let from = table.name.quoted(Quoting::DOUBLE);
+fn of_columns(
+    (table, only): (Table, bool),
+    selected: Vec<Selected>,
+    types: Vec<(String, PgType)>,
+) -> Result<Described> {
+    let from = from(&table, only);
     let mut types = types.into_iter();
     let mut columns = Vec::with_capacity(selected.len());
     for selected in selected {

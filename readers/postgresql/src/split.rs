@@ -85,6 +85,8 @@ impl Part {
 /// How a table is cut.
 pub struct Cut<'a> {
     table: &'a Table,
+    /// What stands after FROM.
+    from: &'a str,
     /// By the values of this column, if the job says so.
     key: Option<&'a TableColumn>,
     pieces: u64,
@@ -104,7 +106,7 @@ pub fn cuts<'a>(described: &'a Described, key: Option<&str>, request: &SplitRequ
     };
     let pieces = pieces(table, request, key.is_some());
     let few = request.limit.is_some_and(|limit| limit < 100_000);
-    Ok((pieces > 1 && !few).then_some(Cut { table, key, pieces }))
+    Ok((pieces > 1 && !few).then_some(Cut { table, from: &described.from, key, pieces }))
 }
 
 /// The splits of one source, of the rows for which all `filters` hold; uncut where there is no `cut`.
@@ -150,7 +152,7 @@ pub async fn splits(
 /// The ranges, and whether they mean the same rows in every snapshot.
 async fn ranges(
     session: &mut Session,
-    Cut { table, key, pieces }: Cut<'_>,
+    Cut { table, from, key, pieces }: Cut<'_>,
     filters: &[String],
     request: &SplitRequest,
 ) -> Result<(Vec<KeyRange>, bool)> {
@@ -164,7 +166,7 @@ async fn ranges(
         return Ok((page_ranges(table.pages, pieces), false));
     }
     match chosen.or_else(|| table.key().first().copied()) {
-        Some(column) => Ok((by_key(session, table, column, filters, pieces).await?, true)),
+        Some(column) => Ok((by_key(session, (table, from), column, filters, pieces).await?, true)),
         None => Ok((Vec::new(), true)),
     }
 }
@@ -230,13 +232,12 @@ fn page_ranges(pages: u64, pieces: u64) -> Vec<KeyRange> {
 /// Ranges between keys that the server itself picked, sorted and holds different.
 async fn by_key(
     session: &mut Session,
-    table: &Table,
+    (table, from): (&Table, &str),
     column: &TableColumn,
     filters: &[String],
     pieces: u64,
 ) -> Result<Vec<KeyRange>> {
     let name = Quoting::DOUBLE.quote(&column.name);
-    let from = table.name.quoted(Quoting::DOUBLE);
     // A sample is enough: boundaries need not cut evenly, only exactly.
     let sample = match table.rows {
         Some(rows) if rows > 4 * SAMPLE && matches!(table.kind, 'r' | 'p' | 'm') => {

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod failures;
+mod inherited;
 mod lost_snapshot;
 mod many;
 mod merge;

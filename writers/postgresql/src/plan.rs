@@ -220,7 +220,8 @@ pub(crate) async fn plan(
     };
     let (pre, post) = (config.pre_sql.as_slice(), config.post_sql.as_slice());
     let by = matched.as_deref().unwrap_or(&keys);
-    let (statements, method) = described(&state, mode, &columns, by, (pre, post), rights.commits.is_none());
+    let ordinary = found.is_none_or(|table| table.kind == 'r');
+    let (statements, method) = described(&state, mode, &columns, (by, ordinary), (pre, post), rights.commits.is_none());
     Ok(WritePlan {
         run_id: request.run_id.clone(),
         table: if found.is_some() { state.table.to_string() } else { wanted.to_string() },
@@ -487,12 +488,14 @@ fn described(
     state: &State,
     mode: WriteMode,
     columns: &[PlannedColumn],
-    keys: &[String],
+    (keys, ordinary): (&[String], bool),
     (pre, post): (&[String], &[String]),
     makes_record: bool,
 ) -> (Vec<String>, String) {
     let names = Q.quote_all(columns.iter().map(|c| &c.name));
     let table = state.table.quoted(Q);
+    // The rows of tables that inherit from it stay.
+    let own = if ordinary { format!("ONLY {table}") } else { table.clone() };
     let mut statements: Vec<String> = Vec::new();
     statements.extend(state.create_schema.iter().map(|schema| schema_creation(schema)));
     statements.extend(state.records.iter().filter(|_| makes_record).map(record::creation));
@@ -509,7 +512,7 @@ fn described(
         WriteMode::Overwrite if !keys.is_empty() => {
             let keys = Q.quote_all(keys);
             statements.push(format!(
-                "DELETE FROM {table} … rows without a partner by ({keys}) in {into}; UPDATE {table} … rows that differ; \
+                "DELETE FROM {own} … rows without a partner by ({keys}) in {into}; UPDATE {own} … rows that differ; \
                  INSERT INTO {table} ({names}) … the others; DROP TABLE {into}"
             ));
             format!(
@@ -519,7 +522,7 @@ fn described(
         }
         WriteMode::Overwrite => {
             statements.push(format!(
-                "DELETE FROM {table}; INSERT INTO {table} ({names}) SELECT {names} FROM {into}; DROP TABLE {into}"
+                "DELETE FROM {own}; INSERT INTO {table} ({names}) SELECT {names} FROM {into}; DROP TABLE {into}"
             ));
             "staged, then published in one transaction that deletes the old rows and inserts the new ones".to_owned()
         }

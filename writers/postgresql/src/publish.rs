@@ -83,7 +83,7 @@ impl Staged<'_> {
         }
         if state.create.is_some() && plan.mode == WriteMode::Overwrite {
             // Made by this run: its key is known, and no other table refers to it, or has rows to refer to.
-            return Ok((replace(plan, state, stage, receipts), Some(done)));
+            return Ok((replace(plan, state, stage, (receipts, now)), Some(done)));
         }
         if !now.there {
             return Err(target_is_gone());
@@ -97,7 +97,7 @@ impl Staged<'_> {
             let fill = vec![upsert(session, plan, state, stage, receipts).await?];
             return Ok((Steps { fill, ..Steps::default() }, None));
         }
-        let steps = overwrite(session, plan, state, stage, (receipts, now.referenced)).await?;
+        let steps = overwrite(session, plan, state, stage, (receipts, now)).await?;
         Ok((steps, Some(done)))
     }
 }
@@ -112,6 +112,8 @@ struct Now {
     staged: bool,
     /// Whether the target is there.
     there: bool,
+    /// Whether it is a table that has its rows itself: the rows of tables that inherit from it are not its own.
+    ordinary: bool,
     /// Whether tables have foreign keys to it, whose rows would go with its own or keep them.
     referenced: bool,
 }
@@ -121,6 +123,7 @@ impl Now {
         let rows = session
             .answers(&format!(
                 "SELECT s.oid IS NOT NULL AS staged, t.oid IS NOT NULL, \
+                 EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = t.oid AND relkind = 'r'), \
                  EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = t.oid) \
                  FROM (SELECT to_regclass({})::oid AS oid) s, (SELECT to_regclass({})::oid AS oid) t",
                 literal(&stage.quoted(Q)),
@@ -131,8 +134,14 @@ impl Now {
         Ok(Self {
             staged: row.try_get(0).map_err(map)?,
             there: row.try_get(1).map_err(map)?,
-            referenced: row.try_get(2).map_err(map)?,
+            ordinary: row.try_get(2).map_err(map)?,
+            referenced: row.try_get(3).map_err(map)?,
         })
+    }
+
+    /// The table, without those that inherit from it.
+    fn own(&self, table: &str) -> String {
+        if self.ordinary { format!("ONLY {table}") } else { table.to_owned() }
     }
 }
 
@@ -146,7 +155,7 @@ async fn overwrite(
     plan: &WritePlan,
     state: &State,
     stage: &TableName,
-    (receipts, referenced): (&[Receipt], bool),
+    (receipts, now): (&[Receipt], &Now),
 ) -> Result<Steps> {
     let (table, from) = (state.table.quoted(Q), stage.quoted(Q));
     let names: Vec<String> = plan.columns.iter().map(|c| Q.quote(&c.name)).collect();
@@ -156,24 +165,25 @@ async fn overwrite(
     if !plan.keys.is_empty() {
         refuse_doubled(session, &plan.keys, &from, &all_there(&plan.keys, &rows)).await?;
     }
-    if !referenced {
-        return Ok(replace(plan, state, stage, receipts));
+    if !now.referenced {
+        return Ok(replace(plan, state, stage, (receipts, now)));
     }
     let found = &find_table(session, &state.table).await?.ok_or_else(target_is_gone)?;
     let key: Vec<String> = found.key().iter().map(|c| c.name.clone()).collect();
     if key.is_empty() || !key.iter().all(written) {
-        return Ok(replace(plan, state, stage, receipts));
+        return Ok(replace(plan, state, stage, (receipts, now)));
     }
-    session.execute(&lock(&table)).await?;
+    let own = now.own(&table);
+    session.execute(&lock(&own)).await?;
     let insert = format!("INSERT INTO {table} ({list}){} SELECT {list} FROM {from} s", overriding(state));
     // Rows that others refer to must not vanish for a moment: keys that stay are updated in place.
     session.execute(&format!("ANALYZE {from}")).await?;
     let same: Vec<_> = key.iter().map(|k| format!("t.{0} = s.{0}", Q.quote(k))).collect();
     let same = same.join(" AND ");
-    let clear = format!("DELETE FROM {table} t WHERE NOT EXISTS (SELECT FROM {from} s WHERE s.{rows} AND {same})");
+    let clear = format!("DELETE FROM {own} t WHERE NOT EXISTS (SELECT FROM {from} s WHERE s.{rows} AND {same})");
     let matched = format!("s.{rows} AND {same}");
-    let update = update_matched(session, plan, found, &key, (&table, &from), &matched).await?;
-    let insert = format!("{insert} WHERE s.{rows} AND NOT EXISTS (SELECT FROM {table} t WHERE {same})");
+    let update = update_matched(session, plan, found, &key, (&own, &from), &matched).await?;
+    let insert = format!("{insert} WHERE s.{rows} AND NOT EXISTS (SELECT FROM {own} t WHERE {same})");
     let fill = update.into_iter().chain([insert]).collect();
     Ok(Steps { clear: Some(clear), by_key: true, fill })
 }
@@ -184,9 +194,9 @@ fn lock(table: &str) -> String {
 }
 
 /// Deletes all rows and inserts the staged ones.
-fn replace(plan: &WritePlan, state: &State, stage: &TableName, receipts: &[Receipt]) -> Steps {
-    let table = state.table.quoted(Q);
-    let clear = format!("{}; DELETE FROM {table}", lock(&table));
+fn replace(plan: &WritePlan, state: &State, stage: &TableName, (receipts, now): (&[Receipt], &Now)) -> Steps {
+    let own = now.own(&state.table.quoted(Q));
+    let clear = format!("{}; DELETE FROM {own}", lock(&own));
     Steps { clear: Some(clear), by_key: false, fill: vec![insert(plan, state, stage, receipts)] }
 }
 

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use weir_core::{
-    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Hold, Leases, PublishTogether, Receipt,
-    Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WritePlan, WriteRequest,
-    Writer,
+    Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Hold, Leases, Parameters, PublishTogether,
+    Receipt, Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WritePlan,
+    WriteRequest, Writer,
 };
 use weir_postgresql::{Endpoint, Session, written};
 use weir_sql::columns::{is_all, resolve_target_columns};
@@ -300,6 +300,14 @@ impl Writer for PostgresqlWriter {
 
     async fn check(&self) -> Vec<Check> {
         crate::check::check(self).await
+    }
+
+    fn read_back(&self, _: &WritePlan, mut parameters: Parameters) -> Result<Parameters> {
+        // The rows of tables that inherit from the target are not what was written.
+        if let Some(parameters) = parameters.as_object_mut() {
+            parameters.insert("only".into(), true.into());
+        }
+        Ok(parameters)
     }
 
     fn home(&self) -> Option<String> {
