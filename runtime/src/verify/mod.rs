@@ -308,7 +308,8 @@ async fn verify_entry(
     let numbers = match common.rule {
         Rule::Exact => flows.0.rows == flows.1.rows,
         Rule::Contains => flows.0.rows <= flows.1.rows,
-        Rule::Upsert | Rule::Present => true,
+        Rule::Upsert => !common.distinct || flows.0.rows <= flows.1.rows,
+        Rule::Present => true,
     };
     let equal = numbers
         && differences.missing.count == 0

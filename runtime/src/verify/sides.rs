@@ -51,6 +51,9 @@ pub struct Common {
     pub options: ConvertOptions,
     /// What the target owes the source.
     pub rule: Rule,
+    /// Whether an upsert must leave as many rows at least as the source has: that of one table into its mirror, where two rows
+    /// of one key are one row too few.
+    pub distinct: bool,
 }
 
 /// An entry, ready to be compared.
@@ -138,6 +141,8 @@ pub async fn prepare(
     };
     let key = key_columns(&planned);
     let request = planned.pipeline.read.clone();
+    // A merge says itself which of its rows meet; a window's rows may have changed meanwhile.
+    let distinct = windows.is_empty() && entry.table.as_ref().is_some_and(|table| table.sources.len() == 1);
     let at_once = readers_at_once(&planned, job);
     Ok(Comparison {
         source_label: planned.source.tables.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),
@@ -166,7 +171,7 @@ pub async fn prepare(
                 channels: channels(&job.setting),
             },
         ),
-        common: Common { fields: Arc::new(fields), key: Arc::new(key), options, rule },
+        common: Common { fields: Arc::new(fields), key: Arc::new(key), options, rule, distinct },
     })
 }
 

@@ -162,6 +162,9 @@ async fn unique(session: &mut Session, names: &[ObjectName], tables: &mut Tables
     for (name, index) in broken {
         if let Some(found) = tables.get_mut(&name) {
             found.description.unique.retain(|key| key.name != index);
+            if index == "PRIMARY" {
+                found.description.primary_key.clear();
+            }
         }
     }
     Ok(())

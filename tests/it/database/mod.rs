@@ -10,6 +10,7 @@ mod mirror;
 mod moment;
 mod money;
 mod own;
+mod prefixes;
 mod pressure;
 mod restart;
 #[cfg(feature = "cli")]
