@@ -72,6 +72,9 @@ pub struct TargetTable<'a> {
     /// Whether the rows are those of several tables that were not one, so that one key may come twice: an upsert must not
     /// let one row take another one's place.
     pub merged: bool,
+    /// Whether the source itself tells its rows apart by the key: two rows of one key are equal for the target alone, as by a
+    /// collation, and an upsert must not let one take the other one's place.
+    pub distinct: bool,
 }
 
 /// A table of the target.

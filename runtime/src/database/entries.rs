@@ -149,7 +149,8 @@ pub fn writer_of(job: &DatabaseJob, table: &TableJob) -> Result<Endpoint> {
     let partition = job.config.partition.as_ref().map(|p| (p.field.as_str(), p.value.as_str()));
     let (mode, key) = (table.mode, &table.key);
     let merged = table.sources.len() > 1 && table.origin.is_empty();
-    written(job, &TargetTable { target: &job.target.parameter, name: &table.target, mode, key, partition, merged })
+    let (target, name, distinct) = (&job.target.parameter, &table.target, table.has_own_key());
+    written(job, &TargetTable { target, name, mode, key, partition, merged, distinct })
 }
 
 /// The tables that entries read from one of the job's sources, each once.
@@ -165,7 +166,7 @@ pub fn tables_of(entries: &[Entry], source: usize) -> Vec<ObjectName> {
 /// A target that takes no whole databases.
 pub fn at_target(job: &DatabaseJob, name: &TargetName) -> Result<Endpoint> {
     let (target, mode) = (&job.target.parameter, WriteMode::Append);
-    written(job, &TargetTable { target, name, mode, key: &[], partition: None, merged: false })
+    written(job, &TargetTable { target, name, mode, key: &[], partition: None, merged: false, distinct: false })
 }
 
 fn written(job: &DatabaseJob, table: &TargetTable<'_>) -> Result<Endpoint> {

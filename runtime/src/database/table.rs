@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use weir_core::incremental::IncrementalConfig;
-use weir_core::{ErrorKind, ObjectName, Reference, TableDescription, TargetName, WriteMode};
+use weir_core::{ErrorKind, ObjectName, Reference, TableDescription, TargetName, UniqueKey, WriteMode};
 
 use super::config::RulesConfig;
 use super::merge::OriginColumn;
@@ -97,6 +97,14 @@ impl TableJob {
     /// each of its tables has others.
     pub fn is_merge(&self) -> bool {
         self.merged || self.sources.len() > 1
+    }
+
+    /// Whether the key is one by which the source itself tells its rows apart.
+    pub fn has_own_key(&self) -> bool {
+        let covered = |own: &[String]| !own.is_empty() && own.iter().all(|name| self.key.contains(name));
+        let certain = |name: &String| self.described.column(name).is_some_and(|column| !column.nullable);
+        let unique = |own: &UniqueKey| covered(&own.columns) && own.columns.iter().all(certain);
+        !self.is_merge() && (covered(&self.described.primary_key) || self.described.unique.iter().any(unique))
     }
 
     /// The source tables as people read them: `shop.orders`, `shop_0.orders_00 and 63 more`.

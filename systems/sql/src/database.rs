@@ -114,6 +114,8 @@ pub fn writer_parameters(table: &TargetTable<'_>, quoting: Quoting) -> Result<Pa
     }
     if compared {
         parameters.insert("duplicateKeys".into(), "error".into());
+    } else if table.distinct && table.mode == WriteMode::Upsert {
+        parameters.entry("duplicateKeys").or_insert("error".into());
     }
     Ok(Value::Object(parameters))
 }
@@ -202,6 +204,7 @@ mod tests {
             key: &key,
             partition: None,
             merged: true,
+            distinct: false,
         };
         assert_eq!(
             writer_parameters(&table, Quoting::DOUBLE).unwrap(),
@@ -215,6 +218,11 @@ mod tests {
         assert_eq!((ignore.get("key"), ignore.get("duplicateKeys")), (None, None), "one of two rows goes");
         let single = TargetTable { mode: WriteMode::Overwrite, merged: false, ..table };
         assert_eq!(writer_parameters(&single, Quoting::DOUBLE).unwrap().get("key"), None);
+        let mirrored = TargetTable { merged: false, distinct: true, ..table };
+        assert_eq!(writer_parameters(&mirrored, Quoting::DOUBLE).unwrap()["duplicateKeys"], "error");
+        let last = json!({"url": "postgresql://h/d", "duplicateKeys": "last"});
+        let chosen = TargetTable { target: &last, ..mirrored };
+        assert_eq!(writer_parameters(&chosen, Quoting::DOUBLE).unwrap()["duplicateKeys"], "last", "the job says so");
         let partition = TargetTable { partition: Some(("pt", "1")), ..table };
         assert!(writer_parameters(&partition, Quoting::DOUBLE).is_err());
     }

@@ -62,6 +62,19 @@ pub fn not_compared(config: &WriterConfig, table: &TableName, key: &[String]) ->
     })
 }
 
+/// What is wrong with rows that an upsert or a merge brought with one key, where the job wants to know.
+pub fn equal_keys(table: &str, columns: &[String], values: &str, rows: impl std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Data,
+        format!(
+            "{rows} rows of the source have the key ({}) = ({values}), and `duplicateKeys` is `error`: nothing was changed. \
+             Keys that the source tells apart may be equal in {table}, by the collation of its columns: give these one \
+             that tells them apart too (a binary one; for blanks at the end one without padding)",
+            columns.join(", ")
+        ),
+    )
+}
+
 /// The keys of a target.
 #[derive(Debug, Clone, Copy)]
 pub struct Keys<'a> {

@@ -1,6 +1,7 @@
 //! Whole databases in one job, on real servers: every value of every table compared.
 
 mod catalogue;
+mod collations;
 mod failures;
 mod inherited;
 mod lost_snapshot;

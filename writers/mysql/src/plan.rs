@@ -276,7 +276,17 @@ fn publish(
 /// An upsert of a user who may create no table: each split by itself.
 fn unstaged(duplicates: DuplicateKeys, facts: &Facts, warnings: &mut Vec<String>) -> Result<()> {
     if facts.table.as_ref().is_some_and(|t| t.unique.len() > 1) || duplicates == DuplicateKeys::Error {
-        return Err(facts.rights.stage(WriteMode::Upsert).err().unwrap_or_else(|| Error::internal("it may stage")));
+        let denied = facts.rights.stage(WriteMode::Upsert).err().unwrap_or_else(|| Error::internal("it may stage"));
+        let message = match duplicates {
+            DuplicateKeys::Error => {
+                format!(
+                    "{}; only `duplicateKeys`: last, under which one of two rows of a key goes, does without",
+                    denied.message()
+                )
+            }
+            DuplicateKeys::Last => return Err(denied),
+        };
+        return Err(Error::new(denied.kind(), message));
     }
     warnings.push(
         "rows are not staged, for the user may create no tables: each split is visible as soon as it is finished, and of \

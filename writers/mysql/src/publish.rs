@@ -1,8 +1,9 @@
 //! From the staging table into the target: the statements of the publishing transaction.
 
-use weir_core::{Error, ErrorKind, Receipt, Result, WritePlan};
+use weir_core::{Error, Receipt, Result, WritePlan};
 use weir_mysql::{QUOTING, Session};
 use weir_sql::config::DuplicateKeys;
+use weir_sql::keys::equal_keys;
 use weir_sql::order::Steps;
 
 use crate::state::{Publish, ROW, SPLIT, State};
@@ -173,13 +174,6 @@ impl Names {
             .await?;
         let Some((key, rows)) = twice else { return Ok(()) };
         let key: String = String::from_utf8_lossy(&key).chars().take(200).collect();
-        Err(Error::new(
-            ErrorKind::Data,
-            format!(
-                "{rows} rows of the source have the key ({}) = ({key}), and `duplicateKeys` is `error`: nothing was \
-                 changed",
-                keys.join(", ")
-            ),
-        ))
+        Err(equal_keys(&self.target, keys, &key, rows))
     }
 }

@@ -1,7 +1,8 @@
 //! From the staging table into the target: the statements of the publishing transaction.
 
-use weir_core::{Error, ErrorKind, Receipt, Result, WritePlan};
+use weir_core::{Error, Receipt, Result, WritePlan};
 use weir_sql::config::DuplicateKeys;
+use weir_sql::keys::equal_keys;
 use weir_sql::order::Steps;
 use weir_sqlserver::{QUOTING, Session, cell_number, cell_text};
 
@@ -181,14 +182,7 @@ impl Names {
         let key: Vec<String> =
             (1..=keys.len()).map(|i| cell_text(&row, i).map_or("NULL".into(), |t| format!("'{t}'"))).collect();
         let key: String = key.join(", ").chars().take(200).collect();
-        Err(Error::new(
-            ErrorKind::Data,
-            format!(
-                "{rows} rows of the source have the key ({}) = ({key}), and `duplicateKeys` is `error`: nothing was \
-                 changed",
-                keys.join(", ")
-            ),
-        ))
+        Err(equal_keys(&self.target, keys, &key, rows))
     }
 }
 
