@@ -18,6 +18,7 @@ mod restart;
 mod resume;
 mod selection;
 mod together;
+mod views;
 
 use serde_json::{Value, json};
 use weir::{Quarantine, Report, RunOptions, Status};

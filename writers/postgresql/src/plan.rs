@@ -99,7 +99,7 @@ pub(crate) async fn plan(
     let mut texts = Vec::new();
     let mut identities = Vec::new();
     let (table, types) = match found {
-        Some(table) => (table.name.clone(), existing_types(table, &request.columns)?),
+        Some(table) => (table.name.clone(), existing_types(table, &request.columns, mode)?),
         None => {
             if !config.creates(writer.context.form) {
                 return Err(catalog::require_table(session, wanted).await.err().map_or_else(
@@ -349,11 +349,18 @@ fn publication(
     Ok((matched && !referring.is_empty()).then_some(key))
 }
 
-fn existing_types(table: &Table, columns: &[MappedColumn]) -> Result<Vec<PgType>> {
+fn existing_types(table: &Table, columns: &[MappedColumn], mode: WriteMode) -> Result<Vec<PgType>> {
     let mut faults = Vec::new();
     let mut types = Vec::with_capacity(columns.len());
     if table.kind == 'm' {
         faults.push("it is a materialized view, which cannot be written".to_owned());
+    } else if !matches!(table.kind, 'r' | 'p') && matches!(mode, WriteMode::Overwrite | WriteMode::Upsert) {
+        // What lies behind it would lose rows that it does not show, and has keys that nobody sees from here.
+        let what = if table.kind == 'v' { "view" } else { "foreign table" };
+        faults.push(format!(
+            "it is a {what}, which takes no {}, only append: write the table behind it, or name another target",
+            mode.name()
+        ));
     }
     for column in columns {
         match table.column(&column.name) {
