@@ -73,7 +73,9 @@ async fn columns(session: &mut Session, wanted: &str, tables: &mut [TableDescrip
     let (identity, sequence) = if session.version >= 100_000 {
         (
             "a.attidentity::text, q.oid IS NOT NULL, p.seqincrement, \
-             CASE WHEN p.seqrelid IS NOT NULL THEN coalesce(pg_sequence_last_value(q.oid) + p.seqincrement, p.seqstart) END",
+             CASE WHEN p.seqrelid IS NOT NULL THEN coalesce( \
+               least(greatest(pg_sequence_last_value(q.oid)::numeric + p.seqincrement, -9223372036854775808), 9223372036854775807)::int8, \
+               p.seqstart) END",
             "LEFT JOIN LATERAL (SELECT s.oid FROM pg_catalog.pg_depend o \
                JOIN pg_catalog.pg_class s ON s.oid = o.objid AND s.relkind = 'S' \
                WHERE o.classid = 'pg_catalog.pg_class'::regclass AND o.refclassid = 'pg_catalog.pg_class'::regclass \

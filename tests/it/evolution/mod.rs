@@ -9,6 +9,7 @@ mod enums;
 mod held;
 mod keys;
 mod merged;
+mod numbers;
 mod own;
 mod targets;
 

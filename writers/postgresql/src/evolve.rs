@@ -160,7 +160,9 @@ impl Evolve for PostgresqlWriter {
         let quoted = table.name.quoted(Q);
         let mut completed = Completed::default();
         for (column, next) in &completion.positions {
-            position(&mut session, &quoted, column, *next).await.context("column", column)?;
+            if let Err(error) = position(&mut session, &quoted, column, *next).await {
+                undone(&format!("the next number of {column}"), error, &mut completed)?;
+            }
         }
         for key in &completion.unique {
             let same = |other: &Vec<String>| {
@@ -186,12 +188,17 @@ async fn tried(session: &mut Session, sql: &str, completed: &mut Completed) -> R
             completed.keys.push(sql.to_owned());
             Ok(())
         }
-        Err(error) if error.kind() == ErrorKind::Cancelled || error.is_retryable() => Err(error),
-        Err(error) => {
-            completed.undone.push(format!("{sql}: {}", error.full()));
-            Ok(())
-        }
+        Err(error) => undone(sql, error, completed),
     }
+}
+
+/// Says that something could not be done, unless it is to be tried again: the rest goes on.
+fn undone(what: &str, error: Error, completed: &mut Completed) -> Result<()> {
+    if error.kind() == ErrorKind::Cancelled || error.is_retryable() {
+        return Err(error);
+    }
+    completed.undone.push(format!("{what}: {}", error.full()));
+    Ok(())
 }
 
 /// The type a column would be given today, and how it stands to the one that is there.
@@ -279,19 +286,27 @@ async fn alteration(session: &mut Session, table: &Table, changes: &[TableChange
     Ok(done)
 }
 
-/// Lets the next number of a column be at least `next`, and greater than all that are there.
+/// Lets the next number of a column lie beyond `next` and all that are there, in the direction in which its sequence counts,
+/// or at the sequence's end.
 async fn position(session: &mut Session, quoted: &str, column: &str, next: i64) -> Result<()> {
     let name = Q.quote(column);
     let sequence: Option<String> =
         session.value(&format!("SELECT pg_get_serial_sequence({}, {})", literal(quoted), literal(column))).await?;
     // A column that the target does not number needs no position.
     let Some(sequence) = sequence else { return Ok(()) };
+    // In numeric, for what comes after the last number that a type has is none of that type.
     session
         .rows(&format!(
-            "SELECT setval({0}::regclass, m.next, false) FROM (SELECT greatest({next}, \
-               (SELECT coalesce(max({name}), 0) + 1 FROM {quoted}), \
-               coalesce(pg_sequence_last_value({0}::regclass) + 1, 1)) AS next) m \
-             WHERE coalesce(pg_sequence_last_value({0}::regclass) + 1, 1) < m.next",
+            "SELECT CASE WHEN m.next > q.seqmax THEN setval(q.seqrelid::regclass, q.seqmax, true) \
+               WHEN m.next < q.seqmin THEN setval(q.seqrelid::regclass, q.seqmin, true) \
+               ELSE setval(q.seqrelid::regclass, m.next::int8, false) END \
+             FROM (SELECT s.seqrelid, s.seqmin, s.seqmax, s.seqincrement > 0 AS up, \
+                 coalesce(pg_sequence_last_value(s.seqrelid)::numeric + s.seqincrement, s.seqstart) AS next \
+               FROM pg_catalog.pg_sequence s WHERE s.seqrelid = {0}::regclass) q, \
+             LATERAL (SELECT CASE WHEN q.up \
+               THEN greatest({next}, (SELECT max({name})::numeric + 1 FROM {quoted}), q.next) \
+               ELSE least({next}, (SELECT min({name})::numeric - 1 FROM {quoted}), q.next) END AS next) m \
+             WHERE m.next <> q.next",
             literal(&sequence)
         ))
         .await?;
