@@ -160,7 +160,7 @@ fn ground(table: &TableJob) -> Completion {
     }
     let described = &table.described;
     let positions = described.columns.iter().filter_map(|column| {
-        let identity = column.identity.as_ref().filter(|identity| identity.increment > 0)?;
+        let identity = column.identity.as_ref()?;
         Some((column.name.clone(), identity.next?))
     });
     let is_key = |key: &&UniqueKey| {
