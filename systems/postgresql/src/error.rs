@@ -81,11 +81,17 @@ pub(crate) struct Said<'a> {
     pub(crate) table: Option<&'a str>,
 }
 
+/// What to do about rows that policies hide.
+const ROW_SECURITY: &str = "its policies hide rows from this login: use one with BYPASSRLS or the table's owner, or, where the \
+                            rows that the policies show are all that is meant, `\"session\": [\"SET row_security = on\"]`";
+
 pub(crate) fn of_server(said: &Said<'_>) -> Error {
     let code = said.code;
     let (kind, remedy): (ErrorKind, &str) = match code {
         "28P01" | "28000" => (ErrorKind::Denied, "check username and password, and pg_hba.conf on the server"),
         "3D000" => (ErrorKind::NotFound, "check the database name in the url"),
+        // A server of another language gets the general remedy.
+        "42501" if said.message.contains("row-level security") => (ErrorKind::Denied, ROW_SECURITY),
         "42501" => (ErrorKind::Denied, "ask for the privilege, or use another login"),
         "42P01" => (ErrorKind::NotFound, "check the table's name and schema, and the session's search_path"),
         "42703" => (ErrorKind::NotFound, "check the column names"),

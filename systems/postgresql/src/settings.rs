@@ -27,6 +27,9 @@ const TIMEOUTS: &[(&str, &str)] = &[
     ("transaction_timeout", "0"),
 ];
 
+/// What row level security would hide is refused, as pg_dump has it: rows that nobody sees would go, at both ends.
+const WHOLENESS: &[(&str, &str)] = &[("row_security", "off")];
+
 /// By these the server notices a client that vanished, drops its transaction and with it the locks; and no firewall on the
 /// way forgets a connection that is only held.
 const WATCHFULNESS: &[(&str, &str)] = &[
@@ -38,7 +41,7 @@ const WATCHFULNESS: &[(&str, &str)] = &[
 
 /// The statement that begins a session.
 pub(crate) fn all(url: &PgUrl) -> String {
-    let mut settings = [FORMS, TIMEOUTS, WATCHFULNESS].concat();
+    let mut settings = [FORMS, TIMEOUTS, WHOLENESS, WATCHFULNESS].concat();
     if let Some(schema) = &url.current_schema {
         settings.push(("search_path", schema));
     }

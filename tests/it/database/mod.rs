@@ -11,6 +11,7 @@ mod mirror;
 mod moment;
 mod money;
 mod own;
+mod policies;
 mod prefixes;
 mod pressure;
 mod restart;
