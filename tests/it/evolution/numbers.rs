@@ -60,3 +60,29 @@ async fn numbers_that_count_down_go_on_counting_down() {
     assert_eq!(target.value("SELECT id FROM t WHERE v = 'n'").await, "-4");
     assert_eq!(target.value("SELECT id FROM up WHERE v = 'n'").await, "11");
 }
+
+#[tokio::test]
+async fn unsigned_numbers_of_64_bits_widen_what_was_narrower() {
+    let source = servers::mariadb().await.fresh_database("unsigned").await;
+    let target = servers::postgresql().await.fresh_database("unsigned").await;
+    source
+        .execute(
+            "CREATE TABLE t (id int PRIMARY KEY, n int unsigned, m bigint); INSERT INTO t VALUES (1, 4294967295, -1)",
+        )
+        .await;
+    let (mirror, _) = moved("unsigned", ("mysql", &source), &target).await;
+    source
+        .execute(
+            "ALTER TABLE t MODIFY n bigint unsigned; INSERT INTO t VALUES (2, 18446744073709551615, 9223372036854775807)",
+        )
+        .await;
+    let report = mirror.run().await;
+    assert_eq!(report.status, Status::Succeeded, "{:#?}\n{:#?}", report.error, report.tables);
+    let types = "SELECT string_agg(format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute \
+                 WHERE attrelid = 't'::regclass AND attnum > 0";
+    assert_eq!(target.value(types).await, "integer, numeric(20,0), bigint");
+    assert_eq!(
+        target.value("SELECT string_agg(n::text, ' ' ORDER BY id) FROM t").await,
+        "4294967295 18446744073709551615"
+    );
+}

@@ -1,5 +1,6 @@
 //! Changing the table: columns added, widened, made to take NULL; keys that come after the rows.
 
+use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use weir_core::field::native_type;
 use weir_core::{
@@ -232,10 +233,32 @@ fn relation(found: &PgType, wanted: &PgType, column: &MappedColumn) -> Relation 
     {
         return Relation::Same;
     }
-    match (found.family().relation(&family), family) {
-        // Labels that only the target has stay, another table's perhaps.
-        (Relation::Crosses, Family::Labels(_)) => Relation::Widens,
-        (relation, _) => relation,
+    match (found.family(), &family) {
+        // No whole number of the server's own holds unsigned ones of 64 bits: they are decimals, and so become what was narrower.
+        (Family::Integer { bits, .. }, Family::Decimal { limits: Some((precision, 0)) })
+            if is_unsigned(column) && *precision >= digits(bits) =>
+        {
+            Relation::Widens
+        }
+        (own, family) => match (own.relation(family), family) {
+            // Labels that only the target has stay, another table's perhaps.
+            (Relation::Crosses, Family::Labels(_)) => Relation::Widens,
+            (relation, _) => relation,
+        },
+    }
+}
+
+/// Whether a source's numbers are unsigned ones of 64 bits.
+fn is_unsigned(column: &MappedColumn) -> bool {
+    column.offers.iter().any(|offer| *offer.data_type() == DataType::UInt64)
+}
+
+/// The most decimal digits of a signed number.
+fn digits(bits: u8) -> u32 {
+    match bits {
+        ..=16 => 5,
+        17..=32 => 10,
+        _ => 19,
     }
 }
 
