@@ -111,7 +111,7 @@ pub struct NameRules {
     pub longest: usize,
     /// Whether that counts bytes of UTF-8; characters else.
     pub in_bytes: bool,
-    /// Characters that no name may have.
+    /// Characters that no name may have; [`NameRules::NARROW`] stands for more of them.
     pub forbidden: &'static [char],
     /// Whether names that differ only in the case of letters are one.
     pub ignores_case: bool,
@@ -124,17 +124,42 @@ pub struct NameRules {
 }
 
 impl NameRules {
-    /// What is wrong with the name of a column, if anything. What no table may have in its name, columns may.
+    /// Among `forbidden`: all characters beyond U+FFFF, and a blank at the end, in columns too.
+    pub const NARROW: char = char::MAX;
+
+    /// The rules for names of columns: what no table may have in its name, columns may.
+    pub fn of_columns(&self) -> Self {
+        let forbidden: &[char] = if self.is_narrow() { &[Self::NARROW] } else { &[] };
+        Self { forbidden, ..*self }
+    }
+
+    /// What is wrong with the name of a column, if anything.
     pub fn column_fault(&self, name: &str) -> Option<String> {
-        self.size_fault(name).filter(|_| self.columns || name.is_empty())
+        let size = self.size_fault(name).filter(|_| self.columns || name.is_empty());
+        size.or_else(|| self.of_columns().narrow_fault(name))
+    }
+
+    /// Whether a name may have this character.
+    pub fn takes(&self, c: char) -> bool {
+        !c.is_control() && !self.forbidden.contains(&c) && !(self.is_narrow() && c > '\u{FFFF}')
+    }
+
+    fn is_narrow(&self) -> bool {
+        self.forbidden.contains(&Self::NARROW)
     }
 
     /// What is wrong with a name, if anything.
     pub fn fault(&self, name: &str) -> Option<String> {
-        self.size_fault(name).or_else(|| {
-            let odd = name.chars().find(|c| c.is_control() || self.forbidden.contains(c));
-            odd.map(|c| format!("the target takes no {c:?} in a name"))
-        })
+        let odd = || name.chars().find(|c| !self.takes(*c));
+        self.size_fault(name).or_else(|| odd().map(refused)).or_else(|| self.narrow_fault(name))
+    }
+
+    fn narrow_fault(&self, name: &str) -> Option<String> {
+        if !self.is_narrow() {
+            return None;
+        }
+        let beyond = name.chars().find(|c| *c > '\u{FFFF}').map(refused);
+        beyond.or_else(|| name.ends_with(' ').then(|| "the target takes no blank at the end of a name".into()))
     }
 
     fn size_fault(&self, name: &str) -> Option<String> {
@@ -145,6 +170,10 @@ impl NameRules {
         }
         (length > self.longest).then(|| format!("it has {length} {unit}, the target takes {}", self.longest))
     }
+}
+
+fn refused(c: char) -> String {
+    format!("the target takes no {c:?} in a name")
 }
 
 inventory::collect!(DatabaseReader);

@@ -138,7 +138,7 @@ pub fn fitting(name: TargetName, rules: &NameRules, fix: bool) -> Result<TargetN
 pub fn fitting_column(name: String, rules: &NameRules, fix: bool) -> Result<String, String> {
     match rules.column_fault(&name) {
         None => Ok(name),
-        Some(_) if fix => Ok(altered(&name, &NameRules { forbidden: &[], ..*rules })),
+        Some(_) if fix => Ok(altered(&name, &rules.of_columns())),
         Some(fault) => {
             Err(format!("the column name `{name}` does not fit: {fault}; rename it under `tables`, or set naming.fix"))
         }
@@ -168,7 +168,7 @@ pub fn apart(
                      rename it under `tables`, or set naming.fix"
                 ));
             }
-            *to = altered(to, &NameRules { forbidden: &[], ..*rules });
+            *to = altered(to, &rules.of_columns());
             taken.insert(to.to_lowercase());
         }
     }
@@ -177,7 +177,7 @@ pub fn apart(
 
 /// Without what is forbidden, and short enough; what was cut off or replaced is told apart by a hash of the whole name.
 fn altered(name: &str, rules: &NameRules) -> String {
-    let replace = |c: char| if c.is_control() || rules.forbidden.contains(&c) { '_' } else { c };
+    let replace = |c: char| if rules.takes(c) { c } else { '_' };
     let clean: String = name.chars().map(replace).collect();
     // FNV-1a: the same name is altered in the same way by every run and every version.
     let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
@@ -265,6 +265,17 @@ mod tests {
         assert!(fitting(name("a/b"), &RULES, true).unwrap().table.starts_with("a_b_"));
         assert!(fitting(name(".."), &RULES, false).unwrap_err().contains("naming.fix"));
         assert!(fitting(name(".."), &RULES, true).unwrap().table.starts_with(".._"));
+        let narrow = NameRules { forbidden: &['/', NameRules::NARROW], ..RULES };
+        for odd in ["a ", "a😀b"] {
+            assert!(fitting(name(odd), &RULES, false).is_ok() && fitting_column(odd.into(), &RULES, false).is_ok());
+            let (table, column) = (fitting(name(odd), &narrow, false), fitting_column(odd.into(), &narrow, false));
+            assert!(table.unwrap_err().contains("takes no") && column.unwrap_err().contains("takes no"), "{odd:?}");
+            let table = fitting(name(odd), &narrow, true).unwrap();
+            assert_eq!(fitting(table.clone(), &narrow, false).unwrap(), table, "{odd:?}");
+            let column = fitting_column(odd.into(), &narrow, true).unwrap();
+            assert_eq!(fitting_column(column.clone(), &narrow, false).unwrap(), column, "{odd:?}");
+        }
+        assert_eq!(fitting_column("a/b".into(), &narrow, false).unwrap(), "a/b");
         let flat = NameRules { schemas: false, ..RULES };
         assert_eq!(fitting(name("t"), &flat, false).unwrap().schema, None);
     }

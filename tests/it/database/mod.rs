@@ -10,6 +10,7 @@ mod merge;
 mod mirror;
 mod moment;
 mod money;
+mod names;
 mod own;
 mod policies;
 mod prefixes;
