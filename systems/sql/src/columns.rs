@@ -1,8 +1,21 @@
 //! A job's `column` list against the columns that a table has.
 
-use weir_core::{Error, Faults, Result};
+use weir_core::{Error, ErrorKind, Faults, Result};
 
 use crate::names::{Quoting, find_name};
+
+/// Refuses columns that have the names of those which staging adds; with them a table cannot be staged.
+///
+/// # Errors
+/// A column, of the source or the target, that has such a name.
+pub fn refuse_own<'a>(mut names: impl Iterator<Item = &'a str>, own: &[&str]) -> Result<()> {
+    let Some(name) = names.find(|name| own.iter().any(|own| own.eq_ignore_ascii_case(name))) else { return Ok(()) };
+    let text = format!(
+        "a column is called `{name}`, as is one of the staging table's that tells where a row comes from: give it another \
+         name at the target (in a whole-database job under `tables`), leave it out, or append"
+    );
+    Err(Error::new(ErrorKind::Schema, text).with("column", name))
+}
 
 /// One entry of a reader's select list.
 #[derive(Debug, Clone, PartialEq)]

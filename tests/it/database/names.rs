@@ -30,3 +30,30 @@ async fn names_that_mysql_does_not_take_are_told_beforehand_and_mended() {
     let columns = target.query("SELECT * FROM columns").await;
     assert_eq!(columns, [["1", "2", "3"].map(|cell| Some(cell.to_owned()))]);
 }
+
+#[tokio::test]
+async fn columns_named_like_those_of_staging_are_refused_by_name() {
+    let server = servers::postgresql().await;
+    let source = server.fresh_database("own").await;
+    source
+        .execute(
+            "CREATE TABLE t (id int PRIMARY KEY, weir_split int); INSERT INTO t VALUES (1, 2); CREATE TABLE u (id int)",
+        )
+        .await;
+    let (there, home) = (servers::mariadb().await.fresh_database("own").await, server.fresh_database("own").await);
+    for (name, target) in [("mysql", &there), ("postgresql", &home)] {
+        let ends = (("postgresql", json!({"url": source.url()})), (name, json!({"url": target.url()})));
+        for mode in ["overwrite", "upsert"] {
+            let more = json!({"naming": {"schema": "{TARGET_SCHEMA}"}, "write": {"keyed": mode}});
+            let mut job = database_job((ends.0.0, ends.0.1.clone()), (ends.1.0, ends.1.1.clone()), more);
+            let report = run(&job, Default::default()).await;
+            assert_eq!(report.status, Status::PartiallyFailed, "{:#?}", report.error);
+            let error = table(&report, "t").error.as_ref().unwrap();
+            assert!(error.message.contains("called `weir_split`"), "{name} {mode}: {error:#?}");
+            job["tables"] = json!({"t": {"columns": {"weir_split": "split_no"}}});
+            run_ok(&job).await;
+            assert_eq!(target.value("SELECT split_no FROM t").await, "2");
+            target.execute("DROP TABLE t").await;
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use weir_core::{Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
 use weir_mysql::{Column, Kind, QUOTING, Server, Table};
+use weir_sql::columns::refuse_own;
 use weir_sql::config::{DuplicateKeys, WriterConfig};
 use weir_sql::keys::{self, Keys, Referenced};
 use weir_sql::statements::{NewColumn, create_table, with_table};
@@ -79,6 +80,10 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
     let staged = (compares || request.decides_at_end) && !direct;
     if staged {
         facts.rights.stage(mode)?;
+        let there = facts.table.iter().flat_map(|table| &table.columns).map(|c| c.name.as_str());
+        let names = layout.columns.iter().map(|c| c.name.as_str()).chain(there);
+        let own: &[&str] = if mode == WriteMode::Overwrite { &[SPLIT] } else { &[SPLIT, ROW] };
+        refuse_own(names, own).map_err(|e| e.with("table", &facts.name))?;
     }
     if layout.create.is_some() {
         facts.rights.create(&facts.name)?;

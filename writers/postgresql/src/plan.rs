@@ -5,6 +5,7 @@ use weir_core::{Error, ErrorKind, MappedColumn, OnEmpty, PlannedColumn, Result, 
 use weir_postgresql::catalog::{self, Table};
 use weir_postgresql::copy::encode::Format;
 use weir_postgresql::{PgType, Session};
+use weir_sql::columns::refuse_own;
 use weir_sql::commits::MAX_RUN_ID;
 use weir_sql::config::{DuplicateKeys, WITHOUT_A_SHARE};
 use weir_sql::keys::{not_compared, to_compare};
@@ -16,7 +17,7 @@ use crate::created::{NewType, created_type};
 use crate::details::{behind_type, comments};
 use crate::known::Found;
 use crate::record::{self, Rights};
-use crate::stage::Layout;
+use crate::stage::{Layout, ROW, SPLIT};
 use crate::writer::PostgresqlWriter;
 
 pub(crate) const Q: Quoting = Quoting::DOUBLE;
@@ -174,6 +175,11 @@ pub(crate) async fn plan(
         None => None,
     };
     let staged = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert) || request.decides_at_end;
+    if staged {
+        let there = found.into_iter().flat_map(Table::names);
+        let names = columns.iter().map(|c| c.name.as_str()).chain(there);
+        refuse_own(names, &[SPLIT, ROW]).map_err(|e| e.with("table", &table))?;
+    }
     let ledger = config.ledger.schema.as_deref().map(|s| Q.unquote(s));
     let commits = Commits::new(&request.run_id, &table, ledger.as_deref());
     let mut create_schema = None;
