@@ -141,7 +141,7 @@ impl NameRules {
 
     /// Whether a name may have this character.
     pub fn takes(&self, c: char) -> bool {
-        !c.is_control() && !self.forbidden.contains(&c) && !(self.is_narrow() && c > '\u{FFFF}')
+        !(c.is_control() || self.forbidden.contains(&c) || self.is_narrow() && c > '\u{FFFF}')
     }
 
     fn is_narrow(&self) -> bool {

@@ -87,7 +87,7 @@ impl Watermark {
 }
 
 /// What a table is called where none of another place is called the same: such ones have `@` and their place besides.
-fn without_place(table: &str, place: &str) -> String {
+pub fn without_place(table: &str, place: &str) -> String {
     if place.is_empty() { table.to_owned() } else { table.replacen(&format!("@{place}"), "", 1) }
 }
 

@@ -331,6 +331,7 @@ mod tests {
             columns: Vec::new(),
             source: String::new(),
             on_type_loss: crate::OnTypeLoss::default(),
+            decides_at_end: false,
             described: None,
         };
         let of = |run_id: &str| {

@@ -25,8 +25,9 @@ impl PlannedEntry {
     ) -> Result<()> {
         let Some(incremental) = asked(self.reader.as_ref(), entry)? else { return Ok(()) };
         // A target that is made again under its old name has lost what lies before the watermark. One of another name is
-        // perhaps that of the day.
+        // perhaps that of the day, and a folder may have been emptied by whoever takes its files away.
         let again = self.plan.creates
+            && self.writer.evolve().is_some()
             && self.plan.mode != WriteMode::Overwrite
             && records.iter().any(|record| is_same(&record.target, &self.plan.table));
         let watermarks: Vec<Watermark> = match again {

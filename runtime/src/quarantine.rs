@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use weir_core::{Error, ErrorKind, Result, ResultExt};
@@ -12,6 +12,9 @@ use crate::dirty::QuarantineRow;
 
 /// What ends the name of a file that becomes the quarantine file when it is whole.
 const JOINING: &str = ".joining";
+
+/// A row has less bytes: what has no end of a line before is none.
+const LONGEST_ROW: u64 = 1 << 30;
 
 /// Copies the parts into one file. It takes the place of an earlier one only when it is whole and on the disk: whatever
 /// happens meanwhile, the rows of an earlier call are not lost.
@@ -101,24 +104,41 @@ fn stem(part: &Path) -> Option<PathBuf> {
     pieces.next().filter(|_| numbers == 4).map(|name| part.with_file_name(name))
 }
 
-/// Makes room for the rows of a run: a file with those of another run is kept beside, with that run's id at the end of its
-/// name. The file that it takes the place of can only hold the same rows, of an earlier call.
+/// Whether a file may be used for dirty rows: one that has anything else in it would be lost.
 ///
 /// # Errors
-/// [`Config`](ErrorKind::Config) where the file holds anything else, which would be lost; a file that cannot be renamed.
-pub(crate) fn make_room(path: &Path, own: Option<&str>) -> Result<()> {
-    match whose(path)? {
-        None => Ok(()),
-        Some(Some(run_id)) if own == Some(run_id.as_str()) => Ok(()),
-        Some(Some(run_id)) => {
-            fs::rename(path, named(path, &format!(".{run_id}"))).context("quarantine", path.display())
-        }
+/// [`Config`](ErrorKind::Config), with what to do.
+pub(crate) fn check(path: &Path) -> Result<()> {
+    match whose(&real(path))? {
         Some(None) => Err(Error::config(format!(
             "{} holds something else than dirty rows, and this run would put its own in their place: give another \
              --quarantine, or take the file away",
             path.display()
         ))),
+        _ => Ok(()),
     }
+}
+
+/// Makes room for the rows of a run: a file with those of another run is kept beside, with that run's id at the end of its
+/// name. Says where.
+///
+/// # Errors
+/// Those of [`check`]; a file that cannot be renamed.
+pub(crate) fn make_room(path: &Path, own: Option<&str>) -> Result<Option<PathBuf>> {
+    check(path)?;
+    let path = real(path);
+    let Some(run_id) = whose(&path)?.flatten().filter(|run_id| own != Some(run_id.as_str())) else { return Ok(None) };
+    let numbered = (2..).map(|n| named(&path, &format!(".{run_id}.{n}")));
+    let free = std::iter::once(named(&path, &format!(".{run_id}"))).chain(numbered).find(|beside| !beside.exists());
+    let Some(beside) = free else { return Ok(None) };
+    fs::rename(&path, &beside).context("quarantine", path.display())?;
+    Ok(Some(beside))
+}
+
+/// The file behind a symbolic link: only that can be replaced by another one.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    let behind = if path.is_symlink() { path.canonicalize().ok() } else { None };
+    behind.unwrap_or_else(|| path.to_owned())
 }
 
 /// The run whose rows a file begins with, if it is a file and has anything in it.
@@ -127,7 +147,7 @@ fn whose(path: &Path) -> Result<Option<Option<String>>> {
         return Ok(None);
     }
     let mut line = Vec::new();
-    let read = File::open(path).and_then(|file| BufReader::new(file).read_until(b'\n', &mut line));
+    let read = File::open(path).and_then(|file| BufReader::new(file.take(LONGEST_ROW)).read_until(b'\n', &mut line));
     read.context("quarantine", path.display())?;
     let row = serde_json::from_slice::<QuarantineRow>(&line).ok();
     Ok(Some(row.map(|row| row.run_id)).filter(|_| !line.is_empty()))

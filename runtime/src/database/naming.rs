@@ -119,8 +119,7 @@ pub fn target_name(text: &str) -> Result<TargetName, String> {
 /// # Errors
 /// What is wrong with it, where names are not to be altered.
 pub fn fitting(name: TargetName, rules: &NameRules, fix: bool) -> Result<TargetName, String> {
-    // Where names are parts of a path, as `/` says by being forbidden.
-    let goes_up = |part: &str| rules.forbidden.contains(&'/') && matches!(part, "." | "..");
+    let goes_up = |part: &str| rules.nests && matches!(part, "." | "..");
     let fault = |part: &str| rules.fault(part).or_else(|| goes_up(part).then(|| "no folder is called so".to_owned()));
     let fit = |part: String, what: &str| match fault(&part) {
         None => Ok(part),
@@ -208,7 +207,7 @@ mod tests {
         ignores_case: true,
         schemas: true,
         columns: true,
-        nests: false,
+        nests: true,
     };
 
     #[test]

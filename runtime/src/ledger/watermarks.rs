@@ -3,6 +3,7 @@
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use weir_core::incremental::without_place;
 use weir_core::{Result, Watermark, Window};
 
 use super::{EntryRecord, Ledger, RunStatus, failed, json, parsed};
@@ -71,13 +72,17 @@ pub(super) async fn freeze(change: &mut SqliteConnection, run_id: &str, entry: &
     query.bind(json(&entry.windows)?).execute(&mut *change).await.map_err(failed)?;
     let first = entry.windows.iter().filter(|window| window.watermark.is_none());
     for window in first.filter(|_| entry.spec.plan.creates) {
-        let Some(mark) = window.leaves() else { continue };
         let query = sqlx::query(
             "DELETE FROM watermarks WHERE job = (SELECT job FROM runs WHERE run_id = ?1) AND ordinal = ?2 AND source = ?3 \
              AND place = ?4",
         );
         let query = query.bind(run_id).bind(entry.ordinal);
-        query.bind(mark.table).bind(mark.place).execute(&mut *change).await.map_err(failed)?;
+        query
+            .bind(without_place(&window.table, &window.place))
+            .bind(&window.place)
+            .execute(&mut *change)
+            .await
+            .map_err(failed)?;
     }
     Ok(())
 }

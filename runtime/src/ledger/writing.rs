@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it waits when the run is stopped, counted from then on.
 const STOPPED: Duration = Duration::from_millis(700);
 
+/// How long it waits in any case.
+const LATE: Duration = Duration::from_millis(150);
+
 /// How long it waits between two looks.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -62,7 +65,8 @@ impl Ledger {
     /// The `error`, where that is another one, or there is no time left.
     pub(super) async fn wait(&self, error: sqlx::Error, asked: Instant) -> Result<()> {
         let late = match self.stopped.get() {
-            Some(stopped) => stopped.elapsed() >= STOPPED,
+            // What comes late, the end of the run above all, waits a little all the same.
+            Some(stopped) => stopped.elapsed() >= STOPPED && asked.elapsed() >= LATE,
             None => asked.elapsed() >= PATIENCE,
         };
         if late || !is_busy(&error) {

@@ -148,6 +148,12 @@ fn writer(job: &Job, table: Option<&TableJob>, index: usize) -> Result<Endpoint>
     }
 }
 
+/// Whether all rows of an append were staged (`all`), and nothing says whether they were published.
+pub(super) fn may_be_published(plan: &WritePlan, writer: &Endpoint, all: bool) -> bool {
+    let once = plan.records_splits || writer.parameter.get("exactlyOnce") != Some(&Value::Bool(false));
+    all && plan.mode == WriteMode::Append && !plan.commits_per_split && !once
+}
+
 /// What of an entry is at the target.
 struct Landed {
     /// Splits that are there for good, as far as anybody knows.
@@ -166,12 +172,16 @@ impl Landed {
         let (plan, id) = (&entry.spec.plan, &run.run_id);
         let there = match (self.splits, self.unknown) {
             _ if self.published && adds(entry) => format!("its rows are in {} for good", plan.table),
+            // All were staged, and whether they were published is not written down anywhere.
+            _ if may_be_published(plan, &entry.spec.writer, self.of > 0 && self.splits == self.of) => {
+                format!("whether its rows are in {} is not known", plan.table)
+            }
             _ if !stays(plan, &entry.spec.writer) => return None,
             (0, 0) => return None,
             (0, unknown) => format!("whether {unknown} of its {} splits are in {} is not known", self.of, plan.table),
             (splits, _) => format!("{splits} of its {} splits are in {} for good", self.of, plan.table),
         };
-        let go_on = match plan.records_splits || adds(entry) {
+        let go_on = match plan.records_splits || (self.published && adds(entry)) {
             true => "go on with it (--resume), or replay the same file again if it is a replay, which keeps these rows",
             false => "the target does not record splits, so that it cannot go on: look at the target",
         };

@@ -57,8 +57,7 @@ pub(super) async fn begin(job: &Job, options: &RunOptions, clock: &Clock, io: &H
                         --limit out, or leave --run-id out";
             return Err(Error::config(text));
         }
-        free_quarantine(options, None)?;
-        let (lock, ledger, warnings) = (None, None, Vec::new());
+        let (lock, ledger, warnings) = (None, None, free_quarantine(options, None)?.into_iter().collect());
         return Ok(Beginning::Run(Began { run_id: new_id(), ledger, lock, continued: false, warnings }));
     };
     let ledger = Ledger::open(state_dir).await?.stopped_at(clock.stopped());
@@ -90,13 +89,16 @@ pub(super) async fn begin(job: &Job, options: &RunOptions, clock: &Clock, io: &H
         (Some(run), _) => Some(run),
         (None, Some(run)) if options.start == Start::Resume && options.run_id.is_none() => Some(run),
         (None, Some(run)) => {
-            free_quarantine(options, None)?;
+            // Where it is refused, the file stays that of the run that may go on.
+            if let Quarantine::Path(path) = &options.quarantine {
+                quarantine::check(path)?;
+            }
             abandon(&ledger, &run, job, options, io, &mut warnings).await?;
             None
         }
         (None, None) => None,
     };
-    free_quarantine(options, record.as_ref())?;
+    warnings.extend(free_quarantine(options, record.as_ref())?);
     let continued = record.is_some();
     let record = match record {
         Some(run) => same_job(run, job, anew(options))?,
@@ -117,12 +119,13 @@ pub(super) async fn begin(job: &Job, options: &RunOptions, clock: &Clock, io: &H
     Ok(Beginning::Run(Began { run_id: record.run_id, ledger: Some(ledger), lock, continued, warnings }))
 }
 
-/// Before anything is moved: the file that the caller names for dirty rows has none but those of the run that goes on.
-fn free_quarantine(options: &RunOptions, run: Option<&RunRecord>) -> Result<()> {
-    match &options.quarantine {
-        Quarantine::Path(path) => quarantine::make_room(path, run.map(|run| run.run_id.as_str())),
-        Quarantine::Off | Quarantine::StateDir => Ok(()),
-    }
+/// Before anything is moved: the file that the caller names for dirty rows has none but those of the run that goes on. Says
+/// where others are now.
+fn free_quarantine(options: &RunOptions, run: Option<&RunRecord>) -> Result<Option<String>> {
+    let Quarantine::Path(path) = &options.quarantine else { return Ok(None) };
+    let moved = quarantine::make_room(path, run.map(|run| run.run_id.as_str()))?;
+    Ok(moved
+        .map(|moved| format!("the dirty rows of an earlier run in {} are in {} now", path.display(), moved.display())))
 }
 
 /// Never to take [`ENTRY`](weir_core::lease::ENTRY), which would make a run's id that of another run's entry.

@@ -203,7 +203,7 @@ async fn whole(
 fn quarantine_file(options: &RunOptions, run_id: &str) -> Option<PathBuf> {
     match &options.quarantine {
         Quarantine::Off => None,
-        Quarantine::Path(path) => Some(path.clone()),
+        Quarantine::Path(path) => Some(crate::quarantine::real(path)),
         Quarantine::StateDir => Some(options.state_dir.as_ref()?.join("quarantine").join(format!("{run_id}.jsonl"))),
     }
 }

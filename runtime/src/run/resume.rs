@@ -5,6 +5,7 @@ use weir_core::{
 };
 
 use super::Run;
+use super::abandon::may_be_published;
 use super::begin::anew;
 use crate::database::evolve::Evolution;
 use crate::entry::PlannedEntry;
@@ -171,7 +172,8 @@ impl Run {
             return Ok(Some(EntryStart { planned: planned(tables_of(&splits), writer), left }));
         }
         if !plan.records_splits {
-            if plan.commits_per_split && started {
+            let all = !splits.is_empty() && known.len() == splits.len();
+            if (plan.commits_per_split && started) || may_be_published(plan, &entry.writer, all) {
                 return Err(self.cannot_go_on(plan, "the target does not record which splits have landed"));
             }
             self.take_back(index, writer.as_ref(), plan, &known, context).await?;

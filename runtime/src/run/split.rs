@@ -52,7 +52,10 @@ impl Run {
                 Err(fault) => fault,
             };
             if let Some(ledger) = self.ledger.as_ref().filter(|_| !recorded && !fault.in_doubt) {
-                ledger.attempt(&self.run_id, spec.entry as u32, split.id, 0, recorded).await?;
+                // Not written down the split stays in doubt, which is the safe side; the fault is what counts.
+                if let Err(error) = ledger.attempt(&self.run_id, spec.entry as u32, split.id, 0, recorded).await {
+                    tracing::debug!(%error, "an attempt that came to nothing is not written down");
+                }
             }
             let error = fault.error;
             let overtaken = error.kind() == ErrorKind::Conflict;

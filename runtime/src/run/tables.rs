@@ -17,7 +17,7 @@ use crate::database::config::PublishConfig;
 use crate::database::evolve::{Journal, Published, Stage, complete, settle};
 use crate::database::{DatabaseJob, Expansion, Only, begin_snapshots, check_kept, expand};
 use crate::job::Job;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, known_tables};
 use crate::observer::{Event, TableProgress, TableState};
 use crate::options::RunOptions;
 use crate::plan::channels_of;
@@ -67,7 +67,7 @@ pub(super) async fn tables_of_run(
     };
     let known = match &began.ledger {
         Some(ledger) => ledger.known_tables(name).await?,
-        None => Vec::new(),
+        None => known_tables(options.state_dir.as_deref(), name).await?,
     };
     let list = || expand(database, &only, &known, context);
     let mut retries = Retries::new(job.setting.retry);

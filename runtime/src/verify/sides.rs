@@ -142,7 +142,7 @@ pub async fn prepare(
     let key = key_columns(&planned);
     let request = planned.pipeline.read.clone();
     // A merge says itself which of its rows meet; a window's rows may have changed meanwhile.
-    let distinct = windows.is_empty() && entry.table.as_ref().is_some_and(|table| table.sources.len() == 1);
+    let distinct = windows.is_empty() && entry.table.as_ref().is_some_and(|table| table.has_own_key());
     let at_once = readers_at_once(&planned, job);
     Ok(Comparison {
         source_label: planned.source.tables.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),

@@ -36,14 +36,16 @@ pub(crate) async fn body(
     key: Path,
     range: Option<Range<u64>>,
 ) -> Result<BoxStream<'static, Result<Bytes>>> {
-    let first = match range {
-        Some(_) => None,
-        None => Some(store.head(&key).await?),
-    };
-    let rest = range.unwrap_or(0..first.as_ref().map_or(0, |found| found.size));
-    let mut body = Body { store, key, rest, window: stream::empty().boxed(), first };
-    // What is not there is told of at once.
-    body.ask().await?;
+    let whole = range.is_none();
+    let rest = range.unwrap_or(0..u64::MAX);
+    let mut body = Body { store, key, rest, window: stream::empty().boxed(), first: None };
+    // What is not there is told of at once. Of an empty file there are no bytes to be asked for.
+    if let Err(error) = body.ask().await {
+        match body.store.head(&body.key).await {
+            Ok(found) if whole && found.size == 0 => body.rest = 0..0,
+            _ => return Err(error),
+        }
+    }
     let next = |mut body: Body| async move { Ok(body.next().await?.map(|bytes| (bytes, body))) };
     Ok(stream::try_unfold(body, next).boxed())
 }

@@ -231,7 +231,7 @@ fn describe_named(database: &Database<'_>, schema: &str, names: &[&str]) -> Resu
 }
 
 /// Whether a schema has a table of that name.
-pub(crate) fn has_table(database: &Database<'_>, schema: &str, name: &str) -> Result<bool, Failure> {
+pub fn has_table(database: &Database<'_>, schema: &str, name: &str) -> Result<bool, Failure> {
     let sql = format!("SELECT count(*) FROM {}.sqlite_schema WHERE name = ?1", QUOTING.quote(schema));
     Ok(database.integer(&sql, &[Value::Text(name.as_bytes())])?.unwrap_or(0) > 0)
 }

@@ -159,7 +159,15 @@ pub fn foreign_keys(
         let mut keys: Vec<&mut ForeignKey> = keys.collect();
         let to: Vec<TableName> =
             keys.iter().map(|key| TableName { schema: Some(schema.to_owned()), name: key.to.table.clone() }).collect();
-        for (key, table) in keys.iter_mut().zip(catalog::find_tables(database, &to)?) {
+        let tables = match catalog::find_tables(database, &to) {
+            Err(error) if error.kind() != ErrorKind::Cancelled => {
+                // One that cannot be read, a view whose table is gone, fails them all: each is asked about by itself then.
+                let one = |name| catalog::find_tables(database, std::slice::from_ref(name)).map(|mut one| one.pop());
+                to.iter().map(|name| one(name).ok().flatten().unwrap_or(Ok(None))).collect()
+            }
+            tables => tables?,
+        };
+        for (key, table) in keys.iter_mut().zip(tables) {
             key.to_columns = table.ok().flatten().map(|table| table.key()).unwrap_or_default();
         }
         found.values_mut().for_each(|keys| keys.retain(|(_, key)| key.to_columns.len() == key.columns.len()));

@@ -13,7 +13,7 @@ use deltalake::{DeltaTable, DeltaTableError};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 use serde_json::json;
-use weir_core::lease::{ENTRY, is_of_run};
+use weir_core::lease::ENTRY;
 use weir_core::{Error, ErrorKind, Receipt, Result, WriteMode, WritePlan};
 use weir_lakehouse::{Location, arrow_schema, delta_error, partition_value};
 
@@ -85,7 +85,7 @@ pub(crate) async fn made_by_run(table: &DeltaTable, plan: &WritePlan) -> Result<
     let actions = serde_json::Deserializer::from_slice(&first).into_iter::<serde_json::Value>();
     // A log that cannot be read is nobody's.
     let maker = actions.flatten().find_map(|action| Some(action.pointer(MAKER)?.as_str()?.to_owned()));
-    Ok(maker.is_some_and(|maker| is_of_run(&maker, run)))
+    Ok(maker.is_some_and(|maker| maker.rsplit_once(ENTRY).is_some_and(|(of, _)| of == run)))
 }
 
 /// Commit properties that mark the version as this run's. Only what does not depend on the rows that are there may be

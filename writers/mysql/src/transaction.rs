@@ -75,8 +75,10 @@ async fn once(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Commit
             staged.count_skipped(session.affected(), &mut all[*place]);
         }
     }
-    // Without a record only a staging table without its rows tells that they are published. To drop it would commit first.
-    for (_, staged, ..) in open.iter().filter(|_| tables.len() > 1) {
+    // Without a record only a staging table without its rows tells that they are published. To drop it would commit first. One
+    // table that is replaced or merged may be so twice; what is added may not.
+    let once = |staged: &Staged<'_>| tables.len() > 1 || staged.state.publish == Publish::Insert;
+    for (_, staged, ..) in open.iter().filter(|(_, staged, ..)| once(staged)) {
         if let (None, Some(staging)) = (&staged.state.commits, &staged.state.staging) {
             let empty = format!("DELETE FROM {}", staging.quoted(QUOTING));
             session.run(&empty).await.map_err(|error| named(error, staged))?;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use weir_core::config::nearest;
 use weir_core::{Error, ErrorKind, ForeignKey, Hold, ObjectName, Result, TargetName, UniqueKey};
 use weir_sql::{Seen, TableName};
-use weir_sqlite::catalog::{self, Table, list, schema_of};
+use weir_sqlite::catalog::{self, Table, has_table, list, schema_of};
 use weir_sqlite::structure::{foreign_keys, unique_keys};
 use weir_sqlite::{Access, Database, QUOTING, Value};
 
@@ -104,7 +104,8 @@ struct Schema {
     unique: HashMap<String, Vec<UniqueKey>>,
     keys: HashMap<String, Vec<ForeignKey>>,
     texts: HashMap<String, Vec<(bool, String)>>,
-    numbers: HashMap<String, i64>,
+    /// The last numbers, where the file has any.
+    numbers: Option<HashMap<String, i64>>,
 }
 
 impl Schema {
@@ -124,15 +125,18 @@ impl Schema {
             let text = (row.integer(1) == Some(1), row.text(2).unwrap_or_default());
             texts.entry(row.text(0).unwrap_or_default()).or_default().push(text);
         })?;
-        let mut numbers = HashMap::new();
-        if texts.values().flatten().any(|(_, sql)| numbers_itself(sql)) {
-            // SQLite makes this table with the first one that needs it.
+        let mut numbers = None;
+        // SQLite makes this table with the first one that needs it; the word may stand in a text for another reason.
+        if texts.values().flatten().any(|(_, sql)| numbers_itself(sql))
+            && has_table(database, schema, "sqlite_sequence")?
+        {
             let schema = QUOTING.quote(schema);
+            let last: &mut HashMap<_, _> = numbers.insert(HashMap::new());
             let sql = format!(
                 "SELECT name, seq FROM {schema}.sqlite_sequence WHERE name IN (SELECT value FROM json_each(?1))"
             );
             database.query(&sql, &[Value::Text(list(&plain).as_bytes())], |row| {
-                numbers.insert(row.text(0).unwrap_or_default(), row.integer(1).unwrap_or_default());
+                last.insert(row.text(0).unwrap_or_default(), row.integer(1).unwrap_or_default());
             })?;
         }
         Ok(Self { unique, keys, texts, numbers })
@@ -146,7 +150,8 @@ impl Schema {
         let own = Some(table.key()).filter(|key| !key.is_empty());
         let definition = definition.into_iter().map(|(_, sql)| sql).next();
         let number = definition.as_deref().is_some_and(numbers_itself);
-        let number = number.then(|| self.numbers.get(name).copied().unwrap_or_default());
+        let numbers = self.numbers.as_ref().filter(|_| number);
+        let number = numbers.map(|numbers| numbers.get(name).copied().unwrap_or_default());
         Found {
             number,
             definition,

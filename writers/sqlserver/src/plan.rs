@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use weir_core::{Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
+use weir_sql::columns::refuse_own;
 use weir_sql::keys::{self, Keys, Referenced};
 use weir_sql::statements::{NewColumn, create_table, with_table};
 use weir_sql::{TableName, WriterConfig, own_name};
@@ -77,6 +78,8 @@ pub(crate) fn plan(common: &WriterConfig, request: &WriteRequest, facts: Facts) 
     let staged = compares || request.decides_at_end;
     if staged {
         facts.own.stage(mode)?;
+        let own: &[&str] = if mode == WriteMode::Overwrite { &[SPLIT] } else { &[SPLIT, ROW] };
+        refuse_own(request.columns.iter().map(|c| c.name.as_str()), own).map_err(|e| e.with("table", &facts.name))?;
     }
     let publish = if staged { publish(mode, &keys, &layout, &facts, &mut warnings)? } else { Publish::None };
     let staging = staged.then(|| TableName {

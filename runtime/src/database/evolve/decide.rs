@@ -147,7 +147,9 @@ fn unique_keys(seen: &Seen<'_>, decision: &mut Decision) {
         let mut now = seen.unique.iter().map(Vec::as_slice).chain([seen.key]);
         now.any(|own| !own.is_empty() && own.iter().all(|name| key.contains(name)))
     };
-    for key in known.unique.iter().filter(|key| !holds(key)) {
+    // A column that is not written any more is NULL, which no key minds.
+    let written = |key: &&Vec<String>| key.iter().all(|name| seen.columns.iter().any(|column| column.name == *name));
+    for key in known.unique.iter().filter(written).filter(|key| !holds(key)) {
         if seen.target_unique.iter().any(|own| same(own, key)) {
             let from = format!("unique {}", shown(key));
             let record = TableChangeRecord::of_table(ChangeKind::KeyChanged, ChangeOutcome::Refused, "");

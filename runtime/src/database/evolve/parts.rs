@@ -38,9 +38,6 @@ impl Merge<'_> {
     /// stay where none would.
     pub fn compare(&self, job: &DatabaseJob, table: &mut TableJob) -> Parts {
         let mut parts = Parts::default();
-        if self.known.len() < 2 && table.sources.len() < 2 {
-            return parts;
-        }
         let rules = &job.config.rules;
         let target = table.target.to_string();
         let change = |source: &str, kind, outcome, detail: &str| {
