@@ -64,6 +64,8 @@ pub struct DirtyRows {
     limit: ErrorLimit,
     /// Rows that count against the limit: of the whole job, or of each entry.
     counts: Vec<AtomicU64>,
+    /// Whether some of them are of attempts of an earlier call, at which nobody has compared them with today's limit.
+    continues: AtomicBool,
     file: Option<PathBuf>,
     /// Held while the parts are joined into the file; whether they are.
     joined: Mutex<bool>,
@@ -95,6 +97,7 @@ impl DirtyRows {
             run_id: run_id.to_owned(),
             limit,
             counts: std::iter::repeat_with(AtomicU64::default).take(limits.max(1)).collect(),
+            continues: AtomicBool::new(false),
             file,
             joined: Mutex::default(),
             parts: Mutex::default(),
@@ -121,6 +124,7 @@ impl DirtyRows {
     pub fn keep(&self, entry: usize, split: u32, counts: Counts, name: Option<&str>) {
         let file = self.file.as_ref().zip(name).map(|(file, name)| quarantine::part(file, name));
         self.count(entry).fetch_add(counts.rows_dirty, Relaxed);
+        self.continues.store(true, Relaxed);
         self.count_instead((entry, split), Arc::new(Counters::of(counts)), file);
     }
 
@@ -170,7 +174,9 @@ impl DirtyRows {
     /// [`DirtyLimit`](ErrorKind::DirtyLimit), with the setting that would let the run pass.
     pub fn check_record(&self, entry: usize) -> Result<()> {
         let count = self.count(entry).load(Relaxed);
-        match self.limit.record.filter(|most| count > *most) {
+        // A row of this call has been compared when it came, and ends its own entry alone.
+        let limit = self.limit.record.filter(|_| self.continues.load(Relaxed));
+        match limit.filter(|most| count > *most) {
             Some(most) => Err(too_many(count, most, "some of them met by an earlier call of this run")),
             None => Ok(()),
         }

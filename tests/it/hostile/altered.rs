@@ -12,6 +12,7 @@ const TABLES: usize = 4;
 const ROWS: usize = 500;
 
 /// What somebody else does while the run goes on.
+#[derive(Clone, Copy)]
 struct Act {
     name: &'static str,
     /// `{user}` is the run's own login, `{db}` the database.
@@ -120,7 +121,7 @@ fn check(act: &Act, family: Family, ended: &super::Ended) {
 }
 
 /// Whatever is done to a table that is still to be read, nothing of the run becomes visible, and its error names the table.
-async fn source(family: Family, act: &Act) {
+async fn source(family: Family, act: Act) {
     let scene = Scene::new(family, true).await;
     let tables: Vec<_> = (0..TABLES).map(|t| format!("t{t}")).collect();
     let mut to = json!({"path": "out.db", "table": "t", "writeMode": "overwrite"});
@@ -129,13 +130,21 @@ async fn source(family: Family, act: &Act) {
     to["mapping"] = json!([{"from": "id", "to": "id"}, {"from": "v", "to": "v"}]);
     let run = scene.start(job_of(scene.plugin(), json!({"url": scene.url(), "table": tables}), "sqlite", to)).await;
     let ended = scene.during(run, act.sql).await;
-    check(act, family, &ended);
+    if act.name == "type changed" && family == Family::MariaDb && ended.code == Some(0) {
+        // Since 10.11.19 a busy server may let an older snapshot read what was copied in between, and says nothing: all rows
+        // are as they were.
+        let sql = format!("SELECT count(*) || ' ' || sum(id = v + id - id % {ROWS}) FROM t");
+        let rows = super::sqlite_row(&scene.place.path("out.db"), &sql).await;
+        assert_eq!(rows, format!("{0} {0}", TABLES * ROWS));
+        return;
+    }
+    check(&act, family, &ended);
     let kept = super::sqlite_row(&scene.place.path("out.db"), "SELECT group_concat(id || v) FROM t").await;
     assert_eq!(kept, "-1old", "{family:?}, {}", act.name);
 }
 
 /// Whatever is done to the target, the run says so; the old rows of an overwrite stay, as far as they still exist.
-async fn target(family: Family, act: &Act, mode: &str) {
+async fn target(family: Family, act: Act, mode: &'static str) {
     let scene = Scene::new(family, false).await;
     let mut sql = String::new();
     for t in 0..TABLES {
@@ -153,11 +162,19 @@ async fn target(family: Family, act: &Act, mode: &str) {
         json!({"url": scene.url(), "table": "target", "writeMode": mode, "exactlyOnce": true, "createTable": false});
     let run = scene.start(job_of("sqlite", from, scene.plugin(), to)).await;
     let ended = scene.during(run, act.sql).await;
-    check(act, family, &ended);
+    check(&act, family, &ended);
     let rows = scene.database.try_query("SELECT count(*) FROM target WHERE id >= 0").await;
     if let (Ok(rows), "overwrite") = (rows, mode) {
         assert_eq!(rows[0][0].as_deref(), Some("0"), "{family:?}, {}: half of it is published", act.name);
         assert_eq!(scene.database.value("SELECT count(*) FROM target").await, "1", "the old rows are gone");
+    }
+}
+
+/// Plays scenes side by side, each as a task of its own: while one waits for its run to begin, it keeps its thread.
+async fn at_once(scenes: impl Iterator<Item = impl Future<Output = ()> + Send + 'static>) {
+    let scenes: Vec<_> = scenes.map(tokio::spawn).collect();
+    for scene in scenes {
+        scene.await.unwrap();
     }
 }
 
@@ -172,7 +189,7 @@ async fn a_postgresql_source_that_is_altered_in_mid_run() {
         act("table emptied", "TRUNCATE t3", lock),
         act("privilege revoked", "REVOKE SELECT ON t3 FROM {user}", &[&["permission denied", "t3", "privilege"]]),
     ];
-    futures::future::join_all(acts.iter().map(|act| source(Family::PostgreSql, act))).await;
+    at_once(acts.into_iter().map(|act| source(Family::PostgreSql, act))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -184,7 +201,7 @@ async fn a_mariadb_source_that_is_altered_in_mid_run() {
         act("table emptied", "TRUNCATE t3", &[&["t3"], &["altered"]]),
         act("privilege revoked", "REVOKE SELECT ON t3 FROM {user}", &[&["denied", "t3", "privilege"]]),
     ];
-    futures::future::join_all(acts.iter().map(|act| source(Family::MariaDb, act))).await;
+    at_once(acts.into_iter().map(|act| source(Family::MariaDb, act))).await;
 }
 
 /// What is done to a target; privileges are taken away in each system's own way.
@@ -207,7 +224,7 @@ const REVOKE_MARIADB: &str = "REVOKE INSERT ON {db}.* FROM {user}; KILL USER {us
 async fn a_postgresql_target_that_is_altered_in_mid_run() {
     let acts = target_acts(REVOKE_POSTGRESQL);
     for mode in ["overwrite", "append"] {
-        futures::future::join_all(acts.iter().map(|act| target(Family::PostgreSql, act, mode))).await;
+        at_once(acts.into_iter().map(|act| target(Family::PostgreSql, act, mode))).await;
     }
 }
 
@@ -215,6 +232,6 @@ async fn a_postgresql_target_that_is_altered_in_mid_run() {
 async fn a_mariadb_target_that_is_altered_in_mid_run() {
     let acts = target_acts(REVOKE_MARIADB);
     for mode in ["overwrite", "append"] {
-        futures::future::join_all(acts.iter().map(|act| target(Family::MariaDb, act, mode))).await;
+        at_once(acts.into_iter().map(|act| target(Family::MariaDb, act, mode))).await;
     }
 }
