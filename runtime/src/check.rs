@@ -1,5 +1,7 @@
 //! `weir check`: connectivity, credentials and privileges of both ends, without moving a row.
 
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -9,6 +11,7 @@ use weir_core::{Check, CheckOutcome, ConnectorContext, ErrorKind, Faults, Form, 
 use crate::database::source_checks;
 use crate::entry::open_all;
 use crate::job::{self, DataSources, Endpoint, Job, LoadOptions, Plugin, Side, find_plugin};
+use crate::ledger::known_tables;
 
 /// A table that no source has: what a writer says of it is what it may create.
 const NEW_TABLE: &str = "weir_check";
@@ -26,8 +29,12 @@ pub struct EndCheck {
     pub checks: Vec<Check>,
 }
 
-/// Looks at both ends of every entry. A fault is a line, not an error; only faults of the job file are errors.
-pub async fn check(job: &Job, cancel: CancellationToken) -> Result<Vec<EndCheck>> {
+/// Looks at both ends of every entry. A fault is a line, not an error; only faults of the job file are errors. The ledger in
+/// `state_dir` knows which tables a whole-database job has made itself, where it reads and writes in one place.
+///
+/// # Errors
+/// A job that cannot be opened; a ledger that cannot be read.
+pub async fn check(job: &Job, state_dir: Option<&Path>, cancel: CancellationToken) -> Result<Vec<EndCheck>> {
     let context = |endpoint: &Endpoint| ConnectorContext {
         cancel: cancel.clone(),
         io: Handle::current(),
@@ -51,8 +58,9 @@ pub async fn check(job: &Job, cancel: CancellationToken) -> Result<Vec<EndCheck>
                 checks: vec![Check::of(format!("catalogue of {}", source.name), listed)],
             });
         }
+        let known = known_tables(state_dir, &job.name).await?;
         // The target is looked at for the first table: rights and address are the same for all.
-        let (job, expansion) = match crate::database::expanded(job, &[], &context(&database.target)).await {
+        let (job, expansion) = match crate::database::expanded(job, &known, &context(&database.target)).await {
             Ok(expanded) => expanded,
             Err(error) => {
                 found.push(EndCheck {

@@ -12,7 +12,8 @@ use crate::job::{Endpoint, Entry, Job, UNNAMED};
 use crate::ledger::{Ledger, WatermarkRecord};
 
 impl PlannedEntry {
-    /// Decides what is read, given how far the job has come. Nothing to do for a reader that is not asked for windows.
+    /// Decides what is read, given how far the job has come. Nothing to do for a reader that is not asked for windows. Whether
+    /// the target is gone since, and is read anew, is returned.
     ///
     /// # Errors
     /// The reader's; windows that overlap where rows are only ever added.
@@ -22,8 +23,8 @@ impl PlannedEntry {
         entry: &Entry,
         context: &ConnectorContext,
         records: Vec<&WatermarkRecord>,
-    ) -> Result<()> {
-        let Some(incremental) = asked(self.reader.as_ref(), entry)? else { return Ok(()) };
+    ) -> Result<bool> {
+        let Some(incremental) = asked(self.reader.as_ref(), entry)? else { return Ok(false) };
         // A target that is made again under its old name has lost what lies before the watermark. One of another name is
         // perhaps that of the day, and a folder may have been emptied by whoever takes its files away.
         let again = self.plan.creates
@@ -62,7 +63,7 @@ impl PlannedEntry {
         }
         self.warnings.extend(windows.iter().flat_map(|window| window.warnings.iter().cloned()));
         self.windows = windows;
-        Ok(())
+        Ok(again)
     }
 
     /// The window of a table, in words.

@@ -5,6 +5,7 @@ use weir::EndCheck;
 use weir::core::{CheckOutcome, Error};
 
 use super::arguments::{CheckArguments, Format};
+use super::run::state_dir;
 use super::signals::until_stopped;
 use super::style::Paint;
 use super::{Outcome, job, output, runtime};
@@ -12,11 +13,12 @@ use super::{Outcome, job, output, runtime};
 /// Tests both ends of a job, or one data source.
 pub(crate) fn check(arguments: &CheckArguments) -> Outcome {
     let job = arguments.job.as_ref().map(|path| job::load(path, &arguments.reading)).transpose()?;
+    let state_dir = state_dir(arguments.state_dir.as_deref());
     let cancel = CancellationToken::new();
     let runtime = runtime()?;
     let ends = runtime.block_on(until_stopped(async {
         match (&job, &arguments.datasource) {
-            (Some(job), _) => weir::check(job, cancel).await,
+            (Some(job), _) => weir::check(job, state_dir.as_deref(), cancel).await,
             (None, Some(name)) => {
                 let found = weir::check_data_source(name, &job::options(&arguments.reading.sources), cancel).await;
                 found.map_err(|faults| job::told("--datasource", &faults))

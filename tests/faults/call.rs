@@ -46,6 +46,7 @@ impl Caller {
         for number in 0..CALLS {
             let (code, text) = self.call(faults.get(number), places, number).await?;
             self.said.push_str(&format!("call {number}: exit {code:?}\n{text}"));
+            places.revive();
             if code == Some(0) {
                 return Ok(());
             }

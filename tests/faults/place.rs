@@ -66,6 +66,16 @@ impl Places {
             _ => &mut self.mariadb,
         }
     }
+
+    /// Starts every server again that has died of itself, and says so: to a run it is one more fault.
+    pub fn revive(&mut self) {
+        for (name, place) in [("PostgreSQL", &mut self.postgresql), ("MariaDB", &mut self.mariadb)] {
+            let revived = tokio::task::block_in_place(|| place.server.revive());
+            if let Some(last_words) = revived.unwrap_or_else(|error| panic!("{error}")) {
+                println!("{name} died of itself and is started again; its log ends:\n{last_words}");
+            }
+        }
+    }
 }
 
 async fn place(family: Family) -> Place {

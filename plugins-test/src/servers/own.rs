@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::shared::{Kind, Running, free_port, make_folder, tests_folder};
+use super::shared::{Kind, Running, free_port, make_folder, tail, tests_folder};
 use super::{Family, Place, Server, mariadb, postgresql};
 
 /// How long a start may take; after a crash the log is replayed.
@@ -98,6 +98,22 @@ impl OwnServer {
                 }
             }
         }
+    }
+
+    /// Starts it again if it has died of itself, as whoever keeps a server running does. Then returns the last lines of its
+    /// log, which say what it died of.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub fn revive(&mut self) -> Result<Option<String>, String> {
+        match self.child.as_mut().map(Child::try_wait) {
+            Some(Ok(None)) => return Ok(None),
+            Some(Err(error)) => return Err(error.to_string()),
+            Some(Ok(Some(_))) | None => {}
+        }
+        let last_words = tail(&self.folder.join("log"));
+        self.restart()?;
+        Ok(Some(last_words))
     }
 
     fn spawn(&self, port: u16) -> Result<Child, String> {

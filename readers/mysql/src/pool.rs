@@ -9,7 +9,7 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 use weir_core::{ConnectorContext, Error, ErrorKind, Result};
 use weir_mysql::RowSession;
 
-use crate::filled::{check, filled};
+use crate::same::{Found, check, look};
 
 /// What a task needs to find the connections.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,8 +32,8 @@ struct Lent {
     idle: Vec<RowSession>,
     /// Idle or in use.
     alive: usize,
-    /// Tables that were asked about, and whether they have rows at the snapshot's moment.
-    filled: HashMap<String, bool>,
+    /// Tables that were asked about, as they are at the snapshot's moment.
+    found: HashMap<String, Found>,
 }
 
 /// A connection on loan. Dropped without being given back, it is lost: rows may still be on their way.
@@ -52,11 +52,11 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds out which of these tables have rows, unless all connections are at work.
+    /// Finds out what these tables are, unless all connections are at work.
     pub(crate) async fn look(self: &Arc<Self>, tables: &[String], context: &ConnectorContext) -> Result<()> {
         let new: Vec<String> = {
             let state = self.state();
-            tables.iter().filter(|table| !state.filled.contains_key(*table)).cloned().collect()
+            tables.iter().filter(|table| !state.found.contains_key(*table)).cloned().collect()
         };
         if new.is_empty() {
             return Ok(());
@@ -64,9 +64,9 @@ impl Pool {
         let Some(mut loan) = self.take() else { return Ok(()) };
         let session = loan.session()?;
         session.serve(context);
-        let filled = filled(session, &new).await?;
+        let found = look(session, &new).await?;
         loan.give_back();
-        self.state().filled.extend(new.into_iter().map(|table| (table.clone(), filled.contains(&table))));
+        self.state().found.extend(found);
         Ok(())
     }
 
@@ -106,12 +106,13 @@ impl Loan {
         self.session.as_mut().ok_or_else(|| Error::internal("the connection is given back"))
     }
 
-    /// Refuses a table whose rows are gone that it had at the snapshot's moment.
-    pub(crate) async fn check_filled(&mut self, table: &str) -> Result<()> {
-        if self.pool.state().filled.get(table) != Some(&true) {
-            return Ok(());
+    /// Refuses a table that was read and is not what it was at the snapshot's moment. `nothing`: no row was read.
+    pub(crate) async fn check_same(&mut self, table: &str, nothing: bool) -> Result<()> {
+        let was = self.pool.state().found.get(table).cloned();
+        match was {
+            Some(was) => check(self.session()?, table, &was, nothing).await,
+            None => Ok(()),
         }
-        check(self.session()?, table).await
     }
 
     /// Gives it back: nothing is on its way any more.

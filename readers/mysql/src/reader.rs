@@ -342,8 +342,8 @@ impl MySqlReader {
         };
         let mut loan = pool::borrow(&self.context, token, part.source).await?;
         let end = self.rows(loan.session()?, &mut wanted, output, true).await;
-        if end.result.is_ok() && end.clean && wanted.left == limit && !part.query {
-            match loan.check_filled(&part.from).await {
+        if end.result.is_ok() && end.clean && !part.query {
+            match loan.check_same(&part.from, wanted.left == limit).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => {
                     loan.give_back();
                     return Err(error);

@@ -1,6 +1,6 @@
 //! What this run reads of incremental sources: decided once, and kept for a resume.
 
-use weir_core::{ConnectorContext, Error, Result};
+use weir_core::{ConnectorContext, Error, ErrorKind, Result};
 
 use super::Run;
 use crate::entry::PlannedEntry;
@@ -39,6 +39,12 @@ impl Run {
             true => Vec::new(),
             false => of_entry(&records, ordinal(&self.job, index)),
         };
-        planned.decide_windows(&self.job, &self.job.entries[index], context, watermarks).await
+        let again = planned.decide_windows(&self.job, &self.job.entries[index], context, watermarks).await?;
+        if again && self.options.limit.is_some() {
+            let text = "the target is gone since the last run: a try of a few rows would make it again, and the next run would go \
+                 on at its watermark as if nothing were missing. Run the job without a limit";
+            return Err(Error::new(ErrorKind::Schema, text).with("target", &planned.plan.table));
+        }
+        Ok(())
     }
 }

@@ -250,6 +250,9 @@ pub(crate) struct CheckArguments {
     /// How to print the findings
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
+    /// The folder with the ledger, for whole databases; WEIR_STATE_DIR or the user's state folder by default
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     #[command(flatten)]
     pub reading: JobArguments,
 }

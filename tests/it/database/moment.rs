@@ -178,7 +178,7 @@ async fn plan_and_check_say_how_one_moment_comes_about() {
         let moments = &plan.database.as_ref().unwrap().moments;
         assert!(moments.len() == 1 && moments[0].snapshot.contains(planned), "{planned}: {moments:?}");
         assert!(plan.to_string().contains(&format!("snapshot   {}: ", moments[0].source)), "{plan}");
-        let ends = weir::check(&job, RunOptions::default().cancel).await.unwrap();
+        let ends = weir::check(&job, None, RunOptions::default().cancel).await.unwrap();
         let said: Vec<_> =
             ends.iter().flat_map(|end| &end.checks).filter(|check| check.what == "one snapshot").collect();
         assert!(matches!(&said[..], [check] if check.detail.contains(checked)), "{checked}: {said:?}");

@@ -25,6 +25,11 @@ async fn what_a_job_has_made_where_it_reads_is_left_out_of_its_next_run() {
         one.execute("INSERT INTO t SELECT max(id) + 1 FROM t").await;
         let planned = weir::plan(&crate::support::load(&mirror.job), &mirror.options()).await.unwrap().to_string();
         assert!(planned.contains("itself has made") && planned.contains("mapped     1; failed: 0"), "{planned}");
+        let options = mirror.options();
+        let ends = weir::check(&crate::support::load(&mirror.job), options.state_dir.as_deref(), options.cancel).await;
+        let checks: Vec<_> = ends.unwrap().into_iter().flat_map(|end| end.checks).collect();
+        let selected = checks.iter().find(|check| check.what == "selection").unwrap();
+        assert!(selected.detail.contains("1 table"), "{selected:?}");
         let second = mirror.run().await;
         assert_eq!((second.status, second.tables.len()), (Status::Succeeded, 1), "{:#?}", second.error);
         assert!(second.warnings.iter().any(|warning| warning.contains(made)), "{:?}", second.warnings);

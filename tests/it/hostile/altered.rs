@@ -129,15 +129,9 @@ async fn source(family: Family, act: Act) {
         .await;
     to["mapping"] = json!([{"from": "id", "to": "id"}, {"from": "v", "to": "v"}]);
     let run = scene.start(job_of(scene.plugin(), json!({"url": scene.url(), "table": tables}), "sqlite", to)).await;
+    // MariaDB knows to the second when a table was made.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     let ended = scene.during(run, act.sql).await;
-    if act.name == "type changed" && family == Family::MariaDb && ended.code == Some(0) {
-        // Since 10.11.19 a busy server may let an older snapshot read what was copied in between, and says nothing: all rows
-        // are as they were.
-        let sql = format!("SELECT count(*) || ' ' || sum(id = v + id - id % {ROWS}) FROM t");
-        let rows = super::sqlite_row(&scene.place.path("out.db"), &sql).await;
-        assert_eq!(rows, format!("{0} {0}", TABLES * ROWS));
-        return;
-    }
     check(&act, family, &ended);
     let kept = super::sqlite_row(&scene.place.path("out.db"), "SELECT group_concat(id || v) FROM t").await;
     assert_eq!(kept, "-1old", "{family:?}, {}", act.name);
