@@ -37,6 +37,7 @@ impl Scene {
     async fn new(family: Family, source: bool) -> Self {
         let server = match family {
             Family::PostgreSql => servers::postgresql().await,
+            Family::MySql => servers::mysql().await,
             _ => servers::mariadb().await,
         };
         let database = server.fresh_database("altered").await;
@@ -129,7 +130,7 @@ async fn source(family: Family, act: Act) {
         .await;
     to["mapping"] = json!([{"from": "id", "to": "id"}, {"from": "v", "to": "v"}]);
     let run = scene.start(job_of(scene.plugin(), json!({"url": scene.url(), "table": tables}), "sqlite", to)).await;
-    // MariaDB knows to the second when a table was made.
+    // MariaDB and MySQL know to the second when a table was made.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let ended = scene.during(run, act.sql).await;
     check(&act, family, &ended);
@@ -186,16 +187,23 @@ async fn a_postgresql_source_that_is_altered_in_mid_run() {
     at_once(acts.into_iter().map(|act| source(Family::PostgreSql, act))).await;
 }
 
+/// What MariaDB and MySQL refuse to read in a snapshot that is older.
+const MYSQL_ACTS: [Act; 5] = [
+    act("column dropped", "ALTER TABLE t3 DROP COLUMN v", &[&["t3"], &["altered"]]),
+    act("type changed", "ALTER TABLE t3 MODIFY v int", &[&["t3"], &["altered"]]),
+    act("table dropped", "DROP TABLE t3", &[&["t3"]]),
+    act("table emptied", "TRUNCATE t3", &[&["t3"], &["altered"]]),
+    act("privilege revoked", "REVOKE SELECT ON t3 FROM {user}", &[&["denied", "t3", "privilege"]]),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_mariadb_source_that_is_altered_in_mid_run() {
-    let acts = [
-        act("column dropped", "ALTER TABLE t3 DROP COLUMN v", &[&["t3"], &["altered"]]),
-        act("type changed", "ALTER TABLE t3 MODIFY v int", &[&["t3"], &["altered"]]),
-        act("table dropped", "DROP TABLE t3", &[&["t3"]]),
-        act("table emptied", "TRUNCATE t3", &[&["t3"], &["altered"]]),
-        act("privilege revoked", "REVOKE SELECT ON t3 FROM {user}", &[&["denied", "t3", "privilege"]]),
-    ];
-    at_once(acts.into_iter().map(|act| source(Family::MariaDb, act))).await;
+    at_once(MYSQL_ACTS.into_iter().map(|act| source(Family::MariaDb, act))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_mysql_source_that_is_altered_in_mid_run() {
+    at_once(MYSQL_ACTS.into_iter().map(|act| source(Family::MySql, act))).await;
 }
 
 /// What is done to a target; privileges are taken away in each system's own way.

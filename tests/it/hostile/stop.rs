@@ -119,10 +119,10 @@ impl Case {
         run.signal("TERM");
         let ended = run.end_within(TWO_SECONDS);
         assert_eq!(ended.code, Some(143), "{}", ended.err);
-        // A busy server may still list a session whose goodbye it has in hand.
+        // A busy server may still list a session whose goodbye it has in hand, or whose rows it takes back.
         let begun = Instant::now();
         while self.sessions("").await > 0 {
-            assert!(begun.elapsed() < Duration::from_secs(3), "{:?}: sessions are left", self.family);
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}: sessions are left", self.family);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(self.database.value("SELECT count(*) FROM t WHERE id < 0").await, "2", "{:?}", self.family);
