@@ -30,7 +30,7 @@ mod table;
 mod targets;
 mod unseen;
 
-pub(crate) use ahead::look_at_target;
+pub(crate) use ahead::{look_at_sources, look_at_target};
 pub use entries::{at_target, tables_of, with_tables, writer_of};
 pub use expand::{Expansion, expand};
 pub(crate) use group::check_kept;

@@ -43,6 +43,7 @@ use self::lease::LeaseBook;
 use self::moment::Moments;
 use self::outcome::{Ended, EntryEnd, unstarted};
 use self::tables::{lanes, tables_of_run};
+use self::windows::WindowBook;
 use crate::database::config::PublishConfig;
 use crate::database::{Expansion, with_tables};
 use crate::dirty::DirtyRows;
@@ -178,6 +179,7 @@ async fn whole(
         leases: LeaseBook::default(),
         reached: AtomicBool::new(beginning.continued),
         moments: Moments::default(),
+        windows: WindowBook::default(),
         keys: KeyBook::of(&job),
         ahead: TargetAhead::default(),
         readers: Threads::default(),
@@ -237,6 +239,8 @@ struct Run {
     reached: AtomicBool,
     /// What its entries were read from.
     moments: Moments,
+    /// What they read of incremental sources.
+    windows: WindowBook,
     /// The foreign keys that are out of the way meanwhile.
     keys: KeyBook,
     /// The target's tables, as the last look found them.

@@ -220,6 +220,7 @@ impl Run {
         context: &ConnectorContext,
     ) -> Result<Vec<EntryEnd>> {
         let config = &database.config;
+        self.find_windows(database, context).await?;
         let begin = || begin_snapshots(&self.job, database, context);
         let held = self.asking(&self.cancel, "the snapshot of the source", begin).await?;
         let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];
