@@ -107,6 +107,33 @@ impl DatabaseJob {
         [self.identity(table.source, &table.name), table.name.to_string()]
     }
 
+    /// A job with one source of the connector `fake`, without what only the reading of a file tells.
+    #[cfg(test)]
+    pub(super) fn of(config: &Value) -> Self {
+        let config: DatabaseConfig = weir_core::config::parse(config).unwrap();
+        let endpoint =
+            || Endpoint { plugin: "fake".into(), form: Form::Native, parameter: Value::Null, pointer: String::new() };
+        let tables = config.tables.iter().map(|(key, own)| Override {
+            pattern: Pattern::parse(key).unwrap(),
+            config: own.clone(),
+            target: None,
+        });
+        Self {
+            sources: vec![DatabaseSource { name: "fake".into(), endpoint: endpoint(), zone: None }],
+            target: endpoint(),
+            on_type_loss: OnTypeLoss::default(),
+            empty_as_null: false,
+            target_zone: None,
+            patterns: Patterns::default(),
+            schema: Expression::parse("{SOURCE_SCHEMA}").unwrap(),
+            table: Expression::parse("{SOURCE_TABLE}").unwrap(),
+            into: Vec::new(),
+            tables: tables.collect(),
+            says_deleted: false,
+            config,
+        }
+    }
+
     /// What a run is compared by when it is to be continued: the job as it was read, without secrets.
     pub fn fingerprint(&self) -> Value {
         let sources = self.sources.iter().map(|source| {
