@@ -9,7 +9,7 @@ use weir_core::{WriteMode, database_reader, database_writer};
 use super::config::{ColumnConfig, MergeConfig, TableConfig, TableDeleted};
 use super::entries::{entry, reader_of};
 use super::group::{check_kept, group};
-use super::incremental::choose;
+use super::incremental::{choose, refuse_shared};
 use super::job::{DatabaseJob, Override};
 use super::made::made;
 use super::merge::{difference, origin, united};
@@ -381,6 +381,7 @@ impl Draft<'_> {
     /// What only all tables together show: targets taken twice, what was asked for, groups.
     async fn finish(mut self, only: &Only, context: &ConnectorContext) -> Result<Expansion> {
         self.unable(context)?;
+        refuse_shared(&mut self.expansion);
         distinct(self.job, &self.expansion.tables, context).await?;
         let read = self.described.keys().map(|(source, name)| TableSource { source: *source, name: name.clone() });
         refuse_own(self.job, &read.collect::<Vec<_>>(), &mut self.expansion, context).await?;
@@ -426,13 +427,7 @@ impl Draft<'_> {
                 able.push(table);
                 continue;
             };
-            self.expansion.failed.push(FailedTable {
-                source: table.source(),
-                target: table.target.to_string(),
-                kind: error.kind(),
-                reason: error.full(),
-                sources: table.sources,
-            });
+            self.expansion.failed.push(FailedTable::of(&table, (error.kind(), error.full())));
             first = first.or(Some(error));
         }
         self.expansion.tables = able;

@@ -148,13 +148,7 @@ pub async fn plan_tables(
                     ..entry
                 });
             }
-            Err(error) => expansion.failed.push(FailedTable {
-                source: table.source(),
-                target: name,
-                kind: error.kind(),
-                reason: error.full(),
-                sources: table.sources.clone(),
-            }),
+            Err(error) => expansion.failed.push(FailedTable::of(table, (error.kind(), error.full()))),
         }
     }
     let plan = DatabasePlan {
