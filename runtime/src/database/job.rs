@@ -76,11 +76,6 @@ pub(super) struct Override {
 }
 
 impl DatabaseJob {
-    /// What the job says of the tables that `matches` its pattern.
-    pub(super) fn overrides(&self, matches: impl Fn(&Pattern) -> bool) -> Option<&Override> {
-        self.tables.iter().find(|own| matches(&own.pattern))
-    }
-
     /// Whether the job looks for tables in a database of this name, beside those of its sources' own connections.
     pub fn looks_into(&self, database: &str) -> bool {
         let patterns = &self.patterns;
@@ -225,8 +220,6 @@ pub(crate) fn read(root: &Value, loader: &mut Loader<'_>) -> Option<DatabaseJob>
         }
         tables.extend(pattern.map(|pattern| Override { pattern, config: own.clone(), target }));
     }
-    // A name is meant before a pattern that happens to match it too.
-    tables.sort_by_key(|own| !own.pattern.is_name());
     for (mode, pointer) in [(config.write.keyed, "/write/keyed"), (config.write.unkeyed, "/write/unkeyed")] {
         if let Some(fault) = unfit(mode) {
             noted(pointer, fault);

@@ -29,6 +29,7 @@ mod stops;
 mod table;
 mod targets;
 mod unseen;
+mod words;
 
 pub(crate) use ahead::{look_at_sources, look_at_target};
 pub use entries::{at_target, tables_of, with_tables, writer_of};
