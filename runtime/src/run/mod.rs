@@ -174,6 +174,7 @@ async fn whole(
         progress: Progress::default(),
         warnings: Mutex::new(beginning.warnings),
         ledger: beginning.ledger,
+        passing: beginning.passing,
         continued: beginning.continued,
         clock,
         leases: LeaseBook::default(),
@@ -229,6 +230,8 @@ struct Run {
     progress: Progress,
     warnings: Mutex<Vec<String>>,
     ledger: Option<Ledger>,
+    /// In a whole-database job without a ledger: one that ends with the run.
+    passing: Option<Ledger>,
     /// Whether an earlier process began it.
     continued: bool,
     /// The job's own timeout.
