@@ -12,8 +12,9 @@ use crate::job::{Endpoint, Entry, Job, UNNAMED};
 use crate::ledger::{Ledger, WatermarkRecord};
 
 impl PlannedEntry {
-    /// Decides what is read, given how far the job has come. Nothing to do for a reader that is not asked for windows. Whether
-    /// the target is gone since, and is read anew, is returned.
+    /// Decides what is read, given how far the job has come. Nothing to do for a reader that is not asked for windows. `early`
+    /// is what it found before a snapshot began that is to be read: windows end there. Whether the target is gone since, and
+    /// is read anew, is returned.
     ///
     /// # Errors
     /// The reader's; windows that overlap where rows are only ever added.
@@ -23,22 +24,30 @@ impl PlannedEntry {
         entry: &Entry,
         context: &ConnectorContext,
         records: Vec<&WatermarkRecord>,
+        early: Option<Vec<Window>>,
     ) -> Result<bool> {
-        let Some(incremental) = asked(self.reader.as_ref(), entry)? else { return Ok(false) };
+        if asked(self.reader.as_ref(), entry)?.is_none() {
+            return Ok(false);
+        }
         // A target that is made again under its old name has lost what lies before the watermark. One of another name is
         // perhaps that of the day, and a folder may have been emptied by whoever takes its files away.
         let again = self.plan.creates
             && self.writer.evolve().is_some()
             && self.plan.mode != WriteMode::Overwrite
             && records.iter().any(|record| is_same(&record.target, &self.plan.table));
-        let watermarks: Vec<Watermark> = match again {
-            true => Vec::new(),
-            false => records.into_iter().map(|record| record.watermark.clone()).collect(),
+        let windows = match early {
+            Some(early) if !again => early,
+            early => {
+                let records = if again { Vec::new() } else { records };
+                let mut windows = found(job, entry, self.reader.as_ref(), &records, context).await?;
+                for window in &mut windows {
+                    if let Some(early) = early.iter().flatten().find(|early| early.table == window.table) {
+                        window.high.clone_from(&early.high);
+                    }
+                }
+                windows
+            }
         };
-        let (clocks, clocks_said) = clocks(job, entry)?;
-        let places = places(job, entry, incremental, &watermarks, context)?;
-        let request = WindowRequest { watermarks, places, clocks, clocks_said };
-        let windows = context.until_cancelled(incremental.windows(&request)).await?;
         let table = &self.plan.table;
         match self.plan.mode {
             WriteMode::Append if windows.iter().any(|window| window.overlaps) => {
@@ -91,6 +100,25 @@ pub fn asked<'a>(reader: &'a dyn Reader, entry: &Entry) -> Result<Option<&'a dyn
         }
         (found, _) => Ok(found),
     }
+}
+
+/// The windows that an entry's reader finds now, given how far the job has come; none where it is not asked for any.
+///
+/// # Errors
+/// The reader's.
+pub async fn found(
+    job: &Job,
+    entry: &Entry,
+    reader: &dyn Reader,
+    records: &[&WatermarkRecord],
+    context: &ConnectorContext,
+) -> Result<Vec<Window>> {
+    let Some(incremental) = asked(reader, entry)? else { return Ok(Vec::new()) };
+    let watermarks: Vec<Watermark> = records.iter().map(|record| record.watermark.clone()).collect();
+    let (clocks, clocks_said) = clocks(job, entry)?;
+    let places = places(job, entry, incremental, &watermarks, context)?;
+    let request = WindowRequest { watermarks, places, clocks, clocks_said };
+    context.until_cancelled(incremental.windows(&request)).await
 }
 
 /// Where the job's tables are: those of the entry, and where watermarks are of other places, those of the others too.

@@ -150,7 +150,7 @@ async fn plan_in(job: &Job, options: &RunOptions, context: &ConnectorContext) ->
         let at = |error: Error| error.with("entry", index);
         let mut planned = plan_entry(job, entry, "plan", context).await.map_err(at)?;
         let watermarks = of_entry(&watermarks, ordinal(job, index));
-        planned.decide_windows(job, entry, context, watermarks).await.map_err(at)?;
+        planned.decide_windows(job, entry, context, watermarks, None).await.map_err(at)?;
         let guard = snapshot(&planned, job, context).await?;
         let splits = splits(&planned, job, options, context, guard.as_ref()).await?;
         entries.push(describe(&planned, job, entry_places(entry), guard, splits));

@@ -10,7 +10,7 @@ use crate::job::Job;
 ///
 /// # Errors
 /// Those of the source.
-pub(super) async fn look_at_sources(
+pub(crate) async fn look_at_sources(
     job: &Job,
     database: &DatabaseJob,
     context: &ConnectorContext,

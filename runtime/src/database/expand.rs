@@ -9,7 +9,7 @@ use weir_core::{WriteMode, database_reader, database_writer};
 use super::config::{ColumnConfig, MergeConfig, TableConfig, TableDeleted};
 use super::entries::{entry, reader_of};
 use super::group::{check_kept, group};
-use super::incremental::choose;
+use super::incremental::{choose, refuse_shared};
 use super::job::{DatabaseJob, Override};
 use super::made::made;
 use super::merge::{difference, origin, united};
@@ -17,10 +17,11 @@ use super::naming::{apart, fitting, fitting_column};
 use super::only::Only;
 use super::pattern::Pattern;
 use super::references::{left_out, refer, referrers};
-use super::select::{Counts, Found, Selection, own, select};
+use super::select::{Counts, Found, Selection, select};
 use super::table::{FailedTable, TableJob, TableSource, some_of};
 use super::targets::{distinct, refuse_own};
 use super::unseen::{Unseen, closed, unseen};
+use super::words;
 use crate::job::Entry;
 use crate::ledger::KnownRow;
 
@@ -167,16 +168,18 @@ impl Draft<'_> {
 
     fn single(&mut self, found: &Found) {
         let name = &found.object.name;
-        let own_words = self.job.overrides(|pattern| pattern.matches(name, own(&self.objects[found.source])));
+        let own_words = words::of_table(self.job, found, self.objects);
         let datasource = &self.job.sources[found.source].name;
-        let target = match own_words.and_then(|own| own.target.clone()) {
-            Some(target) => target,
-            None => TargetName {
-                schema: self.job.schema.name(name, datasource),
-                table: self.job.table.name(name, datasource).unwrap_or_else(|| name.table.clone()),
-            },
-        };
-        self.table(std::slice::from_ref(found), target, own_words, None);
+        let own_target = own_words.as_ref().ok().and_then(|own| own.as_ref()?.target.clone());
+        let target = own_target.unwrap_or_else(|| TargetName {
+            schema: self.job.schema.name(name, datasource),
+            table: self.job.table.name(name, datasource).unwrap_or_else(|| name.table.clone()),
+        });
+        let found = std::slice::from_ref(found);
+        match own_words {
+            Ok(own_words) => self.table(found, target, own_words, None),
+            Err(fault) => self.fail(found, self.named(found), target.to_string(), (ErrorKind::Schema, fault)),
+        }
     }
 
     fn merge(&mut self, index: usize, tables: &[Found]) {
@@ -196,7 +199,7 @@ impl Draft<'_> {
             return self.fail(tables, self.named(tables), into.to_string(), (ErrorKind::Denied, reason));
         }
         let text = into.to_string();
-        let own_words = self.job.overrides(|pattern| pattern.to_string() == text);
+        let own_words = words::of_merge(self.job, &text);
         let schema = into.schema.or_else(|| {
             // The namespace that all of them would have by themselves, if it is one.
             let of = |found: &Found| self.job.schema.name(&found.object.name, &self.job.sources[found.source].name);
@@ -205,9 +208,10 @@ impl Draft<'_> {
         });
         let target = own_words.and_then(|own| own.target.clone());
         let target = target.unwrap_or(TargetName { schema, table: into.table });
-        if let Some(words) = self.words_for_parts(tables, own_words) {
+        if let Some(of_part) = words::of_part(self.job, tables, own_words, self.objects) {
             let reason = format!(
-                "`{words}` under `tables` is about tables that are merged: say under `{text}` what holds for all of them"
+                "`{}` under `tables` is about tables that are merged: say under `{text}` what holds for all of them",
+                of_part.pattern
             );
             return self.fail(tables, self.named(tables), target.to_string(), (ErrorKind::Schema, reason));
         }
@@ -222,17 +226,6 @@ impl Draft<'_> {
             [one] => label(one),
             [first, others @ ..] => format!("{} and {} more", label(first), others.len()),
         }
-    }
-
-    /// What `tables` says of a part of a merge, and nobody would follow. A pattern that the part happens to match gives way to
-    /// words for the merge, as it does to those for a single table.
-    fn words_for_parts(&self, tables: &[Found], of_merge: Option<&Override>) -> Option<String> {
-        let others = self.job.tables.iter().filter(|words| of_merge.is_none() || words.pattern.is_name());
-        let mut others = others.filter(|words| of_merge.is_none_or(|own| !std::ptr::eq(own, *words)));
-        let part = |words: &&Override| {
-            tables.iter().any(|one| words.pattern.matches(&one.object.name, own(&self.objects[one.source])))
-        };
-        others.find(part).map(|words| words.pattern.to_string())
     }
 
     /// Decides about one table of the target.
@@ -381,10 +374,13 @@ impl Draft<'_> {
     /// What only all tables together show: targets taken twice, what was asked for, groups.
     async fn finish(mut self, only: &Only, context: &ConnectorContext) -> Result<Expansion> {
         self.unable(context)?;
+        refuse_shared(&mut self.expansion);
         distinct(self.job, &self.expansion.tables, context).await?;
         let read = self.described.keys().map(|(source, name)| TableSource { source: *source, name: name.clone() });
         refuse_own(self.job, &read.collect::<Vec<_>>(), &mut self.expansion, context).await?;
-        self.unused_overrides();
+        let unused = words::unused(self.job, self.selection, self.objects);
+        let unused = unused.map(|words| format!("tables: `{}` is none of the job's tables", words.pattern));
+        self.expansion.warnings.extend(unused);
         refer(&mut self.expansion.tables, self.objects);
         let references = referrers(&self.expansion.tables);
         only.narrow(&mut self.expansion, self.objects)?;
@@ -426,13 +422,7 @@ impl Draft<'_> {
                 able.push(table);
                 continue;
             };
-            self.expansion.failed.push(FailedTable {
-                source: table.source(),
-                target: table.target.to_string(),
-                kind: error.kind(),
-                reason: error.full(),
-                sources: table.sources,
-            });
+            self.expansion.failed.push(FailedTable::of(&table, (error.kind(), error.full())));
             first = first.or(Some(error));
         }
         self.expansion.tables = able;
@@ -446,18 +436,6 @@ impl Draft<'_> {
         }
         let reader = entry.reader.open_reader(context)?;
         check_kept(reader.snapshot().map_or(0, |snapshot| snapshot.keeps()), &self.job.config.group)
-    }
-
-    fn unused_overrides(&mut self) {
-        for own_words in &self.job.tables {
-            let text = own_words.pattern.to_string();
-            let of_merge = self.job.into.iter().any(|into| into.to_string() == text);
-            let mut selected = self.selection.single.iter().chain(self.selection.merges.iter().flatten());
-            let matches = |one: &Found| own_words.pattern.matches(&one.object.name, own(&self.objects[one.source]));
-            if !of_merge && !selected.any(matches) {
-                self.expansion.warnings.push(format!("tables: `{text}` is none of the job's tables"));
-            }
-        }
     }
 }
 

@@ -1,10 +1,15 @@
 //! Which tables of a whole-database job are read by windows, and along which of their columns.
 
+use std::collections::HashMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_core::config::OneOrMany;
 use weir_core::incremental::IncrementalConfig;
-use weir_core::{ColumnDescription, TableDescription, WriteMode};
+use weir_core::{ColumnDescription, ErrorKind, TableDescription, WriteMode};
+
+use super::expand::Expansion;
+use super::table::{FailedTable, TableJob, TableSource};
 
 /// What a single table says of `incremental`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +62,34 @@ pub fn choose(
     Ok(Some(IncrementalConfig { column: OneOrMany::One(column), ..config.clone() }))
 }
 
+/// Puts among those that fail the merges that read one and the same source table by windows. Its watermark is one: whichever
+/// of them moves it takes rows away from the others that these have not read.
+pub fn refuse_shared(expansion: &mut Expansion) {
+    let mut readers: HashMap<TableSource, Vec<String>> = HashMap::new();
+    for table in expansion.tables.iter().filter(|table| table.incremental.is_some()) {
+        for source in &table.sources {
+            readers.entry(source.clone()).or_default().push(table.target.to_string());
+        }
+    }
+    readers.retain(|_, targets| targets.len() > 1);
+    let fault = |table: &TableJob| {
+        table.incremental.as_ref()?;
+        let (source, targets) = table.sources.iter().find_map(|source| readers.get_key_value(source))?;
+        Some(format!(
+            "{} is read by windows for {}, and has one watermark, which one of them would move past rows that another has not \
+             read: take it out of all merges but one, or say `\"incremental\": false` of the others under `tables`",
+            source.name,
+            targets.join(" and ")
+        ))
+    };
+    for table in std::mem::take(&mut expansion.tables) {
+        match fault(&table) {
+            Some(reason) => expansion.failed.push(FailedTable::of(&table, (ErrorKind::Unsupported, reason))),
+            None => expansion.tables.push(table),
+        }
+    }
+}
+
 /// The column of a name, in whatever case it is written.
 fn find<'t>(table: &'t TableDescription, name: &str) -> Option<&'t ColumnDescription> {
     let exact = table.columns.iter().find(|column| column.name == name);
@@ -99,5 +132,38 @@ mod tests {
         let own = TableIncremental::Own(IncrementalConfig { column: vec!["b".into()].into(), ..Default::default() });
         assert!(chosen(&["id"], Some(&own), upsert, true).unwrap_err().contains("b"));
         assert_eq!(chosen(&["id", "b"], Some(&own), upsert, true), Ok(Some(vec!["b".into()])));
+    }
+    #[test]
+    fn a_source_table_is_read_by_windows_for_one_target_only() {
+        let table = |target: &str, sources: &[&str], incremental: bool| {
+            let named = |name: &&str| json!({"source": 0, "name": {"database": "d", "table": name}});
+            let incremental = incremental.then(|| json!({"column": "id"}));
+            let described =
+                json!({"name": {"database": "d", "table": "t"}, "kind": "table", "columns": [], "primary_key": []});
+            let table = json!({"target": {"schema": null, "table": target}, "merged": true, "mode": "upsert", "key": ["id"],
+                "sources": sources.iter().map(named).collect::<Vec<_>>(), "columns": [], "all_columns": true,
+                "incremental": incremental, "group": 0, "rules": {}, "described": described});
+            serde_json::from_value::<TableJob>(table).unwrap()
+        };
+        let shared = |second: bool| {
+            let mut expansion = Expansion {
+                tables: vec![
+                    table("all", &["a", "b"], true),
+                    table("some", &["b", "c"], second),
+                    table("other", &["d"], true),
+                ],
+                ..Expansion::default()
+            };
+            refuse_shared(&mut expansion);
+            let failed: Vec<_> = expansion.failed.into_iter().map(|table| (table.target, table.reason)).collect();
+            (expansion.tables.len(), failed)
+        };
+        let (left, failed) = shared(true);
+        assert_eq!((left, failed.len()), (1, 2), "{failed:?}");
+        assert!(
+            failed.iter().all(|(_, reason)| reason.starts_with("d.b is read by windows for all and some")),
+            "{failed:?}"
+        );
+        assert_eq!(shared(false), (3, Vec::new()), "who reads all of it every time moves nothing");
     }
 }

@@ -76,11 +76,6 @@ pub(super) struct Override {
 }
 
 impl DatabaseJob {
-    /// What the job says of the tables that `matches` its pattern.
-    pub(super) fn overrides(&self, matches: impl Fn(&Pattern) -> bool) -> Option<&Override> {
-        self.tables.iter().find(|own| matches(&own.pattern))
-    }
-
     /// Whether the job looks for tables in a database of this name, beside those of its sources' own connections.
     pub fn looks_into(&self, database: &str) -> bool {
         let patterns = &self.patterns;
@@ -105,6 +100,33 @@ impl DatabaseJob {
     /// The names under which a ledger may have a source table: its identity, and the name alone.
     pub(super) fn names_of(&self, table: &TableSource) -> [String; 2] {
         [self.identity(table.source, &table.name), table.name.to_string()]
+    }
+
+    /// A job with one source of the connector `fake`, without what only the reading of a file tells.
+    #[cfg(test)]
+    pub(super) fn of(config: &Value) -> Self {
+        let config: DatabaseConfig = weir_core::config::parse(config).unwrap();
+        let endpoint =
+            || Endpoint { plugin: "fake".into(), form: Form::Native, parameter: Value::Null, pointer: String::new() };
+        let tables = config.tables.iter().map(|(key, own)| Override {
+            pattern: Pattern::parse(key).unwrap(),
+            config: own.clone(),
+            target: None,
+        });
+        Self {
+            sources: vec![DatabaseSource { name: "fake".into(), endpoint: endpoint(), zone: None }],
+            target: endpoint(),
+            on_type_loss: OnTypeLoss::default(),
+            empty_as_null: false,
+            target_zone: None,
+            patterns: Patterns::default(),
+            schema: Expression::parse("{SOURCE_SCHEMA}").unwrap(),
+            table: Expression::parse("{SOURCE_TABLE}").unwrap(),
+            into: Vec::new(),
+            tables: tables.collect(),
+            says_deleted: false,
+            config,
+        }
     }
 
     /// What a run is compared by when it is to be continued: the job as it was read, without secrets.
@@ -198,8 +220,6 @@ pub(crate) fn read(root: &Value, loader: &mut Loader<'_>) -> Option<DatabaseJob>
         }
         tables.extend(pattern.map(|pattern| Override { pattern, config: own.clone(), target }));
     }
-    // A name is meant before a pattern that happens to match it too.
-    tables.sort_by_key(|own| !own.pattern.is_name());
     for (mode, pointer) in [(config.write.keyed, "/write/keyed"), (config.write.unkeyed, "/write/unkeyed")] {
         if let Some(fault) = unfit(mode) {
             noted(pointer, fault);

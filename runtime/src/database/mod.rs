@@ -29,8 +29,9 @@ mod stops;
 mod table;
 mod targets;
 mod unseen;
+mod words;
 
-pub(crate) use ahead::look_at_target;
+pub(crate) use ahead::{look_at_sources, look_at_target};
 pub use entries::{at_target, tables_of, with_tables, writer_of};
 pub use expand::{Expansion, expand};
 pub(crate) use group::check_kept;

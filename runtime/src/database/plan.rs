@@ -115,7 +115,7 @@ pub async fn plan_tables(
                 let evolving = Evolving { known: known.and_then(|row| row.table.as_ref()), ..Evolving::default() };
                 let mut planned = plan_evolving(job, entry, "plan", context, evolving).await?;
                 let watermarks = of_entry(watermarks, ordinal(job, index));
-                planned.decide_windows(job, entry, context, watermarks).await?;
+                planned.decide_windows(job, entry, context, watermarks, None).await?;
                 Ok::<_, Error>(describe(&planned, job, entry_places(entry), None, Vec::new()))
             }
             .boxed()
@@ -148,13 +148,7 @@ pub async fn plan_tables(
                     ..entry
                 });
             }
-            Err(error) => expansion.failed.push(FailedTable {
-                source: table.source(),
-                target: name,
-                kind: error.kind(),
-                reason: error.full(),
-                sources: table.sources.clone(),
-            }),
+            Err(error) => expansion.failed.push(FailedTable::of(table, (error.kind(), error.full()))),
         }
     }
     let plan = DatabasePlan {

@@ -92,6 +92,14 @@ pub struct FailedTable {
     pub sources: Vec<TableSource>,
 }
 
+impl FailedTable {
+    /// A table that was decided about, and cannot be moved all the same.
+    pub fn of(table: &TableJob, (kind, reason): (ErrorKind, String)) -> Self {
+        let (source, target, sources) = (table.source(), table.target.to_string(), table.sources.clone());
+        Self { source, target, kind, reason, sources }
+    }
+}
+
 impl TableJob {
     /// Whether the table is made of several, or was and may be again: it has no keys, numbers and references of its own, for
     /// each of its tables has others.

@@ -126,16 +126,11 @@ pub(super) async fn refuse_own(
             kept.push(table);
             continue;
         }
-        expansion.failed.push(FailedTable {
-            source: table.source(),
-            target: table.target.to_string(),
-            kind: ErrorKind::Schema,
-            reason: format!(
-                "its target, {full}, is a table that the job reads: with `naming` (schema, table), or `target` under \
-                 `tables`, it goes elsewhere"
-            ),
-            sources: table.sources,
-        });
+        let reason = format!(
+            "its target, {full}, is a table that the job reads: with `naming` (schema, table), or `target` under `tables`, it \
+             goes elsewhere"
+        );
+        expansion.failed.push(FailedTable::of(&table, (ErrorKind::Schema, reason)));
     }
     expansion.tables = kept;
     Ok(())

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use weir_core::Result;
 
 use super::writing::{Synced, change};
@@ -92,6 +92,25 @@ pub async fn known_tables(state_dir: Option<&Path>, job: &str) -> Result<Vec<Kno
 }
 
 impl Ledger {
+    /// A ledger in memory that begins with what a job has `known`: by it a run that keeps none goes, and writes down what it
+    /// sees until its report has it.
+    pub(crate) async fn passing(job: &str, known: &[KnownRow]) -> Result<Self> {
+        let ledger = Self::made(SqliteConnectOptions::new().in_memory(true)).await?;
+        let met = known.iter().cloned().map(|KnownRow { target, source, sources, ignored, .. }| MetTable {
+            target,
+            source,
+            sources,
+            ignored,
+        });
+        ledger.meet_tables(job, &met.collect::<Vec<_>>(), &[], &[]).await?;
+        for row in known {
+            if let Some(table) = &row.table {
+                ledger.know_table(job, &row.target, &row.source, table).await?;
+            }
+        }
+        Ok(ledger)
+    }
+
     /// The tables that a job has met in earlier runs, in the order of the targets.
     pub async fn known_tables(&self, job: &str) -> Result<Vec<KnownRow>> {
         let mut connection = self.connection.lock().await;
@@ -329,6 +348,9 @@ mod tests {
         assert_eq!((known.len(), known[0].table.as_ref()), (1, Some(&table)));
         assert_eq!((&known[0].sources, known[0].ignored), (&met[0].sources, false));
         assert!(ledger.known_tables("other").await.unwrap().is_empty());
+        let passing = Ledger::passing("job", &known).await.unwrap();
+        assert_eq!(passing.known_tables("job").await.unwrap(), known);
+        assert_eq!(passing.known_table("job", "a").await.unwrap().as_ref(), Some(&table));
 
         let change = |target: &str, outcome| RecordedChange {
             run_id: "r".into(),

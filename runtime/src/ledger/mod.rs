@@ -97,24 +97,25 @@ impl Ledger {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(OPENING)
-            .disable_statement_logging();
-        let mut connection = SqliteConnection::connect_with(&options).await.map_err(|error| at(unusable(error)))?;
+            .busy_timeout(OPENING);
+        Self::made(options).await.map_err(at)
+    }
+
+    /// Connects, and makes what is not there yet.
+    async fn made(options: SqliteConnectOptions) -> Result<Self> {
+        let mut connection =
+            SqliteConnection::connect_with(&options.disable_statement_logging()).await.map_err(unusable)?;
         let layout: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut connection).await.map_err(failed)?;
         if layout > LAYOUT {
-            return Err(at(Error::new(
-                ErrorKind::Unsupported,
-                "the state folder was written by a newer Weir: use that, or another --state-dir",
-            )));
+            let text = "the state folder was written by a newer Weir: use that, or another --state-dir";
+            return Err(Error::new(ErrorKind::Unsupported, text));
         }
         if layout < LAYOUT {
-            sqlx::raw_sql(TABLES).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
-            for more in [changes::TABLES, keys::TABLES, litter::TABLES] {
-                sqlx::raw_sql(more).execute(&mut connection).await.map_err(|error| at(unusable(error)))?;
+            for tables in [TABLES, changes::TABLES, keys::TABLES, litter::TABLES] {
+                sqlx::raw_sql(tables).execute(&mut connection).await.map_err(unusable)?;
             }
             let layout = format!("PRAGMA user_version = {LAYOUT}");
-            let raised = sqlx::raw_sql(AssertSqlSafe(layout)).execute(&mut connection).await;
-            raised.map_err(|error| at(unusable(error)))?;
+            sqlx::raw_sql(AssertSqlSafe(layout)).execute(&mut connection).await.map_err(unusable)?;
         }
         // From here on changes wait for others by themselves; see `writing`.
         sqlx::raw_sql("PRAGMA busy_timeout = 50").execute(&mut connection).await.map_err(failed)?;

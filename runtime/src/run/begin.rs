@@ -30,6 +30,8 @@ pub struct Began {
     pub run_id: String,
     /// The state folder's ledger; `None` without a state folder, and for a try of few rows.
     pub ledger: Option<Ledger>,
+    /// In a whole-database job without that one: a ledger that ends with the run.
+    pub passing: Option<Ledger>,
     /// Keeps another run of the job out.
     pub lock: Option<JobLock>,
     /// Whether an earlier process began it.
@@ -58,7 +60,8 @@ pub(super) async fn begin(job: &Job, options: &RunOptions, clock: &Clock, io: &H
             return Err(Error::config(text));
         }
         let (lock, ledger, warnings) = (None, None, free_quarantine(options, None)?.into_iter().collect());
-        return Ok(Beginning::Run(Began { run_id: new_id(), ledger, lock, continued: false, warnings }));
+        let passing = None;
+        return Ok(Beginning::Run(Began { run_id: new_id(), ledger, passing, lock, continued: false, warnings }));
     };
     let ledger = Ledger::open(state_dir).await?.stopped_at(clock.stopped());
     // A job without a name that came from no file cannot be told from another one.
@@ -116,7 +119,8 @@ pub(super) async fn begin(job: &Job, options: &RunOptions, clock: &Clock, io: &H
         },
     };
     ledger.begin(&record).await?;
-    Ok(Beginning::Run(Began { run_id: record.run_id, ledger: Some(ledger), lock, continued, warnings }))
+    let (run_id, ledger, passing) = (record.run_id, Some(ledger), None);
+    Ok(Beginning::Run(Began { run_id, ledger, passing, lock, continued, warnings }))
 }
 
 /// Before anything is moved: the file that the caller names for dirty rows has none but those of the run that goes on. Says

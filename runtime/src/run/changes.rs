@@ -3,19 +3,35 @@
 use weir_core::{ConnectorContext, Result};
 
 use super::Run;
-use crate::database::evolve::{ChangedTable, Evolving, Journal, apply};
+use crate::database::evolve::{ChangeOutcome, ChangedTable, Evolving, Journal, apply};
 use crate::entry::{PlannedEntry, plan_evolving};
-use crate::ledger::RecordedChange;
+use crate::ledger::{Ledger, RecordedChange};
 use crate::report::Report;
 
 /// The most changes that a report tells of.
 const MOST: u32 = 100_000;
 
+/// Where a run writes down the changes of its job's tables: in its ledger, or in the one that ends with it.
+pub(super) fn journal<'a>(
+    (ledger, passing): (Option<&'a Ledger>, Option<&'a Ledger>),
+    run_id: &'a str,
+    job: &'a str,
+) -> Option<Journal<'a>> {
+    match ledger {
+        Some(ledger) => Journal::of(ledger, run_id, job),
+        None => passing.map(|ledger| Journal { ledger, run_id, job }),
+    }
+}
+
 impl Run {
+    pub(super) fn journal(&self) -> Option<Journal<'_>> {
+        journal((self.ledger.as_ref(), self.passing.as_ref()), &self.run_id, &self.job.name)
+    }
+
     /// Plans an entry; the target of a whole-database job's table is brought to what its source is now.
     pub(super) async fn plan_anew(&self, index: usize, context: &ConnectorContext) -> Result<PlannedEntry> {
         let entry = &self.job.entries[index];
-        let journal = self.ledger.as_ref().and_then(|ledger| Journal::of(ledger, &self.run_id, &self.job.name));
+        let journal = self.journal();
         let known = match (journal, &entry.table) {
             (Some(journal), Some(table)) => journal.ledger.known_table(journal.job, &table.target.to_string()).await?,
             _ => None,
@@ -36,19 +52,23 @@ impl Run {
 
     /// An entry is published: the next run compares its source with what it is now.
     pub(super) async fn remember(&self, index: usize, entry: &PlannedEntry) -> Result<()> {
-        let journal = self.ledger.as_ref().and_then(|ledger| Journal::of(ledger, &self.run_id, &self.job.name));
-        let (Some(journal), Some(evolution)) = (journal, &entry.evolution) else { return Ok(()) };
+        let (Some(journal), Some(evolution)) = (self.journal(), &entry.evolution) else { return Ok(()) };
         let Some(table) = &self.job.entries[index].table else { return Ok(()) };
         journal.ledger.know_table(journal.job, &table.target.to_string(), &table.source(), &evolution.known).await
     }
 
     /// Puts the changes that the run has seen into its report, beside its tables where it has them.
     pub(super) async fn add_changes(&self, report: &mut Report) {
-        let Some(ledger) = self.ledger.as_ref().filter(|_| self.job.database.is_some()) else { return };
+        let ledger = self.ledger.as_ref().or(self.passing.as_ref());
+        let Some(ledger) = ledger.filter(|_| self.job.database.is_some()) else { return };
         match ledger.changes(None, Some(&self.run_id), MOST).await {
             // They come newest first.
-            Ok(changes) => {
-                for RecordedChange { source, target, change, .. } in changes.into_iter().rev() {
+            Ok(mut changes) => {
+                changes.reverse();
+                if let Err(error) = self.keep_passing(&changes).await {
+                    report.warnings.push(format!("the changes of tables are not on record: {}", error.full()));
+                }
+                for RecordedChange { source, target, change, .. } in changes {
                     match report.tables.iter_mut().find(|table| table.name.as_ref() == Some(&target)) {
                         Some(table) => table.changes.push(change),
                         None => report.changes.push(ChangedTable { source, target, change }),
@@ -58,6 +78,20 @@ impl Run {
             Err(error) => {
                 report.warnings.push(format!("the changes of tables are not in the report: {}", error.full()))
             }
+        }
+    }
+
+    /// What a try of a few rows has changed for good is on record in the state folder that it looked into.
+    async fn keep_passing(&self, changes: &[RecordedChange]) -> Result<()> {
+        let done: Vec<_> = changes.iter().filter(|one| one.change.outcome == ChangeOutcome::Done).cloned().collect();
+        let Some(folder) = self.options.state_dir.as_ref().filter(|_| self.passing.is_some() && !done.is_empty())
+        else {
+            return Ok(());
+        };
+        let Some(ledger) = Ledger::find_in(folder).await? else { return Ok(()) };
+        match Journal::of(&ledger, &self.run_id, &self.job.name) {
+            Some(journal) => journal.ledger.record_changes(&done, true).await.map(drop),
+            None => Ok(()),
         }
     }
 }

@@ -43,6 +43,7 @@ use self::lease::LeaseBook;
 use self::moment::Moments;
 use self::outcome::{Ended, EntryEnd, unstarted};
 use self::tables::{lanes, tables_of_run};
+use self::windows::WindowBook;
 use crate::database::config::PublishConfig;
 use crate::database::{Expansion, with_tables};
 use crate::dirty::DirtyRows;
@@ -173,11 +174,13 @@ async fn whole(
         progress: Progress::default(),
         warnings: Mutex::new(beginning.warnings),
         ledger: beginning.ledger,
+        passing: beginning.passing,
         continued: beginning.continued,
         clock,
         leases: LeaseBook::default(),
         reached: AtomicBool::new(beginning.continued),
         moments: Moments::default(),
+        windows: WindowBook::default(),
         keys: KeyBook::of(&job),
         ahead: TargetAhead::default(),
         readers: Threads::default(),
@@ -227,6 +230,8 @@ struct Run {
     progress: Progress,
     warnings: Mutex<Vec<String>>,
     ledger: Option<Ledger>,
+    /// In a whole-database job without a ledger: one that ends with the run.
+    passing: Option<Ledger>,
     /// Whether an earlier process began it.
     continued: bool,
     /// The job's own timeout.
@@ -237,6 +242,8 @@ struct Run {
     reached: AtomicBool,
     /// What its entries were read from.
     moments: Moments,
+    /// What they read of incremental sources.
+    windows: WindowBook,
     /// The foreign keys that are out of the way meanwhile.
     keys: KeyBook,
     /// The target's tables, as the last look found them.

@@ -10,11 +10,12 @@ use weir_core::{ConnectorContext, Error, ErrorKind, Result};
 
 use super::Run;
 use super::begin::Began;
+use super::changes::journal;
 use super::entry::{Done, Moved};
 use super::outcome::EntryEnd;
 use super::publish::not_alone;
 use crate::database::config::PublishConfig;
-use crate::database::evolve::{Journal, Published, Stage, complete, settle};
+use crate::database::evolve::{Published, Stage, complete, settle};
 use crate::database::{DatabaseJob, Expansion, Only, begin_snapshots, check_kept, expand};
 use crate::job::Job;
 use crate::ledger::{Ledger, known_tables};
@@ -74,10 +75,13 @@ pub(super) async fn tables_of_run(
     let listed = retries.step("listing the tables", &context.cancel, tell, once_reached(began.continued), list).await;
     began.warnings.append(&mut told.into_inner().unwrap_or_else(PoisonError::into_inner));
     let mut expansion = listed?;
+    if began.ledger.is_none() {
+        began.passing = Some(Ledger::passing(name, &known).await?);
+    }
+    if let Some(journal) = journal((began.ledger.as_ref(), began.passing.as_ref()), &began.run_id, name) {
+        settle(journal, database, &mut expansion, only == Only::All).boxed().await?;
+    }
     if let Some(ledger) = &began.ledger {
-        if let Some(journal) = Journal::of(ledger, &began.run_id, name) {
-            settle(journal, database, &mut expansion, only == Only::All).boxed().await?;
-        }
         ledger.expand(&began.run_id, &expansion).await?;
     }
     Ok((expansion, false))
@@ -205,7 +209,7 @@ impl Run {
 
     /// Gives tables what makes them whole.
     async fn complete(&self, stage: Stage, published: &[Published], context: &ConnectorContext) {
-        let journal = self.ledger.as_ref().and_then(|ledger| Journal::of(ledger, &self.run_id, &self.job.name));
+        let journal = self.journal();
         let tell = |text: &str| self.warn(text);
         for warning in complete(&self.job, stage, published, journal, context, &tell).boxed().await {
             self.warn(&warning);
@@ -220,6 +224,7 @@ impl Run {
         context: &ConnectorContext,
     ) -> Result<Vec<EntryEnd>> {
         let config = &database.config;
+        self.find_windows(database, context).await?;
         let begin = || begin_snapshots(&self.job, database, context);
         let held = self.asking(&self.cancel, "the snapshot of the source", begin).await?;
         let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];

@@ -183,7 +183,7 @@ async fn moved_windows(
     context: &ConnectorContext,
     moved: &[Watermark],
 ) -> Result<Vec<Window>> {
-    planned.decide_windows(job, entry, context, Vec::new()).await?;
+    planned.decide_windows(job, entry, context, Vec::new(), None).await?;
     if !planned.windows.is_empty() && planned.plan.mode == WriteMode::Overwrite {
         let text =
             "an incremental source whose target is overwritten cannot be verified: the target holds one window only";

@@ -364,3 +364,35 @@ async fn columns_may_be_left_out_and_a_lost_memory_does_no_harm() {
         "1b7 27 3y7"
     );
 }
+
+#[tokio::test]
+async fn a_try_of_a_few_rows_refuses_what_a_run_would_and_says_what_it_has_altered() {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("tried").await, server.fresh_database("triedtoo").await);
+    source
+        .execute(
+            "CREATE TABLE more (id int PRIMARY KEY); INSERT INTO more VALUES (1), (2), (3);
+             CREATE TABLE other (id int PRIMARY KEY, n int); INSERT INTO other VALUES (1, 1), (2, 2)",
+        )
+        .await;
+    let mirror = mirror("tried", &source, &target, json!({}));
+    assert_eq!(mirror.run().await.status, Status::Succeeded);
+    source.execute("ALTER TABLE more ADD COLUMN v text; ALTER TABLE other ALTER n TYPE text").await;
+    let tried = run(&mirror.job, RunOptions { limit: Some(1), ..mirror.options() }).await;
+    assert_eq!(tried.status, Status::PartiallyFailed, "{:#?}", tried.tables);
+    assert!(reason(&tried, "other").contains("text"), "{}", reason(&tried, "other"));
+    let told = |report: &Report| -> Vec<String> {
+        let of = report.tables.iter().find(|table| table.name.as_deref() == Some("public.more")).unwrap();
+        of.changes.iter().map(|change| format!("{} {}", change.kind.name(), change.outcome.name())).collect()
+    };
+    assert_eq!(told(&tried), ["column_added done"]);
+    // Where others look for it too, but not among what a later run compares its source with.
+    assert_eq!(lines(&mirror.changes(&tried).await, "public.more"), ["column_added v done"]);
+    let ledger = weir::Ledger::find_in(mirror.state_dir()).await.unwrap().unwrap();
+    let known = ledger.known_table("tried", "public.more").await.unwrap().unwrap();
+    assert!(known.column("v").is_none(), "{known:?}");
+    // Nor does a run without a state folder keep silent.
+    source.execute("ALTER TABLE more ADD COLUMN w text").await;
+    let stateless = run(&mirror.job, RunOptions::default()).await;
+    assert_eq!(told(&stateless), ["column_added done"]);
+}

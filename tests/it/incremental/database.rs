@@ -1,7 +1,10 @@
 //! Whole databases whose tables are read by windows.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::{Value, json};
-use weir::{Report, Status};
+use tokio::sync::oneshot;
+use weir::{Event, Observer, Report, Status};
 
 use super::Bench;
 use super::place::Place;
@@ -261,5 +264,74 @@ async fn columns_that_have_no_order_are_passed_over() {
         job["tables"] = json!({"led": {"incremental": {"column": "id"}}});
         let planned = bench.plan(&job).await.unwrap().database.unwrap();
         assert!(planned.failed.iter().any(|table| table.reason.contains("no exact order")), "{:?}", planned.failed);
+    }
+}
+
+/// Tells, once, that a split is being read, and of which table.
+struct AtFirstSplit(Mutex<Option<oneshot::Sender<String>>>);
+
+impl Observer for AtFirstSplit {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::SplitStarted { split, .. } = event
+            && let Some(tell) = self.0.lock().unwrap().take()
+        {
+            let _ = tell.send(split.table.clone());
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_that_come_between_the_snapshot_and_a_table_s_turn_are_read_by_the_next_run() {
+    let root = tempfile::tempdir().unwrap();
+    for from in Place::all(root.path(), "between").await {
+        let family = from.plugin();
+        let bench = Bench::new();
+        let to = Place::sqlite(root.path(), &format!("between_{family}"));
+        let (moment, now) = from.moment();
+        if family == "sqlite" {
+            from.execute("PRAGMA journal_mode = WAL").await;
+        }
+        let ids = |ids: std::ops::RangeInclusive<u32>, more: &str| -> String {
+            ids.map(|id| format!("({id}{more})")).collect::<Vec<_>>().join(", ")
+        };
+        let tables = ["a", "b", "timed"];
+        from.execute(&format!(
+            "CREATE TABLE a (id INTEGER PRIMARY KEY); INSERT INTO a VALUES {};
+             CREATE TABLE b (id INTEGER PRIMARY KEY); INSERT INTO b VALUES {};
+             CREATE TABLE timed (id INTEGER PRIMARY KEY, changed {moment} NOT NULL); INSERT INTO timed VALUES {}",
+            ids(1..=800, ""),
+            ids(1..=800, ""),
+            ids(1..=800, &format!(", {now}")),
+        ))
+        .await;
+        from.settle().await;
+        let job = mirror(
+            &from,
+            &to,
+            json!({
+                "naming": {"schema": "{TARGET_SCHEMA}"}, "objects": {"include": tables},
+                "group": {"strategy": "static", "tablesPerGroup": 1, "concurrentGroups": 1, "maxSourceConnections": 1},
+                "setting": {"speed": {"record": 400}},
+            }),
+        );
+        let (tell, told) = oneshot::channel();
+        let options = weir::RunOptions { observer: Arc::new(AtFirstSplit(Mutex::new(Some(tell)))), ..bench.options() };
+        let running = {
+            let job = crate::support::load(&job);
+            tokio::spawn(async move { weir::run(&job, options).await })
+        };
+        let first = told.await.unwrap();
+        from.execute(&format!(
+            "INSERT INTO a VALUES (801); INSERT INTO b VALUES (801); INSERT INTO timed VALUES (801, {now})"
+        ))
+        .await;
+        let report = running.await.unwrap();
+        assert_eq!((report.status, report.rows_written), (Status::Succeeded, 2_400), "{family}: {first} came first");
+        from.settle().await;
+        bench.run_ok(&job).await;
+        for table in tables {
+            let count = format!("SELECT count(*) FROM {table}");
+            assert_eq!(to.rows(&count).await, from.rows(&count).await, "{family}: {table}, {first} came first");
+        }
     }
 }

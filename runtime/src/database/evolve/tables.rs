@@ -145,6 +145,17 @@ pub fn selection(known: &[KnownRow], job: &DatabaseJob, expansion: &mut Expansio
     let failing: HashSet<String> = failing.flat_map(|one| job.names_of(one)).collect();
     let is_here =
         |row: &KnownRow| here.contains(&row.target) || parts(row, job).iter().any(|part| failing.contains(*part));
+    if known.is_empty() {
+        // What the first run selects is not new to later ones, whatever becomes of it now. Not under its target's name: nobody has
+        // made that, and it may be a table that the job reads.
+        let met = expansion.failed.iter().filter(|table| !table.sources.is_empty()).map(|table| MetTable {
+            target: format!("{} ← {}", table.target, table.source),
+            source: table.source.clone(),
+            sources: table.sources.iter().map(|one| job.identity(one.source, &one.name)).collect(),
+            ignored: false,
+        });
+        settled.met.extend(met);
+    }
     for row in known.iter().filter(|row| all && !is_here(row)) {
         let parts = parts(row, job);
         if parts.iter().any(|source| expansion.unseen.is_closed(source)) {
@@ -204,4 +215,57 @@ fn parts<'a>(row: &'a KnownRow, job: &DatabaseJob) -> Vec<&'a str> {
 fn told(left_out: Vec<String>) -> Option<String> {
     let why = "left out, for no earlier run moved them and rules.tableAdded is ignore";
     (!left_out.is_empty()).then(|| format!("{why}: {}", some_of(left_out)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::TableJob;
+    use serde_json::json;
+
+    #[test]
+    fn a_table_that_failed_in_the_first_run_is_not_new_in_the_next() {
+        let job = DatabaseJob::of(&json!({"rules": {"tableAdded": "ignore"}}));
+        let table = |name: &str| {
+            let name = json!({"database": "d", "schema": null, "table": name});
+            let described = json!({"name": name, "kind": "table", "columns": [], "primary_key": []});
+            let table = json!({"target": {"schema": null, "table": name["table"]}, "sources": [{"source": 0, "name": name}],
+                "mode": "overwrite", "key": [], "columns": [], "all_columns": true, "group": 0, "rules": job.config.rules,
+                "described": described});
+            serde_json::from_value::<TableJob>(table).unwrap()
+        };
+        let failed = |name: &str| FailedTable {
+            source: format!("d.{name}"),
+            target: name.into(),
+            kind: ErrorKind::Schema,
+            reason: "it cannot be mapped".into(),
+            sources: table(name).sources,
+        };
+        let of = |tables: &[&str], failing: &[&str]| Expansion {
+            tables: tables.iter().map(|name| table(name)).collect(),
+            failed: failing.iter().map(|name| failed(name)).collect(),
+            present: ["one", "ill", "late"].iter().map(|name| format!("fake: d.{name}")).collect(),
+            ..Expansion::default()
+        };
+        // As the ledger would have them.
+        let mut known: Vec<KnownRow> = Vec::new();
+        let mut run = |mut expansion: Expansion| {
+            let settled = selection(&known, &job, &mut expansion, true);
+            known.retain(|row| !settled.gone.contains(&row.target));
+            for MetTable { target, source, sources, ignored } in settled.met {
+                known.retain(|row| row.target != target);
+                known.push(KnownRow { target, source, sources, ignored, table: None });
+            }
+            let moved: Vec<_> = expansion.tables.into_iter().map(|table| table.target.table).collect();
+            let mut rows: Vec<_> = known.iter().map(|row| row.target.clone()).collect();
+            rows.sort();
+            (moved, rows)
+        };
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(run(of(&["one"], &["ill"])), (names(&["one"]), names(&["ill ← d.ill", "one"])));
+        // It fails again, beside one that is new and fails too.
+        assert_eq!(run(of(&["one"], &["ill", "late"])), (names(&["one"]), names(&["ill ← d.ill", "one"])));
+        assert_eq!(run(of(&["one", "ill", "late"], &[])).0, names(&["one", "ill"]));
+        assert_eq!(run(of(&["one", "ill", "late"], &[])), (names(&["one", "ill"]), names(&["ill", "late", "one"])));
+    }
 }
