@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 use weir_core::{
-    ConnectorContext, Error, ErrorKind, Lease, Leases, Result, ResultExt, Standing, TargetName, WriteMode, WritePlan,
+    ConnectorContext, Error, ErrorKind, Lease, Leases, Renewal, Result, ResultExt, Standing, TargetName, WriteMode,
+    WritePlan,
 };
 
 use super::abandon::appends;
@@ -31,6 +32,9 @@ const SECONDS: u64 = 60;
 
 /// How often it is renewed.
 const RENEWAL: Duration = Duration::from_secs(20);
+
+/// How often it is looked whether the time has come.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How many are renewed at once, where a job writes to many places.
 const AT_ONCE: usize = 8;
@@ -242,7 +246,11 @@ impl Run {
     /// or cut off, ends.
     pub(super) async fn renew_leases(&self) {
         loop {
-            tokio::time::sleep(RENEWAL).await;
+            // By the clock on the wall: a machine that sleeps counts no time of its own.
+            let renewed = SystemTime::now();
+            while renewed.elapsed().is_ok_and(|since| since < RENEWAL) {
+                tokio::time::sleep(LOOK).await;
+            }
             let renewing = self.leases.taken().into_iter().map(|place| async move {
                 let renewed = tokio::time::timeout(RENEWAL, self.renew_one(&place)).await;
                 (place.plan.table, renewed)
@@ -250,9 +258,9 @@ impl Run {
             let renewed: Vec<_> = futures::stream::iter(renewing).buffer_unordered(AT_ONCE).collect().await;
             for (table, renewed) in renewed {
                 match renewed {
-                    Ok(Ok(None)) => {}
-                    Ok(Ok(Some(standing))) => {
-                        let error = lost(&standing).with("target", table);
+                    Ok(Ok(Renewal::Held)) => {}
+                    Ok(Ok(Renewal::Lost(by))) => {
+                        let error = lost(by.as_ref()).with("target", table);
                         *self.leases.overtaken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                         self.cancel.cancel();
                         return;
@@ -265,11 +273,11 @@ impl Run {
         }
     }
 
-    async fn renew_one(&self, place: &Place) -> Result<Option<Standing>> {
+    async fn renew_one(&self, place: &Place) -> Result<Renewal> {
         let (writer, _stop) = self.apart(place.index)?;
         match writer.leases() {
-            Some(leases) => leases.take(&place.plan, &place.lease).await,
-            None => Ok(None),
+            Some(leases) => leases.renew(&place.plan, &place.lease).await,
+            None => Ok(Renewal::Held),
         }
     }
 
@@ -354,15 +362,20 @@ fn name_of(folder: &Path) -> Result<String> {
     Err(Error::internal("the state folder cannot be named").with("folder", folder.display()))
 }
 
-fn lost(standing: &Standing) -> Error {
-    let Lease { run_id, machine, .. } = &standing.lease;
-    Error::new(
-        ErrorKind::Conflict,
-        format!(
+/// What to tell the user whose run has lost its lease, to whom if it is known.
+fn lost(by: Option<&Lease>) -> Error {
+    let text = match by {
+        Some(Lease { run_id, machine, .. }) => format!(
             "run {run_id} on machine {machine} has taken the job over, for this run was not seen for more than {SECONDS} s: \
              this one has stopped"
         ),
-    )
+        None => format!(
+            "another run has taken the job over and ended, for this run was not seen for more than {SECONDS} s, or somebody \
+             has removed its lease from the target: this one has stopped; see what the other one has written before you go \
+             on with it (--resume)"
+        ),
+    };
+    Error::new(ErrorKind::Conflict, text)
 }
 
 /// The machine's name, as far as it has one.

@@ -404,8 +404,8 @@ fn hand_over(folder: &std::path::Path) -> Option<std::path::PathBuf> {
     None
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_has_lost_its_lease_stops() {
+/// A run stops whose lease another one takes from it, and does something with; the place, and the lease's file.
+async fn loses_its_lease(then: fn(&std::path::Path), says: &[&str]) -> (Place, std::path::PathBuf) {
     let place = Place::new();
     let mut sql = String::new();
     for table in ["early", "late", "later"] {
@@ -424,16 +424,32 @@ async fn a_run_that_has_lost_its_lease_stops() {
     // At this rate it would go on for a minute.
     let lease = loop {
         if let Some(path) = hand_over(&place.path("target")) {
+            then(&path);
             break path;
         }
         assert!(begun.elapsed() < PATIENCE, "the lease is never taken");
         std::thread::sleep(std::time::Duration::from_millis(20));
     };
     let ended = run.end_within(std::time::Duration::from_secs(45));
-    ended.says(1, &["another-run", "has taken the job over", "this one has stopped"]);
-    // The other one's lease is still its own, and nothing of the tables that were under way is there.
-    assert!(std::fs::read_to_string(&lease).unwrap().contains("another state folder"));
+    ended.says(1, &[says, &["has taken the job over", "this one has stopped"]].concat());
+    // Nothing of the tables that were under way is there.
     let count = "SELECT CAST(count(*) AS TEXT) FROM sqlite_master WHERE type = 'table' AND name = 'later'";
     assert_eq!(sqlite_row(&place.path("target/to.db"), count).await, "0");
+    (place, lease)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_has_lost_its_lease_stops() {
+    let (place, lease) = loses_its_lease(|_| {}, &["another-run"]).await;
+    // The other one's lease is still its own.
+    assert!(std::fs::read_to_string(&lease).unwrap().contains("another state folder"));
     place.fails(&["run", "job.json", "--resume"], 1, &["another-run", "at work at the target"]);
+}
+
+/// The other one has done everything by the time that this one wakes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_lease_was_taken_over_and_given_back_stops() {
+    let ended = |lease: &std::path::Path| std::fs::remove_file(lease).unwrap();
+    let (place, _) = loses_its_lease(ended, &["and ended", "--resume"]).await;
+    assert_eq!(count_leases(&place.path("target")), 0, "it has taken the lease again");
 }
