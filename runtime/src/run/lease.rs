@@ -26,9 +26,7 @@ use crate::database::evolve::Evolving;
 use crate::entry::{PlannedEntry, plan_evolving};
 use crate::job::UNNAMED;
 use crate::options::Start;
-
-/// How long a lease outlives its run.
-const SECONDS: u64 = 60;
+use crate::trust::{SECONDS, Trust};
 
 /// How often it is renewed.
 const RENEWAL: Duration = Duration::from_secs(20);
@@ -46,6 +44,8 @@ const GUARD: Duration = Duration::from_secs(30);
 /// The leases that a run has asked for.
 #[derive(Default)]
 pub(super) struct LeaseBook {
+    /// Whether they are still the run's.
+    pub(super) trust: Arc<Trust>,
     /// Held while one is asked for, so that entries of one place wait for each other, and renewals for none of them.
     asking: tokio::sync::Mutex<()>,
     places: Mutex<Vec<Place>>,
@@ -208,11 +208,17 @@ impl Run {
             },
         };
         self.refuse_orphan(index, planned, leases, &lease, context).await?;
+        let asked = SystemTime::now();
         let take = || context.until_cancelled(leases.take(&planned.plan, &lease));
         let refused = self.again(index, &planned.plan, take, "taking the lease on").await;
         let refused = refused.map_err(|error| error.with("target", &planned.plan.table))?;
         let taken = refusal(&refused);
-        self.leases.places().push(Place { plugin, place, index, plan: planned.plan.clone(), lease, refused });
+        let mut places = self.leases.places();
+        // Those that were taken before are no younger for it.
+        if taken.is_ok() && places.iter().all(|place| place.refused.is_some()) {
+            self.leases.trust.renew(asked);
+        }
+        places.push(Place { plugin, place, index, plan: planned.plan.clone(), lease, refused });
         taken
     }
 
@@ -251,7 +257,9 @@ impl Run {
             while renewed.elapsed().is_ok_and(|since| since < RENEWAL) {
                 tokio::time::sleep(LOOK).await;
             }
-            let renewing = self.leases.taken().into_iter().map(|place| async move {
+            let (begun, taken) = (SystemTime::now(), self.leases.taken());
+            let any = !taken.is_empty();
+            let renewing = taken.into_iter().map(|place| async move {
                 let renewed = tokio::time::timeout(RENEWAL, self.renew_one(&place)).await;
                 (place.plan.table, renewed)
             });
@@ -269,6 +277,9 @@ impl Run {
                     Ok(Err(error)) => tracing::debug!(%error, table, "a lease was not renewed"),
                     Err(_) => tracing::debug!(table, "a lease was not renewed in time"),
                 }
+            }
+            if any {
+                self.leases.trust.renew(begun);
             }
         }
     }

@@ -178,6 +178,31 @@ async fn what_a_run_has_left_that_could_not_be_verified_is_not_written_again() {
     place.ok(&ELSEWHERE);
 }
 
+/// Another machine has moved everything while this one slept: nothing of what was under way lands when it wakes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_frozen_writes_nothing_more_in_anothers_place() {
+    let place = place("sqlite", json!({"path": "target/t.db", "table": "t", "writeMode": "append"})).await;
+    let target = place.path("target");
+    std::fs::create_dir(&target).unwrap();
+    sqlite(&target.join("t.db"), "CREATE TABLE t (id INTEGER, v TEXT)").await;
+    let run = place.start(&["run", "job.json"]);
+    let begun = Instant::now();
+    while count_leases(&target) == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the lease is never taken");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // Its file has two names for a moment.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    run.signal("STOP");
+    // Longer than the lease lasts.
+    std::thread::sleep(std::time::Duration::from_secs(62));
+    assert_eq!(remove_leases(&target), 1);
+    run.signal("CONT");
+    run.end_within(PATIENCE).says(1, &["has taken the job over and ended", "this one has stopped"]);
+    assert_eq!(sqlite_row(&target.join("t.db"), "SELECT '' || count(*) FROM t").await, "0");
+    assert_eq!(count_leases(&target), 0);
+}
+
 fn into(url: String) -> Value {
     json!({"url": url, "table": "t", "createTable": true, "writeMode": "overwrite"})
 }
@@ -383,6 +408,15 @@ fn count_leases(folder: &std::path::Path) -> usize {
         false => usize::from(std::fs::read_to_string(path).is_ok_and(|text| text.contains("\"until\":"))),
     };
     entries.map(|entry| of(entry.path())).sum()
+}
+
+/// Removes the leases in a folder, as whoever held them last.
+fn remove_leases(folder: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    let is_lease = |path: &std::path::PathBuf| {
+        path.is_file() && std::fs::read_to_string(path).is_ok_and(|text| text.contains("\"until\":"))
+    };
+    entries.map(|entry| entry.path()).filter(is_lease).map(|path| std::fs::remove_file(path).unwrap()).count()
 }
 
 /// Gives the lease below a folder to somebody else; its file.
