@@ -59,6 +59,15 @@ pub struct Standing {
     pub left: Duration,
 }
 
+/// What a run finds that renews its lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Renewal {
+    /// It was still the run's, and holds on.
+    Held,
+    /// Somebody else has taken it over meanwhile: whose it is, unless that one has given it back.
+    Lost(Option<Lease>),
+}
+
 /// The ability to keep leases. They are at the target, and last whatever becomes of the process.
 #[async_trait]
 pub trait Leases: Send + Sync {
@@ -66,9 +75,13 @@ pub trait Leases: Send + Sync {
     /// to be kept.
     fn place(&self, plan: &WritePlan) -> Option<String>;
 
-    /// Takes the lease, or renews it, unless somebody else's holds. Makes what it takes to keep one. May be called at any
-    /// time between `plan` and the end of the run.
+    /// Takes the lease, also the holder's own, unless somebody else's holds. Makes what it takes to keep one. May be called
+    /// at any time between `plan` and the end of the run.
     async fn take(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Standing>>;
+
+    /// Renews the lease that was taken, in one step: as long as nobody else has taken it over, also one that has expired.
+    /// Never makes one: where none is left somebody else has been at work meanwhile.
+    async fn renew(&self, plan: &WritePlan, lease: &Lease) -> Result<Renewal>;
 
     /// Gives it back; what belongs to somebody else stays.
     async fn release(&self, plan: &WritePlan, lease: &Lease) -> Result<()>;
@@ -155,6 +168,14 @@ struct Kept {
     until: u64,
 }
 
+impl Kept {
+    /// The lease from now on.
+    fn bytes(lease: &Lease) -> Result<Vec<u8>> {
+        let kept = Self { lease: lease.clone(), until: now() + lease.seconds * 1000 };
+        serde_json::to_vec(&kept).map_err(|e| Error::internal("a lease cannot be written").because(e))
+    }
+}
+
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
@@ -164,8 +185,6 @@ fn now() -> u64 {
 /// # Errors
 /// Those of the files.
 pub async fn take(slots: &dyn Slots, lease: &Lease) -> Result<Option<Standing>> {
-    let kept = || Kept { lease: lease.clone(), until: now() + lease.seconds * 1000 };
-    let bytes = || serde_json::to_vec(&kept()).map_err(|e| Error::internal("a lease cannot be written").because(e));
     for _ in 0..10 {
         let numbers = slots.numbers().await?;
         let last = numbers.iter().copied().max().unwrap_or(0);
@@ -174,7 +193,7 @@ pub async fn take(slots: &dyn Slots, lease: &Lease) -> Result<Option<Standing>> 
             // One that cannot be read says nothing, and holds nobody up.
             if let Ok(Kept { lease: other, until }) = serde_json::from_slice(&found) {
                 if other.holder == lease.holder {
-                    slots.put(last, bytes()?).await?;
+                    slots.put(last, Kept::bytes(lease)?).await?;
                     return Ok(None);
                 }
                 if let Some(left) = until.checked_sub(now()).filter(|left| *left > 0) {
@@ -182,7 +201,7 @@ pub async fn take(slots: &dyn Slots, lease: &Lease) -> Result<Option<Standing>> 
                 }
             }
         }
-        if slots.put_new(last + 1, bytes()?).await? {
+        if slots.put_new(last + 1, Kept::bytes(lease)?).await? {
             for old in numbers {
                 slots.remove(old).await?;
             }
@@ -190,6 +209,25 @@ pub async fn take(slots: &dyn Slots, lease: &Lease) -> Result<Option<Standing>> 
         }
     }
     Err(Error::new(ErrorKind::Conflict, "the lease on the target changes hands all the time").retryable(true))
+}
+
+/// [`Leases::renew`] in numbered files.
+///
+/// # Errors
+/// Those of the files.
+pub async fn renew(slots: &dyn Slots, lease: &Lease) -> Result<Renewal> {
+    // What is not found is looked for again: the folder may just have changed places with a new one.
+    for _ in 0..10 {
+        let Some(last) = slots.numbers().await?.into_iter().max() else { continue };
+        let Some(found) = slots.get(last).await? else { continue };
+        let kept = serde_json::from_slice::<Kept>(&found).ok().map(|kept| kept.lease);
+        if kept.as_ref().is_none_or(|kept| kept.holder != lease.holder) {
+            return Ok(Renewal::Lost(kept));
+        }
+        slots.put(last, Kept::bytes(lease)?).await?;
+        return Ok(Renewal::Held);
+    }
+    Ok(Renewal::Lost(None))
 }
 
 /// The lease of [`Leases::orphan`] in numbered files, whatever is recorded.
@@ -351,7 +389,8 @@ mod tests {
         let slots = FolderSlots::new(folder.path(), &lease("a", 60).key());
         let files = || std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(take(&slots, &lease("a", 60)).await.unwrap(), None);
-        // Renewed, and after its process died taken again by its own state folder.
+        assert_eq!(renew(&slots, &lease("a", 60)).await.unwrap(), Renewal::Held);
+        // After its process died it is taken again by its own state folder.
         assert_eq!(take(&slots, &lease("a", 60)).await.unwrap(), None);
         let standing = take(&slots, &lease("b", 60)).await.unwrap().unwrap();
         assert_eq!(standing.lease, lease("a", 60));
@@ -366,6 +405,22 @@ mod tests {
         release(&slots, &lease("a", 60)).await.unwrap();
         assert_eq!(files(), 0);
         assert_eq!(take(&slots, &lease("b", 60)).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn who_renews_learns_of_whoever_has_been_there_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots = FolderSlots::new(folder.path(), "k");
+        let (a, b) = (lease("a", 0), lease("b", 60));
+        assert_eq!(take(&slots, &a).await.unwrap(), None);
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(renew(&slots, &a).await.unwrap(), Renewal::Held, "nobody has come since it expired");
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(take(&slots, &b).await.unwrap(), None);
+        assert_eq!(renew(&slots, &a).await.unwrap(), Renewal::Lost(Some(b.clone())));
+        release(&slots, &b).await.unwrap();
+        assert_eq!(renew(&slots, &a).await.unwrap(), Renewal::Lost(None));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[tokio::test]

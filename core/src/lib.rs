@@ -78,7 +78,7 @@ pub use family::{Family, Relation};
 pub use glob::{LetterCase, glob};
 pub use incremental::{Incremental, Watermark, Window, WindowRequest};
 pub use kept::{Keep, Kept};
-pub use lease::{Lease, Leases, Standing};
+pub use lease::{Lease, Leases, Renewal, Standing};
 pub use reader::{Check, CheckOutcome, ReadColumn, ReadRequest, Reader, Snapshot, SnapshotGuard, SplitRequest};
 pub use registry::{LinesReader, NativeText, Parameters, ReaderPlugin, WriterPlugin, lines_reader, readers, writers};
 pub use rested::{Home, Rests, Woken};

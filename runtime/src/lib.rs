@@ -46,6 +46,7 @@ mod sender;
 mod task;
 mod threads;
 pub mod transform;
+mod trust;
 mod verify;
 
 pub use check::{EndCheck, check, check_data_source};

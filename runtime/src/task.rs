@@ -21,6 +21,7 @@ use crate::pipeline::{Pipeline, PipelineSpec};
 use crate::progress::Counters;
 use crate::sender::TaskSender;
 use crate::threads::Threads;
+use crate::trust::Trust;
 
 /// Batches that wait between reader and writer. With the one being built and the one being written a channel holds
 /// four, which keeps it within 32 MiB.
@@ -70,6 +71,7 @@ pub struct TaskContext {
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) dirty: Arc<DirtyRows>,
     pub(crate) left: Option<Arc<AtomicI64>>,
+    pub(crate) trust: Arc<Trust>,
 }
 
 impl TaskContext {
@@ -241,6 +243,7 @@ async fn write(
         None => writer.open(&spec.plan, &id).await?,
     };
     dirty.sync()?;
+    cancel.run_until_cancelled(context.trust.wait()).await.ok_or_else(Error::cancelled)?;
     let account = Account { attempt, epoch: spec.epoch.clone(), counts: counters.counts(), quarantine: dirty.name() };
     in_doubt.store(true, Relaxed);
     task.finish(account).await

@@ -28,6 +28,7 @@
 
 mod evolve;
 mod folders;
+mod leases;
 mod peers;
 mod reads;
 mod registry;

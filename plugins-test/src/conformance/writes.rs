@@ -8,6 +8,7 @@ use serde_json::Value;
 use weir_core::{CheckOutcome, ConnectorContext, Error, ErrorKind, TaskId, WriteMode, Writer, row_values};
 
 use super::evolve::evolves;
+use super::leases::leases;
 use super::reads::ends_as_cancelled;
 use super::report::{Done, Outcome, Report, left_out, passed, same};
 use super::table::{HARD_TEXTS, KEYS, TEXTS};
@@ -38,6 +39,7 @@ pub async fn check_target(target: &dyn Target) {
     }
     report.run("refused rows come back, the others land", refused(target)).await;
     report.run("a table follows its source", evolves(target)).await;
+    report.run("a lease is renewed only by whoever has it", leases(target)).await;
     report.run("a missing table is NotFound", missing(target)).await;
     report.run("a wrong password is Denied", wrong_password(target)).await;
     report.run("a closed port is Unreachable", unreachable(target)).await;

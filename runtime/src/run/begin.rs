@@ -66,25 +66,20 @@ pub(super) async fn begin(job: &Job, options: &RunOptions, clock: &Clock, io: &H
     let ledger = Ledger::open(state_dir).await?.stopped_at(clock.stopped());
     // A job without a name that came from no file cannot be told from another one.
     let known = job.path.is_some() || job.name != UNNAMED;
+    // Before the lock, which another run of the job may have: a finished one stays what it is.
+    if let Some(run) = called(&ledger, job, known, options).await?.filter(|run| run.status == RunStatus::Succeeded) {
+        return finished(run);
+    }
     let lock = match (&options.run_id, known) {
         (_, true) => Some(JobLock::take(state_dir, &job.name)?),
         (Some(id), false) => Some(JobLock::take(state_dir, id)?),
         (None, false) => None,
     };
     let last = if known { ledger.last_run(&job.name).await?.filter(RunRecord::is_unfinished) } else { None };
-    let named = match &options.run_id {
-        Some(id) => ledger.run(id).await?,
-        None => None,
-    };
-    if let Some(run) = &named {
-        may_be_called(run, job, known, options.start)?;
-    }
+    let named = called(&ledger, job, known, options).await?;
     let mut warnings = Vec::new();
     let record = match (named, last) {
-        (Some(run), _) if run.status == RunStatus::Succeeded => {
-            let report = run.report.ok_or_else(|| Error::internal("a finished run has no report"))?;
-            return Ok(Beginning::Finished(Box::new(report)));
-        }
+        (Some(run), _) if run.status == RunStatus::Succeeded => return finished(run),
         (Some(run), _) if run.status == RunStatus::Abandoned => {
             let text = format!("run {} was given up when a later run of the job began: use a new run id", run.run_id);
             return Err(Error::new(ErrorKind::Conflict, text).with("job", &job.name));
@@ -121,6 +116,24 @@ pub(super) async fn begin(job: &Job, options: &RunOptions, clock: &Clock, io: &H
     ledger.begin(&record).await?;
     let (run_id, ledger, passing) = (record.run_id, Some(ledger), None);
     Ok(Beginning::Run(Began { run_id, ledger, passing, lock, continued, warnings }))
+}
+
+/// The run that the caller names, if the ledger knows it.
+///
+/// # Errors
+/// It may not be called here.
+async fn called(ledger: &Ledger, job: &Job, known: bool, options: &RunOptions) -> Result<Option<RunRecord>> {
+    let Some(id) = &options.run_id else { return Ok(None) };
+    let run = ledger.run(id).await?;
+    if let Some(run) = &run {
+        may_be_called(run, job, known, options.start)?;
+    }
+    Ok(run)
+}
+
+fn finished(run: RunRecord) -> Result<Beginning> {
+    let report = run.report.ok_or_else(|| Error::internal("a finished run has no report"))?;
+    Ok(Beginning::Finished(Box::new(report)))
 }
 
 /// Before anything is moved: the file that the caller names for dirty rows has none but those of the run that goes on. Says

@@ -225,6 +225,7 @@ impl Run {
             writers: self.writers.clone(),
             limiter: self.limiter.clone(),
             dirty: self.dirty.clone(),
+            trust: self.leases.trust.clone(),
             left: self.options.limit.map(|rows| Arc::new(AtomicI64::new(i64::try_from(rows).unwrap_or(i64::MAX)))),
         };
         let mut failed: Option<Error> = None;

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 use weir_core::{
-    ConnectorContext, Error, ErrorKind, Lease, Leases, Result, ResultExt, Standing, TargetName, WriteMode, WritePlan,
+    ConnectorContext, Error, ErrorKind, Lease, Leases, Renewal, Result, ResultExt, Standing, TargetName, WriteMode,
+    WritePlan,
 };
 
 use super::abandon::appends;
@@ -25,12 +26,13 @@ use crate::database::evolve::Evolving;
 use crate::entry::{PlannedEntry, plan_evolving};
 use crate::job::UNNAMED;
 use crate::options::Start;
-
-/// How long a lease outlives its run.
-const SECONDS: u64 = 60;
+use crate::trust::{SECONDS, Trust};
 
 /// How often it is renewed.
 const RENEWAL: Duration = Duration::from_secs(20);
+
+/// How often it is looked whether the time has come.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How many are renewed at once, where a job writes to many places.
 const AT_ONCE: usize = 8;
@@ -42,6 +44,8 @@ const GUARD: Duration = Duration::from_secs(30);
 /// The leases that a run has asked for.
 #[derive(Default)]
 pub(super) struct LeaseBook {
+    /// Whether they are still the run's.
+    pub(super) trust: Arc<Trust>,
     /// Held while one is asked for, so that entries of one place wait for each other, and renewals for none of them.
     asking: tokio::sync::Mutex<()>,
     places: Mutex<Vec<Place>>,
@@ -204,11 +208,17 @@ impl Run {
             },
         };
         self.refuse_orphan(index, planned, leases, &lease, context).await?;
+        let asked = SystemTime::now();
         let take = || context.until_cancelled(leases.take(&planned.plan, &lease));
         let refused = self.again(index, &planned.plan, take, "taking the lease on").await;
         let refused = refused.map_err(|error| error.with("target", &planned.plan.table))?;
         let taken = refusal(&refused);
-        self.leases.places().push(Place { plugin, place, index, plan: planned.plan.clone(), lease, refused });
+        let mut places = self.leases.places();
+        // Those that were taken before are no younger for it.
+        if taken.is_ok() && places.iter().all(|place| place.refused.is_some()) {
+            self.leases.trust.renew(asked);
+        }
+        places.push(Place { plugin, place, index, plan: planned.plan.clone(), lease, refused });
         taken
     }
 
@@ -242,17 +252,23 @@ impl Run {
     /// or cut off, ends.
     pub(super) async fn renew_leases(&self) {
         loop {
-            tokio::time::sleep(RENEWAL).await;
-            let renewing = self.leases.taken().into_iter().map(|place| async move {
+            // By the clock on the wall: a machine that sleeps counts no time of its own.
+            let renewed = SystemTime::now();
+            while renewed.elapsed().is_ok_and(|since| since < RENEWAL) {
+                tokio::time::sleep(LOOK).await;
+            }
+            let (begun, taken) = (SystemTime::now(), self.leases.taken());
+            let any = !taken.is_empty();
+            let renewing = taken.into_iter().map(|place| async move {
                 let renewed = tokio::time::timeout(RENEWAL, self.renew_one(&place)).await;
                 (place.plan.table, renewed)
             });
             let renewed: Vec<_> = futures::stream::iter(renewing).buffer_unordered(AT_ONCE).collect().await;
             for (table, renewed) in renewed {
                 match renewed {
-                    Ok(Ok(None)) => {}
-                    Ok(Ok(Some(standing))) => {
-                        let error = lost(&standing).with("target", table);
+                    Ok(Ok(Renewal::Held)) => {}
+                    Ok(Ok(Renewal::Lost(by))) => {
+                        let error = lost(by.as_ref()).with("target", table);
                         *self.leases.overtaken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                         self.cancel.cancel();
                         return;
@@ -262,14 +278,17 @@ impl Run {
                     Err(_) => tracing::debug!(table, "a lease was not renewed in time"),
                 }
             }
+            if any {
+                self.leases.trust.renew(begun);
+            }
         }
     }
 
-    async fn renew_one(&self, place: &Place) -> Result<Option<Standing>> {
+    async fn renew_one(&self, place: &Place) -> Result<Renewal> {
         let (writer, _stop) = self.apart(place.index)?;
         match writer.leases() {
-            Some(leases) => leases.take(&place.plan, &place.lease).await,
-            None => Ok(None),
+            Some(leases) => leases.renew(&place.plan, &place.lease).await,
+            None => Ok(Renewal::Held),
         }
     }
 
@@ -354,15 +373,20 @@ fn name_of(folder: &Path) -> Result<String> {
     Err(Error::internal("the state folder cannot be named").with("folder", folder.display()))
 }
 
-fn lost(standing: &Standing) -> Error {
-    let Lease { run_id, machine, .. } = &standing.lease;
-    Error::new(
-        ErrorKind::Conflict,
-        format!(
+/// What to tell the user whose run has lost its lease, to whom if it is known.
+fn lost(by: Option<&Lease>) -> Error {
+    let text = match by {
+        Some(Lease { run_id, machine, .. }) => format!(
             "run {run_id} on machine {machine} has taken the job over, for this run was not seen for more than {SECONDS} s: \
              this one has stopped"
         ),
-    )
+        None => format!(
+            "another run has taken the job over and ended, for this run was not seen for more than {SECONDS} s, or somebody \
+             has removed its lease from the target: this one has stopped; see what the other one has written before you go \
+             on with it (--resume)"
+        ),
+    };
+    Error::new(ErrorKind::Conflict, text)
 }
 
 /// The machine's name, as far as it has one.

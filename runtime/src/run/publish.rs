@@ -112,6 +112,8 @@ impl Run {
         let Some((first, _)) = tables.first() else { return Ok(Vec::new()) };
         let doubt = Doubt::default();
         let once = || async {
+            let trusted = told.run_until_cancelled(self.leases.trust.wait()).await;
+            trusted.ok_or_else(Error::cancelled)?;
             let (result, unknown) = self.commit_once(index, context, &told, tables).await;
             doubt.after(result.is_ok(), unknown);
             result

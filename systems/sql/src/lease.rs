@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use weir_core::{Error, ErrorKind, Lease, Result, Standing};
+use weir_core::{Error, ErrorKind, Lease, Renewal, Result, Standing};
 
 use crate::commits::Commits;
 use crate::names::Quoting;
@@ -35,6 +35,10 @@ impl LeaseRow<'_> {
         format!("run_id = {} AND split = {LEASE}", (self.literal)(&self.lease.key()))
     }
 
+    fn is_own(&self) -> String {
+        format!("{} AND target = {}", self.is_it(), (self.literal)(&self.lease.holder))
+    }
+
     /// `DELETE` of one that has expired, or is the holder's own.
     pub fn delete(&self) -> String {
         let (table, holder) = (self.table(), (self.literal)(&self.lease.holder));
@@ -48,12 +52,12 @@ impl LeaseRow<'_> {
 
     /// `DELETE` of the holder's own.
     pub fn release(&self) -> String {
-        format!(
-            "DELETE FROM {} WHERE {} AND target = {}",
-            self.table(),
-            self.is_it(),
-            (self.literal)(&self.lease.holder)
-        )
+        format!("DELETE FROM {} WHERE {}", self.table(), self.is_own())
+    }
+
+    /// `SELECT` of the number of the holder's own.
+    pub fn own(&self) -> String {
+        format!("SELECT count(*) AS n FROM {} WHERE {}", self.table(), self.is_own())
     }
 
     /// `SELECT` of the number of leases of others that hold.
@@ -95,17 +99,29 @@ impl LeaseRow<'_> {
         let Some((text, age)) = row else {
             return Err(Error::new(ErrorKind::Conflict, "the lease on the target was taken away").retryable(true));
         };
-        // One that cannot be read is somebody else's too.
-        let lease: Lease = serde_json::from_str(&text).unwrap_or_else(|_| Lease {
+        let lease = self.kept(&text);
+        let left = lease.seconds.saturating_sub(age.max(0) as u64);
+        let others = lease.holder != self.lease.holder;
+        Ok(others.then(|| Standing { lease, left: Duration::from_secs(left) }))
+    }
+
+    /// What the row of [`select`](Self::select) says to who has just tried to renew the lease.
+    pub fn renewed(&self, row: Option<(String, i64)>) -> Renewal {
+        match row.map(|(text, _)| self.kept(&text)) {
+            Some(lease) if lease.holder == self.lease.holder => Renewal::Held,
+            other => Renewal::Lost(other),
+        }
+    }
+
+    /// The lease that is kept. One that cannot be read is somebody else's too.
+    fn kept(&self, text: &str) -> Lease {
+        serde_json::from_str(text).unwrap_or_else(|_| Lease {
             run_id: "of an unknown name".into(),
             holder: String::new(),
             machine: "unknown".into(),
             process: 0,
             ..self.lease.clone()
-        });
-        let left = lease.seconds.saturating_sub(age.max(0) as u64);
-        let others = lease.holder != self.lease.holder;
-        Ok(others.then(|| Standing { lease, left: Duration::from_secs(left) }))
+        })
     }
 }
 
@@ -139,6 +155,11 @@ mod tests {
         assert_eq!((standing.left.as_secs(), &standing.lease), (40, &other));
         assert!(row.standing(Some(("{".into(), 100))).unwrap().is_some());
         assert!(row.standing(None).unwrap_err().is_retryable());
+        let renewed = |lease: &Lease| row.renewed(Some((serde_json::to_string(lease).unwrap(), 90)));
+        assert_eq!(
+            (renewed(&lease), renewed(&other), row.renewed(None)),
+            (Renewal::Held, Renewal::Lost(Some(other.clone())), Renewal::Lost(None))
+        );
         let ended = |lease: &Lease, age| row.ended(Some((serde_json::to_string(lease).unwrap(), age)));
         assert_eq!((ended(&other, 61), ended(&other, 60), ended(&lease, 61)), (Some(other), None, None));
     }

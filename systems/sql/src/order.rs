@@ -36,6 +36,8 @@ where
 /// The statements that publish a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Steps {
+    /// First these take away what ties its rows to each other.
+    pub untie: Vec<String>,
     /// Takes away what the source does not have.
     pub clear: Option<String>,
     /// Whether `clear` leaves alone what the source has, found by a key: then it may also come last.
@@ -62,14 +64,14 @@ pub fn queue<'a>(tables: impl IntoIterator<Item = (usize, &'a Steps)>) -> VecDeq
     let mut sorted: Vec<_> = tables.into_iter().enumerate().collect();
     sorted.sort_by_key(|(_, (depth, _))| *depth);
     let together = sorted.len() > 1;
+    let step = |table, sql: &'a String| Step { table, sql, can_wait: false };
+    let untie = sorted.iter().flat_map(|(table, (_, steps))| steps.untie.iter().map(move |sql| step(*table, sql)));
     let clear = sorted.iter().rev().filter_map(|(table, (_, steps))| {
         let sql = steps.clear.as_deref()?;
         Some(Step { table: *table, sql, can_wait: together && steps.by_key })
     });
-    let fill = sorted
-        .iter()
-        .flat_map(|(table, (_, steps))| steps.fill.iter().map(|sql| Step { table: *table, sql, can_wait: false }));
-    clear.chain(fill).collect()
+    let fill = sorted.iter().flat_map(|(table, (_, steps))| steps.fill.iter().map(move |sql| step(*table, sql)));
+    untie.chain(clear).chain(fill).collect()
 }
 
 /// What is to be said when the server refuses rows for a unique key beside the one by which they are found; `way_out` is what
@@ -113,11 +115,14 @@ mod tests {
     #[test]
     fn rows_go_before_those_that_they_refer_to_and_come_after_them() {
         let steps = |by_key, name: &str| Steps {
+            untie: Vec::new(),
             clear: Some(format!("clear {name}")),
             by_key,
             fill: vec![format!("update {name}"), format!("insert {name}")],
         };
         let (lines, orders) = (steps(false, "lines"), steps(true, "orders"));
+        let tied = Steps { untie: vec!["untie orders".into()], ..orders.clone() };
+        assert_eq!(queue([(1, &lines), (0, &tied)])[0].sql, "untie orders", "before anything goes");
         let upsert = Steps { clear: None, ..steps(false, "notes") };
         let all = queue([(1, &lines), (0, &orders), (2, &upsert)]);
         let said: Vec<_> = all.iter().map(|step| (step.table, step.sql)).collect();

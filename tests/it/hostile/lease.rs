@@ -178,6 +178,31 @@ async fn what_a_run_has_left_that_could_not_be_verified_is_not_written_again() {
     place.ok(&ELSEWHERE);
 }
 
+/// Another machine has moved everything while this one slept: nothing of what was under way lands when it wakes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_frozen_writes_nothing_more_in_anothers_place() {
+    let place = place("sqlite", json!({"path": "target/t.db", "table": "t", "writeMode": "append"})).await;
+    let target = place.path("target");
+    std::fs::create_dir(&target).unwrap();
+    sqlite(&target.join("t.db"), "CREATE TABLE t (id INTEGER, v TEXT)").await;
+    let run = place.start(&["run", "job.json"]);
+    let begun = Instant::now();
+    while count_leases(&target) == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the lease is never taken");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // Its file has two names for a moment.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    run.signal("STOP");
+    // Longer than the lease lasts.
+    std::thread::sleep(std::time::Duration::from_secs(62));
+    assert_eq!(remove_leases(&target), 1);
+    run.signal("CONT");
+    run.end_within(PATIENCE).says(1, &["has taken the job over and ended", "this one has stopped"]);
+    assert_eq!(sqlite_row(&target.join("t.db"), "SELECT '' || count(*) FROM t").await, "0");
+    assert_eq!(count_leases(&target), 0);
+}
+
 fn into(url: String) -> Value {
     json!({"url": url, "table": "t", "createTable": true, "writeMode": "overwrite"})
 }
@@ -385,6 +410,15 @@ fn count_leases(folder: &std::path::Path) -> usize {
     entries.map(|entry| of(entry.path())).sum()
 }
 
+/// Removes the leases in a folder, as whoever held them last.
+fn remove_leases(folder: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    let is_lease = |path: &std::path::PathBuf| {
+        path.is_file() && std::fs::read_to_string(path).is_ok_and(|text| text.contains("\"until\":"))
+    };
+    entries.map(|entry| entry.path()).filter(is_lease).map(|path| std::fs::remove_file(path).unwrap()).count()
+}
+
 /// Gives the lease below a folder to somebody else; its file.
 fn hand_over(folder: &std::path::Path) -> Option<std::path::PathBuf> {
     for entry in std::fs::read_dir(folder).ok()?.flatten() {
@@ -404,8 +438,8 @@ fn hand_over(folder: &std::path::Path) -> Option<std::path::PathBuf> {
     None
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_has_lost_its_lease_stops() {
+/// A run stops whose lease another one takes from it, and does something with; the place, and the lease's file.
+async fn loses_its_lease(then: fn(&std::path::Path), says: &[&str]) -> (Place, std::path::PathBuf) {
     let place = Place::new();
     let mut sql = String::new();
     for table in ["early", "late", "later"] {
@@ -424,16 +458,32 @@ async fn a_run_that_has_lost_its_lease_stops() {
     // At this rate it would go on for a minute.
     let lease = loop {
         if let Some(path) = hand_over(&place.path("target")) {
+            then(&path);
             break path;
         }
         assert!(begun.elapsed() < PATIENCE, "the lease is never taken");
         std::thread::sleep(std::time::Duration::from_millis(20));
     };
     let ended = run.end_within(std::time::Duration::from_secs(45));
-    ended.says(1, &["another-run", "has taken the job over", "this one has stopped"]);
-    // The other one's lease is still its own, and nothing of the tables that were under way is there.
-    assert!(std::fs::read_to_string(&lease).unwrap().contains("another state folder"));
+    ended.says(1, &[says, &["has taken the job over", "this one has stopped"]].concat());
+    // Nothing of the tables that were under way is there.
     let count = "SELECT CAST(count(*) AS TEXT) FROM sqlite_master WHERE type = 'table' AND name = 'later'";
     assert_eq!(sqlite_row(&place.path("target/to.db"), count).await, "0");
+    (place, lease)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_has_lost_its_lease_stops() {
+    let (place, lease) = loses_its_lease(|_| {}, &["another-run"]).await;
+    // The other one's lease is still its own.
+    assert!(std::fs::read_to_string(&lease).unwrap().contains("another state folder"));
     place.fails(&["run", "job.json", "--resume"], 1, &["another-run", "at work at the target"]);
+}
+
+/// The other one has done everything by the time that this one wakes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_lease_was_taken_over_and_given_back_stops() {
+    let ended = |lease: &std::path::Path| std::fs::remove_file(lease).unwrap();
+    let (place, _) = loses_its_lease(ended, &["and ended", "--resume"]).await;
+    assert_eq!(count_leases(&place.path("target")), 0, "it has taken the lease again");
 }

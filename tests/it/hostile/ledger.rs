@@ -136,6 +136,22 @@ async fn a_run_id_is_once_however_often_it_is_called() {
     place.fails(&["run", "job.json", "-p", "word=first", "--run-id", "a b"], 2, &["a b"]);
 }
 
+/// A scheduler asks again for yesterday while today is under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_run_id_is_reported_while_another_run_of_the_job_is_at_work() {
+    let place = place().await;
+    let call = [&FIRST[..], &["--run-id", "d-1", "--report", "report.json"]].concat();
+    place.ok(&call);
+    let report = place.last_report();
+    let today = place.start(&[&FIRST[..], &["--run-id", "d-2"]].concat());
+    place.landed_of("d-2", 1);
+    std::fs::remove_file(place.path("report.json")).unwrap();
+    place.ok(&call);
+    assert_eq!(place.last_report(), report);
+    place.fails(&[&FIRST[..], &["--run-id", "d-3"]].concat(), 1, &["another run of this job is going on"]);
+    today.kill();
+}
+
 /// A pod whose state folder is gone with it, or another machine, calls with the same name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_id_that_only_the_target_knows_doubles_nothing() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use weir_core::lease::{self, FolderSlots, Slots};
-use weir_core::{Lease, Leases, Result, Standing, WritePlan, Writer};
+use weir_core::{Lease, Leases, Renewal, Result, Standing, WritePlan, Writer};
 use weir_files::Store;
 
 use crate::writer::FilesWriter;
@@ -64,6 +64,10 @@ impl Leases for FilesWriter {
     async fn take(&self, _: &WritePlan, lease: &Lease) -> Result<Option<Standing>> {
         self.rules.location.store.create_folder(&self.rules.folder)?;
         self.context.until_cancelled(lease::take(self.slots(lease).as_ref(), lease)).await
+    }
+
+    async fn renew(&self, _: &WritePlan, lease: &Lease) -> Result<Renewal> {
+        self.context.until_cancelled(lease::renew(self.slots(lease).as_ref(), lease)).await
     }
 
     async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>> {

@@ -7,7 +7,7 @@ use deltalake::logstore::ObjectStoreRef;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions};
 use weir_core::lease::{self, Slots};
-use weir_core::{Lease, Leases, Result, Standing, WritePlan};
+use weir_core::{Lease, Leases, Renewal, Result, Standing, WritePlan};
 use weir_lakehouse::{delta_error, on_io};
 
 use crate::writer::LakehouseWriter;
@@ -85,6 +85,12 @@ impl Leases for LakehouseWriter {
         let (slots, lease) = (self.slots(lease), lease.clone());
         let taken = on_io(&self.context, async move { lease::take(&slots, &lease).await }).await;
         taken.map_err(|e| self.at(e))
+    }
+
+    async fn renew(&self, _: &WritePlan, lease: &Lease) -> Result<Renewal> {
+        let (slots, lease) = (self.slots(lease), lease.clone());
+        let renewed = on_io(&self.context, async move { lease::renew(&slots, &lease).await }).await;
+        renewed.map_err(|e| self.at(e))
     }
 
     async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>> {

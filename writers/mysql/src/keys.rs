@@ -84,6 +84,12 @@ fn is(there: &Reference, meant: &Reference, table: &TableName) -> bool {
         && there.to_columns == meant.to_columns
 }
 
+/// Those of the table's keys that are on itself.
+pub fn on_itself(table: &TableName, keys: Vec<Reference>) -> Vec<Reference> {
+    let to_itself = |to: &TargetName| to.schema == table.schema && to.table == table.name;
+    keys.into_iter().filter(|key| to_itself(&key.to)).collect()
+}
+
 /// A key as the server tells of it.
 pub fn reference(key: ForeignKey) -> Reference {
     Reference {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use weir_core::lease::is_of_run;
-use weir_core::{ErrorKind, Lease, Leases, Result, ResultExt, Standing, WritePlan};
+use weir_core::{ErrorKind, Lease, Leases, Renewal, Result, ResultExt, Standing, WritePlan};
 use weir_mysql::{Options, QUOTING, Session, escape};
 use weir_sql::{Commits, LeaseRow};
 
@@ -16,6 +16,25 @@ const AGE: &str = "CAST(UNIX_TIMESTAMP() AS SIGNED) - CAST(UNIX_TIMESTAMP(commit
 
 fn row<'a>(commits: &'a Commits, lease: &'a Lease) -> LeaseRow<'a> {
     LeaseRow { commits, lease, quoting: QUOTING, literal: escape, age: AGE }
+}
+
+/// Writes the lease if a condition holds of what `count` counts. Says what is there then, and its age.
+async fn replace(
+    session: &mut Session,
+    row: &LeaseRow<'_>,
+    count: &str,
+    condition: &str,
+) -> Result<Option<(String, i64)>> {
+    let (columns, values) = row.row()?;
+    // One statement, which a lost connection cannot leave half done. It locks what it finds, so that of two that come at
+    // once one is a deadlock's victim, and is tried again.
+    session.run("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE").await?;
+    let sql = format!(
+        "REPLACE INTO {} ({columns}) SELECT {values} FROM ({count}) AS leases WHERE leases.{condition}",
+        row.table()
+    );
+    session.run(&sql).await.context("table", &row.commits.table)?;
+    session.row(&row.select()).await
 }
 
 #[async_trait]
@@ -34,19 +53,18 @@ impl Leases for MySqlWriter {
         }
         ledger::create(&mut session, &commits).await?;
         let row = row(&commits, lease);
-        let (columns, values) = row.row()?;
-        // One statement, which a lost connection cannot leave half done. It locks what it finds, so that of two that come
-        // at once one is a deadlock's victim, and is tried again.
-        session.run("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE").await?;
-        let sql = format!(
-            "REPLACE INTO {} ({columns}) SELECT {values} FROM ({}) AS others WHERE others.n = 0",
-            row.table(),
-            row.others()
-        );
-        session.run(&sql).await.context("table", &commits.table)?;
-        let found = session.row::<(String, i64)>(&row.select()).await?;
+        let found = replace(&mut session, &row, &row.others(), "n = 0").await?;
         session.close().await;
         row.standing(found)
+    }
+
+    async fn renew(&self, plan: &WritePlan, lease: &Lease) -> Result<Renewal> {
+        let Some(commits) = State::of(plan)?.commits else { return Ok(Renewal::Held) };
+        let mut session = self.connect().await?;
+        let row = row(&commits, lease);
+        let found = replace(&mut session, &row, &row.own(), "n > 0").await?;
+        session.close().await;
+        Ok(row.renewed(found))
     }
 
     async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>> {

@@ -2,7 +2,7 @@
 //!
 //! | mode | how rows become visible |
 //! |-|-|
-//! | append | each split is one transaction and commits by itself |
+//! | append | each split is one transaction and commits by itself; where the table refers to itself, a staging table, then INSERT … SELECT and UPDATE … JOIN of what ties rows to each other in one transaction |
 //! | overwrite | a staging table with the target's own keys, then DELETE and INSERT … SELECT in one transaction; where foreign keys refer to the table, a comparison by key instead |
 //! | upsert | a staging table, then INSERT … SELECT … ON DUPLICATE KEY UPDATE in one transaction, or UPDATE … JOIN and INSERT where the table has other unique keys; the last row of a key wins |
 //! | replace | REPLACE, each split in its own transaction; refused where rows of other tables would go with it |
@@ -38,6 +38,7 @@ mod spell;
 mod state;
 mod taken;
 mod task;
+mod ties;
 mod transaction;
 mod types;
 mod writer;

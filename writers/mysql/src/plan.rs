@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weir_core::{Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
+use weir_core::{
+    Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Reference, Result, WriteMode, WritePlan, WriteRequest,
+};
 use weir_mysql::{Column, Kind, QUOTING, Server, Table};
 use weir_sql::columns::refuse_own;
 use weir_sql::config::{DuplicateKeys, WriterConfig};
@@ -15,6 +17,7 @@ use crate::config::MySqlWriterConfig;
 use crate::details::{behind_type, table_comment};
 use crate::rights::{self, Rights};
 use crate::state::{Publish, ROW, SPLIT, State};
+use crate::ties::Ties;
 use crate::types::{for_existing, for_new, settle};
 
 const OPTIONS: &str = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4";
@@ -23,6 +26,8 @@ const OPTIONS: &str = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4";
 pub(crate) struct Facts {
     pub(crate) name: TableName,
     pub(crate) table: Option<Table>,
+    /// Its foreign keys on itself.
+    pub(crate) own: Vec<Reference>,
     pub(crate) server: Server,
     pub(crate) collations: Arc<Vec<String>>,
     pub(crate) nearest: Option<String>,
@@ -77,7 +82,12 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
     let direct =
         mode == WriteMode::Upsert && commits.is_none() && !request.decides_at_end && facts.rights.stage(mode).is_err();
     let compares = matches!(mode, WriteMode::Overwrite | WriteMode::Upsert);
-    let staged = (compares || request.decides_at_end) && !direct;
+    let ties = ties(&keys, &layout, &facts);
+    let tied = mode == WriteMode::Append
+        && ties.added_by().is_some()
+        && facts.rights.updates(&facts.name)
+        && facts.rights.stage(mode).is_ok();
+    let staged = (compares || request.decides_at_end || tied) && !direct;
     if staged {
         facts.rights.stage(mode)?;
         let there = facts.table.iter().flat_map(|table| &table.columns).map(|c| c.name.as_str());
@@ -88,7 +98,12 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
     if layout.create.is_some() {
         facts.rights.create(&facts.name)?;
     }
-    let publish = if staged { publish(mode, &keys, &layout, &facts, &mut warnings)? } else { Publish::None };
+    let publish = match ties.added_by().filter(|_| tied) {
+        Some(key) => Publish::InsertTied(key.clone()),
+        None if staged => publish(mode, (&keys, &ties), &layout, &facts, &mut warnings)?,
+        None => Publish::None,
+    };
+    warnings.extend(ties.warning(compares && staged || tied));
     if direct {
         unstaged(common.duplicate_keys, &facts, &mut warnings)?;
     }
@@ -125,6 +140,7 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         stage,
         commits,
         taken: taken(common, (mode, staged), &layout, &facts),
+        ties: if publish.unties() { ties.columns } else { Vec::new() },
         publish,
         referenced_by: facts.table.iter().flat_map(|t| &t.referenced_by).map(|r| r.table.clone()).collect(),
         // MariaDB's JSON is a text, and keeps every digit.
@@ -179,6 +195,11 @@ fn method(mode: WriteMode, state: &State) -> String {
         (Publish::None, WriteMode::Upsert) => format!("{how} … ON DUPLICATE KEY UPDATE; {alone}"),
         (Publish::None, _) => format!("{how}; {alone}"),
         (Publish::Insert, _) => format!("{how} into a staging table, then INSERT … SELECT {published}"),
+        (Publish::InsertTied(key), _) => format!(
+            "{how} into a staging table, for the table refers to itself, then INSERT … SELECT, and by ({}) UPDATE … JOIN of what \
+             ties rows to each other, {published}",
+            key.join(", ")
+        ),
         (Publish::InsertMissing, _) => {
             format!("{how} into a staging table, then INSERT … SELECT, equal keys skipped, {published}")
         }
@@ -226,7 +247,7 @@ fn refuse(table: &Table, mode: WriteMode, warnings: &mut Vec<String>) -> Result<
 /// How staged rows get into the target.
 fn publish(
     mode: WriteMode,
-    keys: &[String],
+    (keys, ties): (&[String], &Ties),
     layout: &Layout,
     facts: &Facts,
     warnings: &mut Vec<String>,
@@ -242,7 +263,7 @@ fn publish(
     };
     if mode == WriteMode::Upsert {
         // MySQL would update the row with any equal key, not only with this one.
-        return Ok(if table.unique.len() <= 1 {
+        return Ok(if table.unique.len() <= 1 && !ties.is_written() {
             Publish::OnDuplicate
         } else {
             let nullable = |k: &&String| table.column(k).is_none_or(|c| c.nullable);
@@ -382,6 +403,12 @@ fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Lay
     let options = format!("{OPTIONS}{}", table_comment(request.described.as_ref()));
     let create = Some(create_table(&facts.name, &new, &key, QUOTING, &options));
     Ok(Layout { columns: columns.into_iter().map(|(_, c)| c).collect(), ddl, primary: key, create })
+}
+
+/// What ties rows of the target to each other.
+fn ties(keys: &[String], layout: &Layout, facts: &Facts) -> Ties {
+    let written: Vec<&str> = layout.columns.iter().map(|c| c.name.as_str()).collect();
+    facts.table.as_ref().map(|table| Ties::of(&facts.own, table, keys, &written)).unwrap_or_default()
 }
 
 fn upsert_keys(wanted: &[String], layout: &Layout, facts: &Facts) -> Result<Vec<String>> {

@@ -16,6 +16,8 @@ pub(crate) struct Names {
     columns: Vec<String>,
     /// Those of them whose values of equal keys may differ all the same: texts, by case or accent.
     texts: Vec<String>,
+    /// Those that tie rows to each other, written or not.
+    ties: Vec<String>,
     /// Which rows of the staging table belong to finished splits.
     chosen: String,
 }
@@ -35,6 +37,7 @@ impl Names {
             staging: staging.quoted(QUOTING),
             columns: plan.columns.iter().map(|c| c.name.clone()).collect(),
             texts: texts.map(|(c, _)| c.name.clone()).collect(),
+            ties: state.ties.clone(),
             chosen,
         })
     }
@@ -43,19 +46,55 @@ impl Names {
         QUOTING.quote_all(&self.columns)
     }
 
+    /// The values of new rows, but for what ties them to each other.
     fn values(&self) -> String {
-        self.columns.iter().map(|n| format!("s.{}", QUOTING.quote(n))).collect::<Vec<_>>().join(", ")
+        let value = |n: &String| match self.ties.contains(n) {
+            true => "NULL".into(),
+            false => format!("s.{}", QUOTING.quote(n)),
+        };
+        self.columns.iter().map(value).collect::<Vec<_>>().join(", ")
     }
 
     fn equal(keys: &[String]) -> String {
         keys.iter().map(|k| format!("t.{0} = s.{0}", QUOTING.quote(k))).collect::<Vec<_>>().join(" AND ")
     }
 
-    /// Assignments of every column that may differ between rows of equal keys.
-    fn sets(&self, keys: &[String], with_keys: bool) -> String {
+    /// Those columns that may differ between rows of equal keys.
+    fn differing(&self, keys: &[String], with_keys: bool) -> Vec<&String> {
         let differs = |n: &&String| !keys.contains(n) || (with_keys && self.texts.contains(n));
-        let sets = self.columns.iter().filter(differs).map(|n| format!("t.{0} = s.{0}", QUOTING.quote(n)));
-        sets.collect::<Vec<_>>().join(", ")
+        self.columns.iter().filter(differs).collect()
+    }
+
+    fn sets(columns: &[&String]) -> String {
+        columns.iter().map(|n| format!("t.{0} = s.{0}", QUOTING.quote(n))).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Updates what is there and inserts the rest; what ties rows to each other comes when all are there. All columns once
+    /// more then: one that the server would fill by itself is told its value.
+    fn merge(&self, columns: &[&String], update: impl Fn(&str) -> String, insert: String) -> Vec<String> {
+        let (ties, free): (Vec<&String>, Vec<&String>) = columns.iter().copied().partition(|n| self.ties.contains(n));
+        // The server itself leaves rows alone that would not change.
+        let mut fill: Vec<String> = (!free.is_empty()).then(|| update(&Self::sets(&free))).into_iter().collect();
+        fill.push(insert);
+        fill.extend((!ties.is_empty()).then(|| update(&Self::sets(columns))));
+        fill
+    }
+
+    /// Takes away what ties rows to others that go, or does not tie them any more.
+    fn untie(&self, equal: &str) -> Vec<String> {
+        let Self { target, staging, chosen, .. } = self;
+        let of = |tie: &String| {
+            let column = QUOTING.quote(tie);
+            let other = match self.columns.contains(tie) {
+                true => format!(" OR NOT (t.{column} <=> s.{column})"),
+                false => String::new(),
+            };
+            format!(
+                "UPDATE {target} t LEFT JOIN {staging} s ON {equal} AND {chosen} SET t.{column} = NULL \
+                 WHERE t.{column} IS NOT NULL AND (s.{SPLIT} IS NULL{other})"
+            )
+        };
+        self.ties.iter().map(of).collect()
     }
 
     pub(crate) fn steps(&self, publish: &Publish, keys: &[String], same: &str) -> Steps {
@@ -63,7 +102,7 @@ impl Names {
         let (list, values) = (self.list(), self.values());
         match publish {
             Publish::None => Steps::default(),
-            Publish::Insert | Publish::InsertMissing | Publish::ReplaceEqual => {
+            Publish::Insert | Publish::InsertTied(_) | Publish::InsertMissing | Publish::ReplaceEqual => {
                 let verb = if *publish == Publish::ReplaceEqual { "REPLACE" } else { "INSERT" };
                 // As INSERT IGNORE, but every other fault stays an error.
                 let skip = match publish {
@@ -77,25 +116,28 @@ impl Names {
                     "{verb} INTO {target} ({list}) SELECT {values} FROM {staging} s WHERE {chosen} \
                      ORDER BY s.{SPLIT}, s.{ROW}{skip}"
                 );
-                Steps { fill: vec![insert], ..Steps::default() }
+                let mut fill = vec![insert];
+                if let Publish::InsertTied(key) = publish {
+                    let (equal, sets) = (Self::equal(key), Self::sets(&self.differing(key, false)));
+                    fill.push(format!("UPDATE {target} t JOIN {staging} s ON {equal} AND {chosen} SET {sets}"));
+                }
+                Steps { fill, ..Steps::default() }
             }
             Publish::Replace => Steps {
                 clear: Some(format!("DELETE FROM {target}")),
-                by_key: false,
                 fill: vec![format!("INSERT INTO {target} ({list}) SELECT {values} FROM {staging} s WHERE {chosen}")],
+                ..Steps::default()
             },
             Publish::Diff(keys) => {
-                let (equal, sets) = (Self::equal(keys), self.sets(keys, true));
+                let equal = Self::equal(keys);
                 let clear = format!(
                     "DELETE t FROM {target} t LEFT JOIN {staging} s ON {equal} AND {chosen} WHERE s.{SPLIT} IS NULL"
                 );
-                let mut fill = Vec::new();
-                // The server itself leaves rows alone that would not change.
-                if !sets.is_empty() {
-                    fill.push(format!("UPDATE {target} t JOIN {staging} s ON {equal} AND {chosen} SET {sets}"));
-                }
-                fill.push(self.insert_missing(&format!("{staging} s"), keys));
-                Steps { clear: Some(clear), by_key: true, fill }
+                let update =
+                    |sets: &str| format!("UPDATE {target} t JOIN {staging} s ON {equal} AND {chosen} SET {sets}");
+                let insert = self.insert_missing(&format!("{staging} s"), keys);
+                let fill = self.merge(&self.differing(keys, true), update, insert);
+                Steps { untie: self.untie(&equal), clear: Some(clear), by_key: true, fill }
             }
             Publish::OnDuplicate => {
                 let mut sets: Vec<String> = (self.columns.iter().filter(|n| !keys.contains(n)))
@@ -114,12 +156,9 @@ impl Names {
             }
             Publish::Join { nullable } => {
                 let last = self.last_rows(keys, nullable);
-                let (equal, sets) = (Self::equal(keys), self.sets(keys, false));
-                let mut fill = Vec::new();
-                if !sets.is_empty() {
-                    fill.push(format!("UPDATE {last} JOIN {target} t ON {equal} SET {sets}"));
-                }
-                fill.push(self.insert_missing(&last, keys));
+                let equal = Self::equal(keys);
+                let update = |sets: &str| format!("UPDATE {last} JOIN {target} t ON {equal} SET {sets}");
+                let fill = self.merge(&self.differing(keys, false), update, self.insert_missing(&last, keys));
                 Steps { fill, ..Steps::default() }
             }
         }

@@ -93,6 +93,12 @@ impl Rights {
         self.missing(&["SELECT"], table.schema.as_deref().unwrap_or_default(), &table.name).is_empty()
     }
 
+    /// Whether its rows may be found and changed.
+    pub(crate) fn updates(&self, table: &TableName) -> bool {
+        let database = table.schema.as_deref().unwrap_or_default();
+        self.missing(&["SELECT", "UPDATE"], database, &table.name).is_empty()
+    }
+
     /// Whether the target can be created.
     ///
     /// # Errors

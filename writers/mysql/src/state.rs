@@ -29,6 +29,9 @@ pub(crate) struct State {
     /// The tables whose foreign keys refer to the target, as their plans name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) referenced_by: Vec<String>,
+    /// The columns that tie rows of the target to each other, where they are written without them and get them last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ties: Vec<String>,
     /// The target's types, in the order of the batches.
     pub(crate) types: Vec<String>,
     /// Whether batches go as LOAD DATA LOCAL.
@@ -57,6 +60,8 @@ pub(crate) enum Publish {
     None,
     /// `INSERT … SELECT`.
     Insert,
+    /// `INSERT … SELECT` of rows that are tied to each other, then by this key `UPDATE … JOIN` of what ties them.
+    InsertTied(Vec<String>),
     /// `INSERT … SELECT … ON DUPLICATE KEY UPDATE` that changes nothing: rows whose key exists are skipped and counted.
     InsertMissing,
     /// `REPLACE … SELECT`.
@@ -74,6 +79,13 @@ pub(crate) enum Publish {
         /// Those of the plan's keys that may be NULL.
         nullable: Vec<String>,
     },
+}
+
+impl Publish {
+    /// Whether rows can do without what ties them to each other until all are there.
+    pub(crate) fn unties(&self) -> bool {
+        matches!(self, Self::InsertTied(_) | Self::Diff(_) | Self::Join { .. })
+    }
 }
 
 impl State {

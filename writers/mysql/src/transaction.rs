@@ -77,7 +77,8 @@ async fn once(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Commit
     }
     // Without a record only a staging table without its rows tells that they are published. To drop it would commit first. One
     // table that is replaced or merged may be so twice; what is added may not.
-    let once = |staged: &Staged<'_>| tables.len() > 1 || staged.state.publish == Publish::Insert;
+    let adds = |publish: &Publish| matches!(publish, Publish::Insert | Publish::InsertTied(_));
+    let once = |staged: &Staged<'_>| tables.len() > 1 || adds(&staged.state.publish);
     for (_, staged, ..) in open.iter().filter(|(_, staged, ..)| once(staged)) {
         if let (None, Some(staging)) = (&staged.state.commits, &staged.state.staging) {
             let empty = format!("DELETE FROM {}", staging.quoted(QUOTING));
@@ -175,7 +176,7 @@ pub(crate) fn staging_is_gone() -> Error {
     )
 }
 
-/// Whether foreign keys of other tables kept rows from being deleted.
+/// Whether foreign keys of other rows kept rows from being deleted.
 fn still_referred(error: &Error) -> bool {
     error.context().iter().any(|(key, code)| *key == "code" && matches!(code.as_str(), "1451" | "1217"))
 }
@@ -190,7 +191,7 @@ fn explained(error: Error, state: &State) -> Error {
     if matches!(state.publish, Publish::Diff(_)) && still_referred(&error) {
         return Error::new(
             ErrorKind::Conflict,
-            "rows that are missing in the source are still referred to by other tables: nothing was changed; delete the \
+            "rows that are missing in the source are still referred to by other rows: nothing was changed; delete the \
              rows that refer to them, or use upsert",
         )
         .because(error);
@@ -202,7 +203,7 @@ fn explained(error: Error, state: &State) -> Error {
         Publish::Diff(_) | Publish::Join { .. } => {
             clashed(error, "drop that key for the time of the run, or make it one that is not unique")
         }
-        Publish::Insert => taken(error),
+        Publish::Insert | Publish::InsertTied(_) => taken(error),
         _ => error,
     }
 }

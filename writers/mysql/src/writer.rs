@@ -15,6 +15,7 @@ use weir_sql::config::DuplicateKeys;
 use weir_sql::{Seen, TableName, resolve_target_columns};
 
 use crate::config::MySqlWriterConfig;
+use crate::keys;
 use crate::known::Known;
 use crate::plan::{Facts, plan};
 use crate::rights::no_transactions;
@@ -93,7 +94,7 @@ impl MySqlWriter {
             Some(known) => known,
             None => self.ask(session).await?,
         };
-        let Known { server, name, table, collations, rights, create_database, .. } = known;
+        let Known { server, name, table, keys, collations, rights, create_database } = known;
         let mut nearest = None;
         if table.is_none() && near {
             let names: Vec<String> = session
@@ -108,6 +109,7 @@ impl MySqlWriter {
         Ok(Facts {
             create_database,
             rights,
+            own: keys::on_itself(&name, keys),
             name,
             table,
             server,

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use weir_core::lease::is_of_run;
-use weir_core::{Error, Lease, Leases, Result, ResultExt, Standing, WritePlan};
+use weir_core::{Lease, Leases, Renewal, Result, ResultExt, Standing, WritePlan};
 use weir_postgresql::error::map;
-use weir_postgresql::literal;
+use weir_postgresql::{Session, literal};
 use weir_sql::{Commits, LeaseRow};
 
 use crate::plan::{Q, State};
@@ -19,6 +19,12 @@ const AGE: &str = "ceil(extract(epoch FROM clock_timestamp() - committed_at))::i
 
 fn row<'a>(commits: &'a Commits, lease: &'a Lease) -> LeaseRow<'a> {
     LeaseRow { commits, lease, quoting: Q, literal, age: AGE }
+}
+
+/// The lease that is there, and its age.
+async fn found(session: &mut Session, row: &LeaseRow<'_>) -> Result<Option<(String, i64)>> {
+    let found = session.rows(&row.select()).await?;
+    found.first().map(|row| Ok((row.try_get(0).map_err(map)?, row.try_get(1).map_err(map)?))).transpose()
 }
 
 #[async_trait]
@@ -46,13 +52,26 @@ impl Leases for PostgresqlWriter {
             row.table()
         );
         session.execute(&sql).await.context("table", &commits.table)?;
-        let found = session.rows(&row.select()).await?;
+        let found = found(&mut session, &row).await?;
         session.close().await;
-        let found = match found.first() {
-            Some(row) => Some((row.try_get(0).map_err(map)?, row.try_get(1).map_err(map)?)),
-            None => None,
-        };
         row.standing(found)
+    }
+
+    async fn renew(&self, plan: &WritePlan, lease: &Lease) -> Result<Renewal> {
+        let Some(commits) = State::of(plan)?.records else { return Ok(Renewal::Held) };
+        let mut session = self.connect().await?;
+        let row = row(&commits, lease);
+        let (columns, values) = row.row()?;
+        // No UPDATE: users who may not are asked for none.
+        let sql = format!(
+            "WITH own AS ({} RETURNING 1) INSERT INTO {} ({columns}) SELECT {values} FROM own",
+            row.release(),
+            row.table()
+        );
+        session.execute(&sql).await.context("table", &commits.table)?;
+        let found = found(&mut session, &row).await?;
+        session.close().await;
+        Ok(row.renewed(found))
     }
 
     async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>> {
@@ -61,10 +80,7 @@ impl Leases for PostgresqlWriter {
         let mut orphan = None;
         if record::exists(&mut session, &commits.table).await? {
             let row = row(&commits, lease);
-            let found = session.rows(&row.select()).await?;
-            let found =
-                found.first().map(|row| Ok::<_, Error>((row.try_get(0).map_err(map)?, row.try_get(1).map_err(map)?)));
-            if let Some(left) = row.ended(found.transpose()?) {
+            if let Some(left) = row.ended(found(&mut session, &row).await?) {
                 let names = session.rows(&commits.names(&left.run_id, Q, literal)).await?;
                 let mine = |row: &PgRow| row.try_get::<&str, _>(0).is_ok_and(|name| is_of_run(name, &left.run_id));
                 orphan = names.iter().any(mine).then_some(left);

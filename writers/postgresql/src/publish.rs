@@ -185,7 +185,7 @@ async fn overwrite(
     let update = update_matched(session, plan, found, &key, (&own, &from), &matched).await?;
     let insert = format!("{insert} WHERE s.{rows} AND NOT EXISTS (SELECT FROM {own} t WHERE {same})");
     let fill = update.into_iter().chain([insert]).collect();
-    Ok(Steps { clear: Some(clear), by_key: true, fill })
+    Ok(Steps { clear: Some(clear), by_key: true, fill, ..Steps::default() })
 }
 
 /// Writers wait, readers see the old rows until the commit.
@@ -197,7 +197,8 @@ fn lock(table: &str) -> String {
 fn replace(plan: &WritePlan, state: &State, stage: &TableName, (receipts, now): (&[Receipt], &Now)) -> Steps {
     let own = now.own(&state.table.quoted(Q));
     let clear = format!("{}; DELETE FROM {own}", lock(&own));
-    Steps { clear: Some(clear), by_key: false, fill: vec![insert(plan, state, stage, receipts)] }
+    let fill = vec![insert(plan, state, stage, receipts)];
+    Steps { clear: Some(clear), fill, ..Steps::default() }
 }
 
 /// Inserts the staged rows, in the order in which they came.

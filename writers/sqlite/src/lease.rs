@@ -5,7 +5,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use weir_core::lease::{self, FolderSlots};
-use weir_core::{Lease, Leases, Result, Standing, WritePlan};
+use weir_core::{Lease, Leases, Renewal, Result, Standing, WritePlan};
 use weir_sqlite::{Access, Database};
 
 use crate::records;
@@ -33,6 +33,13 @@ impl Leases for SqliteWriter {
         match self.slots(lease) {
             Some(slots) => lease::take(&slots, lease).await,
             None => Ok(None),
+        }
+    }
+
+    async fn renew(&self, _: &WritePlan, lease: &Lease) -> Result<Renewal> {
+        match self.slots(lease) {
+            Some(slots) => lease::renew(&slots, lease).await,
+            None => Ok(Renewal::Held),
         }
     }
 

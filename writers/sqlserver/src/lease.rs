@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use tiberius::error::Error as Driver;
 use weir_core::lease::is_of_run;
-use weir_core::{Lease, Leases, Result, ResultExt, Standing, WritePlan};
+use weir_core::{Lease, Leases, Renewal, Result, ResultExt, Standing, WritePlan};
 use weir_sql::{Commits, LeaseRow};
-use weir_sqlserver::{QUOTING, cell_number, cell_text, exists, from_driver, literal};
+use weir_sqlserver::{QUOTING, Session, cell_number, cell_text, exists, from_driver, literal};
 
 use crate::ledger;
 use crate::state::State;
@@ -27,6 +27,23 @@ fn taking(row: &LeaseRow<'_>) -> Result<String> {
         row.delete(),
         row.table()
     ))
+}
+
+/// As above; no UPDATE, for which a user may have no permission.
+fn renewing(row: &LeaseRow<'_>) -> Result<String> {
+    let (columns, values) = row.row()?;
+    Ok(format!(
+        "SET XACT_ABORT ON; BEGIN TRANSACTION; {}; IF @@ROWCOUNT > 0 INSERT INTO {} ({columns}) VALUES ({values}); \
+         COMMIT TRANSACTION",
+        row.release(),
+        row.table()
+    ))
+}
+
+/// The lease that is there, and its age.
+async fn found(session: &mut Session, row: &LeaseRow<'_>) -> Result<Option<(String, i64)>> {
+    let found = session.row(&row.select()).await?;
+    Ok(found.and_then(|row| Some((cell_text(&row, 0)?, cell_number(&row, 1)?))))
 }
 
 #[async_trait]
@@ -51,10 +68,19 @@ impl Leases for SqlServerWriter {
             Err(Driver::Server(e)) if matches!(e.code(), 2627 | 2601) => {}
             Err(error) => return Err(from_driver(error)).context("table", &commits.table),
         }
-        let found = session.row(&row.select()).await?;
+        let found = found(&mut session, &row).await?;
         session.rest().await;
-        let found = found.and_then(|row| Some((cell_text(&row, 0)?, cell_number(&row, 1)?)));
         row.standing(found)
+    }
+
+    async fn renew(&self, plan: &WritePlan, lease: &Lease) -> Result<Renewal> {
+        let Some(commits) = State::of(plan)?.commits else { return Ok(Renewal::Held) };
+        let mut session = self.connect().await?;
+        let row = row(&commits, lease);
+        session.run(&renewing(&row)?).await.context("table", &commits.table)?;
+        let found = found(&mut session, &row).await?;
+        session.rest().await;
+        Ok(row.renewed(found))
     }
 
     async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>> {
@@ -63,9 +89,7 @@ impl Leases for SqlServerWriter {
         let mut orphan = None;
         if exists(&mut session, &commits.table).await? {
             let row = row(&commits, lease);
-            let found = session.row(&row.select()).await?;
-            let found = found.and_then(|row| Some((cell_text(&row, 0)?, cell_number(&row, 1)?)));
-            if let Some(left) = row.ended(found) {
+            if let Some(left) = row.ended(found(&mut session, &row).await?) {
                 let names = session.rows(&commits.names(&left.run_id, QUOTING, literal)).await?;
                 let mine = |row| cell_text(row, 0).is_some_and(|name| is_of_run(&name, &left.run_id));
                 orphan = names.iter().any(mine).then_some(left);
@@ -109,5 +133,7 @@ mod tests {
         );
         assert!(sql.contains("DATEDIFF(second, committed_at, SYSUTCDATETIME()) AS bigint) > 60)"), "{sql}");
         assert!(sql.ends_with("COMMIT TRANSACTION"), "{sql}");
+        let sql = renewing(&row(&commits, &lease)).unwrap();
+        assert!(sql.contains("AND target = N'me'; IF @@ROWCOUNT > 0 INSERT INTO [dbo].[weir_commits]"), "{sql}");
     }
 }

@@ -90,7 +90,7 @@ impl Names {
                     format!("INSERT INTO {target} ({list}) SELECT {values} FROM {staging} AS s WHERE {chosen}");
                 // The lock keeps other writers' rows from slipping in between the two.
                 let clear = format!("DELETE FROM {target} WITH (TABLOCKX)");
-                Steps { clear: Some(clear), by_key: false, fill: self.numbered(insert) }
+                Steps { clear: Some(clear), fill: self.numbered(insert), ..Steps::default() }
             }
             Publish::Diff(keys) => {
                 let (equal, sets) = (Self::equal(keys, &[]), self.sets(keys, true));
@@ -113,7 +113,7 @@ impl Names {
                      (SELECT 1 FROM {target} AS t WHERE {equal})"
                 );
                 fill.extend(self.numbered(insert));
-                Steps { clear: Some(clear), by_key: true, fill }
+                Steps { clear: Some(clear), by_key: true, fill, ..Steps::default() }
             }
             Publish::Upsert { nullable } => {
                 let (equal, sets, last) = (Self::equal(keys, nullable), self.sets(keys, false), self.last_rows(keys));
