@@ -10,6 +10,7 @@ use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, MetadataExt as _, MetadataValue, StructField, StructType};
 use deltalake::protocol::{DeltaOperation, SaveMode};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use weir_core::field::NATIVE_TYPE;
@@ -63,8 +64,8 @@ impl Evolve for LakehouseWriter {
                 }
                 match commit(&location, &table, &alteration, size).await {
                     Ok(()) => return Ok(alteration.said),
-                    Err(Fault::Raced(error)) if attempt >= ATTEMPTS => return Err(error),
-                    Err(Fault::Raced(_)) => {}
+                    Err(Fault::Raced(error, _)) if attempt >= ATTEMPTS => return Err(error),
+                    Err(Fault::Raced(..)) => {}
                     Err(Fault::Other(error)) => return Err(error),
                 }
             }
@@ -229,13 +230,32 @@ async fn commit(
         Ok(_) => Ok(()),
         Err(error) => {
             let fault = Fault::of(error);
-            // Only then it is certain that no version names the new files.
-            if matches!(fault, Fault::Raced(_)) {
+            if let (Fault::Raced(..), Some(file)) = (&fault, written.first()) {
+                if names(table, file).await? {
+                    return Ok(());
+                }
+                // What was in the way is another's.
                 delete(&location.folder(), written.iter().map(String::as_str)).await;
             }
             Err(fault)
         }
     }
+}
+
+/// Whether a version that was made since the table was read names the file. Alterations leave no mark by which to know
+/// them, but no two of them write files of one name.
+async fn names(table: &DeltaTable, file: &str) -> Result<bool> {
+    let log = table.log_store();
+    for version in table.version().map_or(0, |read| read + 1).. {
+        let Some(entry) = log.read_commit_entry(version).await.map_err(delta_error)? else { break };
+        for action in serde_json::Deserializer::from_slice(&entry).into_iter::<Value>() {
+            let unreadable = |e| Error::new(ErrorKind::Data, "the table's log is damaged").because(e);
+            if Add::deserialize(&action.map_err(unreadable)?["add"]).is_ok_and(|add| add.path == file) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Writes all rows of the table with its new types.
