@@ -166,3 +166,22 @@ async fn a_wider_column_whose_answer_is_lost_keeps_its_files() {
         (vec!["1".into(), "2".into()], "Int64".into())
     );
 }
+
+/// As above, for the record of a split; another attempt's record is still another's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_whose_answer_is_lost_is_the_runs_own() {
+    let bucket = fresh_bucket("recorded");
+    for how in ["append", "upsert"] {
+        let url = bucket.url(how);
+        let writer = writer(Path::new(&url), with(&bucket, json!({"writeMode": how})));
+        let batch = people(&[1, 2], "a");
+        let made = plan(writer.as_ref(), &batch, "run").await.unwrap();
+        bucket.lose_answer(&format!("{how}/_weir/run/split-0.json"));
+        let receipt = task(writer.as_ref(), &made, 0, &batch).await.0;
+        let again = attempt(writer.as_ref(), &made, 0, 2, &batch).await.unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::Conflict, "{}", again.full());
+        assert_eq!(writer.recorded(&made).await.unwrap().receipts, std::slice::from_ref(&receipt));
+        writer.commit(&made, &[receipt]).await.unwrap();
+        assert_eq!(rows(&read(Path::new(&url), with(&bucket, json!({}))).await.unwrap()), ["1|a", "2|a"], "{how}");
+    }
+}
