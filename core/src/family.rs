@@ -4,11 +4,13 @@
 //! system.
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
+use serde::{Deserialize, Serialize};
 
 use crate::field::{DECIMAL, TEXT, extension, type_text};
 
 /// What a column can hold, as far as it can be compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Family {
     /// Whole numbers.
     Integer {

@@ -83,7 +83,8 @@ pub trait Writer: Send + Sync {
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed>;
 
     /// Takes back what `prepare` and finished tasks left behind and is not published. A failure here leaves litter,
-    /// never wrong data.
+    /// never wrong data. Where what is published would be doubled by a later run that does not know of it, that is a
+    /// [`Conflict`](crate::ErrorKind::Conflict), and the records stay.
     async fn abort(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<()>;
 
     /// Drops the target's record of the run. Called once the run's final state is durable in the local ledger, so the

@@ -8,12 +8,16 @@
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{HttpError, HttpResponse};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -35,9 +39,13 @@ pub struct Bucket {
 struct Server {
     port: u16,
     root: PathBuf,
+    lost: Lost,
     // Never read: the pipe ends with our process, however it ends, and then the other side removes the folder.
     _watchdog: Option<ChildStdin>,
 }
+
+/// The paths of objects whose next upload is answered with a fault, though it is taken.
+type Lost = Arc<Mutex<Vec<String>>>;
 
 /// A new, empty bucket. `name` only helps a person to recognise it.
 ///
@@ -63,6 +71,8 @@ fn start() -> Result<Server, Box<dyn std::error::Error>> {
     let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(&root).map_err(|e| format!("{e:?}"))?);
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = builder.build();
+    let lost = Lost::default();
+    let losing = lost.clone();
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     listener.set_nonblocking(true)?;
     let port = listener.local_addr()?.port();
@@ -74,7 +84,9 @@ fn start() -> Result<Server, Box<dyn std::error::Error>> {
             let http = Builder::new(TokioExecutor::new());
             loop {
                 let Ok((socket, _)) = listener.accept().await else { continue };
-                let connection = http.serve_connection(TokioIo::new(socket), service.clone()).into_owned();
+                let (service, losing) = (service.clone(), losing.clone());
+                let served = service_fn(move |request| answer(service.clone(), losing.clone(), request));
+                let connection = http.serve_connection(TokioIo::new(socket), served).into_owned();
                 tokio::spawn(async move {
                     // A client that hangs up is no fault of the server.
                     let _ = connection.await;
@@ -82,7 +94,20 @@ fn start() -> Result<Server, Box<dyn std::error::Error>> {
             }
         });
     })?;
-    Ok(Server { port, root, _watchdog: watchdog.stdin.take() })
+    Ok(Server { port, root, lost, _watchdog: watchdog.stdin.take() })
+}
+
+async fn answer(service: S3Service, lost: Lost, request: Request<Incoming>) -> Result<HttpResponse, HttpError> {
+    let is_lost = request.method() == Method::PUT && {
+        let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = lost.iter().position(|path| path == request.uri().path());
+        at.map(|at| lost.swap_remove(at)).is_some()
+    };
+    let mut response = service.call(request.map(Into::into)).await?;
+    if is_lost {
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    Ok(response)
 }
 
 /// Takes TLS away from what goes to `port`, on a thread that lasts as long as the test program; the port before it.
@@ -159,6 +184,13 @@ impl Bucket {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let written = std::fs::create_dir_all(parent).and_then(|()| std::fs::write(&path, bytes));
         written.unwrap_or_else(|e| panic!("cannot put {key}: {e}"));
+    }
+
+    /// Answers the next upload of the object with a fault of the server, though it is taken: a client that sends it again
+    /// is told that it is there.
+    pub fn lose_answer(&self, key: &str) {
+        let mut lost = self.server.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.push(format!("/{}/{key}", self.name));
     }
 
     /// The object's bytes, if it is there, past the server.

@@ -148,11 +148,13 @@ async fn plan_open(
                 let nowhere = TargetSchema { table: target.table.clone(), ..TargetSchema::default() };
                 let whole = map(&source, &nowhere, form, &evolve::all_pairs(&entry.mapping, &source, &target))?;
                 let whole = request(&whole);
+                let in_parts = job.database.as_ref().is_some_and(|database| database.config.partition.is_some());
+                let evolving = Evolving { in_parts, ..evolving };
                 let evolved = evolve::evolve(writer.as_ref(), &whole, &target, table, evolving);
                 context.until_cancelled(evolved).await?
             }
         };
-        if target.exists && (!target.columns.is_empty() || !evolved.left_out.is_empty()) {
+        if !target.columns.is_empty() || !evolved.left_out.is_empty() {
             pairs = evolve::pairs(&entry.mapping, &source, &target, &evolved);
         }
         evolution = Some(evolved);

@@ -80,15 +80,19 @@ pub(super) async fn abandon(
             warn(fault);
         }
         if !whole {
-            left.push((entry, writer));
+            left.push((entry, writer, over));
         }
     }
-    for (entry, writer) in left {
+    for (entry, writer, over) in left {
         let table = &entry.spec.plan.table;
         let take_back = async {
             let writer = writer?;
             let work = context.until_cancelled(writer.abort(&entry.spec.plan, &[]));
-            aloud(options.observer.as_ref(), &format!("taking back {table}"), SOON, work).await?;
+            match aloud(options.observer.as_ref(), &format!("taking back {table}"), SOON, work).await {
+                // What is published may refuse to be taken back; its records are needed no more.
+                Err(error) if !over || error.kind() != ErrorKind::Conflict => return Err(error),
+                _ => {}
+            }
             context.until_cancelled(writer.forget(&entry.spec.plan)).await
         };
         if let Err(error) = take_back.await {

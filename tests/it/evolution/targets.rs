@@ -183,12 +183,12 @@ async fn a_lakehouse_follows() {
         crate::support::run_ok(&job).await;
         let followed = Followed { source, back, changes: seen };
         assert_same(&followed, "id > 10").await;
-        // Rows that only an upsert keeps: written anew with wider types, they have what they had.
+        // Rows that only an upsert keeps: written anew with wider types, they have what they had, and the new column's default.
         let kept = if mode == "upsert" { "10" } else { "0" };
         assert_eq!(
             followed
                 .back
-                .value("SELECT count(*) FROM t WHERE id <= 10 AND gone = 'x' AND extra IS NULL AND n = id")
+                .value("SELECT count(*) FROM t WHERE id <= 10 AND gone = 'x' AND extra = 'd' AND n = id")
                 .await,
             kept
         );
@@ -294,6 +294,40 @@ async fn rules_hold_for_files_too() {
     mirror.job["rules"] = json!({});
     let report = mirror.run().await;
     assert_eq!(lines(&mirror.changes(&report).await, "public.more"), ["column_added extra done"]);
+}
+
+/// What stays beside new files is read with them as one table: a type of another family is not put there.
+#[tokio::test]
+async fn types_change_within_a_family_where_files_stay() {
+    let server = servers::postgresql().await;
+    let source = server.fresh_database("side_by_side").await;
+    for how in [json!({"write": {"keyed": "append"}}), json!({"partition": {"field": "day", "value": "1"}})] {
+        source.execute("DROP TABLE IF EXISTS wider, other").await;
+        for table in ["wider", "other"] {
+            let sql = format!("CREATE TABLE {table} (id int PRIMARY KEY, v int); INSERT INTO {table} VALUES (1, 1)");
+            source.execute(&sql).await;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let ends = (json!({"url": source.url()}), json!({"path": folder.path()}));
+        let mut more = how.clone();
+        more["naming"] = json!({"schema": "public"});
+        let mut mirror = Mirror::new("side-by-side", ("postgresql", ends.0), ("files", ends.1), more);
+        assert_eq!(mirror.run().await.status, Status::Succeeded);
+        source.execute("ALTER TABLE wider ALTER v TYPE bigint; ALTER TABLE other ALTER v TYPE text").await;
+        if how["partition"].is_object() {
+            mirror.job["partition"]["value"] = json!("2");
+        }
+        let report = mirror.run().await;
+        assert_eq!(report.status, Status::PartiallyFailed, "{how}: {:#?}", report.error);
+        let changes = mirror.changes(&report).await;
+        assert_eq!(lines(&changes, "public.wider"), ["type_changed v done"], "{how}");
+        assert_eq!(lines(&changes, "public.other"), ["type_changed v refused"], "{how}");
+        let error = table(&report, "public.other").error.as_ref().unwrap();
+        assert!(
+            error.message.contains("was integer and is text") && error.message.contains("side by side"),
+            "{error:?}"
+        );
+    }
 }
 
 /// The types that MySQL has and others have not, at a target of its own kind and in a lakehouse.

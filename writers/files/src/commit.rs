@@ -98,8 +98,12 @@ pub(crate) async fn commit(
     }
     match &rules.single {
         Some(name) => {
-            single::publish(rules, plan, &records, &parts, name, cancel).await?;
-            records.set_published(1).await?;
+            let warnings = &mut committed.warnings;
+            single::publish(rules, plan, &records, &parts, name, cancel, warnings).await?;
+            // The file itself and the journal say it as well.
+            if let Err(e) = records.set_published(1).await {
+                warnings.push(format!("the rows are published, which the run could not record: {}", e.full()));
+            }
             committed.description = format!("wrote {}", rules.display());
         }
         None => {
@@ -132,6 +136,18 @@ async fn tidy(rules: &Rules, records: &Records<'_>, parts: &[(u32, Part)], warni
     if let Err(e) = done.await {
         warnings.push(format!("what the run replaced could not be removed: {}", e.full()));
     }
+}
+
+/// As [`clear`], but not of an append that is published: without its records a later run would append its rows again.
+///
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict) then, and those of the store.
+pub(crate) async fn take_back(rules: &Rules, run_id: &str) -> Result<()> {
+    if rules.mode == Mode::Append && (Records { rules, run_id }).is_published().await? {
+        let message = "the rows are there for good, and are not taken back: go on with the run (--resume)";
+        return Err(Error::new(ErrorKind::Conflict, message).with("target", rules.display()));
+    }
+    clear(rules, run_id).await
 }
 
 /// Takes back what is not published, finishes the tidying of what is, and removes the run's records.

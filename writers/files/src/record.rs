@@ -94,9 +94,14 @@ impl Records<'_> {
         read.map(Some).map_err(|e| Error::new(ErrorKind::Data, damaged).because(e).with("file", path))
     }
 
-    /// Records a finished split; `false` when it is recorded already.
+    /// Records a finished split; `false` when another attempt has recorded it already.
     pub(crate) async fn add(&self, receipt: &Receipt) -> Result<bool> {
-        self.store().put_new(&self.path(&receipt_name(receipt.split)), json(receipt)?).await
+        let (path, bytes) = (self.path(&receipt_name(receipt.split)), json(receipt)?);
+        if self.store().put_new(&path, bytes.clone()).await? {
+            return Ok(true);
+        }
+        // A store may have taken it and lost its answer, so that it was sent again: no other has its parts' names.
+        Ok(self.store().get(&path).await?.is_some_and(|there| there == bytes))
     }
 
     /// The finished splits.

@@ -33,6 +33,8 @@ use crate::task::FilesTask;
 struct Breaking {
     inner: Arc<InMemory>,
     left: Arc<AtomicI64>,
+    /// How the names of objects end that are taken, and said to have been there: the answer to a first request was lost.
+    unanswered: Option<&'static str>,
 }
 
 impl Breaking {
@@ -64,7 +66,13 @@ impl fmt::Display for Breaking {
 impl ObjectStore for Breaking {
     async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Answer<PutResult> {
         self.request()?;
-        self.inner.put_opts(at, payload, options).await
+        let put = self.inner.put_opts(at, payload, options).await;
+        match self.unanswered {
+            Some(end) if at.as_ref().ends_with(end) => {
+                Err(object_store::Error::AlreadyExists { path: at.to_string(), source: "sent again".into() })
+            }
+            _ => put,
+        }
     }
 
     async fn put_multipart_opts(&self, at: &Path, options: PutMultipartOptions) -> Answer<Box<dyn MultipartUpload>> {
@@ -220,7 +228,8 @@ async fn breaks_everywhere(path: &str, mode: &str, format: &str) {
     for requests in 0.. {
         let state = copied(&first).await;
         let left = Arc::new(AtomicI64::new(requests));
-        let broken = rules(Arc::new(Breaking { inner: state.clone(), left: left.clone() }), path, &parameters);
+        let broken =
+            rules(Arc::new(Breaking { inner: state.clone(), left: left.clone(), unanswered: None }), path, &parameters);
         let done = commit::commit(&broken, &plan(&whole, "r1"), &receipts, &cancel).await;
         if left.load(Ordering::SeqCst) > 0 {
             assert!(done.unwrap().warnings.is_empty());
@@ -297,4 +306,16 @@ async fn a_split_is_recorded_once() {
     let error = stage(&rules, "r", "b").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(Records { rules: &rules, run_id: "r" }.receipts().await.unwrap(), receipts);
+}
+
+#[tokio::test]
+async fn a_record_whose_answer_is_lost_is_the_splits_own() {
+    let left = Arc::new(AtomicI64::new(i64::MAX));
+    let store = Breaking { inner: Arc::new(InMemory::new()), left, unanswered: Some(".receipt") };
+    let rules = rules(Arc::new(store), "in/t", &json!({ "format": "csv", "writeMode": "append" }));
+    let receipts = stage(&rules, "r", "a").await.unwrap();
+    assert_eq!(stage(&rules, "r", "b").await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(Records { rules: &rules, run_id: "r" }.receipts().await.unwrap(), receipts);
+    commit::commit(&rules, &plan(&rules, "r"), &receipts, &Default::default()).await.unwrap();
+    assert_eq!(values(&rules).await, BTreeMap::from([("a".to_owned(), 10)]));
 }

@@ -15,7 +15,7 @@ use crate::record::{Journal, Records, Way, gone};
 use crate::splice::splice;
 use crate::task::Part;
 
-/// Publishes the file; not to be called when it is published.
+/// Publishes the file; not to be called when it is published. `warnings` are of what went wrong after readers saw it.
 pub(crate) async fn publish(
     rules: &Rules,
     plan: &WritePlan,
@@ -23,6 +23,7 @@ pub(crate) async fn publish(
     parts: &[(u32, Part)],
     name: &str,
     cancel: &CancellationToken,
+    warnings: &mut Vec<String>,
 ) -> Result<()> {
     let store = records.store();
     let target = rules.place(name);
@@ -32,7 +33,7 @@ pub(crate) async fn publish(
     if let Some(journal) = &journal {
         if same(now.as_ref(), journal.old.as_ref()) {
             if store.is_local() {
-                return put(rules, records, &whole, &target, now.as_ref()).await;
+                return put(rules, records, &whole, &target, now.as_ref(), warnings);
             }
         } else if rules.mode == Mode::NonConflict || (!store.is_local() && rules.mode == Mode::Append) {
             let message = "the file was changed by somebody else while the job published it: run the job again";
@@ -82,7 +83,7 @@ pub(crate) async fn publish(
         let message = "the file was changed by somebody else while the job published it: run the job again";
         return Err(Error::new(ErrorKind::Conflict, message).with("file", target));
     }
-    put(rules, records, &whole, &target, now.as_ref()).await
+    put(rules, records, &whole, &target, now.as_ref(), warnings)
 }
 
 async fn current(rules: &Rules, target: &str) -> Result<Option<Entry>> {
@@ -96,7 +97,14 @@ fn same(one: Option<&Entry>, other: Option<&Entry>) -> bool {
     }
 }
 
-async fn put(rules: &Rules, records: &Records<'_>, whole: &str, target: &str, old: Option<&Entry>) -> Result<()> {
+fn put(
+    rules: &Rules,
+    records: &Records<'_>,
+    whole: &str,
+    target: &str,
+    old: Option<&Entry>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     let mut place = PathBuf::from(target);
     if old.is_some() {
         // A link stays, and what it leads to is replaced.
@@ -122,10 +130,13 @@ async fn put(rules: &Rules, records: &Records<'_>, whole: &str, target: &str, ol
             false => error,
         }
     })?;
-    if let Some(folder) = place.parent().and_then(Path::to_str) {
-        records.store().sync_folder(folder)?;
+    // Now it is published, and the journal without the whole says so: what fails must not have it done once more.
+    for folder in place.parent().and_then(Path::to_str).into_iter().chain([rules.folder.as_str()]) {
+        if let Err(e) = records.store().sync_folder(folder) {
+            warnings.push(format!("{target} is written, and might be lost if the machine stopped now: {}", e.full()));
+        }
     }
-    records.store().sync_folder(&rules.folder)
+    Ok(())
 }
 
 /// Joins into a new local file.

@@ -208,7 +208,7 @@ impl Writer for FilesWriter {
     }
 
     async fn abort(&self, plan: &WritePlan, _: &[Receipt]) -> Result<()> {
-        commit::clear(&self.rules, &plan.run_id).await
+        commit::take_back(&self.rules, &plan.run_id).await
     }
 
     async fn recorded(&self, plan: &WritePlan) -> Result<Recorded> {

@@ -203,7 +203,15 @@ async fn cut_everywhere(mode: &str, strangers: bool, single: bool) {
 
         std::fs::remove_dir_all(&home).unwrap();
         copy(&cut, &home);
-        writer.abort(&plan, &receipts).await.unwrap();
+        let aborted = writer.abort(&plan, &receipts).await;
+        if published && mode == "append" {
+            // A later run, which would append the rows again, has to hear of them.
+            assert_eq!(aborted.unwrap_err().kind(), ErrorKind::Conflict);
+            assert!(writer.recorded(&plan).await.unwrap().published);
+            writer.forget(&plan).await.unwrap();
+        } else {
+            aborted.unwrap();
+        }
         assert_eq!(values(&folder), if published { after.clone() } else { before.clone() }, "{mode} {step}");
         let left = tree(&home);
         assert!(!left.iter().any(|(n, _)| n.contains(".weir-")), "{mode} {step}: {left:?}");
@@ -254,6 +262,33 @@ async fn a_killed_append_is_finished_or_taken_back() {
 async fn a_killed_single_file_is_finished_or_taken_back() {
     cut_everywhere("append", false, true).await;
     cut_everywhere("truncate", false, true).await;
+}
+
+/// The disk is full, or broken, just when the rows are to be seen: the record of that cannot be written any more.
+#[tokio::test]
+async fn an_append_that_cannot_be_recorded_is_not_appended_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = json!({ "path": folder.path().join("one.csv"), "writeMode": "append" });
+    written(&target, "r0", "old").await;
+    let (writer, plan, receipts) = staged(&target, "r1", "new").await;
+    let names = tree(folder.path()).into_iter().map(|(name, _)| name);
+    let receipt = names.into_iter().find(|name| name.ends_with(".receipt")).unwrap();
+    let staging = folder.path().join(receipt).parent().unwrap().to_owned();
+    // Where drafts of the record would be made.
+    let draft = |number| staging.join(format!(".weir-draft-{}-{number}-published", std::process::id()));
+    (0..20_000).for_each(|number| std::fs::create_dir(draft(number)).unwrap());
+    let done = writer.commit(&plan, &receipts).await.unwrap();
+    assert!(done.warnings.iter().any(|w| w.contains("could not record")), "{done:?}");
+    assert_eq!(values(folder.path()), seen(&["new", "old"]));
+    // A process that knows only what it can see here.
+    assert!(writer.recorded(&plan).await.unwrap().published);
+    assert_eq!(writer.abort(&plan, &receipts).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert!(writer.recorded(&plan).await.unwrap().published);
+    (0..20_000).for_each(|number| std::fs::remove_dir(draft(number)).unwrap());
+    writer.commit(&plan, &receipts).await.unwrap();
+    assert_eq!(values(folder.path()), seen(&["new", "old"]));
+    writer.forget(&plan).await.unwrap();
+    assert_eq!(tree(folder.path()).len(), 1);
 }
 
 #[cfg(target_os = "linux")]

@@ -180,10 +180,12 @@ async fn run(
     Ok(committed.version())
 }
 
-/// Why a version was not made.
+/// Why it is not known that a version was made.
 pub(crate) enum Fault {
-    /// Another writer was faster, and this version was certainly not made: look at the table again.
-    Raced(Error),
+    /// There is a version already where this one was to go: another writer's, or this very one, where the store took it,
+    /// its answer was lost, and the request was sent again. Look at the table again. With the data files that were made
+    /// for the version: they are of no use only when it is another's.
+    Raced(Error, Vec<String>),
     /// Anything else; the version may have been made all the same.
     Other(Error),
 }
@@ -197,8 +199,16 @@ impl Fault {
                     TransactionError::CommitConflict(_)
                     | TransactionError::MaxCommitAttempts(_)
                     | TransactionError::VersionAlreadyExists(_),
-            } => Self::Raced(delta_error(error)),
+            } => Self::Raced(delta_error(error), Vec::new()),
             _ => Self::Other(delta_error(error)),
+        }
+    }
+
+    /// The same, with the data files that were made for the version.
+    pub(crate) fn of_files(self, files: Vec<String>) -> Self {
+        match self {
+            Self::Raced(error, _) => Self::Raced(error, files),
+            Self::Other(error) => Self::Other(error),
         }
     }
 }

@@ -1,24 +1,27 @@
-//! Changing the table: new columns and NULLs are a matter of its log alone; a wider type is one of its files, which are
-//! written anew, all in one version.
+//! Changing the table: new columns and NULLs are a matter of its log alone; a wider type, and a new column's default in the
+//! rows that are there, is one of its files, which are written anew, all in one version.
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::array::{Array as _, ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Schema};
 use async_trait::async_trait;
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, MetadataExt as _, MetadataValue, StructField, StructType};
 use deltalake::protocol::{DeltaOperation, SaveMode};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use weir_core::field::NATIVE_TYPE;
 use weir_core::{
-    Error, ErrorKind, Evolve, Family, Fit, MappedColumn, PresentColumn, Relation, Result, TableChange, WriteRequest,
+    ColumnDefault, Error, ErrorKind, Evolve, Family, Fit, MappedColumn, PresentColumn, Relation, Result, TableChange,
+    WriteMode, WriteRequest,
 };
 use weir_lakehouse::{
     DataFile, Location, Scan, Scanned, active_files, arrow_schema, canonical, delta_error, ensure_writable, new_column,
-    on_io, type_text,
+    on_io, to_stored, type_text,
 };
 
 use crate::commit::{Fault, delete, is_zoneless};
@@ -29,12 +32,14 @@ use crate::writer::LakehouseWriter;
 const ATTEMPTS: u32 = 5;
 
 /// What is other in the table.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 struct Alteration {
     /// All columns, as they are to be.
     fields: Vec<StructField>,
     /// Whether the files are written anew.
     rewrites: bool,
+    /// What new columns have in the rows that are there, by their names: an array of one value.
+    filled: Vec<(String, ArrayRef)>,
     /// What is done, for people; empty when there is nothing to do.
     said: Vec<String>,
 }
@@ -48,23 +53,24 @@ impl Evolve for LakehouseWriter {
 
     async fn alterations(&self, changes: &[TableChange]) -> Result<Vec<String>> {
         let table = self.required().await?;
-        Ok(alteration(&fields_of(&table)?, self.location.name(), changes)?.said)
+        Ok(alteration(&table, self.location.name(), changes, self.keeps_rows())?.said)
     }
 
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
         let (location, changes, size) = (self.location.clone(), changes.to_vec(), self.config.target_file_size);
+        let keeps_rows = self.keeps_rows();
         let done = on_io(&self.context, async move {
             for attempt in 1.. {
                 let Some(table) = location.open(None).await? else { return Err(gone()) };
                 ensure_writable(&table)?;
-                let alteration = alteration(&fields_of(&table)?, location.name(), &changes)?;
+                let alteration = alteration(&table, location.name(), &changes, keeps_rows)?;
                 if alteration.said.is_empty() {
                     return Ok(alteration.said);
                 }
                 match commit(&location, &table, &alteration, size).await {
                     Ok(()) => return Ok(alteration.said),
-                    Err(Fault::Raced(error)) if attempt >= ATTEMPTS => return Err(error),
-                    Err(Fault::Raced(_)) => {}
+                    Err(Fault::Raced(error, _)) if attempt >= ATTEMPTS => return Err(error),
+                    Err(Fault::Raced(..)) => {}
                     Err(Fault::Other(error)) => return Err(error),
                 }
             }
@@ -75,6 +81,12 @@ impl Evolve for LakehouseWriter {
 }
 
 impl LakehouseWriter {
+    /// Whether rows that are there are still the source's after a run, read again or not. Partitions of other runs hold what
+    /// the source was then.
+    fn keeps_rows(&self) -> bool {
+        self.config.mode() != WriteMode::Overwrite && self.config.partition.is_empty()
+    }
+
     async fn required(&self) -> Result<DeltaTable> {
         self.open_table().await?.ok_or_else(|| gone().with("table", self.location.name()))
     }
@@ -139,21 +151,31 @@ fn lengths(now: &Option<String>, wanted: &Option<String>) -> Relation {
     }
 }
 
-fn alteration(fields: &[StructField], name: &str, changes: &[TableChange]) -> Result<Alteration> {
-    let mut done = Alteration { fields: fields.to_vec(), ..Alteration::default() };
+/// `keeps_rows`: whether the rows that are there get the defaults of new columns, as they did at the source.
+fn alteration(table: &DeltaTable, name: &str, changes: &[TableChange], keeps_rows: bool) -> Result<Alteration> {
+    let mut done = Alteration { fields: fields_of(table)?, ..Alteration::default() };
+    let configuration = table.snapshot().map_err(delta_error)?.metadata().configuration();
+    let is_fixed = configuration.get("delta.appendOnly").is_some_and(|value| value == "true");
     for change in changes {
         let column = change.column();
         let wanted = new_column(column).field;
         let at = done.fields.iter().position(|field| field.name == column.name);
         match (change, at) {
             (TableChange::AddColumn { .. }, Some(_)) => {}
-            (TableChange::AddColumn { .. }, None) => {
-                // Rows that are there have NULL in it.
+            (TableChange::AddColumn { default, .. }, None) => {
                 done.said.push(format!(
                     "ALTER TABLE {name} ADD COLUMN {} {}",
                     wanted.name,
                     type_text(&wanted.data_type)
                 ));
+                // Delta itself gives rows that are there NULL.
+                if let Some(ColumnDefault::Literal(text)) = default.as_ref().filter(|_| keeps_rows && !is_fixed)
+                    && let Some(value) = constant(text, &wanted)?
+                {
+                    done.rewrites = true;
+                    done.said.push(format!("{name} is written anew, column {} as {text} in all rows", wanted.name));
+                    done.filled.push((wanted.name.clone(), value));
+                }
                 done.fields.push(StructField { nullable: true, ..wanted });
             }
             (TableChange::WidenColumn { .. }, Some(at)) => match relation(&done.fields[at], &wanted)? {
@@ -190,6 +212,18 @@ fn alteration(fields: &[StructField], name: &str, changes: &[TableChange]) -> Re
     Ok(done)
 }
 
+/// A default as files hold it, an array of one value; `None` where its text does not say what that is.
+fn constant(text: &str, field: &StructField) -> Result<Option<ArrayRef>> {
+    let arrow = arrow_schema([field])?;
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![text]));
+    let value = match arrow.field(0).data_type() {
+        // Each system has a notation of its own for bytes, and none for lists.
+        DataType::Binary | DataType::List(_) => return Ok(None),
+        data_type => to_stored(&texts, data_type),
+    };
+    Ok(value.ok().filter(|value| value.is_valid(0)))
+}
+
 /// Makes the version with the new columns, and with files that have them.
 async fn commit(
     location: &Location,
@@ -208,11 +242,12 @@ async fn commit(
     if alteration.rewrites {
         let adds = rewrite(location, table, alteration, size).await?;
         written.extend(adds.iter().map(|add| add.path.clone()));
+        // Else the rows are those that were there before.
+        let data_change = !alteration.filled.is_empty();
         for view in snapshot.log_data().iter() {
-            actions.push(Action::Remove(view.remove_action(false)));
+            actions.push(Action::Remove(view.remove_action(data_change)));
         }
-        // The rows are those that were there before.
-        actions.extend(adds.into_iter().map(|add| Action::Add(Add { data_change: false, ..add })));
+        actions.extend(adds.into_iter().map(|add| Action::Add(Add { data_change, ..add })));
     }
     let partition = snapshot.metadata().partition_columns().to_vec();
     let operation = match alteration.rewrites {
@@ -229,8 +264,11 @@ async fn commit(
         Ok(_) => Ok(()),
         Err(error) => {
             let fault = Fault::of(error);
-            // Only then it is certain that no version names the new files.
-            if matches!(fault, Fault::Raced(_)) {
+            if let (Fault::Raced(..), Some(file)) = (&fault, written.first()) {
+                if names(table, file).await? {
+                    return Ok(());
+                }
+                // What was in the way is another's.
                 delete(&location.folder(), written.iter().map(String::as_str)).await;
             }
             Err(fault)
@@ -238,7 +276,23 @@ async fn commit(
     }
 }
 
-/// Writes all rows of the table with its new types.
+/// Whether a version that was made since the table was read names the file. Alterations leave no mark by which to know
+/// them, but no two of them write files of one name.
+async fn names(table: &DeltaTable, file: &str) -> Result<bool> {
+    let log = table.log_store();
+    for version in table.version().map_or(0, |read| read + 1).. {
+        let Some(entry) = log.read_commit_entry(version).await.map_err(delta_error)? else { break };
+        for action in serde_json::Deserializer::from_slice(&entry).into_iter::<Value>() {
+            let unreadable = |e| Error::new(ErrorKind::Data, "the table's log is damaged").because(e);
+            if Add::deserialize(&action.map_err(unreadable)?["add"]).is_ok_and(|add| add.path == file) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Writes all rows of the table with its new types, and the defaults of its new columns.
 async fn rewrite(
     location: &Location,
     table: &DeltaTable,
@@ -256,7 +310,7 @@ async fn rewrite(
         version: table.version().unwrap_or(0),
     };
     let mut files = DataFiles::new(location.folder(), "part-".into(), schema, partition_columns, size);
-    match copy(scan, old, &mut files).await {
+    match copy(scan, old, &alteration.filled, &mut files).await {
         Ok(()) => files.close().await,
         Err(error) => {
             files.discard().await;
@@ -265,13 +319,19 @@ async fn rewrite(
     }
 }
 
-async fn copy(scan: Scan, old: Vec<DataFile>, files: &mut DataFiles) -> Result<()> {
+async fn copy(scan: Scan, old: Vec<DataFile>, filled: &[(String, ArrayRef)], files: &mut DataFiles) -> Result<()> {
+    let at = |(name, value): &(String, ArrayRef)| Ok((files.schema().index_of(name)?, value.clone()));
+    let filled: Vec<(usize, ArrayRef)> = filled.iter().map(at).collect::<Result<_>>()?;
     let (sender, mut receiver) = mpsc::channel(2);
     // Ends by itself once the receiver is dropped.
     let reading = tokio::spawn(async move { scan.run(old, &sender).await });
     while let Some(batch) = receiver.recv().await {
-        let batch = RecordBatch::try_new(files.schema().clone(), batch?.columns().to_vec())?;
-        files.write(&batch).await?;
+        let batch = batch?;
+        let mut columns = batch.columns().to_vec();
+        for (index, value) in &filled {
+            columns[*index] = take(value.as_ref(), &UInt64Array::from(vec![0; batch.num_rows()]), None)?;
+        }
+        files.write(&RecordBatch::try_new(files.schema().clone(), columns)?).await?;
     }
     reading.await.map_err(|e| Error::internal("the table's files could not be read").because(e))
 }

@@ -38,7 +38,8 @@ pub(crate) struct Publication {
 /// What one try came to.
 enum Tried {
     Published(Committed),
-    Raced(Error),
+    /// See [`Fault::Raced`].
+    Raced(Error, Vec<String>),
 }
 
 impl Publication {
@@ -90,13 +91,23 @@ impl Publication {
         let mut attempt = 0;
         // A merge reads its files, and they lie elsewhere.
         let mut looked_for = is_staged(&self.plan);
+        let mut raced: Option<(Error, Vec<String>)> = None;
         loop {
             attempt += 1;
             let table = self.location.open(None).await?;
-            if let Some(table) = &table {
-                if committed(table, &self.plan).await? {
-                    return Ok(said("this run was published already"));
+            if let Some(table) = &table
+                && committed(table, &self.plan).await?
+            {
+                return Ok(said("this run was published already"));
+            }
+            // What was in the way is another's, then, and names none of the files that were made for this version.
+            if let Some((error, files)) = raced.take() {
+                delete(&self.location.folder(), files.iter().map(String::as_str)).await;
+                if attempt > ATTEMPTS {
+                    return Err(error);
                 }
+            }
+            if let Some(table) = &table {
                 // Files made for a table of this run's own must not go into one that somebody else made meanwhile: its
                 // columns may be others. Another entry of the run may have made it, to append to it too.
                 if self.plan.creates && !commit::made_by_run(table, &self.plan).await? {
@@ -118,17 +129,15 @@ impl Publication {
             };
             match tried {
                 Ok(Tried::Published(done)) => return Ok(done),
-                Ok(Tried::Raced(error)) if attempt >= ATTEMPTS => return Err(error),
-                Ok(Tried::Raced(_)) => {
+                Ok(Tried::Raced(error, files)) => {
+                    raced = Some((error, files));
                     // Others that were raced come back at other times.
                     let jitter = u64::from(std::process::id().wrapping_mul(attempt) % 16);
                     tokio::time::sleep(Duration::from_millis(10 * u64::from(attempt) + jitter)).await;
                 }
                 Err(error) => {
                     // A version may be there though its writer met an error, also one after it (a checkpoint).
-                    if let Ok(Some(table)) = self.location.open(None).await
-                        && matches!(committed(&table, &self.plan).await, Ok(true))
-                    {
+                    if let Ok(true) = self.is_published().await {
                         let mut done = said("published");
                         done.warnings.push(format!("a fault after publishing: {}", error.full()));
                         return Ok(done);
@@ -136,6 +145,14 @@ impl Publication {
                     return Err(error);
                 }
             }
+        }
+    }
+
+    /// Whether the newest version of the table has the run's mark.
+    pub(crate) async fn is_published(&self) -> Result<bool> {
+        match self.location.open(None).await? {
+            Some(table) => committed(&table, &self.plan).await,
+            None => Ok(false),
         }
     }
 
@@ -179,7 +196,9 @@ impl Publication {
         match table {
             None => {
                 let (files, rows) = upsert::first(self, &self.files).await?;
-                tried(commit::create(&self.location, &self.plan, files).await, |version| Committed {
+                let paths = files.iter().map(|add| add.path.clone()).collect();
+                let made = commit::create(&self.location, &self.plan, files).await;
+                tried(made.map_err(|fault| fault.of_files(paths)), |version| Committed {
                     rows: Some(rows),
                     ..said(format!("created with {rows} rows as version {version}"))
                 })
@@ -247,7 +266,7 @@ pub(crate) async fn forget(location: &Location, plan: &WritePlan) -> Result<Vec<
 fn tried<T>(made: Result<T, Fault>, say: impl FnOnce(T) -> Committed) -> Result<Tried> {
     match made {
         Ok(made) => Ok(Tried::Published(say(made))),
-        Err(Fault::Raced(error)) => Ok(Tried::Raced(error)),
+        Err(Fault::Raced(error, files)) => Ok(Tried::Raced(error, files)),
         Err(Fault::Other(error)) => Err(error),
     }
 }

@@ -20,8 +20,15 @@ pub(crate) async fn keep(store: &ObjectStoreRef, plan: &WritePlan, receipt: &Rec
     let bytes =
         serde_json::to_vec(receipt).map_err(|e| Error::internal("a receipt cannot be written down").because(e))?;
     let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-    match store.put_opts(&path, Bytes::from(bytes).into(), create).await {
+    let bytes = Bytes::from(bytes);
+    match store.put_opts(&path, bytes.clone().into(), create).await {
         Ok(_) => Ok(()),
+        // This very record, where its answer was lost and the request was sent again: no other has its files' names.
+        Err(ObjectStoreError::AlreadyExists { .. } | ObjectStoreError::Precondition { .. })
+            if content(store, &path).await?.is_some_and(|there| there == bytes) =>
+        {
+            Ok(())
+        }
         Err(ObjectStoreError::AlreadyExists { .. } | ObjectStoreError::Precondition { .. }) => {
             Err(Error::new(ErrorKind::Conflict, "another attempt finished the split first"))
         }
@@ -29,17 +36,22 @@ pub(crate) async fn keep(store: &ObjectStoreRef, plan: &WritePlan, receipt: &Rec
     }
 }
 
+/// What a file of the run's folder holds; `None` when it is not there.
+async fn content(store: &ObjectStoreRef, path: &Path) -> Result<Option<Bytes>> {
+    let failed = |e: ObjectStoreError| delta_error(e.into()).with("file", path);
+    match store.get(path).await {
+        Ok(found) => found.bytes().await.map(Some).map_err(failed),
+        Err(ObjectStoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
 /// The receipts that were kept.
 pub(crate) async fn kept(store: &ObjectStoreRef, plan: &WritePlan) -> Result<Vec<Receipt>> {
     let mut receipts = Vec::new();
     for path in list(store, plan).await?.into_iter().filter(is_record) {
-        let failed = |e: ObjectStoreError| delta_error(e.into()).with("file", &path);
-        let bytes = match store.get(&path).await {
-            Ok(found) => found.bytes().await.map_err(failed)?,
-            // Forgotten meanwhile.
-            Err(ObjectStoreError::NotFound { .. }) => continue,
-            Err(error) => return Err(failed(error)),
-        };
+        // Forgotten meanwhile, where there is nothing.
+        let Some(bytes) = content(store, &path).await? else { continue };
         receipts.push(serde_json::from_slice(&bytes).map_err(|e| {
             let message = "the record of a split is damaged: start the job anew with --fresh";
             Error::new(ErrorKind::Data, message).with("file", &path).because(e)

@@ -22,7 +22,7 @@ use weir_core::{Error, Result, WritePlan};
 use weir_lakehouse::{delta_error, to_stored};
 use weir_sql::Quoting;
 
-use crate::commit::{self, Fault, delete};
+use crate::commit::{self, Fault};
 use crate::files::DataFiles;
 use crate::plan::State;
 use crate::publish::Publication;
@@ -66,12 +66,10 @@ pub(crate) async fn rewrite(
         }
     };
     let adds = new.close().await?;
-    let replaced = commit::replace(table, plan, made.removes, adds.clone()).await;
-    if let Err(Fault::Raced(_)) = &replaced {
-        delete(&publication.location.folder(), adds.iter().map(|add| add.path.as_str())).await;
-    }
-    // After another fault the version may be there, and name the files.
-    Ok(Merged { version: replaced?, updated: made.updated, inserted: made.inserted })
+    let files = adds.iter().map(|add| add.path.clone()).collect();
+    // After a fault the version may be there, and name the files.
+    let version = commit::replace(table, plan, made.removes, adds).await.map_err(|fault| fault.of_files(files))?;
+    Ok(Merged { version, updated: made.updated, inserted: made.inserted })
 }
 
 async fn write(

@@ -119,14 +119,16 @@ async fn try_merge(publication: &Publication, staged: &[Add], join: Join) -> Res
         }),
         Err(error) => {
             let storage = matches!(error, DeltaTableError::ObjectStore { .. } | DeltaTableError::Transaction { .. });
-            let fault = Fault::of(error);
-            // Unless the storage failed, it is certain that no version names the new files.
-            if !storage || matches!(fault, Fault::Raced(_)) {
-                let files = begun_files(&begun);
-                let data = files.iter().map(String::as_str).filter(|path| !path.contains("_delta_log/"));
-                delete(&watched.store(), data).await;
+            // The whole store was watched, and files are called by their paths below the table's folder.
+            let root = publication.location.key("")?;
+            let own = |path: String| Some(path.strip_prefix(root.as_ref())?.trim_start_matches('/').to_owned());
+            let mut files: Vec<String> = begun_files(&begun).into_iter().filter_map(own).collect();
+            files.retain(|path| !path.starts_with("_delta_log/"));
+            // Unless the storage failed, no request is under way any more: what no version names now, none ever will.
+            if !storage && matches!(publication.is_published().await, Ok(false)) {
+                delete(&publication.location.folder(), files.iter().map(String::as_str)).await;
             }
-            Err(fault)
+            Err(Fault::of(error).of_files(files))
         }
     }
 }

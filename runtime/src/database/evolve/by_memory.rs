@@ -1,9 +1,11 @@
 //! What a table's changes mean for a target that has no columns of its own, as a folder of files: every run writes them as the
-//! source is. So the rules go by what the last run knew, and without that there is nothing to go by.
+//! source is. So the rules go by what the last run knew, and without that there is nothing to go by. Where files of earlier
+//! runs stay beside the new ones, both are read as one table, and a type changes within its family only.
 
-use weir_core::Fit;
+use weir_core::{Family, Fit, MappedColumn, Relation};
 
 use super::decide::{Decision, Seen, added};
+use super::known::KnownColumn;
 use super::record::{ChangeKind, ChangeOutcome, TableChangeRecord};
 use crate::database::config::{ColumnDeleted, TypeWidened};
 
@@ -31,6 +33,15 @@ pub(super) fn by_memory(seen: &Seen<'_>, decision: &mut Decision) {
             }
         };
         if before.has_changed(column) {
+            if seen.keeps && !goes_with(before, column) {
+                let record = TableChangeRecord::of_column(ChangeKind::TypeChanged, ChangeOutcome::Refused, name);
+                let reason = format!(
+                    "column `{name}` was {from} and is {to}, and files of both would lie side by side, which readers refuse \
+                     as one table: begin anew at another `path`, under another job `name`"
+                );
+                decision.refuse(record.between(Some(from), Some(to)), reason);
+                continue;
+            }
             // Nobody is there who knew whether the new type holds all values of the old one.
             follow(ChangeKind::TypeChanged, (from, to));
         }
@@ -52,4 +63,13 @@ pub(super) fn by_memory(seen: &Seen<'_>, decision: &mut Decision) {
     }
     // There is nothing to alter.
     decision.changes.clear();
+}
+
+/// Whether files that hold the column as it was, and files that hold it as it is, can be read as one table. Where nobody has
+/// noted what it could hold, they are taken to.
+fn goes_with(before: &KnownColumn, column: &MappedColumn) -> bool {
+    let (Some(old), Some(new)) = (&before.family, KnownColumn::of(column).family) else { return true };
+    // Files hold it as a text.
+    let is_any = |family: &Family| matches!(family, Family::Decimal { limits: None });
+    is_any(old) == is_any(&new) && matches!(old.relation(&new), Relation::Same | Relation::Widens)
 }

@@ -39,6 +39,7 @@ fn known(columns: &[(&str, &str, bool)], key: &[&str]) -> KnownTable {
                 native_type: (*native_type).into(),
                 nullable: *nullable,
                 labels: None,
+                family: None,
             })
             .collect(),
         gone: Vec::new(),
@@ -78,6 +79,7 @@ impl Case {
             target_unique: &[],
             rules: &self.rules,
             described: None,
+            keeps: false,
         })
     }
 
@@ -219,6 +221,7 @@ fn a_rename_is_one_column_less_and_one_more() {
             target_unique: &[],
             rules: &RulesConfig::default(),
             described: None,
+            keeps: false,
         });
         let hints = decision.records.iter().filter_map(|record| record.detail.split_once(" of the same type"));
         hints.map(|(before, _)| before.rsplit(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
@@ -261,6 +264,7 @@ fn a_unique_key_that_is_gone_is_no_key_of_the_target_either() {
             target_unique: &lists(target_unique),
             rules: &RulesConfig::default(),
             described: None,
+            keeps: false,
         });
         decision.refusal().map(|error| error.message().to_owned())
     };
@@ -277,4 +281,49 @@ fn a_key_that_the_target_has_by_now_is_no_reason_to_refuse() {
     assert!(case.kinds().is_empty(), "it was altered by hand");
     case.known = Some(known(&[("id", "int", false), ("a", "text", true)], &["id"]));
     assert!(case.kinds().is_empty());
+}
+
+#[test]
+fn files_of_two_families_do_not_lie_side_by_side() {
+    let now = |data_type: DataType, text: &str| MappedColumn {
+        offers: vec![Field::new("a", data_type, true)],
+        ..column("a", text, true)
+    };
+    let decide = |before: &MappedColumn, now: MappedColumn, keeps: bool| {
+        let known = KnownTable::after(std::slice::from_ref(before), &[], None);
+        decide(&Seen {
+            known: Some(&known),
+            columns: &[now],
+            fits: &[],
+            target: &[],
+            key: &[],
+            unique: &[],
+            target_unique: &[],
+            rules: &RulesConfig::default(),
+            described: None,
+            keeps,
+        })
+    };
+    let int = now(DataType::Int32, "int");
+    for (before, after, goes) in [
+        (&int, now(DataType::Int64, "bigint"), true),
+        (&int, now(DataType::Utf8, "text"), false),
+        (&int, now(DataType::Int16, "smallint"), false),
+        (&int, now(DataType::Float64, "double"), false),
+        (&now(DataType::Float32, "real"), now(DataType::Float64, "double"), true),
+        (&now(DataType::Utf8, "varchar(20)"), now(DataType::Utf8, "varchar(10)"), true),
+        (&now(DataType::Decimal128(8, 2), "numeric(8,2)"), now(DataType::Decimal128(12, 2), "numeric(12,2)"), true),
+    ] {
+        let text = after.source_type.clone();
+        let side_by_side = decide(before, after.clone(), true);
+        assert_eq!(side_by_side.refusal().is_none(), goes, "{} → {text}", before.source_type);
+        let alone = decide(before, after, false);
+        assert!(alone.refusal().is_none() && alone.records.len() == 1, "{text}");
+    }
+    let refused = decide(&int, now(DataType::Utf8, "text"), true).refusal().unwrap();
+    assert!(refused.message().contains("`a` was int and is text"), "{refused}");
+    // An earlier version of the program has not noted what the column could hold.
+    let mut old = KnownTable::after(std::slice::from_ref(&int), &[], None);
+    old.columns[0].family = None;
+    assert_eq!(serde_json::from_value::<KnownTable>(serde_json::to_value(&old).unwrap()).unwrap(), old);
 }

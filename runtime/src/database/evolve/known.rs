@@ -4,7 +4,8 @@
 //! since ever, because somebody made the target so, is none of evolution's business.
 
 use serde::{Deserialize, Serialize};
-use weir_core::MappedColumn;
+use weir_core::field::{NATIVE, TEXT, extension};
+use weir_core::{Family, MappedColumn};
 
 /// The structure of a source table, by the target's column names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,10 @@ pub struct KnownColumn {
     /// The labels of an enum, where the type's text does not tell them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
+    /// What its canonical form can hold, by which types are compared where the target has none; `None` where an earlier
+    /// version of the program has noted the column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
 }
 
 impl KnownColumn {
@@ -44,11 +49,13 @@ impl KnownColumn {
     pub fn of(column: &MappedColumn) -> Self {
         // Each system has a key of its own for them.
         let labels = column.offers.iter().flat_map(|offer| offer.metadata()).find(|(key, _)| key.ends_with(".labels"));
+        let canonical = column.offers.iter().find(|offer| !matches!(extension(offer), Some(NATIVE | TEXT)));
         Self {
             name: column.name.clone(),
             native_type: column.source_type.clone(),
             nullable: column.nullable,
             labels: labels.map(|(_, labels)| labels.clone()),
+            family: canonical.or(column.offers.last()).map(Family::of),
         }
     }
 

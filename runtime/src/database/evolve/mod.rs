@@ -22,7 +22,7 @@ use chrono::{SecondsFormat, Utc};
 use serde_json::Value;
 use weir_core::{
     Error, ErrorKind, Fit, PresentColumn, Relation, Result, ResultExt, SourceSchema, TableChange, TargetSchema,
-    WriteRequest, Writer,
+    WriteMode, WriteRequest, Writer,
 };
 
 pub use finish::{Published, Stage, complete};
@@ -49,6 +49,8 @@ pub struct Evolving<'a> {
     /// Where a target is only compared with its source: what the run that wrote it knew. Columns that it left out are to be
     /// told from those that it should have written, which files alone do not tell.
     pub written: Option<&'a KnownTable>,
+    /// Whether a run writes one partition of the table and leaves the others as they are.
+    pub in_parts: bool,
 }
 
 /// Where changes are written down.
@@ -133,7 +135,11 @@ pub async fn evolve(
     };
     let known = KnownTable { unique, ..KnownTable::after(&request.columns, &key, evolving.known) };
     let mut evolution = Evolution { known, ..Evolution::default() };
-    if !target.exists {
+    let able = writer.evolve();
+    let in_files = able.is_none() && target.columns.is_empty();
+    // Of a folder of partitions the one to be written is looked at: where that is not there yet, the others are.
+    let is_part = evolving.in_parts && in_files && evolving.known.is_some();
+    if !target.exists && !is_part {
         let record = TableChangeRecord::of_table(ChangeKind::TableAdded, ChangeOutcome::Done, "made by this run");
         // A table that is made anew has none of the columns that are gone.
         evolution.known.gone.clear();
@@ -146,7 +152,6 @@ pub async fn evolve(
         evolution.left_out = request.columns.iter().map(|column| &column.name).filter(ignored).cloned().collect();
         return Ok(evolution);
     }
-    let able = writer.evolve();
     let fits = match able {
         _ if target.columns.is_empty() => Vec::new(),
         Some(able) => able.compare(request).await.context("table", &place)?,
@@ -166,6 +171,7 @@ pub async fn evolve(
         key: &key,
         rules: &table.rules,
         described: request.described.as_ref(),
+        keeps: evolving.in_parts || table.mode == WriteMode::Append,
     };
     let Decision { changes, left_out, nulls, records } = refused(&seen, &table.source(), &place, evolving).await?;
     if target.columns.is_empty() {
