@@ -176,6 +176,14 @@ async fn memory_is_bounded_whatever_the_table_into_databases() {
         );
         is_bounded("wide rows from PostgreSQL", job_of("postgresql", to(&fast, "wide"), "stream", json!({})), 3);
         is_bounded("narrow rows from PostgreSQL", job_of("postgresql", to(&fast, "narrow"), "stream", json!({})), 3);
+        let mut merged = to(&fast, "merged");
+        merged["writeMode"] = json!("upsert");
+        merged["key"] = json!(["column1"]);
+        let merge = job_of("stream", wide(3_000, 1), "postgresql", merged);
+        is_bounded("wide rows merged into PostgreSQL", merge.clone(), 1);
+        let place = Place::new();
+        place.job(&with_channels(merge, 1));
+        call_is_bounded("wide rows compared with PostgreSQL's", &place, &["verify", "job.json"], 1);
         is_bounded("wide rows into MariaDB", job_of("stream", wide(2_000, 2), "mysql", to(&mysql, "wide")), 2);
         is_bounded("wide rows from MariaDB", job_of("mysql", to(&mysql, "wide"), "stream", json!({})), 2);
     })
