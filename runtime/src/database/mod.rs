@@ -32,7 +32,7 @@ mod unseen;
 
 pub(crate) use ahead::look_at_target;
 pub use entries::{at_target, tables_of, with_tables, writer_of};
-pub use expand::{Expansion, expand};
+pub use expand::{Expansion, expand, expand_what_is_open};
 pub(crate) use group::check_kept;
 pub use incremental::TableIncremental;
 pub(crate) use job::read;
@@ -47,3 +47,4 @@ pub use references::Referrer;
 pub use select::Counts as Selected;
 pub use stops::TableStops;
 pub use table::{FailedTable, TableJob, TableSource};
+pub(crate) use unseen::is_shut;
