@@ -38,6 +38,7 @@ mod context;
 pub mod convert;
 mod database;
 mod describe;
+mod digits;
 mod dirty;
 mod error;
 mod evolve;
@@ -71,6 +72,7 @@ pub use database::{
     database_writer,
 };
 pub use describe::{ColumnDefault, ColumnDescription, ForeignKey, Identity, TableDescription, UniqueKey};
+pub use digits::Digits;
 pub use dirty::{Bisect, DirtyRow, Refusal, bisect, row_values};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use evolve::{Completed, Completion, Evolve, Fit, KeyDefinition, PresentColumn, Reference, TableChange};

@@ -14,7 +14,7 @@ use crate::dirty::QuarantineRow;
 const JOINING: &str = ".joining";
 
 /// A row has less bytes: what has no end of a line before is none.
-const LONGEST_ROW: u64 = 1 << 30;
+pub(crate) const LONGEST_ROW: u64 = 1 << 30;
 
 /// Copies the parts into one file. It takes the place of an earlier one only when it is whole and on the disk: whatever
 /// happens meanwhile, the rows of an earlier call are not lost.

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::fault::Fault;
@@ -14,9 +13,6 @@ const CALLS: usize = 6;
 /// How long a call may take, faults and waits included.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// How many faults have come while a run was at work; the others came too late.
-pub static MET: AtomicUsize = AtomicUsize::new(0);
-
 /// Who calls for one run of a job.
 pub struct Caller {
     job: PathBuf,
@@ -24,12 +20,14 @@ pub struct Caller {
     run_id: String,
     /// What the calls have said so far.
     pub said: String,
+    /// How many faults have come while a run was at work; the others came too late.
+    pub met: usize,
 }
 
 impl Caller {
     /// For a run of this name, with a state folder inside `folder`.
     pub fn new(job: &Path, folder: &Path, run_id: &str) -> Self {
-        Self { job: job.to_owned(), folder: folder.to_owned(), run_id: run_id.to_owned(), said: String::new() }
+        Self { job: job.to_owned(), folder: folder.to_owned(), run_id: run_id.to_owned(), said: String::new(), met: 0 }
     }
 
     /// Calls until the run has ended well, each time with the next of the faults in its course. After the first call
@@ -59,7 +57,7 @@ impl Caller {
 
     /// One call, with a fault in its course; its exit code and what it said.
     async fn call(
-        &self,
+        &mut self,
         fault: Option<&(Fault, Duration)>,
         places: &mut Places,
         number: usize,
@@ -78,7 +76,7 @@ impl Caller {
         let begun = Instant::now();
         if let Some((fault, at)) = fault {
             tokio::time::sleep(*at).await;
-            MET.fetch_add(usize::from(run.try_wait().unwrap().is_none()), Relaxed);
+            self.met += usize::from(run.try_wait().unwrap().is_none());
             fault.strike(&mut run, places, &self.folder).await;
         }
         let code = wait(&mut run, begun + PATIENCE).await;

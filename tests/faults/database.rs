@@ -98,11 +98,11 @@ impl DatabaseCase {
         format!("database {} -> {} {:?} {:?}{together}", self.from.name(), self.to.name(), self.keyed, self.unkeyed)
     }
 
-    /// Runs the case.
+    /// Runs the case; says how many of its faults have met a run at work.
     ///
     /// # Errors
     /// What is wrong at the target, or why the run never ended well.
-    pub async fn run(&self, places: &mut Places) -> Result<(), String> {
+    pub async fn run(&self, places: &mut Places) -> Result<usize, String> {
         let folder = tempfile::tempdir().unwrap();
         let _small_disk = SmallDisk::for_faults(&self.faults, folder.path())?;
         let name = |side: &str| format!("d{}_{side}", self.seed);
@@ -140,7 +140,7 @@ impl DatabaseCase {
         })
     }
 
-    async fn between(&self, from: &Side, to: &Side, folder: &Path, places: &mut Places) -> Result<(), String> {
+    async fn between(&self, from: &Side, to: &Side, folder: &Path, places: &mut Places) -> Result<usize, String> {
         let sources: Vec<Side> = self.tables.iter().map(|table| from.table(&table.name)).collect();
         let targets: Vec<Side> = self.tables.iter().map(|table| to.table(&table.name)).collect();
         for (table, source) in self.tables.iter().zip(&sources) {
@@ -174,7 +174,8 @@ impl DatabaseCase {
         }
         let names: Vec<&str> = self.tables.iter().map(|table| table.name.as_str()).collect();
         to.litter(&names).await.map_err(|text| format!("{text}\n{}", caller.said))?;
-        self.changes_on_record(folder, &run_id).map_err(|text| format!("{text}\n{}", caller.said))
+        self.changes_on_record(folder, &run_id).map_err(|text| format!("{text}\n{}", caller.said))?;
+        Ok(caller.met)
     }
 
     /// Every table has the rows of one moment; where all are published together, all of the same moment.

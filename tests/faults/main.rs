@@ -1,9 +1,10 @@
 //! Faults at random moments of real runs: whatever breaks, calling again with the same `--run-id` brings every row to the
 //! target once, and no reader is ever shown half of an overwrite. One case in four is a whole database of several tables.
 //!
-//! `WEIR_FAULTS` is how many (a few by default, for CI), `WEIR_SEED` where the random choices begin: a failure prints
-//! the seed of its own case, so that `WEIR_SEED=… WEIR_FAULTS=1` repeats it. `WEIR_AT_ONCE` is how many cases go on side by
-//! side. The whole:
+//! `WEIR_FAULTS` is how many have to meet a run at work (a few by default, for CI): one that comes when the run is over, or
+//! that this machine cannot make, proves nothing, and another case takes its place. `WEIR_SEED` is where the random choices
+//! begin: a failure prints the seed of its own case, so that `WEIR_SEED=… WEIR_FAULTS=1` repeats it. `WEIR_AT_ONCE` is how
+//! many cases go on side by side. The whole, which has to meet every route in every mode too:
 //!
 //! ```text
 //! WEIR_FAULTS=300 cargo test -p weir --test faults -- --nocapture
@@ -19,8 +20,8 @@ mod place;
 mod random;
 mod watch;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -34,6 +35,12 @@ use random::Random;
 
 /// How many faults a plain test run makes.
 const FEW: u64 = 12;
+
+/// From how many on it is the whole, which leaves no route out.
+const WHOLE: u64 = 300;
+
+/// How many cases there are at most for each fault that has to meet a run.
+const CASES: u64 = 2;
 
 /// How many cases go on side by side, each with servers of its own: most of the time of each is waiting.
 const AT_ONCE: u64 = 3;
@@ -55,7 +62,10 @@ impl AnyCase {
         let mut random = Random::new(seed);
         match seed % DATABASES {
             0 => Self::Database(DatabaseCase::random(&mut random, seed)),
-            _ => Self::Table(Case::random(&mut random, seed)),
+            _ => {
+                let number = usize::try_from(seed - seed / DATABASES).unwrap();
+                Self::Table(Case::random(&mut random, seed, number))
+            }
         }
     }
 
@@ -66,7 +76,7 @@ impl AnyCase {
         }
     }
 
-    async fn run(&self, places: &mut Places) -> Result<(), String> {
+    async fn run(&self, places: &mut Places) -> Result<usize, String> {
         match self {
             Self::Table(case) => case.run(places).await,
             Self::Database(case) => case.run(places).await,
@@ -85,7 +95,8 @@ impl std::fmt::Display for AnyCase {
 
 /// How one case ended.
 enum Ended {
-    Well,
+    /// So many of its faults have met a run at work.
+    Well(usize),
     NotRun(String),
     Broken(String),
 }
@@ -105,12 +116,52 @@ async fn one(seed: u64, case: &AnyCase, pool: &Mutex<Vec<Places>>) -> Ended {
         begun.elapsed().as_secs_f64()
     );
     match ended {
-        Ok(()) => Ended::Well,
+        Ok(met) => Ended::Well(met),
         Err(reason) if reason.starts_with(NOT_RUN) => Ended::NotRun(reason),
         Err(fault) => {
             println!("seed {seed} FAILED: {fault}");
             Ended::Broken(format!("seed {seed}: {case}\n{fault}"))
         }
+    }
+}
+
+/// What has come of the cases so far.
+#[derive(Default)]
+struct Tally {
+    cases: u64,
+    met: u64,
+    not_run: u64,
+    broken: Vec<String>,
+    /// By route: cases, and faults that met a run at work.
+    routes: BTreeMap<String, (u64, u64)>,
+}
+
+impl Tally {
+    fn add(&mut self, route: String, ended: Ended) {
+        self.cases += 1;
+        let (cases, met) = self.routes.entry(route).or_default();
+        *cases += 1;
+        match ended {
+            Ended::Well(faults) => {
+                *met += faults as u64;
+                self.met += faults as u64;
+            }
+            Ended::NotRun(reason) => {
+                self.not_run += 1;
+                weir_plugins_test::not_run(&reason);
+            }
+            Ended::Broken(fault) => self.broken.push(fault),
+        }
+    }
+
+    /// The routes on which no fault has met a run, as far as all of them have to be met.
+    fn unmet(&self, faults: u64) -> BTreeSet<String> {
+        let is_met = |route: &String| self.routes.get(route).is_some_and(|(_, met)| *met > 0);
+        case::routes().filter(|route| faults >= WHOLE && !is_met(route)).collect()
+    }
+
+    fn is_enough(&self, faults: u64) -> bool {
+        self.met >= faults && self.unmet(faults).is_empty()
     }
 }
 
@@ -124,35 +175,32 @@ async fn every_row_arrives_once_whatever_breaks() {
         all.push(Places::start().await);
     }
     let (begun, pool) = (Instant::now(), Arc::new(Mutex::new(all)));
-    let cases = futures::stream::iter(first..first + faults).map(|seed| {
+    let tally = Mutex::new(Tally::default());
+    let told = || tally.lock().unwrap_or_else(PoisonError::into_inner);
+    // A seed is taken when the case before has made room, and only as long as something is missing.
+    let seeds = (first..first + faults * CASES).take_while(|_| !told().is_enough(faults));
+    let cases = futures::stream::iter(seeds).for_each_concurrent(usize::try_from(at_once).unwrap(), |seed| {
         let pool = pool.clone();
         async move {
             let case = AnyCase::random(seed);
             let route = case.route();
             // A task of its own: a case that holds its thread up, for a server starts, holds up no other.
             let ended = tokio::spawn(async move { one(seed, &case, &pool).await }).await;
-            (route, ended.unwrap_or_else(|error| Ended::Broken(format!("seed {seed}: {error}"))))
+            told().add(route, ended.unwrap_or_else(|error| Ended::Broken(format!("seed {seed}: {error}"))));
         }
     });
-    let mut cases = cases.buffer_unordered(usize::try_from(at_once).unwrap());
-    let mut broken = Vec::new();
-    let mut told = std::collections::BTreeMap::<String, usize>::new();
-    while let Some((route, ended)) = cases.next().await {
-        *told.entry(route).or_default() += 1;
-        match ended {
-            Ended::Well => {}
-            Ended::NotRun(reason) => weir_plugins_test::not_run(&reason),
-            Ended::Broken(fault) => broken.push(fault),
-        }
-    }
-    for (route, number) in told {
-        println!("{number:4}  {route}");
+    cases.await;
+    let unmet = told().unmet(faults);
+    let Tally { cases, met, not_run, broken, routes } = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (route, (cases, met)) in routes {
+        println!("{cases:4} cases, {met:4} faults met  {route}");
     }
     let minutes = begun.elapsed().as_secs_f64() / 60.0;
-    let met = call::MET.load(Relaxed);
     println!(
-        "{faults} cases in {minutes:.1} minutes, {:.1} a minute; {met} faults met a run at work",
-        faults as f64 / minutes
+        "{cases} cases in {minutes:.1} minutes, {:.1} a minute; {met} faults met a run at work, {not_run} cases not run",
+        cases as f64 / minutes
     );
-    assert!(broken.is_empty(), "{} of {faults} cases failed:\n\n{}", broken.len(), broken.join("\n\n"));
+    assert!(broken.is_empty(), "{} of {cases} cases failed:\n\n{}", broken.len(), broken.join("\n\n"));
+    assert!(met >= faults, "only {met} of {faults} faults met a run at work ({not_run} of {cases} cases not run)");
+    assert!(unmet.is_empty(), "no fault met a run of {unmet:?}");
 }

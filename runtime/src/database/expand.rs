@@ -20,7 +20,7 @@ use super::references::{left_out, refer, referrers};
 use super::select::{Counts, Found, Selection, select};
 use super::table::{FailedTable, TableJob, TableSource, some_of};
 use super::targets::{distinct, refuse_own};
-use super::unseen::{Unseen, closed, unseen};
+use super::unseen::{Unseen, all_of, closed, is_shut, unknown, unseen};
 use super::words;
 use crate::job::Entry;
 use crate::ledger::KnownRow;
@@ -64,23 +64,61 @@ pub async fn expand(
     known: &[KnownRow],
     context: &ConnectorContext,
 ) -> Result<Expansion> {
+    expand_past(job, only, known, context, |_| false).await
+}
+
+/// As [`expand`], but that of several sources one whose catalogue cannot be read keeps no table of the others back. What is
+/// named and not seen elsewhere fails then, and every merge: nobody knows what that source has of it.
+///
+/// # Errors
+/// Those of [`expand`]; that of the first source, where none can be read.
+pub async fn expand_what_is_open(
+    job: &DatabaseJob,
+    only: &Only,
+    known: &[KnownRow],
+    context: &ConnectorContext,
+) -> Result<Expansion> {
+    expand_past(job, only, known, context, is_shut).await
+}
+
+/// `passes` tells which errors of one source leave the others as they are.
+async fn expand_past(
+    job: &DatabaseJob,
+    only: &Only,
+    known: &[KnownRow],
+    context: &ConnectorContext,
+    passes: fn(&Error) -> bool,
+) -> Result<Expansion> {
     let mut catalogs = Vec::with_capacity(job.sources.len());
     let mut objects = Vec::with_capacity(job.sources.len());
-    for source in &job.sources {
+    let mut shut = BTreeMap::new();
+    for (index, source) in job.sources.iter().enumerate() {
         let catalog = source.endpoint.open_catalog_in(context)?;
         let listed = context.until_cancelled(catalog.objects(&|database| job.looks_into(database))).await;
-        objects.push(listed.map_err(|error| error.with("source", &source.name))?);
+        objects.push(match listed.map_err(|error| error.with("source", &source.name)) {
+            Err(error) if passes(&error) => {
+                shut.insert(index, error);
+                Objects::default()
+            }
+            listed => listed?,
+        });
         catalogs.push(catalog);
+    }
+    if shut.len() == job.sources.len()
+        && let Some((_, error)) = shut.pop_first()
+    {
+        return Err(error);
     }
     let selection = select(&job.patterns, &objects, &made(job, known, &objects, context)?);
     let (described, expansion) = (HashMap::new(), Expansion::default());
-    let mut draft = Draft { job, objects: &objects, selection: &selection, described, expansion };
+    let mut draft = Draft { job, objects: &objects, selection: &selection, shut, described, expansion };
     draft.expansion.selected = selection.counts;
     let all = objects.iter().enumerate().flat_map(|(source, of)| of.list.iter().map(move |one| (source, &one.name)));
     draft.expansion.present = all.flat_map(|(source, name)| [job.identity(source, name), name.to_string()]).collect();
     draft.expansion.databases = objects.iter().map(|one| one.database.clone()).collect();
-    draft.expansion.unseen = Unseen::of(job, &objects);
+    draft.expansion.unseen = Unseen::of(job, &objects, !draft.shut.is_empty());
     draft.expansion.reads = selection.of_each_database().map(TableSource::from).collect();
+    draft.shut();
     draft.missing();
     draft.idle();
     let made = selection.made.clone();
@@ -112,6 +150,8 @@ struct Draft<'a> {
     job: &'a DatabaseJob,
     objects: &'a [Objects],
     selection: &'a Selection,
+    /// The sources whose catalogues cannot be read, and why.
+    shut: BTreeMap<usize, Error>,
     described: HashMap<(usize, ObjectName), TableDescription>,
     expansion: Expansion,
 }
@@ -122,6 +162,15 @@ impl Draft<'_> {
         self.expansion.failed.push(FailedTable { source, target, kind, reason, sources });
     }
 
+    /// Sources of whose tables nothing is known.
+    fn shut(&mut self) {
+        let of_source =
+            |(source, error): (&usize, &Error)| (all_of(&self.job.sources[*source].name), (error.kind(), error.full()));
+        for (name, fault) in self.shut.iter().map(of_source).collect::<Vec<_>>() {
+            self.fail(&[], name, String::new(), fault);
+        }
+    }
+
     fn missing(&mut self) {
         for pattern in &self.selection.missing {
             let (name, why) = (pattern.to_string(), unseen(pattern, self.objects));
@@ -129,6 +178,10 @@ impl Draft<'_> {
                 let reason =
                     "names that begin with `weir_` are those of Weir's own tables, and never taken: rename the table";
                 self.fail(&[], name, String::new(), (ErrorKind::Unsupported, reason.into()));
+                continue;
+            }
+            if let Some(fault) = unknown(&self.shut) {
+                self.fail(&[], name, String::new(), fault);
                 continue;
             }
             match self.job.config.rules.table_deleted {
@@ -186,6 +239,11 @@ impl Draft<'_> {
         let into = self.job.into[index].clone();
         let merge = &self.job.config.objects.merge.as_slice()[index];
         let patterns = &self.job.patterns.merges[index];
+        if let Some(fault) = unknown(&self.shut) {
+            // As an overwrite it would take away the rows that came from there.
+            let source = if tables.is_empty() { "merge".into() } else { self.named(tables) };
+            return self.fail(tables, source, into.to_string(), fault);
+        }
         if tables.is_empty() {
             let why: BTreeSet<_> = patterns.iter().filter_map(|pattern| unseen(pattern, self.objects)).collect();
             let why = if why.is_empty() { String::new() } else { format!(" ({})", Vec::from_iter(why).join("; ")) };
@@ -383,7 +441,7 @@ impl Draft<'_> {
         self.expansion.warnings.extend(unused);
         refer(&mut self.expansion.tables, self.objects);
         let references = referrers(&self.expansion.tables);
-        only.narrow(&mut self.expansion, self.objects)?;
+        only.narrow(&mut self.expansion, self.job, self.objects)?;
         left_out(&mut self.expansion.tables, references);
         let mut expansion = self.expansion;
         if expansion.tables.is_empty() && expansion.failed.is_empty() && expansion.gone.is_empty() {

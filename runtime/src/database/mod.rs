@@ -33,7 +33,7 @@ mod words;
 
 pub(crate) use ahead::{look_at_sources, look_at_target};
 pub use entries::{at_target, tables_of, with_tables, writer_of};
-pub use expand::{Expansion, expand};
+pub use expand::{Expansion, expand, expand_what_is_open};
 pub(crate) use group::check_kept;
 pub use incremental::TableIncremental;
 pub(crate) use job::read;
@@ -48,3 +48,4 @@ pub use references::Referrer;
 pub use select::Counts as Selected;
 pub use stops::TableStops;
 pub use table::{FailedTable, TableJob, TableSource};
+pub(crate) use unseen::is_shut;

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use weir_core::{Error, ErrorKind, LetterCase, Objects, Result, glob};
 
 use super::expand::Expansion;
+use super::job::DatabaseJob;
 use super::pattern::{Own, Pattern};
 use super::select::own;
 use super::table::{FailedTable, TableJob, TableSource, some_of};
+use super::unseen::all_of;
 
 /// Which of the job's tables a run moves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,17 +45,20 @@ impl Only {
     ///
     /// # Errors
     /// A pattern that names no table of the job.
-    pub(super) fn narrow(&self, expansion: &mut Expansion, objects: &[Objects]) -> Result<()> {
+    pub(super) fn narrow(&self, expansion: &mut Expansion, job: &DatabaseJob, objects: &[Objects]) -> Result<()> {
         match self {
             Self::All | Self::FailedOf(_) => {}
             Self::Targets(targets) => {
                 let (mut kept, mut missing) = (Kept::default(), Vec::new());
+                // Of a source that could not be read nothing was known but its name.
+                let is_all_of = |table: &TableSource, text: &str| all_of(&job.sources[table.source].name) == text;
                 for text in targets {
                     // What could not be mapped has no other name there than its source's, or a part of its target's.
                     let found = kept.add(expansion, |one| one.target == *text || one.unmapped == Some(text))
                         || Pattern::parse(text).is_ok_and(|pattern| {
                             kept.add(expansion, |one| one.is_named(text, &pattern, |source| own(&objects[source])))
-                        });
+                        })
+                        || kept.add(expansion, |one| one.sources.iter().any(|of| is_all_of(of, text)));
                     if !found {
                         missing.push(text.clone());
                     }

@@ -11,7 +11,7 @@ use super::ahead::{look_at_sources, look_at_target};
 use super::config::{PublishConfig, TableDeleted};
 use super::entries::with_tables;
 use super::evolve::{ChangeKind, ChangeOutcome, ChangedTable, Evolving, selection};
-use super::expand::{Expansion, expand};
+use super::expand::{Expansion, expand, expand_what_is_open};
 use super::moment::{Moment, moments};
 use super::only::Only;
 use super::select::Counts;
@@ -96,7 +96,7 @@ pub async fn plan_tables(
 ) -> Result<(DatabasePlan, Vec<EntryPlan>, Vec<String>)> {
     let Some(database) = &job.database else { return Err(Error::internal("the job is none of a whole database")) };
     let config = &database.config;
-    let mut expansion = expand(database, only, known, context).await?;
+    let mut expansion = expand_what_is_open(database, only, known, context).await?;
     let settled = selection(known, database, &mut expansion, *only == Only::All);
     let job = with_tables(job, database, &expansion)?;
     let sources_ahead = look_at_sources(&job, database, context).await?;

@@ -1,8 +1,8 @@
-//! Databases of the sources' servers of which nothing was seen, and what there is to say of them.
+//! Sources, and databases of their servers, of which nothing was seen, and what there is to say of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use weir_core::{ObjectName, Objects, Seen};
+use weir_core::{Error, ErrorKind, ObjectName, Objects, Seen};
 
 use super::job::DatabaseJob;
 use super::pattern::Pattern;
@@ -19,8 +19,8 @@ pub struct Unseen {
 }
 
 impl Unseen {
-    /// The databases of the sources.
-    pub fn of(job: &DatabaseJob, objects: &[Objects]) -> Self {
+    /// The databases of the sources; `shut` says that of one of these nothing can be read.
+    pub fn of(job: &DatabaseJob, objects: &[Objects], shut: bool) -> Self {
         let mut unseen = Self { hides: objects.iter().any(|of| of.hides), ..Self::default() };
         for (source, other) in objects.iter().enumerate().flat_map(|(i, of)| of.others.iter().map(move |one| (i, one)))
         {
@@ -33,6 +33,8 @@ impl Unseen {
             let name = ObjectName { database: other.name.clone(), schema: None, table: String::new() };
             names.extend([job.identity(source, &name), name.to_string()]);
         }
+        // Ledgers of before do not say which source a table is of: it may be any, and nothing is taken to be gone.
+        unseen.closed.extend(shut.then(String::new));
         unseen
     }
 
@@ -58,6 +60,23 @@ pub fn unseen(pattern: &Pattern, objects: &[Objects]) -> Option<String> {
 pub fn closed(patterns: &[Pattern], objects: &[Objects]) -> Vec<String> {
     let looks_into = |database: &str| patterns.iter().any(|pattern| pattern.looks_into(database));
     objects.iter().flat_map(|of| of.closed(&looks_into)).collect()
+}
+
+/// Whether an error tells of a source as it is just now, and not of the job or the run.
+pub(crate) fn is_shut(error: &Error) -> bool {
+    use ErrorKind::{Denied, Io, NotFound, Remote, Timeout, Unreachable};
+    matches!(error.kind(), Denied | Io | NotFound | Remote | Timeout | Unreachable)
+}
+
+/// Why nobody can tell whether the sources have something, if one of them is `shut`.
+pub fn unknown(shut: &BTreeMap<usize, Error>) -> Option<(ErrorKind, String)> {
+    let (_, error) = shut.first_key_value()?;
+    Some((error.kind(), format!("a source that may have tables of it cannot be read: {}", error.full())))
+}
+
+/// What a report calls all tables of a source that is shut.
+pub fn all_of(source: &str) -> String {
+    format!("{source}: *")
 }
 
 #[cfg(test)]

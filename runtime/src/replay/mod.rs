@@ -5,18 +5,22 @@
 //! happened, and another one with rows of that run is another run of the same job. So rows are written once, by the
 //! engine's own means, and what is still wrong with them goes to a new quarantine file.
 
+mod lines;
+mod parts;
 mod rows;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufWriter, IntoInnerError, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 use tokio::runtime::Handle;
 use weir_core::{ConnectorContext, Error, ErrorKind, Form, OnTypeLoss, Result, ResultExt, WriteMode};
 
+use self::lines::{Lines, Quarantined};
+use self::parts::{Begun, Part, Parts};
 use self::rows::{Kind, Rows, of_table};
 use crate::database::expanded;
 use crate::dirty::{QuarantineRow, Side};
@@ -41,9 +45,8 @@ use crate::verify::{appending, plan_again};
 /// A file that is no quarantine file, of another job, or of a run that may go on; values that are missing; what keeps the job from being planned.
 /// What goes wrong afterwards is in the report.
 pub async fn replay(job: &Job, file: &Path, options: RunOptions) -> Result<Report> {
-    let text = fs::read(file).context("file", file.display())?;
-    let digest = Sha1::new().chain_update(job.name.as_bytes()).chain_update([0]).chain_update(&text).finalize();
-    let mut run_id = format!("replay-{}", digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>());
+    let quarantined = Quarantined::read(file, &job.name, &options.cancel)?;
+    let mut run_id = format!("replay-{}", quarantined.digest);
     let state_dir = match (&options.state_dir, options.start) {
         (Some(folder), Start::Fresh) => {
             run_id = format!("{run_id}-{}", uuid::Uuid::now_v7().simple());
@@ -75,16 +78,15 @@ pub async fn replay(job: &Job, file: &Path, options: RunOptions) -> Result<Repor
             _ => {}
         }
     }
-    let rows = parse(&text, file)?;
     // It writes what the job writes.
     let is_known = options.state_dir.is_some() && (job.path.is_some() || job.name != UNNAMED);
     let _lock = if is_known { Some(JobLock::take(&state_dir, &job.name)?) } else { None };
     if options.start != Start::Fresh {
-        refuse_unfinished(&rows, &state_dir).await.map_err(|error| error.with("file", file.display()))?;
+        refuse_unfinished(&quarantined.runs, &state_dir).await.map_err(|error| error.with("file", file.display()))?;
     }
     let folder = state_dir.join("replay");
     let names = parts_file(&state_dir, &run_id);
-    let replayed = prepare(job, &rows, &folder, &run_id, &names, &options).await?;
+    let replayed = prepare(job, &quarantined, &folder, &run_id, &names, &options).await?;
     // Without a state folder there is nothing that could know the run by its name.
     let run_id = options.state_dir.is_some().then_some(run_id);
     let options = RunOptions { run_id, limit: None, ..options };
@@ -120,9 +122,8 @@ fn finish(names: &Path, report: &Report) -> Result<()> {
 }
 
 /// A run that goes on makes its quarantine file anew, of the rows as they were: mended, written, they would come once more.
-async fn refuse_unfinished(rows: &[(usize, QuarantineRow)], state_dir: &Path) -> Result<()> {
+async fn refuse_unfinished(runs: &BTreeSet<String>, state_dir: &Path) -> Result<()> {
     let Some(ledger) = Ledger::find_in(state_dir).await? else { return Ok(()) };
-    let runs: BTreeSet<&String> = rows.iter().map(|(_, row)| &row.run_id).collect();
     for run_id in runs {
         if ledger.run(run_id).await?.is_some_and(|run| run.is_unfinished()) {
             let text = format!(
@@ -136,48 +137,19 @@ async fn refuse_unfinished(rows: &[(usize, QuarantineRow)], state_dir: &Path) ->
     Ok(())
 }
 
-/// The run whose dirty rows a quarantine file holds.
+/// The run whose dirty rows a quarantine file holds, by its first row.
 ///
 /// # Errors
-/// A file that is no quarantine file.
+/// A file that begins as no quarantine file does.
 pub fn quarantined_run(file: &Path) -> Result<String> {
-    let text = fs::read(file).context("file", file.display())?;
-    Ok(parse(&text, file)?.into_iter().next().map(|(_, row)| row.run_id).unwrap_or_default())
-}
-
-/// The rows with the numbers of their lines.
-fn parse(text: &[u8], file: &Path) -> Result<Vec<(usize, QuarantineRow)>> {
-    let mut rows = Vec::new();
-    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let row = serde_json::from_slice(line).map_err(|error| {
-            Error::config(format!("line {} is no row of a quarantine file: {error}", index + 1))
-                .with("file", file.display())
-        })?;
-        rows.push((index + 1, row));
-    }
-    if rows.is_empty() {
-        return Err(Error::config("the quarantine file holds no row").with("file", file.display()));
-    }
-    Ok(rows)
-}
-
-/// One entry of a replay.
-#[derive(Serialize, Deserialize)]
-struct Part {
-    file: PathBuf,
-    /// The source's label in the quarantine.
-    source: String,
-    /// Whether its columns are the target's.
-    kind: Kind,
+    let first = Lines::open(file, Sha1::new())?.next().transpose()?;
+    Ok(first.map(|(_, row)| row.run_id).unwrap_or_default())
 }
 
 /// The rows as files, and the job that writes them.
 async fn prepare(
     job: &Job,
-    rows: &[(usize, QuarantineRow)],
+    quarantined: &Quarantined<'_>,
     folder: &Path,
     run_id: &str,
     names: &Path,
@@ -198,46 +170,58 @@ async fn prepare(
     for entry in &base.entries {
         planned.push(plan_again(&base, entry, None, &context).await?);
     }
-    let mut of_entries: Vec<Vec<&(usize, QuarantineRow)>> = vec![Vec::new(); planned.len()];
-    for row in rows {
-        of_entries[entry_of(&row.1, row.0, &planned)?].push(row);
-    }
-    let left_by = rows.first().map_or(run_id, |(_, row)| &row.run_id);
-    let name = format!("{} (rows of {left_by})", job.name);
+    let parts = apart(quarantined, Parts::new(folder, run_id), &planned, &context).await?;
+    let name = format!("{} (rows of {})", job.name, quarantined.left_by);
     let mut replayed = Job { name, entries: Vec::new(), warnings: Vec::new(), ..base.clone() };
-    let mut parts = Vec::new();
-    for ((entry, planned, _), rows) in planned.iter().zip(&of_entries).filter(|(_, rows)| !rows.is_empty()) {
-        let before =
-            |row: &QuarantineRow| !entry.transformers.is_empty() && matches!(row.side, Side::Reader | Side::Transform);
-        let kinds = [Kind::Written, Kind::Read];
-        let first = parts.len();
-        for kind in kinds {
-            let chosen: Vec<_> = rows.iter().filter(|(_, row)| before(row) == (kind == Kind::Read)).copied().collect();
-            let Some((_, one)) = chosen.first() else { continue };
-            let file = folder.join(format!("{run_id}-{}.jsonl", parts.len()));
-            let content = Rows::new(entry, planned, kind, fixed_columns(planned, &context).await?)?;
-            let mut lines = String::new();
-            for (line, row) in chosen {
-                content.write(row, &mut lines).map_err(|error| error.with("line", line))?;
-            }
-            write(&file, &lines)?;
-            parts.push(Part { source: one.source.clone(), file: file.clone(), kind });
-            let mut replaying = replaying(entry, planned, kind);
-            let parameter = (reader.parameters)(&file, content.columns());
-            let pointer = entry.reader.pointer.clone();
-            replaying.reader = Endpoint { plugin: reader.plugin.into(), form: Form::Native, parameter, pointer };
-            replayed.entries.push(replaying);
-        }
-        if parts.len() - first == 2 && planned.plan.mode == WriteMode::Upsert {
-            let text = "rows from before and from behind the transformers cannot be merged into one target at once: replay \
-                 those of side `reader` and `transform` from a file of their own";
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        }
+    let mut written = Vec::new();
+    for ((index, kind), Begun { part, rows, .. }) in parts {
+        let (entry, planned, _) = &planned[index];
+        let mut replaying = replaying(entry, planned, kind);
+        let parameter = (reader.parameters)(&part.file, rows.columns());
+        let pointer = entry.reader.pointer.clone();
+        replaying.reader = Endpoint { plugin: reader.plugin.into(), form: Form::Native, parameter, pointer };
+        replayed.entries.push(replaying);
+        written.push(part);
     }
-    let parts = serde_json::to_string(&parts)
+    let written = serde_json::to_string(&written)
         .map_err(|error| Error::internal("parts of a replay are no JSON").because(error))?;
-    write(names, &parts)?;
+    let mut file = create_private(names)?;
+    file.write_all(written.as_bytes()).and_then(|()| file.sync_data()).context("file", names.display())?;
     Ok(replayed)
+}
+
+/// Writes the rows of each entry and kind to a file of their own.
+async fn apart(
+    quarantined: &Quarantined<'_>,
+    mut parts: Parts,
+    planned: &[(Entry, PlannedEntry, bool)],
+    context: &ConnectorContext,
+) -> Result<Vec<((usize, Kind), Begun)>> {
+    let mut lines = quarantined.lines()?;
+    for row in &mut lines {
+        let (line, row) = row?;
+        if context.cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        let index = entry_of(&row, line, planned)?;
+        let (entry, planned, _) = &planned[index];
+        let kind = match row.side {
+            Side::Reader | Side::Transform if !entry.transformers.is_empty() => Kind::Read,
+            _ => Kind::Written,
+        };
+        if !parts.has((index, kind)) {
+            if planned.plan.mode == WriteMode::Upsert && parts.has((index, kind.other())) {
+                let text = "rows from before and from behind the transformers cannot be merged into one target at once: \
+                     replay those of side `reader` and `transform` from a file of their own";
+                return Err(Error::new(ErrorKind::Unsupported, text));
+            }
+            let content = Rows::new(entry, planned, kind, fixed_columns(planned, context).await?)?;
+            parts.begin((index, kind), &row.source, content)?;
+        }
+        parts.add((index, kind), &row).map_err(|error| error.with("line", line))?;
+    }
+    quarantined.check_same(lines)?;
+    parts.finish()
 }
 
 /// Whether the target says itself what its columns are.
@@ -292,20 +276,15 @@ fn replaying(entry: &Entry, planned: &PlannedEntry, kind: Kind) -> Entry {
     entry
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write;
-    let mut file = create_private(path)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).context("file", path.display())
-}
-
 /// Gives the rows of a new quarantine file the names of their first sources, so that it can be replayed too.
 fn name_sources(parts: &[Part], quarantine: &Path) -> Result<()> {
     if !quarantine.is_file() {
         return Ok(());
     }
-    let text = fs::read(quarantine).context("file", quarantine.display())?;
-    let mut named = String::new();
-    for (_, mut row) in parse(&text, quarantine)? {
+    let new = beside(quarantine, ".named");
+    let mut named = BufWriter::new(create_private(&new)?);
+    for row in Lines::open(quarantine, Sha1::new())? {
+        let (_, mut row) = row?;
         let part = parts
             .iter()
             .find(|part| part.file.file_name().is_some_and(|name| row.source.ends_with(&*name.to_string_lossy())));
@@ -317,10 +296,8 @@ fn name_sources(parts: &[Part], quarantine: &Path) -> Result<()> {
             }
         }
         let line = serde_json::to_string(&row).map_err(|error| Error::internal("a row is no JSON").because(error))?;
-        named.push_str(&line);
-        named.push('\n');
+        writeln!(named, "{line}").context("file", new.display())?;
     }
-    let new = beside(quarantine, ".named");
-    write(&new, &named)?;
-    fs::rename(&new, quarantine).context("file", quarantine.display())
+    let written = named.into_inner().map_err(IntoInnerError::into_error).and_then(|file| file.sync_data());
+    written.and_then(|()| fs::rename(&new, quarantine)).context("file", quarantine.display())
 }

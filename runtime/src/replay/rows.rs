@@ -12,12 +12,22 @@ use crate::job::Entry;
 use crate::pipeline::From;
 
 /// Which columns a file has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     /// The target's.
     Written,
     /// All of the source's, for transformers to work on.
     Read,
+}
+
+impl Kind {
+    /// The one that it is not.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Written => Self::Read,
+            Self::Read => Self::Written,
+        }
+    }
 }
 
 /// The columns of a file, and how rows become its lines.

@@ -16,7 +16,9 @@ use super::outcome::EntryEnd;
 use super::publish::not_alone;
 use crate::database::config::PublishConfig;
 use crate::database::evolve::{Published, Stage, complete, settle};
-use crate::database::{DatabaseJob, Expansion, Only, begin_snapshots, check_kept, expand};
+use crate::database::{
+    DatabaseJob, Expansion, Only, begin_snapshots, check_kept, expand, expand_what_is_open, is_shut,
+};
 use crate::job::Job;
 use crate::ledger::{Ledger, known_tables};
 use crate::observer::{Event, TableProgress, TableState};
@@ -74,7 +76,13 @@ pub(super) async fn tables_of_run(
     let mut retries = Retries::new(job.setting.retry);
     let listed = retries.step("listing the tables", &context.cancel, tell, once_reached(began.continued), list).await;
     began.warnings.append(&mut told.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let mut expansion = listed?;
+    let mut expansion = match listed {
+        // It may be that of one source, and the others can be read.
+        Err(error) if database.sources.len() > 1 && is_shut(&error) => {
+            expand_what_is_open(database, &only, &known, context).await?
+        }
+        listed => listed?,
+    };
     if began.ledger.is_none() {
         began.passing = Some(Ledger::passing(name, &known).await?);
     }

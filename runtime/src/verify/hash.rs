@@ -4,28 +4,29 @@
 //! are. Only where one value has several spellings within a type it is brought into one: decimals as text, JSON, zeros
 //! and NaNs of floats.
 
-use std::collections::BTreeMap;
-
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
-use serde_json::Value;
 use weir_core::convert::{ConvertOptions, to_display_text, to_json};
 use weir_core::field::{DECIMAL, JSON, extension};
 use weir_core::{Error, Result};
 
+use super::json;
+
 /// Odd constants of high entropy (digits of √2, √3, √5, √7).
-const KEYS: [u64; 4] = [0x6A09_E667_F3BC_C909, 0xBB67_AE85_84CA_A73B, 0x3C6E_F372_FE94_F82B, 0xA54F_F53A_5F1D_36F1];
+pub(super) const KEYS: [u64; 4] =
+    [0x6A09_E667_F3BC_C909, 0xBB67_AE85_84CA_A73B, 0x3C6E_F372_FE94_F82B, 0xA54F_F53A_5F1D_36F1];
 
 /// What a NULL hashes to.
 const NULL: u64 = 0x510E_527F_ADE6_82D1;
 
-fn fold(a: u64, b: u64) -> u64 {
+/// Mixes two words into one.
+pub(super) fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }
 
 /// A hash of bytes; not one that withstands somebody who looks for collisions.
-fn bytes_hash(bytes: &[u8]) -> u64 {
+pub(super) fn bytes_hash(bytes: &[u8]) -> u64 {
     let mut state = KEYS[0] ^ bytes.len() as u64;
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
@@ -123,37 +124,9 @@ fn decimal_hash(text: &str) -> u64 {
     fold(bytes_hash(whole.as_bytes()) ^ u64::from(negative), KEYS[2]) ^ bytes_hash(fraction.as_bytes())
 }
 
-/// By meaning: neither the order of keys nor spaces nor `1.0` for `1` count.
+/// By meaning, or by its bytes where it has none.
 fn json_hash(text: &str) -> u64 {
-    match serde_json::from_str::<Value>(text) {
-        Ok(value) => value_hash(&value),
-        Err(_) => bytes_hash(text.as_bytes()),
-    }
-}
-
-fn value_hash(value: &Value) -> u64 {
-    match value {
-        Value::Null => KEYS[0],
-        Value::Bool(value) => fold(KEYS[1], 2 + u64::from(*value)),
-        Value::Number(number) => {
-            let text = number.to_string();
-            // `1` and `1.0` and `1e0` are one number.
-            let plain = !text.contains(['e', 'E']);
-            KEYS[2] ^ if plain { decimal_hash(&text) } else { decimal_hash(&plain_digits(&text)) }
-        }
-        Value::String(text) => KEYS[3] ^ bytes_hash(text.as_bytes()),
-        Value::Array(items) => items.iter().fold(KEYS[1], |state, item| fold(state ^ value_hash(item), KEYS[2]) + 1),
-        Value::Object(map) => {
-            let sorted: BTreeMap<_, _> = map.iter().collect();
-            sorted.iter().fold(KEYS[3], |state, (key, value)| {
-                fold(fold(state ^ bytes_hash(key.as_bytes()), KEYS[0]) ^ value_hash(value), KEYS[1]).wrapping_add(1)
-            })
-        }
-    }
-}
-
-fn plain_digits(text: &str) -> String {
-    text.parse::<f64>().map_or_else(|_| text.to_owned(), |number| number.to_string())
+    json::json_hash(text).unwrap_or_else(|| bytes_hash(text.as_bytes()))
 }
 
 /// Mixes columns into one hash a row.

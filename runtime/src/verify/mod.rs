@@ -13,6 +13,7 @@
 mod compare;
 mod gather;
 mod hash;
+mod json;
 mod pass;
 mod sides;
 

@@ -72,6 +72,58 @@ async fn a_table_that_is_denied_or_dirty_stays_alone_and_runs_again_alone() {
 }
 
 #[tokio::test]
+async fn a_source_that_cannot_be_read_keeps_only_its_own_tables_back() {
+    let (here, there) = (source("shut_here").await, source("shut_there").await);
+    there.execute("DROP TABLE a, b, c; ALTER TABLE d RENAME TO elsewhere; CREATE TABLE part_2 (id int)").await;
+    here.execute("DROP TABLE b, c, d; CREATE TABLE part_1 (id int)").await;
+    let target = servers::postgresql().await.fresh_database("shut").await;
+    let mut job = ends(&here, &target);
+    job["name"] = "shut".into();
+    let end = |url: String| json!({"name": "postgresql", "parameter": {"url": url}});
+    job["source"] = json!([end(here.url()), end(there.url())]);
+    let merge = json!([{"into": "parts", "from": ["/part_[0-9]/"]}]);
+    job["objects"] = json!({"include": ["a", "b", "elsewhere"], "merge": merge});
+    job["rules"] = json!({"tableDeleted": "ignore"});
+    there.execute("CREATE TABLE b (id int PRIMARY KEY)").await;
+    let state = tempfile::tempdir().unwrap();
+    let options = || RunOptions { state_dir: Some(state.path().to_owned()), ..RunOptions::default() };
+    let first = run(&job, options()).await;
+    // The merge once for each of its tables.
+    assert_eq!((first.status, first.tables.len()), (Status::Succeeded, 5), "{:#?}", first.tables);
+
+    // Its server knows no such database for a while.
+    let away = format!("{}_away", there.name());
+    here.execute(&format!("ALTER DATABASE \"{}\" RENAME TO \"{away}\"", there.name())).await;
+    here.execute("UPDATE a SET v = 'new'").await;
+    let second = run(&job, options()).await;
+    assert_eq!((second.status, second.exit_code()), (Status::PartiallyFailed, 1), "{:#?}", second.error);
+    assert_eq!(rows(&here, "a").await, rows(&target, "a").await);
+    let mut failed: Vec<_> = second.tables.iter().filter(|table| table.status == Status::Failed).collect();
+    failed.sort_by_key(|table| table.name.clone());
+    let names: Vec<_> = failed.iter().filter_map(|table| table.name.as_deref()).collect();
+    assert_eq!(names, ["b", "elsewhere", "parts", "postgresql2: *"]);
+    let reason = |table: &&weir::TableReport| table.error.as_ref().unwrap().message.clone();
+    assert!(failed.iter().all(|table| reason(table).contains(there.name())), "{failed:#?}");
+    let gone = second.tables.iter().flat_map(|table| &table.changes).count();
+    assert_eq!(gone, 0, "nothing is known to be gone: {:#?}", second.tables);
+    assert_eq!(target.value("SELECT count(*) FROM elsewhere").await, "200");
+
+    // Back again: what failed runs again alone.
+    here.execute(&format!("ALTER DATABASE \"{away}\" RENAME TO \"{}\"", there.name())).await;
+    let again = run(&job, RunOptions { only: Only::FailedOf(second.run_id), ..options() }).await;
+    assert_eq!(again.status, Status::Succeeded, "{:#?}", again.error);
+    let mut names: Vec<_> = again.tables.iter().filter_map(|table| table.name.clone()).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names, ["public.b", "public.elsewhere", "public.parts"]);
+
+    // Where none can be read the run fails, as that of one source does.
+    job["source"] = json!([end(here.url() + "x"), end(there.url() + "x")]);
+    let neither = run(&job, options()).await;
+    assert_eq!((neither.status, neither.tables.len()), (Status::Failed, 0), "{:#?}", neither.tables);
+}
+
+#[tokio::test]
 async fn a_table_that_had_failed_because_it_was_not_there_runs_again_alone() {
     let source = source("late").await;
     let target = servers::postgresql().await.fresh_database("latetoo").await;

@@ -1,5 +1,6 @@
 //! Memory that stays bounded.
 
+use std::io::{BufWriter, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,9 @@ use weir_plugins_test::servers;
 use super::Place;
 use crate::support::{job_of, with_channels};
 
-/// Runs the job in a process of its own; its peak of resident memory in MB.
-fn peak(job: &Value) -> f64 {
-    let place = Place::new();
-    place.job(job);
-    let mut run = place.start(&["run", "job.json", "--quiet"]);
+/// Makes the call in a process of its own; its peak of resident memory in MB.
+fn peak(place: &Place, arguments: &[&str]) -> f64 {
+    let mut run = place.start(arguments);
     let status = format!("/proc/{}/status", run.child.id());
     let mut peak = 0.0f64;
     let code = loop {
@@ -38,8 +37,14 @@ fn peak(job: &Value) -> f64 {
 }
 
 fn is_bounded(name: &str, job: Value, channels: usize) {
+    let place = Place::new();
+    place.job(&with_channels(job, channels));
+    call_is_bounded(name, &place, &["run", "job.json", "--quiet"], channels);
+}
+
+fn call_is_bounded(name: &str, place: &Place, arguments: &[&str], channels: usize) {
     let begun = Instant::now();
-    let peak = peak(&with_channels(job, channels));
+    let peak = peak(place, arguments);
     let most = 256.0 + 32.0 * channels as f64;
     println!("{name}, {channels} channels: {peak:.0} of {most} MB in {:.1} s", begun.elapsed().as_secs_f64());
     assert!(peak < most, "{name}: {peak:.0} MB, {most} allowed");
@@ -127,6 +132,31 @@ fn memory_is_bounded_when_a_row_group_holds_rows_of_very_unlike_width() {
     is_bounded("rows of unlike width", job_of("files", json!({"path": file}), "stream", json!({})), 1);
 }
 
+/// Rows that were mended are as many as the run let pass: with `errorLimit: "unlimited"` as many as there are.
+#[test]
+fn memory_is_bounded_when_a_large_quarantine_is_replayed() {
+    const ROWS: usize = 9_000;
+    let place = Place::new();
+    std::fs::write(place.path("in.csv"), "id,text\nx,y\n").unwrap();
+    let columns = json!([{"name": "id", "type": "long"}, {"name": "text", "type": "string"}]);
+    let to = json!({"path": place.path("out.csv"), "writeMode": "truncate"});
+    let mut job = job_of("files", json!({"path": place.path("in.csv"), "column": columns}), "files", to);
+    job["job"]["setting"]["errorLimit"] = json!("unlimited");
+    place.job(&with_channels(job, 1));
+    place.ok(&["run", "job.json", "--quarantine", "dirty.jsonl"]);
+    let mut row: Value = serde_json::from_slice(&std::fs::read(place.path("dirty.jsonl")).unwrap()).unwrap();
+    let mut mended = BufWriter::new(std::fs::File::create(place.path("mended.jsonl")).unwrap());
+    row["values"]["text"] = "wide row ".repeat(1_140).into();
+    for id in 0..ROWS {
+        row["values"]["id"] = id.into();
+        writeln!(mended, "{row}").unwrap();
+    }
+    mended.into_inner().unwrap();
+    let arguments = ["replay", "mended.jsonl", "job.json", "--quiet", "--report", "report.json"];
+    call_is_bounded("a quarantine of 90 MB", &place, &arguments, 1);
+    assert_eq!(place.last_report()["rows_written"], ROWS);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_is_bounded_whatever_the_table_into_databases() {
     let postgresql = servers::postgresql().await.fresh_database("memory").await;
@@ -146,6 +176,14 @@ async fn memory_is_bounded_whatever_the_table_into_databases() {
         );
         is_bounded("wide rows from PostgreSQL", job_of("postgresql", to(&fast, "wide"), "stream", json!({})), 3);
         is_bounded("narrow rows from PostgreSQL", job_of("postgresql", to(&fast, "narrow"), "stream", json!({})), 3);
+        let mut merged = to(&fast, "merged");
+        merged["writeMode"] = json!("upsert");
+        merged["key"] = json!(["column1"]);
+        let merge = job_of("stream", wide(3_000, 1), "postgresql", merged);
+        is_bounded("wide rows merged into PostgreSQL", merge.clone(), 1);
+        let place = Place::new();
+        place.job(&with_channels(merge, 1));
+        call_is_bounded("wide rows compared with PostgreSQL's", &place, &["verify", "job.json"], 1);
         is_bounded("wide rows into MariaDB", job_of("stream", wide(2_000, 2), "mysql", to(&mysql, "wide")), 2);
         is_bounded("wide rows from MariaDB", job_of("mysql", to(&mysql, "wide"), "stream", json!({})), 2);
     })

@@ -1,5 +1,7 @@
 //! What MySQL's binary JSON cannot hold: it knows integers of 64 bits and doubles, and rounds every other number.
 
+use weir_core::Digits;
+
 /// Why a JSON text would not be kept as it is.
 pub(crate) fn altered_number(json: &[u8]) -> Option<String> {
     let mut at = 0;
@@ -34,22 +36,7 @@ fn is_kept(token: &str) -> bool {
         return true;
     }
     let Ok(double) = token.parse::<f64>() else { return true };
-    double.is_finite() && significant(token) == significant(&format!("{double:e}"))
-}
-
-/// Digits without zeros at their ends, and the power of ten of the first one.
-fn significant(text: &str) -> (String, i64) {
-    let text = text.trim_start_matches('-');
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{fraction}");
-    let zeros = digits.len() - digits.trim_start_matches('0').len();
-    let kept = digits.trim_matches('0').to_owned();
-    if kept.is_empty() {
-        return (kept, 0);
-    }
-    let exponent: i64 = exponent.trim_start_matches('+').parse().unwrap_or(i64::MAX / 2);
-    (kept, exponent + whole.len() as i64 - zeros as i64)
+    double.is_finite() && Digits::of(token) == Digits::of(&format!("{double:e}"))
 }
 
 #[cfg(test)]
