@@ -115,6 +115,8 @@ pub struct NameRules {
     pub forbidden: &'static [char],
     /// Whether names that differ only in the case of letters are one.
     pub ignores_case: bool,
+    /// The same of the names of columns.
+    pub columns_ignore_case: bool,
     /// Whether it has namespaces at all (SQLite has none).
     pub schemas: bool,
     /// Whether columns too may have `longest` at most.

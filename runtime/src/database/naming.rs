@@ -155,7 +155,7 @@ pub fn apart(
     rules: &NameRules,
     fix: bool,
 ) -> Result<Vec<(String, String)>, String> {
-    if !rules.ignores_case {
+    if !rules.columns_ignore_case {
         return Ok(columns);
     }
     let mut taken: HashSet<String> = origin.iter().map(|column| column.name.to_lowercase()).collect();
@@ -205,6 +205,7 @@ mod tests {
         in_bytes: true,
         forbidden: &['/'],
         ignores_case: true,
+        columns_ignore_case: true,
         schemas: true,
         columns: true,
         nests: true,
@@ -249,7 +250,10 @@ mod tests {
         assert!(error.contains("`NOTE`") && error.contains("naming.fix"), "{error}");
         let named = apart(columns(), &[], &RULES, true).unwrap();
         assert!(named[1].1 == "Note" && named[2].0 == "NOTE" && named[2].1.starts_with("NOTE_"), "{named:?}");
-        assert_eq!(apart(columns(), &[], &NameRules { ignores_case: false, ..RULES }, false).unwrap(), columns());
+        assert_eq!(
+            apart(columns(), &[], &NameRules { columns_ignore_case: false, ..RULES }, false).unwrap(),
+            columns()
+        );
     }
 
     #[test]

@@ -255,6 +255,22 @@ async fn columns_that_differ_in_case_alone_are_told_or_renamed() {
         let row: Vec<_> = row.into_iter().flatten().flatten().collect();
         assert_eq!(row, ["1", "big", "small"]);
     }
+    // Delta tells tables apart by case, and columns not.
+    let lake = tempfile::tempdir().unwrap();
+    let job = |fix: bool| {
+        let more = json!({"naming": {"schema": "s", "fix": fix}});
+        database_job(("postgresql", json!({"url": source.url()})), ("lakehouse", json!({"path": lake.path()})), more)
+    };
+    let planned = weir::plan(&load(&job(false)), &RunOptions::default()).await.unwrap().database.unwrap();
+    assert!(planned.failed.len() == 1 && planned.failed[0].reason.contains("naming.fix"), "{:#?}", planned.failed);
+    for _ in 0..2 {
+        run_ok(&job(true)).await;
+    }
+    let write = json!({"url": target.url(), "table": "back", "createTable": true});
+    let read = json!({"path": lake.path().join("s/t")});
+    run_ok(&crate::support::job_of("lakehouse", read, "mysql", write)).await;
+    let row: Vec<_> = target.query("SELECT * FROM back").await.into_iter().flatten().flatten().collect();
+    assert_eq!(row, ["1", "big", "small"]);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ pub(crate) const NAMES: NameRules = NameRules {
     in_bytes: true,
     forbidden: &['/', '\\', '%', ':', '*', '?', '"', '<', '>', '|', '.'],
     ignores_case: false,
+    columns_ignore_case: false,
     schemas: true,
     columns: false,
     nests: true,

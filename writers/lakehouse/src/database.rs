@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 use weir_core::{Faults, NameRules, Parameters, TargetTable, WriteMode};
 
-/// Names are folders, of this machine or of an object store.
+/// Names are folders, of this machine or of an object store. Those of columns Delta tells apart by more than their case.
 pub(crate) const NAMES: NameRules = NameRules {
     longest: 200,
     in_bytes: true,
     forbidden: &['/', '\\', '%', ':', '*', '?', '"', '<', '>', '|'],
     ignores_case: false,
+    columns_ignore_case: true,
     schemas: true,
     columns: false,
     nests: true,

@@ -81,7 +81,7 @@ weir_core::inventory::submit! {
     weir_core::DatabaseWriter {
         name: "mysql",
         parameters: |table| weir_sql::database::writer_parameters(table, weir_mysql::QUOTING),
-        names: weir_core::NameRules { longest: 64, in_bytes: false, forbidden: &['\0', '/', '\\', weir_core::NameRules::NARROW], ignores_case: true, schemas: true, columns: true, nests: false },
+        names: weir_core::NameRules { longest: 64, in_bytes: false, forbidden: &['\0', '/', '\\', weir_core::NameRules::NARROW], ignores_case: true, columns_ignore_case: true, schemas: true, columns: true, nests: false },
         finds_equal_keys: weir_sql::database::finds_equal_keys,
     }
 }

@@ -58,7 +58,7 @@ weir_core::inventory::submit! {
     weir_core::DatabaseWriter {
         name: "postgresql",
         parameters: |table| weir_sql::database::writer_parameters(table, weir_sql::Quoting::DOUBLE),
-        names: weir_core::NameRules { longest: 63, in_bytes: true, forbidden: &['\0'], ignores_case: false, schemas: true, columns: true, nests: false },
+        names: weir_core::NameRules { longest: 63, in_bytes: true, forbidden: &['\0'], ignores_case: false, columns_ignore_case: false, schemas: true, columns: true, nests: false },
         finds_equal_keys: weir_sql::database::finds_equal_keys,
     }
 }

@@ -47,7 +47,7 @@ weir_core::inventory::submit! {
     weir_core::DatabaseWriter {
         name: "sqlite",
         parameters: |table| weir_sql::database::writer_parameters(table, weir_sqlite::QUOTING),
-        names: weir_core::NameRules { longest: 200, in_bytes: true, forbidden: &['\0'], ignores_case: true, schemas: false, columns: true, nests: false },
+        names: weir_core::NameRules { longest: 200, in_bytes: true, forbidden: &['\0'], ignores_case: true, columns_ignore_case: true, schemas: false, columns: true, nests: false },
         finds_equal_keys: weir_sql::database::finds_equal_keys,
     }
 }

@@ -84,7 +84,7 @@ weir_core::inventory::submit! {
     weir_core::DatabaseWriter {
         name: "sqlserver",
         parameters: |table| weir_sql::database::writer_parameters(table, weir_sqlserver::QUOTING),
-        names: weir_core::NameRules { longest: 128, in_bytes: false, forbidden: &['\0'], ignores_case: true, schemas: true, columns: true, nests: false },
+        names: weir_core::NameRules { longest: 128, in_bytes: false, forbidden: &['\0'], ignores_case: true, columns_ignore_case: true, schemas: true, columns: true, nests: false },
         finds_equal_keys: weir_sql::database::finds_equal_keys,
     }
 }
