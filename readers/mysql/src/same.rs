@@ -69,7 +69,7 @@ async fn times(session: &mut RowSession, tables: &[String]) -> Result<HashMap<St
         let schema = name.schema.map_or_else(|| "DATABASE()".to_owned(), |schema| escape(&schema));
         // One a name: then the servers look for this table and not through all of them.
         Some(format!(
-            "SELECT {number}, UNIX_TIMESTAMP(CREATE_TIME) FROM information_schema.TABLES \
+            "SELECT {number}, UNIX_TIMESTAMP(CREATE_TIME) AS made FROM information_schema.TABLES \
              WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {}",
             escape(&name.name)
         ))

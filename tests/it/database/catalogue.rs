@@ -9,7 +9,8 @@ use weir_plugins_test::servers::{self, Database, Family, OwnServer, Server};
 use super::{database_job, run_ok};
 use crate::support::load;
 
-/// A server that counts statements, and how to ask it for those on its catalogue.
+/// A server that counts statements, and how to ask it for those on its catalogue, that apart which looks whether a table that was
+/// read is still the same: it is part of reading it.
 fn counting(family: Family) -> (OwnServer, &'static str) {
     let (arguments, counted): (&[&str], _) = match family {
         Family::PostgreSql => (
@@ -20,7 +21,8 @@ fn counting(family: Family) -> (OwnServer, &'static str) {
         _ => (
             &["--general-log", "--log-output=TABLE"],
             "SELECT CAST(COUNT(*) AS CHAR) FROM mysql.general_log WHERE command_type IN ('Query', 'Prepare') \
-             AND argument LIKE '%information_schema.%' AND argument NOT LIKE '%mysql.general_log%'",
+             AND argument LIKE '%information_schema.%' AND argument NOT LIKE '%mysql.general_log%' \
+             AND argument NOT LIKE '% AS made %'",
         ),
     };
     let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
