@@ -21,7 +21,7 @@ pub enum Beginning {
     /// Nothing: the run has succeeded before.
     Finished(Box<Report>),
     /// A run, new or continued.
-    Run(Began),
+    Run(Box<Began>),
 }
 
 /// A run that may begin.
@@ -61,7 +61,14 @@ pub(super) async fn begin(job: &Job, options: &RunOptions, clock: &Clock, io: &H
         }
         let (lock, ledger, warnings) = (None, None, free_quarantine(options, None)?.into_iter().collect());
         let passing = None;
-        return Ok(Beginning::Run(Began { run_id: new_id(), ledger, passing, lock, continued: false, warnings }));
+        return Ok(Beginning::Run(Box::new(Began {
+            run_id: new_id(),
+            ledger,
+            passing,
+            lock,
+            continued: false,
+            warnings,
+        })));
     };
     let ledger = Ledger::open(state_dir).await?.stopped_at(clock.stopped());
     // A job without a name that came from no file cannot be told from another one.
@@ -115,7 +122,7 @@ pub(super) async fn begin(job: &Job, options: &RunOptions, clock: &Clock, io: &H
     };
     ledger.begin(&record).await?;
     let (run_id, ledger, passing) = (record.run_id, Some(ledger), None);
-    Ok(Beginning::Run(Began { run_id, ledger, passing, lock, continued, warnings }))
+    Ok(Beginning::Run(Box::new(Began { run_id, ledger, passing, lock, continued, warnings })))
 }
 
 /// The run that the caller names, if the ledger knows it.

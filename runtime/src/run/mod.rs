@@ -133,7 +133,7 @@ async fn whole(
     let cancel = options.cancel.child_token();
     let mut beginning = match begin(&job, &options, &clock, &io).await {
         Ok(Beginning::Finished(report)) => return *report,
-        Ok(Beginning::Run(run)) => run,
+        Ok(Beginning::Run(run)) => *run,
         Err(error) => return unstarted(&job, &options, started, clock.fault().unwrap_or(error)),
     };
     let mut all = context(&job, &options, io);
