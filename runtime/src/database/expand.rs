@@ -1,9 +1,9 @@
 //! From a whole-database job to its tables: one read of each catalogue, then everything is decided.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use weir_core::{ConnectorContext, Error, ErrorKind, ObjectName, Objects, Result, TableDescription, TargetName};
+use weir_core::{ConnectorContext, Error, ErrorKind, Objects, Result, TableDescription, TargetName};
 use weir_core::{WriteMode, database_reader, database_writer};
 
 use super::config::{ColumnConfig, MergeConfig, TableConfig, TableDeleted};
@@ -11,6 +11,7 @@ use super::entries::{entry, reader_of};
 use super::group::{check_kept, group};
 use super::incremental::{choose, refuse_shared};
 use super::job::{DatabaseJob, Override};
+use super::listing::{Described, Listing, describe};
 use super::made::made;
 use super::merge::{difference, origin, united};
 use super::naming::{apart, fitting, fitting_column};
@@ -89,28 +90,9 @@ async fn expand_past(
     context: &ConnectorContext,
     passes: fn(&Error) -> bool,
 ) -> Result<Expansion> {
-    let mut catalogs = Vec::with_capacity(job.sources.len());
-    let mut objects = Vec::with_capacity(job.sources.len());
-    let mut shut = BTreeMap::new();
-    for (index, source) in job.sources.iter().enumerate() {
-        let catalog = source.endpoint.open_catalog_in(context)?;
-        let listed = context.until_cancelled(catalog.objects(&|database| job.looks_into(database))).await;
-        objects.push(match listed.map_err(|error| error.with("source", &source.name)) {
-            Err(error) if passes(&error) => {
-                shut.insert(index, error);
-                Objects::default()
-            }
-            listed => listed?,
-        });
-        catalogs.push(catalog);
-    }
-    if shut.len() == job.sources.len()
-        && let Some((_, error)) = shut.pop_first()
-    {
-        return Err(error);
-    }
+    let Listing { catalogs, objects, shut } = Listing::read(job, context, passes).await?;
     let selection = select(&job.patterns, &objects, &made(job, known, &objects, context)?);
-    let (described, expansion) = (HashMap::new(), Expansion::default());
+    let (described, expansion) = (Described::new(), Expansion::default());
     let mut draft = Draft { job, objects: &objects, selection: &selection, shut, described, expansion };
     draft.expansion.selected = selection.counts;
     let all = objects.iter().enumerate().flat_map(|(source, of)| of.list.iter().map(move |one| (source, &one.name)));
@@ -124,19 +106,7 @@ async fn expand_past(
     let made = selection.made.clone();
     let why = "left out, for the job itself has made them where it reads:";
     draft.expansion.warnings.extend((!made.is_empty()).then(|| format!("{why} {}", some_of(made))));
-    for (index, catalog) in catalogs.iter().enumerate() {
-        let all = selection.single.iter().chain(selection.merges.iter().flatten());
-        let mut names: Vec<ObjectName> =
-            all.filter(|found| found.source == index).map(|found| found.object.name.clone()).collect();
-        names.sort();
-        names.dedup();
-        if names.is_empty() {
-            continue;
-        }
-        let described = context.until_cancelled(catalog.describe(&names)).await;
-        let described = described.map_err(|error| error.with("source", &job.sources[index].name))?;
-        draft.described.extend(described.into_iter().map(|table| ((index, table.name.clone()), table)));
-    }
+    draft.described = describe(job, &catalogs, &selection, context).await?;
     for found in &selection.single {
         draft.single(found);
     }
@@ -152,7 +122,7 @@ struct Draft<'a> {
     selection: &'a Selection,
     /// The sources whose catalogues cannot be read, and why.
     shut: BTreeMap<usize, Error>,
-    described: HashMap<(usize, ObjectName), TableDescription>,
+    described: Described,
     expansion: Expansion,
 }
 

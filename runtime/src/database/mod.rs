@@ -16,6 +16,7 @@ mod expand;
 mod group;
 mod incremental;
 mod job;
+mod listing;
 mod made;
 mod merge;
 mod moment;
