@@ -1,11 +1,10 @@
-//! Changing the table: new columns and NULLs are a matter of its log alone; a wider type, and a new column's default in the
-//! rows that are there, is one of its files, which are written anew, all in one version.
+//! Changing the table: new columns and NULLs are a matter of its log alone; a wider type is one of its files, which are
+//! written anew, all in one version.
 
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, RecordBatch, StringArray, UInt64Array};
-use arrow::compute::take;
-use arrow::datatypes::{DataType, Schema};
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
@@ -16,12 +15,11 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use weir_core::field::NATIVE_TYPE;
 use weir_core::{
-    ColumnDefault, Error, ErrorKind, Evolve, Family, Fit, MappedColumn, PresentColumn, Relation, Result, TableChange,
-    WriteMode, WriteRequest,
+    Error, ErrorKind, Evolve, Family, Fit, MappedColumn, PresentColumn, Relation, Result, TableChange, WriteRequest,
 };
 use weir_lakehouse::{
     DataFile, Location, Scan, Scanned, active_files, arrow_schema, canonical, delta_error, ensure_writable, new_column,
-    on_io, to_stored, type_text,
+    on_io, type_text,
 };
 
 use crate::commit::{Fault, delete, is_zoneless};
@@ -32,14 +30,12 @@ use crate::writer::LakehouseWriter;
 const ATTEMPTS: u32 = 5;
 
 /// What is other in the table.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Alteration {
     /// All columns, as they are to be.
     fields: Vec<StructField>,
     /// Whether the files are written anew.
     rewrites: bool,
-    /// What new columns have in the rows that are there, by their names: an array of one value.
-    filled: Vec<(String, ArrayRef)>,
     /// What is done, for people; empty when there is nothing to do.
     said: Vec<String>,
 }
@@ -53,17 +49,16 @@ impl Evolve for LakehouseWriter {
 
     async fn alterations(&self, changes: &[TableChange]) -> Result<Vec<String>> {
         let table = self.required().await?;
-        Ok(alteration(&table, self.location.name(), changes, self.keeps_rows())?.said)
+        Ok(alteration(&fields_of(&table)?, self.location.name(), changes)?.said)
     }
 
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
         let (location, changes, size) = (self.location.clone(), changes.to_vec(), self.config.target_file_size);
-        let keeps_rows = self.keeps_rows();
         let done = on_io(&self.context, async move {
             for attempt in 1.. {
                 let Some(table) = location.open(None).await? else { return Err(gone()) };
                 ensure_writable(&table)?;
-                let alteration = alteration(&table, location.name(), &changes, keeps_rows)?;
+                let alteration = alteration(&fields_of(&table)?, location.name(), &changes)?;
                 if alteration.said.is_empty() {
                     return Ok(alteration.said);
                 }
@@ -81,12 +76,6 @@ impl Evolve for LakehouseWriter {
 }
 
 impl LakehouseWriter {
-    /// Whether rows that are there are still the source's after a run, read again or not. Partitions of other runs hold what
-    /// the source was then.
-    fn keeps_rows(&self) -> bool {
-        self.config.mode() != WriteMode::Overwrite && self.config.partition.is_empty()
-    }
-
     async fn required(&self) -> Result<DeltaTable> {
         self.open_table().await?.ok_or_else(|| gone().with("table", self.location.name()))
     }
@@ -151,31 +140,21 @@ fn lengths(now: &Option<String>, wanted: &Option<String>) -> Relation {
     }
 }
 
-/// `keeps_rows`: whether the rows that are there get the defaults of new columns, as they did at the source.
-fn alteration(table: &DeltaTable, name: &str, changes: &[TableChange], keeps_rows: bool) -> Result<Alteration> {
-    let mut done = Alteration { fields: fields_of(table)?, ..Alteration::default() };
-    let configuration = table.snapshot().map_err(delta_error)?.metadata().configuration();
-    let is_fixed = configuration.get("delta.appendOnly").is_some_and(|value| value == "true");
+fn alteration(fields: &[StructField], name: &str, changes: &[TableChange]) -> Result<Alteration> {
+    let mut done = Alteration { fields: fields.to_vec(), ..Alteration::default() };
     for change in changes {
         let column = change.column();
         let wanted = new_column(column).field;
         let at = done.fields.iter().position(|field| field.name == column.name);
         match (change, at) {
             (TableChange::AddColumn { .. }, Some(_)) => {}
-            (TableChange::AddColumn { default, .. }, None) => {
+            (TableChange::AddColumn { .. }, None) => {
+                // Rows that are there have NULL in it.
                 done.said.push(format!(
                     "ALTER TABLE {name} ADD COLUMN {} {}",
                     wanted.name,
                     type_text(&wanted.data_type)
                 ));
-                // Delta itself gives rows that are there NULL.
-                if let Some(ColumnDefault::Literal(text)) = default.as_ref().filter(|_| keeps_rows && !is_fixed)
-                    && let Some(value) = constant(text, &wanted)?
-                {
-                    done.rewrites = true;
-                    done.said.push(format!("{name} is written anew, column {} as {text} in all rows", wanted.name));
-                    done.filled.push((wanted.name.clone(), value));
-                }
                 done.fields.push(StructField { nullable: true, ..wanted });
             }
             (TableChange::WidenColumn { .. }, Some(at)) => match relation(&done.fields[at], &wanted)? {
@@ -212,18 +191,6 @@ fn alteration(table: &DeltaTable, name: &str, changes: &[TableChange], keeps_row
     Ok(done)
 }
 
-/// A default as files hold it, an array of one value; `None` where its text does not say what that is.
-fn constant(text: &str, field: &StructField) -> Result<Option<ArrayRef>> {
-    let arrow = arrow_schema([field])?;
-    let texts: ArrayRef = Arc::new(StringArray::from(vec![text]));
-    let value = match arrow.field(0).data_type() {
-        // Each system has a notation of its own for bytes, and none for lists.
-        DataType::Binary | DataType::List(_) => return Ok(None),
-        data_type => to_stored(&texts, data_type),
-    };
-    Ok(value.ok().filter(|value| value.is_valid(0)))
-}
-
 /// Makes the version with the new columns, and with files that have them.
 async fn commit(
     location: &Location,
@@ -242,12 +209,11 @@ async fn commit(
     if alteration.rewrites {
         let adds = rewrite(location, table, alteration, size).await?;
         written.extend(adds.iter().map(|add| add.path.clone()));
-        // Else the rows are those that were there before.
-        let data_change = !alteration.filled.is_empty();
         for view in snapshot.log_data().iter() {
-            actions.push(Action::Remove(view.remove_action(data_change)));
+            actions.push(Action::Remove(view.remove_action(false)));
         }
-        actions.extend(adds.into_iter().map(|add| Action::Add(Add { data_change, ..add })));
+        // The rows are those that were there before.
+        actions.extend(adds.into_iter().map(|add| Action::Add(Add { data_change: false, ..add })));
     }
     let partition = snapshot.metadata().partition_columns().to_vec();
     let operation = match alteration.rewrites {
@@ -292,7 +258,7 @@ async fn names(table: &DeltaTable, file: &str) -> Result<bool> {
     Ok(false)
 }
 
-/// Writes all rows of the table with its new types, and the defaults of its new columns.
+/// Writes all rows of the table with its new types.
 async fn rewrite(
     location: &Location,
     table: &DeltaTable,
@@ -310,7 +276,7 @@ async fn rewrite(
         version: table.version().unwrap_or(0),
     };
     let mut files = DataFiles::new(location.folder(), "part-".into(), schema, partition_columns, size);
-    match copy(scan, old, &alteration.filled, &mut files).await {
+    match copy(scan, old, &mut files).await {
         Ok(()) => files.close().await,
         Err(error) => {
             files.discard().await;
@@ -319,19 +285,13 @@ async fn rewrite(
     }
 }
 
-async fn copy(scan: Scan, old: Vec<DataFile>, filled: &[(String, ArrayRef)], files: &mut DataFiles) -> Result<()> {
-    let at = |(name, value): &(String, ArrayRef)| Ok((files.schema().index_of(name)?, value.clone()));
-    let filled: Vec<(usize, ArrayRef)> = filled.iter().map(at).collect::<Result<_>>()?;
+async fn copy(scan: Scan, old: Vec<DataFile>, files: &mut DataFiles) -> Result<()> {
     let (sender, mut receiver) = mpsc::channel(2);
     // Ends by itself once the receiver is dropped.
     let reading = tokio::spawn(async move { scan.run(old, &sender).await });
     while let Some(batch) = receiver.recv().await {
-        let batch = batch?;
-        let mut columns = batch.columns().to_vec();
-        for (index, value) in &filled {
-            columns[*index] = take(value.as_ref(), &UInt64Array::from(vec![0; batch.num_rows()]), None)?;
-        }
-        files.write(&RecordBatch::try_new(files.schema().clone(), columns)?).await?;
+        let batch = RecordBatch::try_new(files.schema().clone(), batch?.columns().to_vec())?;
+        files.write(&batch).await?;
     }
     reading.await.map_err(|e| Error::internal("the table's files could not be read").because(e))
 }

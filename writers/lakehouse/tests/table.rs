@@ -8,8 +8,8 @@ use arrow::array::*;
 use arrow::datatypes::{DataType, Date32Type, Field, Int32Type, Schema, TimeUnit};
 use common::{files, plan, read, rows, run, task, writer};
 use serde_json::json;
+use weir_core::ErrorKind;
 use weir_core::field::{DECIMAL, JSON, KEY, UUID, with_extension, with_metadata, with_native_type};
-use weir_core::{ColumnDefault, ErrorKind, MappedColumn, TableChange};
 
 fn people(ids: &[i64], names: &[Option<&str>]) -> RecordBatch {
     let id = with_metadata(Field::new("Id", DataType::Int64, false), KEY, "1");
@@ -374,47 +374,5 @@ async fn two_runs_do_not_create_the_same_table() {
         assert_eq!(rows(&read(&path, json!({})).await.unwrap()), ["1|early"]);
         let left = files(&path);
         assert_eq!(left.iter().filter(|f| f.ends_with(".parquet")).count(), 1, "{left:?}");
-    }
-}
-
-/// What the source gave its rows the target gives its own, where they are not read again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_are_there_get_a_new_columns_default() {
-    let folder = tempfile::tempdir().unwrap();
-    let column = |name: &str, data_type: DataType| MappedColumn {
-        name: name.into(),
-        offers: vec![Field::new(name, data_type, false)],
-        source_type: "t".into(),
-        nullable: false,
-        key: None,
-        comment: None,
-    };
-    let literal = |text: &str| Some(ColumnDefault::Literal(text.into()));
-    let changes: Vec<TableChange> = [
-        (column("points", DataType::Int32), literal("5")),
-        (column("note", DataType::Utf8), literal("")),
-        (column("day", DataType::Date32), literal("2024-02-29")),
-        (column("price", DataType::Decimal128(8, 2)), literal("1.5")),
-        (column("at", DataType::Utf8), Some(ColumnDefault::Now)),
-        (column("odd", DataType::Int32), literal("five")),
-    ]
-    .map(|(column, default)| TableChange::AddColumn { column, default })
-    .into();
-    for (how, there) in [
-        (json!({"writeMode": "upsert"}), "5||2024-02-29|1.50|NULL|NULL"),
-        (json!({"writeMode": "append"}), "5||2024-02-29|1.50|NULL|NULL"),
-        (json!({"writeMode": "overwrite"}), "NULL|NULL|NULL|NULL|NULL|NULL"),
-    ] {
-        let path = folder.path().join(how["writeMode"].as_str().unwrap());
-        run(&path, json!({}), "one", &[people(&[1], &[Some("a")]), people(&[2], &[None])]).await.unwrap();
-        let writer = writer(&path, how);
-        let able = writer.evolve().unwrap();
-        let said = able.alterations(&changes).await.unwrap();
-        assert_eq!(able.alter(&changes).await.unwrap(), said);
-        let filled = if there.starts_with('5') { 4 } else { 0 };
-        assert_eq!(said.iter().filter(|text| text.contains("written anew")).count(), filled, "{said:?}");
-        assert!(able.alter(&changes).await.unwrap().is_empty());
-        let back = rows(&read(&path, json!({})).await.unwrap());
-        assert_eq!(back, [format!("1|a|{there}"), format!("2|NULL|{there}")]);
     }
 }
