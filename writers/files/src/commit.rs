@@ -69,7 +69,10 @@ pub(crate) async fn commit(
     let parts = parts_of(receipts)?;
     let mut committed = Committed::default();
     if records.is_published().await? {
-        records.set_published(parts.len()).await?;
+        // Whatever shows that shows it again.
+        if let Err(e) = records.set_published(parts.len()).await {
+            committed.warnings.push(unrecorded(&e));
+        }
         committed.description = format!("{} was published already", rules.display());
         tidy(rules, &records, &parts, &mut committed.warnings).await;
         return Ok(committed);
@@ -102,7 +105,7 @@ pub(crate) async fn commit(
             single::publish(rules, plan, &records, &parts, name, cancel, warnings).await?;
             // The file itself and the journal say it as well.
             if let Err(e) = records.set_published(1).await {
-                warnings.push(format!("the rows are published, which the run could not record: {}", e.full()));
+                warnings.push(unrecorded(&e));
             }
             committed.description = format!("wrote {}", rules.display());
         }
@@ -124,6 +127,10 @@ pub(crate) async fn commit(
         committed.warnings.push(format!("staged files could not be removed: {}", e.full()));
     }
     Ok(committed)
+}
+
+fn unrecorded(error: &Error) -> String {
+    format!("the rows are published, which the run could not record: {}", error.full())
 }
 
 async fn tidy(rules: &Rules, records: &Records<'_>, parts: &[(u32, Part)], warnings: &mut Vec<String>) {

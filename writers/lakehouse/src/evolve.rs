@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use weir_core::field::NATIVE_TYPE;
 use weir_core::{
-    Error, ErrorKind, Evolve, Family, Fit, MappedColumn, PresentColumn, Relation, Result, TableChange, WriteRequest,
+    ColumnDefault, Error, ErrorKind, Evolve, Family, Fit, MappedColumn, PresentColumn, Relation, Result, TableChange,
+    WriteRequest,
 };
 use weir_lakehouse::{
     DataFile, Location, Scan, Scanned, active_files, arrow_schema, canonical, delta_error, ensure_writable, new_column,
@@ -55,17 +56,19 @@ impl Evolve for LakehouseWriter {
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
         let (location, changes, size) = (self.location.clone(), changes.to_vec(), self.config.target_file_size);
         let done = on_io(&self.context, async move {
+            let mut raced = Vec::new();
             for attempt in 1.. {
                 let Some(table) = location.open(None).await? else { return Err(gone()) };
                 ensure_writable(&table)?;
                 let alteration = alteration(&fields_of(&table)?, location.name(), &changes)?;
                 if alteration.said.is_empty() {
-                    return Ok(alteration.said);
+                    // By the version that was in the way: ours, whose answer was lost, or one like it.
+                    return Ok(raced);
                 }
                 match commit(&location, &table, &alteration, size).await {
                     Ok(()) => return Ok(alteration.said),
                     Err(Fault::Raced(error, _)) if attempt >= ATTEMPTS => return Err(error),
-                    Err(Fault::Raced(..)) => {}
+                    Err(Fault::Raced(..)) => raced = alteration.said,
                     Err(Fault::Other(error)) => return Err(error),
                 }
             }
@@ -148,10 +151,15 @@ fn alteration(fields: &[StructField], name: &str, changes: &[TableChange]) -> Re
         let at = done.fields.iter().position(|field| field.name == column.name);
         match (change, at) {
             (TableChange::AddColumn { .. }, Some(_)) => {}
-            (TableChange::AddColumn { .. }, None) => {
-                // Rows that are there have NULL in it.
+            (TableChange::AddColumn { default, .. }, None) => {
+                // Delta itself gives rows that are there NULL, and to write them anew is not what a column more is worth.
+                let not = match default {
+                    Some(ColumnDefault::Literal(text)) => format!(" and not the default {text}"),
+                    Some(_) => " and no default".into(),
+                    None => String::new(),
+                };
                 done.said.push(format!(
-                    "ALTER TABLE {name} ADD COLUMN {} {}",
+                    "ALTER TABLE {name} ADD COLUMN {} {}, with NULL in the rows that are there{not}",
                     wanted.name,
                     type_text(&wanted.data_type)
                 ));

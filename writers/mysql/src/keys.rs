@@ -86,7 +86,15 @@ fn is(there: &Reference, meant: &Reference, table: &TableName) -> bool {
 
 /// Those of the table's keys that are on itself.
 pub fn on_itself(table: &TableName, keys: Vec<Reference>) -> Vec<Reference> {
-    let to_itself = |to: &TargetName| to.schema == table.schema && to.table == table.name;
+    // Where file names ignore case, so do tables.
+    let to_itself = |to: &TargetName| {
+        to.table.eq_ignore_ascii_case(&table.name)
+            && to
+                .schema
+                .as_deref()
+                .unwrap_or_default()
+                .eq_ignore_ascii_case(table.schema.as_deref().unwrap_or_default())
+    };
     keys.into_iter().filter(|key| to_itself(&key.to)).collect()
 }
 

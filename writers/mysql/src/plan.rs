@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weir_core::{
-    Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Reference, Result, WriteMode, WritePlan, WriteRequest,
-};
+use weir_core::{Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
 use weir_mysql::{Column, Kind, QUOTING, Server, Table};
 use weir_sql::columns::refuse_own;
 use weir_sql::config::{DuplicateKeys, WriterConfig};
@@ -17,7 +15,7 @@ use crate::config::MySqlWriterConfig;
 use crate::details::{behind_type, table_comment};
 use crate::rights::{self, Rights};
 use crate::state::{Publish, ROW, SPLIT, State};
-use crate::ties::Ties;
+use crate::ties::{Own, Ties};
 use crate::types::{for_existing, for_new, settle};
 
 const OPTIONS: &str = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4";
@@ -27,7 +25,7 @@ pub(crate) struct Facts {
     pub(crate) name: TableName,
     pub(crate) table: Option<Table>,
     /// Its foreign keys on itself.
-    pub(crate) own: Vec<Reference>,
+    pub(crate) own: Own,
     pub(crate) server: Server,
     pub(crate) collations: Arc<Vec<String>>,
     pub(crate) nearest: Option<String>,
@@ -103,7 +101,7 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         None if staged => publish(mode, (&keys, &ties), &layout, &facts, &mut warnings)?,
         None => Publish::None,
     };
-    warnings.extend(ties.warning(compares && staged || tied));
+    warnings.extend(ties.warning(publish.unties()));
     if direct {
         unstaged(common.duplicate_keys, &facts, &mut warnings)?;
     }
@@ -263,7 +261,7 @@ fn publish(
     };
     if mode == WriteMode::Upsert {
         // MySQL would update the row with any equal key, not only with this one.
-        return Ok(if table.unique.len() <= 1 && !ties.is_written() {
+        return Ok(if table.unique.len() <= 1 && !(ties.is_written() && facts.rights.reads(&facts.name)) {
             Publish::OnDuplicate
         } else {
             let nullable = |k: &&String| table.column(k).is_none_or(|c| c.nullable);

@@ -6,12 +6,20 @@
 use weir_core::Reference;
 use weir_mysql::Table;
 
+/// The foreign keys of a table on itself.
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    pub(crate) keys: Vec<Reference>,
+    /// Whether the table has triggers; asked only where it has such keys.
+    pub(crate) triggers: bool,
+}
+
 /// How a table that refers to itself can be written.
 #[derive(Debug, Default)]
 pub(crate) struct Ties {
     /// Columns that may be NULL for a while: one of each key.
     pub(crate) columns: Vec<String>,
-    /// The names of written keys without such a column.
+    /// The names of written keys that have no such column, or of a table whose triggers would see it NULL.
     bound: Vec<String>,
     /// Those of `columns` that are written.
     written: Vec<String>,
@@ -21,12 +29,19 @@ pub(crate) struct Ties {
 
 impl Ties {
     /// Of `own`, the keys of the table on itself; `found_by` are the columns by which rows are found.
-    pub(crate) fn of(own: &[Reference], table: &Table, found_by: &[String], written: &[&str]) -> Self {
+    pub(crate) fn of(own: &Own, table: &Table, found_by: &[String], written: &[&str]) -> Self {
         let is_written = |name: &String| written.contains(&name.as_str());
-        let nullable = |name: &String| table.column(name).is_some_and(|c| c.nullable && !c.generated);
+        // What others may refer to keeps its value.
+        let in_key = |name: &String| {
+            table.unique.iter().any(|(_, key)| key.contains(name))
+                || own.keys.iter().any(|key| key.to_columns.contains(name))
+        };
+        let may_be_null = |name: &String| {
+            !own.triggers && !in_key(name) && table.column(name).is_some_and(|c| c.nullable && !c.generated)
+        };
         let mut ties = Self::default();
-        for key in own {
-            match key.columns.iter().find(|name| nullable(name) && !found_by.contains(name)) {
+        for key in &own.keys {
+            match key.columns.iter().find(|name| may_be_null(name) && !found_by.contains(name)) {
                 Some(column) if ties.columns.contains(column) => {}
                 Some(column) => ties.columns.push(column.clone()),
                 None if key.columns.iter().any(is_written) => ties.bound.push(key.name.clone()),
@@ -55,9 +70,9 @@ impl Ties {
         if unties {
             return (!self.bound.is_empty()).then(|| {
                 format!(
-                    "no column of the foreign key {} of the table on itself may be NULL, and the server checks row by row: \
-                     where a row comes before the one that it refers to, or goes after it, the publication is refused, and \
-                     nothing is changed",
+                    "the foreign key {} of the table on itself has no column that may be NULL and is in no other key, or the \
+                     table has triggers that would see it NULL; the server checks row by row: where a row comes before the \
+                     one that it refers to, or goes after it, the publication is refused, and nothing is changed",
                     self.bound.join(", ")
                 )
             });

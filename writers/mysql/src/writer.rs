@@ -20,6 +20,7 @@ use crate::known::Known;
 use crate::plan::{Facts, plan};
 use crate::rights::no_transactions;
 use crate::state::State;
+use crate::ties::Own;
 use crate::transaction::Staged;
 use crate::{commit, known, ledger, task};
 
@@ -106,10 +107,21 @@ impl MySqlWriter {
                 .await?;
             nearest = weir_core::config::nearest(&name.name, names.iter().map(String::as_str)).map(str::to_owned);
         }
+        let mut own = Own { keys: keys::on_itself(&name, keys), triggers: false };
+        if !own.keys.is_empty() {
+            let sql = format!(
+                "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.TRIGGERS \
+                 WHERE EVENT_OBJECT_SCHEMA = {} AND EVENT_OBJECT_TABLE = {}",
+                weir_mysql::escape(name.schema.as_deref().unwrap_or_default()),
+                weir_mysql::escape(&name.name)
+            );
+            let found: Vec<String> = session.rows(&sql).await?;
+            own.triggers = found.first().is_some_and(|number| number != "0");
+        }
         Ok(Facts {
             create_database,
             rights,
-            own: keys::on_itself(&name, keys),
+            own,
             name,
             table,
             server,
