@@ -83,6 +83,8 @@ pub(crate) fn of_server(code: u16, message: &str) -> Error {
         }
         1205 | 3024 | 1969 => (ErrorKind::Timeout, "the server gave up waiting; look for locks held by others"),
         1213 => (ErrorKind::Conflict, "another transaction was in the way; run again"),
+        // InnoDB says so of a deadlock on the table's counter too.
+        1467 => (ErrorKind::Conflict, "another transaction was in the way, or the column has no number left"),
         // A run that is stopped kills its statements too, but does not wait for their end.
         1317 => (ErrorKind::Remote, "somebody killed the statement on the server"),
         1412 => (ErrorKind::Conflict, "the table was altered while it was read: run again"),
@@ -95,7 +97,7 @@ pub(crate) fn of_server(code: u16, message: &str) -> Error {
     let text = if remedy.is_empty() { message.to_owned() } else { format!("{message}: {remedy}") };
     let error = Error::new(kind, text).with("code", code);
     // A deadlock's victim was rolled back whole: trying again is right.
-    if code == 1213 { error.retryable(true) } else { error }
+    if matches!(code, 1213 | 1467) { error.retryable(true) } else { error }
 }
 
 /// Whether the server refused because of a row's values, with the column where the message names it. Everything else
@@ -152,6 +154,7 @@ mod tests {
         assert_eq!(of_server(1049, "Unknown database").kind(), ErrorKind::NotFound);
         assert!(of_server(1146, "Table 'a.b' doesn't exist").message().contains("check the table"));
         assert!(of_server(1213, "Deadlock").is_retryable());
+        assert!(of_server(1467, "Failed to read auto-increment value").is_retryable());
     }
 
     #[test]
