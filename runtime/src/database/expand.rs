@@ -200,7 +200,7 @@ impl Draft<'_> {
         });
         let found = std::slice::from_ref(found);
         match own_words {
-            Ok(own_words) => self.table(found, target, own_words, None),
+            Ok(own_words) => self.table(found, target, own_words.as_deref(), None),
             Err(fault) => self.fail(found, self.named(found), target.to_string(), (ErrorKind::Schema, fault)),
         }
     }
@@ -236,12 +236,17 @@ impl Draft<'_> {
         });
         let target = own_words.and_then(|own| own.target.clone());
         let target = target.unwrap_or(TargetName { schema, table: into.table });
-        if let Some(of_part) = words::of_part(self.job, tables, own_words, self.objects) {
-            let reason = format!(
-                "`{}` under `tables` is about tables that are merged: say under `{text}` what holds for all of them",
-                of_part.pattern
-            );
-            return self.fail(tables, self.named(tables), target.to_string(), (ErrorKind::Schema, reason));
+        for of_parts in words::of_parts(self.job, tables, own_words, self.objects) {
+            let pattern = &of_parts.pattern;
+            let what = format!("say under `{text}` what holds for all of them");
+            if own_words.is_none() || pattern.is_name() {
+                let reason = format!("`{pattern}` under `tables` is about tables that are merged: {what}");
+                return self.fail(tables, self.named(tables), target.to_string(), (ErrorKind::Schema, reason));
+            }
+            // One that they happen to match gives way to words for the merge.
+            let warning =
+                format!("`{pattern}` under `tables` does not hold for tables that are merged into {target}: {what}");
+            self.expansion.warnings.push(warning);
         }
         self.table(tables, target, own_words, Some(merge));
     }
