@@ -16,9 +16,7 @@ use super::outcome::EntryEnd;
 use super::publish::not_alone;
 use crate::database::config::PublishConfig;
 use crate::database::evolve::{Published, Stage, complete, settle};
-use crate::database::{
-    DatabaseJob, Expansion, Only, begin_snapshots, check_kept, expand, expand_what_is_open, is_shut,
-};
+use crate::database::{DatabaseJob, Expansion, Only, Shut, begin_snapshots, check_kept, expand};
 use crate::job::Job;
 use crate::ledger::{Ledger, known_tables};
 use crate::observer::{Event, TableProgress, TableState};
@@ -72,17 +70,23 @@ pub(super) async fn tables_of_run(
         Some(ledger) => ledger.known_tables(name).await?,
         None => known_tables(options.state_dir.as_deref(), name).await?,
     };
-    let list = || expand(database, &only, &known, context);
-    let mut retries = Retries::new(job.setting.retry);
-    let listed = retries.step("listing the tables", &context.cancel, tell, once_reached(began.continued), list).await;
-    began.warnings.append(&mut told.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let mut expansion = match listed {
-        // It may be that of one source, and the others can be read.
-        Err(error) if database.sources.len() > 1 && is_shut(&error) => {
-            expand_what_is_open(database, &only, &known, context).await?
+    let mut shut = Shut::default();
+    let listed = loop {
+        let list = || expand(database, &shut, &only, &known, context);
+        let mut retries = Retries::new(job.setting.retry);
+        // After a fault of one source the job goes on without it, but not at once without the others too.
+        let passes = once_reached(began.continued || !shut.is_empty());
+        match retries.step("listing the tables", &context.cancel, tell, passes, list).await {
+            Err(error) => {
+                if let Err(error) = shut.take(database, &known, error) {
+                    break Err(error);
+                }
+            }
+            listed => break listed,
         }
-        listed => listed?,
     };
+    began.warnings.append(&mut told.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let mut expansion = listed?;
     if began.ledger.is_none() {
         began.passing = Some(Ledger::passing(name, &known).await?);
     }
