@@ -228,21 +228,10 @@ impl Run {
         }
     }
 
-    /// Moves the tables in their groups; with `all` they are published together at the end.
-    async fn move_tables(
-        &self,
-        database: &DatabaseJob,
-        all: bool,
-        context: &ConnectorContext,
-    ) -> Result<Vec<EntryEnd>> {
-        let config = &database.config;
-        self.find_windows(database, context).await?;
-        let begin = || begin_snapshots(&self.job, database, context);
-        let held = self.asking(&self.cancel, "the snapshot of the source", begin).await?;
-        let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];
+    /// Shows the tables before anything is read.
+    fn show_waiting(&self) {
         for (index, entry) in self.job.entries.iter().enumerate() {
             let Some(table) = &entry.table else { continue };
-            groups[table.group].push(index);
             let waiting = TableProgress {
                 source: table.source(),
                 target: table.target.to_string(),
@@ -252,6 +241,25 @@ impl Run {
                 ..TableProgress::default()
             };
             self.progress.add_table(index, waiting);
+        }
+    }
+
+    /// Moves the tables in their groups; with `all` they are published together at the end.
+    async fn move_tables(
+        &self,
+        database: &DatabaseJob,
+        all: bool,
+        context: &ConnectorContext,
+    ) -> Result<Vec<EntryEnd>> {
+        let config = &database.config;
+        self.show_waiting();
+        self.find_windows(database, context).await?;
+        let begin = || begin_snapshots(&self.job, database, context);
+        let held = self.asking(&self.cancel, "the snapshot of the source", begin).await?;
+        let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];
+        for (index, entry) in self.job.entries.iter().enumerate() {
+            let Some(table) = &entry.table else { continue };
+            groups[table.group].push(index);
             self.options.tables.add(table.target.to_string(), self.stop(index));
         }
         // A target that takes one task at a time (one SQLite file) is the same for all tables.
