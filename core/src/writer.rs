@@ -133,6 +133,12 @@ pub trait Writer: Send + Sync {
         false
     }
 
+    /// Whether what is written has types, so that rows of a column's old type and of its new one may not go together. Not where
+    /// it is text. `true` by default.
+    fn has_types(&self) -> bool {
+        true
+    }
+
     /// The parameters with which the reader of the same name reads what this writer wrote: exactly the plan's columns, in
     /// the plan's order. `parameters` are those of this writer that the reader knows too, secrets still as references,
     /// with the plan's column names as `column`; most systems need no others.

@@ -33,7 +33,7 @@ pub struct EndCheck {
 /// `state_dir` knows which tables a whole-database job has made itself, where it reads and writes in one place.
 ///
 /// # Errors
-/// A job that cannot be opened; a ledger that cannot be read.
+/// A job that cannot be opened.
 pub async fn check(job: &Job, state_dir: Option<&Path>, cancel: CancellationToken) -> Result<Vec<EndCheck>> {
     let context = |endpoint: &Endpoint| ConnectorContext {
         cancel: cancel.clone(),
@@ -58,7 +58,12 @@ pub async fn check(job: &Job, state_dir: Option<&Path>, cancel: CancellationToke
                 checks: vec![Check::of(format!("catalogue of {}", source.name), listed)],
             });
         }
-        let known = known_tables(state_dir, &job.name).await?;
+        let known = known_tables(state_dir, &job.name).await.unwrap_or_else(|error| {
+            let checks = vec![Check::fault("state folder", error.full())];
+            let (connector, pointer) = (database.target.plugin.clone(), database.target.pointer.clone());
+            found.push(EndCheck { end: "target", connector, pointer, checks });
+            Vec::new()
+        });
         // The target is looked at for the first table: rights and address are the same for all.
         let (job, expansion) = match crate::database::expanded(job, &known, &context(&database.target)).await {
             Ok(expanded) => expanded,

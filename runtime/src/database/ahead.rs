@@ -6,7 +6,7 @@ use super::entries::{at_target, tables_of};
 use super::job::DatabaseJob;
 use crate::job::Job;
 
-/// For the readers, of each source.
+/// For the readers, of each source that tables are read from.
 ///
 /// # Errors
 /// Those of the source.
@@ -18,6 +18,10 @@ pub(crate) async fn look_at_sources(
     let mut held = Vec::new();
     for (number, source) in database.sources.iter().enumerate() {
         let names = tables_of(&job.entries, number);
+        if names.is_empty() {
+            // It may be one that cannot be read.
+            continue;
+        }
         let catalog = source.endpoint.open_catalog_in(context)?;
         let found = context.until_cancelled(catalog.look_ahead(&names)).await;
         held.extend(found.map_err(|error| error.with("source", &source.name))?);

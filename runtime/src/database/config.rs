@@ -45,7 +45,8 @@ pub struct DatabaseConfig {
     /// no table failed.
     pub publish: PublishConfig,
     /// What is different for single tables, by the names (patterns) of the source tables, or by the name of a merge as it
-    /// stands in `into`. Tables that are merged have no words of their own.
+    /// stands in `into`. A name comes before a pattern, which holds for what the name does not say. Tables that are merged have no
+    /// words of their own.
     pub tables: BTreeMap<String, TableConfig>,
     /// Limits and tolerances, as in other jobs. The error limit is each table's own.
     #[schemars(with = "Map<String, Value>")]

@@ -11,7 +11,7 @@ use super::entries::{entry, reader_of};
 use super::group::{check_kept, group};
 use super::incremental::{choose, refuse_shared};
 use super::job::{DatabaseJob, Override};
-use super::listing::{Described, Listing, describe};
+use super::listing::{Described, Listing, Shut, describe};
 use super::made::made;
 use super::merge::{difference, origin, united};
 use super::naming::{apart, fitting, fitting_column};
@@ -21,7 +21,7 @@ use super::references::{left_out, refer, referrers};
 use super::select::{Counts, Found, Selection, select};
 use super::table::{FailedTable, TableJob, TableSource, some_of};
 use super::targets::{distinct, refuse_own};
-use super::unseen::{Unseen, all_of, closed, is_shut, unknown, unseen};
+use super::unseen::{Unseen, all_of, closed, unknown, unseen};
 use super::words;
 use crate::job::Entry;
 use crate::ledger::KnownRow;
@@ -55,42 +55,19 @@ pub struct Expansion {
     pub(super) unseen: Unseen,
 }
 
-/// Reads the catalogues and decides; `known` is what earlier runs of the job have met.
+/// Reads the catalogues and decides; `known` is what earlier runs of the job have met. What is named, and not seen elsewhere
+/// than in a source that is `shut`, fails, and so does every merge: nobody knows what that source has of it.
 ///
 /// # Errors
 /// A source that cannot be reached or lists nothing, two sources that land on one target, patterns that select nothing.
 pub async fn expand(
     job: &DatabaseJob,
+    shut: &Shut,
     only: &Only,
     known: &[KnownRow],
     context: &ConnectorContext,
 ) -> Result<Expansion> {
-    expand_past(job, only, known, context, |_| false).await
-}
-
-/// As [`expand`], but that of several sources one whose catalogue cannot be read keeps no table of the others back. What is
-/// named and not seen elsewhere fails then, and every merge: nobody knows what that source has of it.
-///
-/// # Errors
-/// Those of [`expand`]; that of the first source, where none can be read.
-pub async fn expand_what_is_open(
-    job: &DatabaseJob,
-    only: &Only,
-    known: &[KnownRow],
-    context: &ConnectorContext,
-) -> Result<Expansion> {
-    expand_past(job, only, known, context, is_shut).await
-}
-
-/// `passes` tells which errors of one source leave the others as they are.
-async fn expand_past(
-    job: &DatabaseJob,
-    only: &Only,
-    known: &[KnownRow],
-    context: &ConnectorContext,
-    passes: fn(&Error) -> bool,
-) -> Result<Expansion> {
-    let Listing { catalogs, objects, shut } = Listing::read(job, context, passes).await?;
+    let Listing { catalogs, objects } = Listing::read(job, shut, context).await?;
     let selection = select(&job.patterns, &objects, &made(job, known, &objects, context)?);
     let (described, expansion) = (Described::new(), Expansion::default());
     let mut draft = Draft { job, objects: &objects, selection: &selection, shut, described, expansion };
@@ -121,7 +98,7 @@ struct Draft<'a> {
     objects: &'a [Objects],
     selection: &'a Selection,
     /// The sources whose catalogues cannot be read, and why.
-    shut: BTreeMap<usize, Error>,
+    shut: &'a Shut,
     described: Described,
     expansion: Expansion,
 }
@@ -134,10 +111,10 @@ impl Draft<'_> {
 
     /// Sources of whose tables nothing is known.
     fn shut(&mut self) {
-        let of_source =
-            |(source, error): (&usize, &Error)| (all_of(&self.job.sources[*source].name), (error.kind(), error.full()));
-        for (name, fault) in self.shut.iter().map(of_source).collect::<Vec<_>>() {
-            self.fail(&[], name, String::new(), fault);
+        let shut = self.shut;
+        for (source, error) in shut.iter() {
+            let name = all_of(&self.job.sources[source].name);
+            self.fail(&[], name, String::new(), (error.kind(), error.full()));
         }
     }
 
@@ -150,7 +127,7 @@ impl Draft<'_> {
                 self.fail(&[], name, String::new(), (ErrorKind::Unsupported, reason.into()));
                 continue;
             }
-            if let Some(fault) = unknown(&self.shut) {
+            if let Some(fault) = unknown(self.shut) {
                 self.fail(&[], name, String::new(), fault);
                 continue;
             }
@@ -200,7 +177,7 @@ impl Draft<'_> {
         });
         let found = std::slice::from_ref(found);
         match own_words {
-            Ok(own_words) => self.table(found, target, own_words, None),
+            Ok(own_words) => self.table(found, target, own_words.as_deref(), None),
             Err(fault) => self.fail(found, self.named(found), target.to_string(), (ErrorKind::Schema, fault)),
         }
     }
@@ -209,7 +186,7 @@ impl Draft<'_> {
         let into = self.job.into[index].clone();
         let merge = &self.job.config.objects.merge.as_slice()[index];
         let patterns = &self.job.patterns.merges[index];
-        if let Some(fault) = unknown(&self.shut) {
+        if let Some(fault) = unknown(self.shut) {
             // As an overwrite it would take away the rows that came from there.
             let source = if tables.is_empty() { "merge".into() } else { self.named(tables) };
             return self.fail(tables, source, into.to_string(), fault);
@@ -236,12 +213,17 @@ impl Draft<'_> {
         });
         let target = own_words.and_then(|own| own.target.clone());
         let target = target.unwrap_or(TargetName { schema, table: into.table });
-        if let Some(of_part) = words::of_part(self.job, tables, own_words, self.objects) {
-            let reason = format!(
-                "`{}` under `tables` is about tables that are merged: say under `{text}` what holds for all of them",
-                of_part.pattern
-            );
-            return self.fail(tables, self.named(tables), target.to_string(), (ErrorKind::Schema, reason));
+        for of_parts in words::of_parts(self.job, tables, own_words, self.objects) {
+            let pattern = &of_parts.pattern;
+            let what = format!("say under `{text}` what holds for all of them");
+            if own_words.is_none() || pattern.is_name() {
+                let reason = format!("`{pattern}` under `tables` is about tables that are merged: {what}");
+                return self.fail(tables, self.named(tables), target.to_string(), (ErrorKind::Schema, reason));
+            }
+            // One that they happen to match gives way to words for the merge.
+            let warning =
+                format!("`{pattern}` under `tables` does not hold for tables that are merged into {target}: {what}");
+            self.expansion.warnings.push(warning);
         }
         self.table(tables, target, own_words, Some(merge));
     }

@@ -34,11 +34,12 @@ mod words;
 
 pub(crate) use ahead::{look_at_sources, look_at_target};
 pub use entries::{at_target, tables_of, with_tables, writer_of};
-pub use expand::{Expansion, expand, expand_what_is_open};
+pub use expand::{Expansion, expand};
 pub(crate) use group::check_kept;
 pub use incremental::TableIncremental;
 pub(crate) use job::read;
 pub use job::{DatabaseJob, DatabaseSource, Patterns};
+pub use listing::Shut;
 pub use merge::OriginColumn;
 pub use moment::Moment;
 pub(crate) use moment::{begin as begin_snapshots, checks as source_checks};
@@ -49,4 +50,3 @@ pub use references::Referrer;
 pub use select::Counts as Selected;
 pub use stops::TableStops;
 pub use table::{FailedTable, TableJob, TableSource};
-pub(crate) use unseen::is_shut;

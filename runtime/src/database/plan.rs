@@ -11,7 +11,8 @@ use super::ahead::{look_at_sources, look_at_target};
 use super::config::{PublishConfig, TableDeleted};
 use super::entries::with_tables;
 use super::evolve::{ChangeKind, ChangeOutcome, ChangedTable, Evolving, selection};
-use super::expand::{Expansion, expand, expand_what_is_open};
+use super::expand::{Expansion, expand};
+use super::listing::Shut;
 use super::moment::{Moment, moments};
 use super::only::Only;
 use super::select::Counts;
@@ -66,7 +67,7 @@ pub struct GroupPlan {
 /// Those of [`expand`].
 pub async fn expanded(job: &Job, known: &[KnownRow], context: &ConnectorContext) -> Result<(Job, Expansion)> {
     let Some(database) = &job.database else { return Ok((job.clone(), Expansion::default())) };
-    let expansion = expand(database, &Only::All, known, context).await?;
+    let expansion = expand(database, &Shut::default(), &Only::All, known, context).await?;
     Ok((with_tables(job, database, &expansion)?, expansion))
 }
 
@@ -76,7 +77,7 @@ pub async fn expanded(job: &Job, known: &[KnownRow], context: &ConnectorContext)
 /// Those of [`expand`].
 pub async fn expanded_as_run(job: &Job, known: &[KnownRow], context: &ConnectorContext) -> Result<Job> {
     let Some(database) = &job.database else { return Ok(job.clone()) };
-    let mut expansion = expand(database, &Only::All, known, context).await?;
+    let mut expansion = expand(database, &Shut::default(), &Only::All, known, context).await?;
     // What is gone from a merge is no reason to leave it out.
     let mut rules = database.clone();
     (rules.config.rules.table_deleted, rules.says_deleted) = (TableDeleted::Ignore, true);
@@ -96,7 +97,13 @@ pub async fn plan_tables(
 ) -> Result<(DatabasePlan, Vec<EntryPlan>, Vec<String>)> {
     let Some(database) = &job.database else { return Err(Error::internal("the job is none of a whole database")) };
     let config = &database.config;
-    let mut expansion = expand_what_is_open(database, only, known, context).await?;
+    let mut shut = Shut::default();
+    let mut expansion = loop {
+        match expand(database, &shut, only, known, context).await {
+            Err(error) => shut.take(database, known, error)?,
+            Ok(expansion) => break expansion,
+        }
+    };
     let settled = selection(known, database, &mut expansion, *only == Only::All);
     let job = with_tables(job, database, &expansion)?;
     let sources_ahead = look_at_sources(&job, database, context).await?;

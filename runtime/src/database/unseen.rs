@@ -1,10 +1,11 @@
 //! Sources, and databases of their servers, of which nothing was seen, and what there is to say of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use weir_core::{Error, ErrorKind, ObjectName, Objects, Seen};
 
 use super::job::DatabaseJob;
+use super::listing::Shut;
 use super::pattern::Pattern;
 
 /// What begins the names of tables, as ledgers have them, in databases of which nothing was seen.
@@ -63,14 +64,14 @@ pub fn closed(patterns: &[Pattern], objects: &[Objects]) -> Vec<String> {
 }
 
 /// Whether an error tells of a source as it is just now, and not of the job or the run.
-pub(crate) fn is_shut(error: &Error) -> bool {
+pub fn is_shut(error: &Error) -> bool {
     use ErrorKind::{Denied, Io, NotFound, Remote, Timeout, Unreachable};
     matches!(error.kind(), Denied | Io | NotFound | Remote | Timeout | Unreachable)
 }
 
 /// Why nobody can tell whether the sources have something, if one of them is `shut`.
-pub fn unknown(shut: &BTreeMap<usize, Error>) -> Option<(ErrorKind, String)> {
-    let (_, error) = shut.first_key_value()?;
+pub fn unknown(shut: &Shut) -> Option<(ErrorKind, String)> {
+    let (_, error) = shut.iter().next()?;
     Some((error.kind(), format!("a source that may have tables of it cannot be read: {}", error.full())))
 }
 

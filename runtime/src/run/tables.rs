@@ -16,9 +16,7 @@ use super::outcome::EntryEnd;
 use super::publish::not_alone;
 use crate::database::config::PublishConfig;
 use crate::database::evolve::{Published, Stage, complete, settle};
-use crate::database::{
-    DatabaseJob, Expansion, Only, begin_snapshots, check_kept, expand, expand_what_is_open, is_shut,
-};
+use crate::database::{DatabaseJob, Expansion, Only, Shut, begin_snapshots, check_kept, expand};
 use crate::job::Job;
 use crate::ledger::{Ledger, known_tables};
 use crate::observer::{Event, TableProgress, TableState};
@@ -72,17 +70,23 @@ pub(super) async fn tables_of_run(
         Some(ledger) => ledger.known_tables(name).await?,
         None => known_tables(options.state_dir.as_deref(), name).await?,
     };
-    let list = || expand(database, &only, &known, context);
-    let mut retries = Retries::new(job.setting.retry);
-    let listed = retries.step("listing the tables", &context.cancel, tell, once_reached(began.continued), list).await;
-    began.warnings.append(&mut told.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let mut expansion = match listed {
-        // It may be that of one source, and the others can be read.
-        Err(error) if database.sources.len() > 1 && is_shut(&error) => {
-            expand_what_is_open(database, &only, &known, context).await?
+    let mut shut = Shut::default();
+    let listed = loop {
+        let list = || expand(database, &shut, &only, &known, context);
+        let mut retries = Retries::new(job.setting.retry);
+        // After a fault of one source the job goes on without it, but not at once without the others too.
+        let passes = once_reached(began.continued || !shut.is_empty());
+        match retries.step("listing the tables", &context.cancel, tell, passes, list).await {
+            Err(error) => {
+                if let Err(error) = shut.take(database, &known, error) {
+                    break Err(error);
+                }
+            }
+            listed => break listed,
         }
-        listed => listed?,
     };
+    began.warnings.append(&mut told.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let mut expansion = listed?;
     if began.ledger.is_none() {
         began.passing = Some(Ledger::passing(name, &known).await?);
     }
@@ -224,21 +228,10 @@ impl Run {
         }
     }
 
-    /// Moves the tables in their groups; with `all` they are published together at the end.
-    async fn move_tables(
-        &self,
-        database: &DatabaseJob,
-        all: bool,
-        context: &ConnectorContext,
-    ) -> Result<Vec<EntryEnd>> {
-        let config = &database.config;
-        self.find_windows(database, context).await?;
-        let begin = || begin_snapshots(&self.job, database, context);
-        let held = self.asking(&self.cancel, "the snapshot of the source", begin).await?;
-        let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];
+    /// Shows the tables before anything is read.
+    fn show_waiting(&self) {
         for (index, entry) in self.job.entries.iter().enumerate() {
             let Some(table) = &entry.table else { continue };
-            groups[table.group].push(index);
             let waiting = TableProgress {
                 source: table.source(),
                 target: table.target.to_string(),
@@ -248,6 +241,25 @@ impl Run {
                 ..TableProgress::default()
             };
             self.progress.add_table(index, waiting);
+        }
+    }
+
+    /// Moves the tables in their groups; with `all` they are published together at the end.
+    async fn move_tables(
+        &self,
+        database: &DatabaseJob,
+        all: bool,
+        context: &ConnectorContext,
+    ) -> Result<Vec<EntryEnd>> {
+        let config = &database.config;
+        self.show_waiting();
+        self.find_windows(database, context).await?;
+        let begin = || begin_snapshots(&self.job, database, context);
+        let held = self.asking(&self.cancel, "the snapshot of the source", begin).await?;
+        let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.lanes.len()];
+        for (index, entry) in self.job.entries.iter().enumerate() {
+            let Some(table) = &entry.table else { continue };
+            groups[table.group].push(index);
             self.options.tables.add(table.target.to_string(), self.stop(index));
         }
         // A target that takes one task at a time (one SQLite file) is the same for all tables.

@@ -8,9 +8,11 @@ use tokio::sync::OnceCell;
 use weir_core::{ConnectorContext, Error, ErrorKind, Result, Window};
 
 use super::Run;
+use super::waiting::{SOON, aloud};
 use crate::database::{DatabaseJob, look_at_sources};
 use crate::entry::PlannedEntry;
 use crate::incremental::{asked, found, known, of_entry, ordinal, told_apart};
+use crate::job::Entry;
 use crate::ledger::WatermarkRecord;
 
 /// By what windows are decided, and what was found of them ahead.
@@ -42,10 +44,13 @@ impl Run {
     /// # Errors
     /// Those of looking at the sources.
     pub(super) async fn find_windows(&self, database: &DatabaseJob, context: &ConnectorContext) -> Result<()> {
-        let entries = self.job.entries.iter().enumerate();
-        let windowed =
-            entries.filter(|(_, entry)| entry.table.as_ref().is_some_and(|table| table.incremental.is_some()));
-        let windowed: Vec<usize> = windowed.map(|(index, _)| index).collect();
+        let mut windowed = Vec::new();
+        for (index, entry) in self.job.entries.iter().enumerate() {
+            let by_window = entry.table.as_ref().is_some_and(|table| table.incremental.is_some());
+            if by_window && shares_snapshot(entry, context) && self.decided(index).await?.is_empty() {
+                windowed.push(index);
+            }
+        }
         if windowed.is_empty() {
             return Ok(());
         }
@@ -54,11 +59,13 @@ impl Run {
         let asking = windowed.into_iter().map(|index| {
             async move {
                 let context = ConnectorContext { cancel: self.stop(index), ..context.clone() };
+                let what = format!("asking for the window of {}", self.table_name(index).unwrap_or_default());
+                let long = format!("{what}, which reads all of it where its column has no index,");
                 let ask = || async {
                     let _connection = self.connection(index).await?;
-                    self.find_window(index, &context).await
+                    let find = self.find_window(index, &context);
+                    aloud(self.options.observer.as_ref(), &long, SOON, find).await
                 };
-                let what = format!("asking for the window of {}", self.table_name(index).unwrap_or_default());
                 (index, self.asking(&context.cancel, &what, ask).await)
             }
             .boxed()
@@ -66,26 +73,25 @@ impl Run {
         let asking: Vec<_> = asking.collect();
         let group = &database.config.group;
         let at_once = group.max_source_connections.saturating_mul(group.concurrent_groups).max(1);
-        let early: HashMap<_, _> = futures::stream::iter(asking)
-            .buffer_unordered(at_once)
-            .filter_map(|(index, found)| std::future::ready(found.transpose().map(|found| (index, found))))
-            .collect()
-            .await;
+        let early: HashMap<_, _> = futures::stream::iter(asking).buffer_unordered(at_once).collect().await;
         *self.windows.early.lock().unwrap_or_else(PoisonError::into_inner) = early;
         Ok(())
     }
 
-    /// What the reader of an entry finds; nothing where the run has decided before.
-    async fn find_window(&self, index: usize, context: &ConnectorContext) -> Result<Option<Vec<Window>>> {
-        if let Some(ledger) = &self.ledger
-            && !ledger.windows(&self.run_id, index as u32).await?.is_empty()
-        {
-            return Ok(None);
+    /// What the run has decided of an entry before.
+    async fn decided(&self, index: usize) -> Result<Vec<Window>> {
+        match &self.ledger {
+            Some(ledger) => ledger.windows(&self.run_id, index as u32).await,
+            None => Ok(Vec::new()),
         }
+    }
+
+    /// What the reader of an entry finds.
+    async fn find_window(&self, index: usize, context: &ConnectorContext) -> Result<Vec<Window>> {
         let entry = &self.job.entries[index];
         let reader = entry.reader.open_reader(&ConnectorContext { form: entry.reader.form, ..context.clone() })?;
         let watermarks = self.watermarks(index).await?;
-        found(&self.job, entry, reader.as_ref(), &watermarks, context).await.map(Some)
+        found(&self.job, entry, reader.as_ref(), &watermarks, context).await
     }
 
     /// Decides the windows of an entry, or takes those that the run has decided before: its high ends are those of its
@@ -100,11 +106,9 @@ impl Run {
         if asked(planned.reader.as_ref(), entry)?.is_none() {
             return Ok(());
         }
-        if let Some(ledger) = &self.ledger {
-            planned.windows = ledger.windows(&self.run_id, index as u32).await?;
-            if !planned.windows.is_empty() {
-                return Ok(());
-            }
+        planned.windows = self.decided(index).await?;
+        if !planned.windows.is_empty() {
+            return Ok(());
         }
         let watermarks = self.watermarks(index).await?;
         let early = self.windows.early(index)?;
@@ -138,4 +142,10 @@ impl Run {
             false => of_entry(records, ordinal(&self.job, index)),
         })
     }
+}
+
+/// Whether a table may be read from a snapshot that begins before its turn. What is wrong with its reader is told then.
+fn shares_snapshot(entry: &Entry, context: &ConnectorContext) -> bool {
+    let reader = entry.reader.open_reader(&ConnectorContext { form: entry.reader.form, ..context.clone() });
+    reader.is_ok_and(|reader| reader.snapshot().is_some())
 }

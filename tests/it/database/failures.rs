@@ -8,7 +8,7 @@ use weir_core::ErrorKind;
 use weir_plugins_test::servers::{self, Database};
 
 use super::moment::limited;
-use super::{database_job, rows, run, table};
+use super::{database_job, load, rows, run, table};
 
 /// Four tables of some rows.
 async fn source(name: &str) -> Database {
@@ -75,29 +75,38 @@ async fn a_table_that_is_denied_or_dirty_stays_alone_and_runs_again_alone() {
 async fn a_source_that_cannot_be_read_keeps_only_its_own_tables_back() {
     let (here, there) = (source("shut_here").await, source("shut_there").await);
     there.execute("DROP TABLE a, b, c; ALTER TABLE d RENAME TO elsewhere; CREATE TABLE part_2 (id int)").await;
-    here.execute("DROP TABLE b, c, d; CREATE TABLE part_1 (id int)").await;
+    here.execute("DROP TABLE b, c; ALTER TABLE d RENAME TO grown; CREATE TABLE part_1 (id int)").await;
     let target = servers::postgresql().await.fresh_database("shut").await;
     let mut job = ends(&here, &target);
     job["name"] = "shut".into();
     let end = |url: String| json!({"name": "postgresql", "parameter": {"url": url}});
     job["source"] = json!([end(here.url()), end(there.url())]);
     let merge = json!([{"into": "parts", "from": ["/part_[0-9]/"]}]);
-    job["objects"] = json!({"include": ["a", "b", "elsewhere"], "merge": merge});
+    job["objects"] = json!({"include": ["a", "b", "elsewhere", "grown"], "merge": merge});
+    job["tables"] = json!({"grown": {"incremental": {"column": "id"}, "writeMode": "upsert"}});
     job["rules"] = json!({"tableDeleted": "ignore"});
     there.execute("CREATE TABLE b (id int PRIMARY KEY)").await;
     let state = tempfile::tempdir().unwrap();
     let options = || RunOptions { state_dir: Some(state.path().to_owned()), ..RunOptions::default() };
     let first = run(&job, options()).await;
     // The merge once for each of its tables.
-    assert_eq!((first.status, first.tables.len()), (Status::Succeeded, 5), "{:#?}", first.tables);
+    assert_eq!((first.status, first.tables.len()), (Status::Succeeded, 6), "{:#?}", first.tables);
 
     // Its server knows no such database for a while.
     let away = format!("{}_away", there.name());
     here.execute(&format!("ALTER DATABASE \"{}\" RENAME TO \"{away}\"", there.name())).await;
-    here.execute("UPDATE a SET v = 'new'").await;
+    here.execute("UPDATE a SET v = 'new'; INSERT INTO grown VALUES (201, 'new')").await;
+    let planned = weir::plan(&load(&job), &options()).await.unwrap();
+    let names: Vec<_> = planned.entries.iter().filter_map(|entry| entry.name.as_deref()).collect();
+    assert_eq!(
+        (names.as_slice(), planned.database.unwrap().failed.len()),
+        (["public.a", "public.grown"].as_slice(), 4)
+    );
     let second = run(&job, options()).await;
     assert_eq!((second.status, second.exit_code()), (Status::PartiallyFailed, 1), "{:#?}", second.error);
-    assert_eq!(rows(&here, "a").await, rows(&target, "a").await);
+    for moved in ["a", "grown"] {
+        assert_eq!(rows(&here, moved).await, rows(&target, moved).await);
+    }
     let mut failed: Vec<_> = second.tables.iter().filter(|table| table.status == Status::Failed).collect();
     failed.sort_by_key(|table| table.name.clone());
     let names: Vec<_> = failed.iter().filter_map(|table| table.name.as_deref()).collect();

@@ -266,6 +266,8 @@ async fn words_for_a_part_of_a_merge_are_refused_and_not_ignored() {
     assert_eq!(report.rows_written, 2, "{:#?}", report.tables);
     let told: Vec<_> = report.warnings.iter().filter(|warning| warning.contains("none of the job's")).collect();
     assert!(matches!(&told[..], [text] if text.contains("`nobody`")), "{told:?}");
+    let gives_way = |warning: &&String| warning.contains("`*` under `tables` does not hold for tables that are merged");
+    assert_eq!(report.warnings.iter().filter(gives_way).count(), 1, "{:?}", report.warnings);
     // A table that failed to map is the job's all the same.
     let report = run(&job(json!({"alone": {"columns": {"sekret": false}}})), RunOptions::default()).await;
     assert_eq!(report.status, Status::PartiallyFailed);

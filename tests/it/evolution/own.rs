@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use weir::Status;
+use weir_core::CheckOutcome;
 use weir_plugins_test::servers;
 
 use super::Mirror;
@@ -30,6 +31,13 @@ async fn what_a_job_has_made_where_it_reads_is_left_out_of_its_next_run() {
         let checks: Vec<_> = ends.unwrap().into_iter().flat_map(|end| end.checks).collect();
         let selected = checks.iter().find(|check| check.what == "selection").unwrap();
         assert!(selected.detail.contains("1 table"), "{selected:?}");
+        let broken = tempfile::tempdir().unwrap();
+        std::fs::write(broken.path().join("ledger.db"), "no ledger".repeat(200)).unwrap();
+        let ends = weir::check(&crate::support::load(&mirror.job), Some(broken.path()), Default::default()).await;
+        let checks: Vec<_> = ends.unwrap().into_iter().flat_map(|end| end.checks).collect();
+        let outcome = |what: &str| checks.iter().find(|check| check.what == what).map(|check| check.outcome);
+        assert_eq!(outcome("state folder"), Some(CheckOutcome::Fault), "{checks:?}");
+        assert!(outcome("selection").is_some(), "it goes on with the rest: {checks:?}");
         let second = mirror.run().await;
         assert_eq!((second.status, second.tables.len()), (Status::Succeeded, 1), "{:#?}", second.error);
         assert!(second.warnings.iter().any(|warning| warning.contains(made)), "{:?}", second.warnings);

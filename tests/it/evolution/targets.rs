@@ -301,14 +301,19 @@ async fn rules_hold_for_files_too() {
 async fn types_change_within_a_family_where_files_stay() {
     let server = servers::postgresql().await;
     let source = server.fresh_database("side_by_side").await;
-    for how in [json!({"write": {"keyed": "append"}}), json!({"partition": {"field": "day", "value": "1"}})] {
+    let append = json!({"keyed": "append"});
+    for (how, format) in [
+        (json!({ "write": append }), "parquet"),
+        (json!({"partition": {"field": "day", "value": "1"}}), "parquet"),
+        (json!({ "write": append }), "csv"),
+    ] {
         source.execute("DROP TABLE IF EXISTS wider, other").await;
         for table in ["wider", "other"] {
             let sql = format!("CREATE TABLE {table} (id int PRIMARY KEY, v int); INSERT INTO {table} VALUES (1, 1)");
             source.execute(&sql).await;
         }
         let folder = tempfile::tempdir().unwrap();
-        let ends = (json!({"url": source.url()}), json!({"path": folder.path()}));
+        let ends = (json!({"url": source.url()}), json!({"path": folder.path(), "format": format}));
         let mut more = how.clone();
         more["naming"] = json!({"schema": "public"});
         let mut mirror = Mirror::new("side-by-side", ("postgresql", ends.0), ("files", ends.1), more);
@@ -318,6 +323,10 @@ async fn types_change_within_a_family_where_files_stay() {
             mirror.job["partition"]["value"] = json!("2");
         }
         let report = mirror.run().await;
+        if format == "csv" {
+            assert_eq!(report.status, Status::Succeeded, "text has no types: {:#?}", report.error);
+            continue;
+        }
         assert_eq!(report.status, Status::PartiallyFailed, "{how}: {:#?}", report.error);
         let changes = mirror.changes(&report).await;
         assert_eq!(lines(&changes, "public.wider"), ["type_changed v done"], "{how}");

@@ -92,6 +92,10 @@ impl Writer for FilesWriter {
         Some(self)
     }
 
+    fn has_types(&self) -> bool {
+        !self.rules.format.is_text()
+    }
+
     async fn target(&self) -> Result<TargetSchema> {
         let existing = self.context.until_cancelled(commit::existing(&self.rules)).await?;
         Ok(TargetSchema { table: self.rules.display(), exists: !existing.is_empty(), ..TargetSchema::default() })

@@ -7,7 +7,7 @@ use weir_core::{Family, Fit, MappedColumn, Relation};
 use super::decide::{Decision, Seen, added};
 use super::known::KnownColumn;
 use super::record::{ChangeKind, ChangeOutcome, TableChangeRecord};
-use crate::database::config::{ColumnDeleted, TypeWidened};
+use crate::database::config::{ColumnAdded, ColumnDeleted, TypeWidened};
 
 const FROM_NOW_ON: &str = "in what is written from now on";
 
@@ -17,7 +17,21 @@ pub(super) fn by_memory(seen: &Seen<'_>, decision: &mut Decision) {
     let strict = seen.rules.type_widened == TypeWidened::Error;
     for column in seen.columns {
         let name = &column.name;
-        let Some(before) = known.column(name) else {
+        let now = known.column(name);
+        let is_left_out = now.is_none() && seen.rules.column_added == ColumnAdded::Ignore;
+        let held = now.or_else(|| known.held.iter().find(|held| held.name == *name));
+        let held = held.filter(|held| held.has_changed(column) && !goes_with(held, column));
+        if let Some(held) = held.filter(|_| seen.keeps && !is_left_out) {
+            let (from, to) = (held.native_type.as_str(), column.source_type.as_str());
+            let record = TableChangeRecord::of_column(ChangeKind::TypeChanged, ChangeOutcome::Refused, name);
+            let reason = format!(
+                "column `{name}` was {from} and is {to}, and files of both would lie side by side, which readers refuse \
+                 as one table: begin anew at another `path`, under another job `name`"
+            );
+            decision.refuse(record.between(Some(from), Some(to)), reason);
+            continue;
+        }
+        let Some(before) = now else {
             added(seen, column, &Fit { wanted: column.source_type.clone(), present: None }, decision);
             continue;
         };
@@ -33,15 +47,6 @@ pub(super) fn by_memory(seen: &Seen<'_>, decision: &mut Decision) {
             }
         };
         if before.has_changed(column) {
-            if seen.keeps && !goes_with(before, column) {
-                let record = TableChangeRecord::of_column(ChangeKind::TypeChanged, ChangeOutcome::Refused, name);
-                let reason = format!(
-                    "column `{name}` was {from} and is {to}, and files of both would lie side by side, which readers refuse \
-                     as one table: begin anew at another `path`, under another job `name`"
-                );
-                decision.refuse(record.between(Some(from), Some(to)), reason);
-                continue;
-            }
             // Nobody is there who knew whether the new type holds all values of the old one.
             follow(ChangeKind::TypeChanged, (from, to));
         }

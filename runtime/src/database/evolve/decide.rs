@@ -42,7 +42,7 @@ pub struct Seen<'a> {
     pub rules: &'a RulesConfig,
     /// The source's structure, columns by their names at the target: it has the defaults of new columns.
     pub described: Option<&'a TableDescription>,
-    /// Whether what earlier runs wrote stays beside what this one writes.
+    /// Whether what earlier runs wrote, with types, stays beside what this one writes.
     pub keeps: bool,
 }
 

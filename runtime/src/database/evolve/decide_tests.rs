@@ -43,6 +43,7 @@ fn known(columns: &[(&str, &str, bool)], key: &[&str]) -> KnownTable {
             })
             .collect(),
         gone: Vec::new(),
+        held: Vec::new(),
         left_out: Vec::new(),
         key: key.iter().map(|k| (*k).to_owned()).collect(),
         unique: Vec::new(),
@@ -289,20 +290,23 @@ fn files_of_two_families_do_not_lie_side_by_side() {
         offers: vec![Field::new("a", data_type, true)],
         ..column("a", text, true)
     };
-    let decide = |before: &MappedColumn, now: MappedColumn, keeps: bool| {
-        let known = KnownTable::after(std::slice::from_ref(before), &[], None);
+    let decide_by = |known: &KnownTable, now: MappedColumn, keeps: bool, column_added: ColumnAdded| {
         decide(&Seen {
-            known: Some(&known),
+            known: Some(known),
             columns: &[now],
             fits: &[],
             target: &[],
             key: &[],
             unique: &[],
             target_unique: &[],
-            rules: &RulesConfig::default(),
+            rules: &RulesConfig { column_added, ..RulesConfig::default() },
             described: None,
             keeps,
         })
+    };
+    let decide = |before: &MappedColumn, now: MappedColumn, keeps: bool| {
+        let known = KnownTable::after(std::slice::from_ref(before), &[], None);
+        decide_by(&known, now, keeps, ColumnAdded::Add)
     };
     let int = now(DataType::Int32, "int");
     for (before, after, goes) in [
@@ -322,6 +326,15 @@ fn files_of_two_families_do_not_lie_side_by_side() {
     }
     let refused = decide(&int, now(DataType::Utf8, "text"), true).refusal().unwrap();
     assert!(refused.message().contains("`a` was int and is text"), "{refused}");
+    // A column that was gone for a while is still in the files of before.
+    let mut gone = KnownTable::default();
+    gone.held = gone.held_of(&KnownTable::after(std::slice::from_ref(&int), &[], None));
+    let mut back = now(DataType::Utf8, "text");
+    let refused = decide_by(&gone, back.clone(), true, ColumnAdded::Add).refusal().unwrap();
+    assert!(refused.message().contains("`a` was int and is text"), "{refused}");
+    assert!(decide_by(&gone, back.clone(), true, ColumnAdded::Ignore).refusal().is_none());
+    back = now(DataType::Int64, "bigint");
+    assert_eq!(decide_by(&gone, back, true, ColumnAdded::Add).records[0].kind, ChangeKind::ColumnAdded);
     // An earlier version of the program has not noted what the column could hold.
     let mut old = KnownTable::after(std::slice::from_ref(&int), &[], None);
     old.columns[0].family = None;

@@ -15,6 +15,9 @@ pub struct KnownTable {
     /// Columns that the source has had and has no more, and the target still has.
     #[serde(default)]
     pub gone: Vec<String>,
+    /// Of a target that has no columns of its own: those that the source has no more, and files of earlier runs still hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<KnownColumn>,
     /// Columns that the source has and a rule leaves out, where the target does not tell that it has them not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
@@ -77,6 +80,12 @@ impl KnownTable {
             table.gone = names.filter(missing).cloned().collect();
         }
         table
+    }
+
+    /// What files of earlier runs hold beside these columns, by what was known `before`.
+    pub fn held_of(&self, before: &Self) -> Vec<KnownColumn> {
+        let all = before.columns.iter().chain(&before.held);
+        all.filter(|column| self.column(&column.name).is_none()).cloned().collect()
     }
 
     /// A column by its name.

@@ -161,6 +161,7 @@ pub async fn evolve(
         Some(able) => able.unique_keys().await.context("table", &place)?,
         None => Vec::new(),
     };
+    let keeps = (evolving.in_parts || table.mode == WriteMode::Append) && writer.has_types();
     let seen = Seen {
         unique: &evolution.known.unique,
         target_unique: &target_unique,
@@ -171,13 +172,14 @@ pub async fn evolve(
         key: &key,
         rules: &table.rules,
         described: request.described.as_ref(),
-        keeps: evolving.in_parts || table.mode == WriteMode::Append,
+        keeps,
     };
     let Decision { changes, left_out, nulls, records } = refused(&seen, &table.source(), &place, evolving).await?;
     if target.columns.is_empty() {
-        // What was left out is not there to be seen, and what is gone cannot come back.
+        // What was left out is not there to be seen, and what is gone cannot come back but to where files of before stay.
         let known = &mut evolution.known;
         known.columns.retain(|column| !left_out.contains(&column.name));
+        known.held = evolving.known.filter(|_| keeps).map(|before| known.held_of(before)).unwrap_or_default();
         (known.gone, known.left_out) = (Vec::new(), left_out.clone());
     }
     if !changes.is_empty() {
