@@ -79,8 +79,9 @@ pub trait Leases: Send + Sync {
     /// at any time between `plan` and the end of the run.
     async fn take(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Standing>>;
 
-    /// Renews the lease that was taken, in one step: as long as nobody else has taken it over, also one that has expired.
-    /// Never makes one: where none is left somebody else has been at work meanwhile.
+    /// Renews the lease that was taken: as long as nobody else has taken it over, also one that has expired. Never makes
+    /// one: where none is left somebody else has been at work meanwhile. Databases do it in one step; where it is a file that
+    /// is read and then written, a lease that was written only after it may have ended counts as lost.
     async fn renew(&self, plan: &WritePlan, lease: &Lease) -> Result<Renewal>;
 
     /// Gives it back; what belongs to somebody else stays.
@@ -211,7 +212,8 @@ pub async fn take(slots: &dyn Slots, lease: &Lease) -> Result<Option<Standing>> 
     Err(Error::new(ErrorKind::Conflict, "the lease on the target changes hands all the time").retryable(true))
 }
 
-/// [`Leases::renew`] in numbered files.
+/// [`Leases::renew`] in numbered files. Nobody can read and write one in one step: whoever is frozen in between, for another
+/// run's whole life, would make a lease again that was given back.
 ///
 /// # Errors
 /// Those of the files.
@@ -219,12 +221,17 @@ pub async fn renew(slots: &dyn Slots, lease: &Lease) -> Result<Renewal> {
     // What is not found is looked for again: the folder may just have changed places with a new one.
     for _ in 0..10 {
         let Some(last) = slots.numbers().await?.into_iter().max() else { continue };
+        let looked = SystemTime::now();
         let Some(found) = slots.get(last).await? else { continue };
         let kept = serde_json::from_slice::<Kept>(&found).ok().map(|kept| kept.lease);
         if kept.as_ref().is_none_or(|kept| kept.holder != lease.holder) {
             return Ok(Renewal::Lost(kept));
         }
         slots.put(last, Kept::bytes(lease)?).await?;
+        if looked.elapsed().is_ok_and(|since| since > Duration::from_secs(lease.seconds)) {
+            slots.remove(last).await?;
+            return Ok(Renewal::Lost(None));
+        }
         return Ok(Renewal::Held);
     }
     Ok(Renewal::Lost(None))
@@ -411,15 +418,27 @@ mod tests {
     async fn who_renews_learns_of_whoever_has_been_there_meanwhile() {
         let folder = tempfile::tempdir().unwrap();
         let slots = FolderSlots::new(folder.path(), "k");
-        let (a, b) = (lease("a", 0), lease("b", 60));
+        let (a, b) = (lease("a", 60), lease("b", 60));
+        let expired = serde_json::to_vec(&Kept { lease: a.clone(), until: 1 }).unwrap();
         assert_eq!(take(&slots, &a).await.unwrap(), None);
-        std::thread::sleep(Duration::from_millis(5));
+        slots.put(1, expired.clone()).await.unwrap();
         assert_eq!(renew(&slots, &a).await.unwrap(), Renewal::Held, "nobody has come since it expired");
-        std::thread::sleep(Duration::from_millis(5));
+        slots.put(1, expired).await.unwrap();
         assert_eq!(take(&slots, &b).await.unwrap(), None);
         assert_eq!(renew(&slots, &a).await.unwrap(), Renewal::Lost(Some(b.clone())));
         release(&slots, &b).await.unwrap();
         assert_eq!(renew(&slots, &a).await.unwrap(), Renewal::Lost(None));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_is_written_too_late_is_not_there_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots = FolderSlots::new(folder.path(), "k");
+        // Between looking at it and writing it more time passes than it lasts.
+        let short = lease("a", 0);
+        assert_eq!(take(&slots, &short).await.unwrap(), None);
+        assert_eq!(renew(&slots, &short).await.unwrap(), Renewal::Lost(None));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

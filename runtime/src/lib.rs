@@ -35,6 +35,7 @@ pub mod mapping;
 mod observer;
 mod options;
 mod pipeline;
+mod place;
 mod plan;
 mod progress;
 mod quarantine;
@@ -46,7 +47,6 @@ mod sender;
 mod task;
 mod threads;
 pub mod transform;
-mod trust;
 mod verify;
 
 pub use check::{EndCheck, check, check_data_source};

@@ -18,10 +18,10 @@ use crate::dirty::{DirtyPart, DirtyRows, Origin, Side};
 use crate::job::Endpoint;
 use crate::limit::Limiter;
 use crate::pipeline::{Pipeline, PipelineSpec};
+use crate::place::Place;
 use crate::progress::Counters;
 use crate::sender::TaskSender;
 use crate::threads::Threads;
-use crate::trust::Trust;
 
 /// Batches that wait between reader and writer. With the one being built and the one being written a channel holds
 /// four, which keeps it within 32 MiB.
@@ -71,7 +71,8 @@ pub struct TaskContext {
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) dirty: Arc<DirtyRows>,
     pub(crate) left: Option<Arc<AtomicI64>>,
-    pub(crate) trust: Arc<Trust>,
+    /// Where it writes, if the run has a lease there.
+    pub(crate) place: Option<Arc<Place>>,
 }
 
 impl TaskContext {
@@ -243,7 +244,9 @@ async fn write(
         None => writer.open(&spec.plan, &id).await?,
     };
     dirty.sync()?;
-    cancel.run_until_cancelled(context.trust.wait()).await.ok_or_else(Error::cancelled)?;
+    if let Some(place) = &context.place {
+        place.still_held(cancel).await?;
+    }
     let account = Account { attempt, epoch: spec.epoch.clone(), counts: counters.counts(), quarantine: dirty.name() };
     in_doubt.store(true, Relaxed);
     task.finish(account).await

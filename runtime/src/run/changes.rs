@@ -42,6 +42,7 @@ impl Run {
         let (Some(table), Some(evolution)) = (&entry.table, &planned.evolution) else { return Ok(planned) };
         // A run that another one keeps out changes nothing at the target.
         self.take_lease(index, &planned, context).await?;
+        self.still_leased(index, &context.cancel).await?;
         let applying = apply(planned.writer.as_ref(), table, evolution, journal);
         if !context.until_cancelled(applying).await? {
             return Ok(planned);

@@ -185,8 +185,11 @@ impl Run {
             ledger.plan_entry(&self.run_id, &record, &all).await?;
         }
         end.decided = Some((record, all.clone()));
-        self.again(index, &entry.plan, || context.until_cancelled(entry.writer.prepare(&entry.plan)), "preparing")
-            .await?;
+        let prepare = || async {
+            self.still_leased(index, &context.cancel).await?;
+            context.until_cancelled(entry.writer.prepare(&entry.plan)).await
+        };
+        self.again(index, &entry.plan, prepare, "preparing").await?;
         let splits: Vec<Split> =
             all.into_iter().filter(|split| receipts.iter().all(|receipt| receipt.split != split.id)).collect();
         let kept = connections.as_ref().map(|_| Semaphore::new(keeps));
@@ -225,7 +228,7 @@ impl Run {
             writers: self.writers.clone(),
             limiter: self.limiter.clone(),
             dirty: self.dirty.clone(),
-            trust: self.leases.trust.clone(),
+            place: self.leases.place_of(spec.entry),
             left: self.options.limit.map(|rows| Arc::new(AtomicI64::new(i64::try_from(rows).unwrap_or(i64::MAX)))),
         };
         let mut failed: Option<Error> = None;

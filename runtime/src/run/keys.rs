@@ -168,7 +168,7 @@ impl Run {
         let context = ConnectorContext { cancel: stop.clone(), ..context.clone() };
         let keys: Vec<DroppedKey> = left.values().cloned().collect();
         // A run that has taken the job over has its own tables in hand.
-        let overtaken = self.leases.is_overtaken();
+        let overtaken = self.leases.taken_over.is();
         let keys = if overtaken { Vec::new() } else { keys };
         let _ahead = tokio::select! {
             biased;

@@ -4,7 +4,7 @@
 //! The state folder's lock keeps a second run of the job out on this machine, so whatever else holds a lease under the
 //! folder's name has died.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
-use weir_core::{
-    ConnectorContext, Error, ErrorKind, Lease, Leases, Renewal, Result, ResultExt, Standing, TargetName, WriteMode,
-    WritePlan,
-};
+use weir_core::{ConnectorContext, Error, ErrorKind, Lease, Leases, Result, ResultExt, TargetName, WriteMode};
 
 use super::abandon::appends;
 use super::outcome::{Ended, EntryEnd};
@@ -26,10 +23,7 @@ use crate::database::evolve::Evolving;
 use crate::entry::{PlannedEntry, plan_evolving};
 use crate::job::UNNAMED;
 use crate::options::Start;
-use crate::trust::{SECONDS, Trust};
-
-/// How often it is renewed.
-const RENEWAL: Duration = Duration::from_secs(20);
+use crate::place::{Place, RENEWAL, SECONDS, Seen, TakenOver};
 
 /// How often it is looked whether the time has come.
 const LOOK: Duration = Duration::from_secs(1);
@@ -42,48 +36,50 @@ const GUARDS: usize = 3;
 const GUARD: Duration = Duration::from_secs(30);
 
 /// The leases that a run has asked for.
-#[derive(Default)]
 pub(super) struct LeaseBook {
-    /// Whether they are still the run's.
-    pub(super) trust: Arc<Trust>,
+    /// Whether another run has taken the job over.
+    pub(super) taken_over: Arc<TakenOver>,
     /// Held while one is asked for, so that entries of one place wait for each other, and renewals for none of them.
     asking: tokio::sync::Mutex<()>,
-    places: Mutex<Vec<Place>>,
+    places: Mutex<Vec<Arc<Place>>>,
+    /// Where each entry writes.
+    of: Mutex<BTreeMap<usize, Arc<Place>>>,
     /// The target's schemas whose place has a lease before any of their tables is planned.
     ahead: tokio::sync::Mutex<BTreeSet<Option<String>>>,
-    /// Why the run ended when one on another machine has taken the job over.
-    overtaken: Mutex<Option<Error>>,
-}
-
-/// A place that the run writes to.
-#[derive(Clone)]
-struct Place {
-    plugin: String,
-    place: String,
-    /// The first entry that writes there, and its plan.
-    index: usize,
-    plan: WritePlan,
-    lease: Lease,
-    /// Whose lease holds there, if it is not the run's.
-    refused: Option<Standing>,
 }
 
 impl LeaseBook {
-    pub(super) fn overtaken(&self) -> Option<Error> {
-        self.overtaken.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// `stop` ends the run.
+    pub(super) fn new(stop: CancellationToken) -> Self {
+        Self {
+            taken_over: Arc::new(TakenOver::new(stop)),
+            asking: tokio::sync::Mutex::default(),
+            places: Mutex::default(),
+            of: Mutex::default(),
+            ahead: tokio::sync::Mutex::default(),
+        }
     }
 
-    /// Whether a run on another machine is at work in this one's place.
-    pub(super) fn is_overtaken(&self) -> bool {
-        self.overtaken.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    /// Where an entry writes, if the run has a lease there.
+    pub(super) fn place_of(&self, index: usize) -> Option<Arc<Place>> {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner).get(&index).cloned()
     }
 
-    fn places(&self) -> MutexGuard<'_, Vec<Place>> {
+    fn places(&self) -> MutexGuard<'_, Vec<Arc<Place>>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn taken(&self) -> Vec<Place> {
+    fn taken(&self) -> Vec<Arc<Place>> {
         self.places().iter().filter(|place| place.refused.is_none()).cloned().collect()
+    }
+
+    /// An entry writes there, if it may.
+    fn enter(&self, index: usize, place: Arc<Place>) -> Result<()> {
+        if let Some(standing) = &place.refused {
+            return Err(standing.refusal());
+        }
+        self.of.lock().unwrap_or_else(PoisonError::into_inner).insert(index, place);
+        Ok(())
     }
 }
 
@@ -185,15 +181,14 @@ impl Run {
             return Ok(());
         }
         let Some(leases) = planned.writer.leases() else { return Ok(()) };
-        let Some(place) = leases.place(&planned.plan) else { return Ok(()) };
-        let plugin = self.job.entries[index].writer.plugin.clone();
+        let Some(name) = leases.place(&planned.plan) else { return Ok(()) };
+        let endpoint = self.job.entries[index].writer.clone();
         let _asking = self.leases.asking.lock().await;
-        let refusal = |refused: &Option<Standing>| {
-            refused.as_ref().map_or(Ok(()), |standing| Err(standing.refusal().with("target", &planned.plan.table)))
-        };
-        let here = |known: &&Place| known.plugin == plugin && known.place == place;
-        if let Some(known) = self.leases.places().iter().find(here) {
-            return refusal(&known.refused);
+        let enter = |place| self.leases.enter(index, place).map_err(|error| error.with("target", &planned.plan.table));
+        let here = |known: &&Arc<Place>| known.endpoint.plugin == endpoint.plugin && known.name == name;
+        let known = self.leases.places().iter().find(here).cloned();
+        if let Some(known) = known {
+            return enter(known);
         }
         let first = self.leases.places().first().map(|first| first.lease.clone());
         let lease = match first {
@@ -212,14 +207,32 @@ impl Run {
         let take = || context.until_cancelled(leases.take(&planned.plan, &lease));
         let refused = self.again(index, &planned.plan, take, "taking the lease on").await;
         let refused = refused.map_err(|error| error.with("target", &planned.plan.table))?;
-        let taken = refusal(&refused);
-        let mut places = self.leases.places();
-        // Those that were taken before are no younger for it.
-        if taken.is_ok() && places.iter().all(|place| place.refused.is_some()) {
-            self.leases.trust.renew(asked);
+        let place = Arc::new(Place {
+            name,
+            endpoint,
+            plan: planned.plan.clone(),
+            lease,
+            refused,
+            io: context.io.clone(),
+            time_zone: context.time_zone,
+            seen: Seen::at(asked),
+            taken_over: self.leases.taken_over.clone(),
+        });
+        self.leases.places().push(place.clone());
+        enter(place)
+    }
+
+    /// Returns when something may be changed, or land, where an entry writes: at once, unless the run was away for longer than
+    /// its lease lasts.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) when another run has taken the job over; else why the target did not tell, or that
+    /// `stop` came first.
+    pub(super) async fn still_leased(&self, index: usize, stop: &CancellationToken) -> Result<()> {
+        match self.leases.place_of(index) {
+            Some(place) => place.still_held(stop).await,
+            None => Ok(()),
         }
-        places.push(Place { plugin, place, index, plan: planned.plan.clone(), lease, refused });
-        taken
     }
 
     /// Whatever this state folder knows: another one's run may have died here, and its lease is all that tells.
@@ -251,44 +264,24 @@ impl Run {
     /// Renews the leases until it is stopped. A run that finds that another one has taken one over, while this one was frozen
     /// or cut off, ends.
     pub(super) async fn renew_leases(&self) {
+        let mut begun = SystemTime::now();
         loop {
             // By the clock on the wall: a machine that sleeps counts no time of its own.
-            let renewed = SystemTime::now();
-            while renewed.elapsed().is_ok_and(|since| since < RENEWAL) {
+            while begun.elapsed().is_ok_and(|since| since < RENEWAL) {
                 tokio::time::sleep(LOOK).await;
             }
-            let (begun, taken) = (SystemTime::now(), self.leases.taken());
-            let any = !taken.is_empty();
-            let renewing = taken.into_iter().map(|place| async move {
-                let renewed = tokio::time::timeout(RENEWAL, self.renew_one(&place)).await;
-                (place.plan.table, renewed)
-            });
-            let renewed: Vec<_> = futures::stream::iter(renewing).buffer_unordered(AT_ONCE).collect().await;
-            for (table, renewed) in renewed {
-                match renewed {
-                    Ok(Ok(Renewal::Held)) => {}
-                    Ok(Ok(Renewal::Lost(by))) => {
-                        let error = lost(by.as_ref()).with("target", table);
-                        *self.leases.overtaken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                        self.cancel.cancel();
-                        return;
-                    }
-                    // Whoever cannot be reached can give the lease to nobody else.
-                    Ok(Err(error)) => tracing::debug!(%error, table, "a lease was not renewed"),
-                    Err(_) => tracing::debug!(table, "a lease was not renewed in time"),
+            begun = SystemTime::now();
+            let renewing = self.leases.taken().into_iter().map(|place| async move { (place.renew().await, place) });
+            let mut renewing = futures::stream::iter(renewing).buffer_unordered(AT_ONCE);
+            while let Some((renewed, place)) = renewing.next().await {
+                if self.leases.taken_over.is() {
+                    return;
+                }
+                // The next round may do better; until the target has said so, nothing counts as renewed.
+                if let Err(error) = renewed {
+                    tracing::debug!(%error, table = place.plan.table, "a lease was not renewed");
                 }
             }
-            if any {
-                self.leases.trust.renew(begun);
-            }
-        }
-    }
-
-    async fn renew_one(&self, place: &Place) -> Result<Renewal> {
-        let (writer, _stop) = self.apart(place.index)?;
-        match writer.leases() {
-            Some(leases) => leases.renew(&place.plan, &place.lease).await,
-            None => Ok(Renewal::Held),
         }
     }
 
@@ -302,8 +295,8 @@ impl Run {
         };
         let keeps = !ended.succeeded() && (self.continued || ended.entries.iter().any(stays)) && self.ledger.is_some();
         let taken = if keeps { Vec::new() } else { self.leases.taken() };
-        let give = |place: Place| async move {
-            let (writer, _stop) = self.apart(place.index)?;
+        let give = |place: Arc<Place>| async move {
+            let (writer, _stop) = place.writer()?;
             match writer.leases() {
                 Some(leases) => leases.release(&place.plan, &place.lease).await,
                 None => Ok(()),
@@ -320,17 +313,6 @@ impl Run {
             }
             Err(_) => tracing::debug!("the leases were not given back in time"),
         }
-    }
-
-    /// A writer of an entry with a token of its own, which stops it when it is dropped: the run's may have been told to
-    /// stop.
-    fn apart(&self, index: usize) -> Result<(Arc<dyn weir_core::Writer>, tokio_util::sync::DropGuard)> {
-        let stop = CancellationToken::new();
-        let mut context = crate::plan::context(&self.job, &self.options, tokio::runtime::Handle::current());
-        context.cancel = stop.clone();
-        let endpoint = &self.job.entries[index].writer;
-        context.form = endpoint.form;
-        Ok((endpoint.open_writer(&context)?, stop.drop_guard()))
     }
 
     /// The state folder's own name; a run without one can never be sure to be the only one.
@@ -371,22 +353,6 @@ fn name_of(folder: &Path) -> Result<String> {
         linked.context("file", path.display())?;
     }
     Err(Error::internal("the state folder cannot be named").with("folder", folder.display()))
-}
-
-/// What to tell the user whose run has lost its lease, to whom if it is known.
-fn lost(by: Option<&Lease>) -> Error {
-    let text = match by {
-        Some(Lease { run_id, machine, .. }) => format!(
-            "run {run_id} on machine {machine} has taken the job over, for this run was not seen for more than {SECONDS} s: \
-             this one has stopped"
-        ),
-        None => format!(
-            "another run has taken the job over and ended, for this run was not seen for more than {SECONDS} s, or somebody \
-             has removed its lease from the target: this one has stopped; see what the other one has written before you go \
-             on with it (--resume)"
-        ),
-    };
-    Error::new(ErrorKind::Conflict, text)
 }
 
 /// The machine's name, as far as it has one.

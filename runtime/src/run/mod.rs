@@ -177,7 +177,7 @@ async fn whole(
         passing: beginning.passing,
         continued: beginning.continued,
         clock,
-        leases: LeaseBook::default(),
+        leases: LeaseBook::new(cancel.clone()),
         reached: AtomicBool::new(beginning.continued),
         moments: Moments::default(),
         windows: WindowBook::default(),
@@ -302,7 +302,7 @@ impl Run {
         self.verify(&mut ended, context).await;
         renewal.abort();
         self.give_leases_back(&ended).await;
-        if let Some(error) = self.leases.overtaken() {
+        if let Some(error) = self.leases.taken_over.take() {
             ended.error = Some(error);
         }
         ended

@@ -63,7 +63,9 @@ impl Run {
         if together.is_none() && self.stop(index).is_cancelled() {
             return Err(Error::cancelled());
         }
-        let alone = self.commit_tables(index, context, self.stop(index), &[(&entry.plan, receipts)], in_doubt).await;
+        let guarded: &[usize] = if together.is_none() { &[index] } else { &[] };
+        let table = [(&entry.plan, receipts)];
+        let alone = self.commit_tables(index, context, self.stop(index), &table, guarded, in_doubt).await;
         let alone = alone.and_then(|mut all| all.pop().ok_or_else(|| Error::internal("a table has no publication")));
         let mut committed = match (together, alone) {
             (None, alone) => alone?,
@@ -100,20 +102,23 @@ impl Run {
     }
 
     /// Publishes a table, or several tables of one target at one moment; tries again while that may help. `index` is the
-    /// first one's, `told` ends it. `in_doubt`: whether it may have happened although it failed.
+    /// first one's, `told` ends it, and `guarded` are those of which none may be published without its lease. `in_doubt`:
+    /// whether it may have happened although it failed.
     async fn commit_tables(
         &self,
         index: usize,
         context: &ConnectorContext,
         told: CancellationToken,
         tables: &[(&WritePlan, &[Receipt])],
+        guarded: &[usize],
         in_doubt: &mut bool,
     ) -> Result<Vec<Committed>> {
         let Some((first, _)) = tables.first() else { return Ok(Vec::new()) };
         let doubt = Doubt::default();
         let once = || async {
-            let trusted = told.run_until_cancelled(self.leases.trust.wait()).await;
-            trusted.ok_or_else(Error::cancelled)?;
+            for index in guarded {
+                self.still_leased(*index, &told).await?;
+            }
             let (result, unknown) = self.commit_once(index, context, &told, tables).await;
             doubt.after(result.is_ok(), unknown);
             result
@@ -136,7 +141,8 @@ impl Run {
         let mut in_doubt = false;
         let result = {
             let tables: Vec<_> = waiting.iter().map(|one| (&one.entry.plan, one.end.receipts.as_slice())).collect();
-            self.commit_tables(index, context, self.cancel.clone(), &tables, &mut in_doubt).await
+            let guarded: Vec<_> = waiting.iter().map(|one| one.end.index).collect();
+            self.commit_tables(index, context, self.cancel.clone(), &tables, &guarded, &mut in_doubt).await
         };
         match result {
             Ok(committed) => waiting.iter_mut().zip(committed).for_each(|(one, came)| one.together = Some(came)),

@@ -287,3 +287,34 @@ async fn a_table_that_is_stopped_while_it_waits_keeps_the_others_back() {
         assert_eq!(left, 0, "{table}");
     }
 }
+
+/// Stops the run when the first table is on record.
+#[derive(Default)]
+struct StopsAtFirst(tokio_util::sync::CancellationToken);
+
+impl Observer for StopsAtFirst {
+    fn event(&self, event: &Event<'_>) {
+        if matches!(event, Event::Committed { .. }) {
+            self.0.cancel();
+        }
+    }
+}
+
+/// A stop that comes when all are published leaves none of them unrecorded.
+#[tokio::test]
+async fn what_was_published_before_a_stop_is_on_record() {
+    let source = servers::postgresql().await.fresh_database("stoplate").await;
+    let target = servers::postgresql().await.fresh_database("stoplatetoo").await;
+    for table in ["a", "b", "c"] {
+        source.execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY); INSERT INTO {table} VALUES (1)")).await;
+    }
+    let mut job = to(&source, "postgresql", json!({"url": target.url()}));
+    // One table after the other.
+    job["setting"] = json!({"speed": {"channel": 1}});
+    let observer = Arc::new(StopsAtFirst::default());
+    let options = RunOptions { cancel: observer.0.clone(), observer: observer.clone(), ..RunOptions::default() };
+    let report = run(&job, options).await;
+    assert!(observer.0.is_cancelled());
+    assert!(report.tables.iter().all(|table| table.status == Status::Succeeded), "{:#?}", report.tables);
+    assert_eq!(report.tables.len(), 3);
+}
