@@ -68,11 +68,12 @@ impl Place {
     }
 
     async fn learn(&self, asking: impl Future<Output = Result<Renewal>>) -> Result<()> {
-        let silent = |_| {
+        let silent = |_: tokio::time::error::Elapsed| {
             let text = format!("the run's lease at the target was not renewed within {} s", RENEWAL.as_secs());
             Error::new(ErrorKind::Timeout, text).retryable(true)
         };
-        match tokio::time::timeout(RENEWAL, asking).await.map_err(silent)?? {
+        let renewed = tokio::time::timeout(RENEWAL, asking).await.unwrap_or_else(|elapsed| Err(silent(elapsed)));
+        match renewed.map_err(|error| error.with("lease", &self.plan.table))? {
             Renewal::Held => Ok(()),
             Renewal::Lost(by) => {
                 self.taken_over.say(lost(by.as_ref()).with("target", &self.plan.table));
@@ -109,7 +110,7 @@ impl Seen {
     }
 
     /// Whether the lease cannot have ended since. A clock that was put back tells nothing.
-    fn is_fresh(&self) -> bool {
+    pub fn is_fresh(&self) -> bool {
         let at = *self.at.lock().unwrap_or_else(PoisonError::into_inner);
         at.elapsed().is_ok_and(|since| since < Duration::from_secs(SECONDS))
     }

@@ -264,7 +264,7 @@ impl Run {
     /// Renews the leases until it is stopped. A run that finds that another one has taken one over, while this one was frozen
     /// or cut off, ends.
     pub(super) async fn renew_leases(&self) {
-        let mut begun = SystemTime::now();
+        let (mut begun, mut told) = (SystemTime::now(), BTreeSet::new());
         loop {
             // By the clock on the wall: a machine that sleeps counts no time of its own.
             while begun.elapsed().is_ok_and(|since| since < RENEWAL) {
@@ -279,7 +279,11 @@ impl Run {
                 }
                 // The next round may do better; until the target has said so, nothing counts as renewed.
                 if let Err(error) = renewed {
-                    tracing::debug!(%error, table = place.plan.table, "a lease was not renewed");
+                    let table = &place.plan.table;
+                    tracing::debug!(%error, table, "a lease was not renewed");
+                    if !place.seen.is_fresh() && told.insert(table.clone()) {
+                        self.warn(&format!("nothing lands in {table} until the run's lease there is renewed: {error}"));
+                    }
                 }
             }
         }

@@ -241,6 +241,7 @@ impl Run {
                 ..TableProgress::default()
             };
             self.progress.add_table(index, waiting);
+            self.options.tables.add(table.target.to_string(), self.stop(index));
         }
     }
 
@@ -260,7 +261,6 @@ impl Run {
         for (index, entry) in self.job.entries.iter().enumerate() {
             let Some(table) = &entry.table else { continue };
             groups[table.group].push(index);
-            self.options.tables.add(table.target.to_string(), self.stop(index));
         }
         // A target that takes one task at a time (one SQLite file) is the same for all tables.
         let first = self.job.entries.first().map(|entry| entry.writer.open_writer(context)).transpose()?;

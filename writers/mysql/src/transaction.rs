@@ -29,7 +29,9 @@ pub(crate) async fn publish(session: &mut Session, tables: &[Staged<'_>]) -> Res
             Err(error) if error.kind() != ErrorKind::Cancelled => {
                 // A deadlock's victim is rolled back already; everything else must not hold its locks.
                 let back = session.run("ROLLBACK").await;
-                let again = error.kind() == ErrorKind::Conflict && error.is_retryable();
+                // Of a counter that is used up the server says the same as of one that somebody locks.
+                let counter = error.context().iter().any(|(key, code)| *key == "code" && code == "1467");
+                let again = error.kind() == ErrorKind::Conflict && error.is_retryable() && !counter;
                 if !again || back.is_err() || attempt == ATTEMPTS {
                     return Err(error);
                 }
