@@ -112,14 +112,16 @@ pub async fn find_tables(session: &mut Session, wanted: &[TableName]) -> Result<
         let schema = table.schema.as_deref().map_or_else(|| "NULL::text".into(), literal);
         format!("({index}, {schema}, {})", literal(&table.name))
     });
+    // Names in the catalogue have the collation "C", in which `lower` knows ASCII only: an `Ü` would be none of ours.
     let rows = session
         .answers(&format!(
             "WITH w(i, schema, name) AS (VALUES {}) \
              SELECT w.i, c.oid::int8, n.nspname::text, c.relname::text FROM w \
-             JOIN pg_catalog.pg_class c ON lower(c.relname) = lower(w.name) \
+             JOIN pg_catalog.pg_class c ON lower(c.relname::text COLLATE \"default\") = lower(w.name) \
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.relkind IN ('r','p','v','m','f') AND CASE WHEN w.schema IS NULL \
-               THEN n.nspname = ANY (current_schemas(true)) ELSE lower(n.nspname) = lower(w.schema) END \
+               THEN n.nspname = ANY (current_schemas(true)) \
+               ELSE lower(n.nspname::text COLLATE \"default\") = lower(w.schema) END \
              ORDER BY w.i, array_position(current_schemas(true), n.nspname), n.nspname, c.relname",
             values.collect::<Vec<_>>().join(", ")
         ))

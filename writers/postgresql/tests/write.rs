@@ -212,6 +212,31 @@ async fn an_overwrite_is_published_at_once_and_once() {
 }
 
 #[tokio::test]
+async fn names_in_any_letters_are_found() {
+    let database = database("letters").await;
+    database
+        .execute(
+            "CREATE SCHEMA \"Ä\"; CREATE TABLE \"Ä\".\"Übersicht\" (id int PRIMARY KEY, name text); \
+             CREATE TABLE \"Заказы\" (id int PRIMARY KEY, name text); INSERT INTO \"Ä\".\"Übersicht\" VALUES (1, 'one'); \
+             CREATE TABLE child (p int REFERENCES \"Ä\".\"Übersicht\" ON DELETE CASCADE); INSERT INTO child VALUES (1)",
+        )
+        .await;
+    for table in ["Ä.Übersicht", "ä.übersicht", "Заказы", "заказы"] {
+        let target = writer(&database, json!({"table": table}));
+        let found = harness::control(async move { target.target().await }).await.unwrap();
+        assert_eq!((found.exists, found.columns.len()), (true, 2), "{table}");
+    }
+    let to = writer(&database, json!({"table": "Ä.Übersicht", "writeMode": "overwrite"}));
+    write_all(&to, vec![rows(&[1, 2], &[Some("ONE"), Some("two")])], WriteOptions::default()).await.unwrap();
+    assert_eq!(all(&database, "\"Ä\".\"Übersicht\"").await, "(1,ONE) (2,two)");
+    assert_eq!(
+        database.value("SELECT count(*) FROM child").await,
+        "1",
+        "rows that others refer to are changed in place"
+    );
+}
+
+#[tokio::test]
 async fn an_upsert_takes_the_last_row_of_each_key() {
     let database = database("upsert").await;
     database
