@@ -56,7 +56,11 @@ impl Names {
     }
 
     fn equal(keys: &[String]) -> String {
-        keys.iter().map(|k| format!("t.{0} = s.{0}", QUOTING.quote(k))).collect::<Vec<_>>().join(" AND ")
+        Self::equal_in("t", keys)
+    }
+
+    fn equal_in(table: &str, keys: &[String]) -> String {
+        keys.iter().map(|k| format!("{table}.{0} = s.{0}", QUOTING.quote(k))).collect::<Vec<_>>().join(" AND ")
     }
 
     /// Those columns that may differ between rows of equal keys.
@@ -130,8 +134,10 @@ impl Names {
             },
             Publish::Diff(keys) => {
                 let equal = Self::equal(keys);
+                // By its full name: an alias to delete from is looked for in the session's database, and there may be none.
                 let clear = format!(
-                    "DELETE t FROM {target} t LEFT JOIN {staging} s ON {equal} AND {chosen} WHERE s.{SPLIT} IS NULL"
+                    "DELETE {target} FROM {target} LEFT JOIN {staging} s ON {} AND {chosen} WHERE s.{SPLIT} IS NULL",
+                    Self::equal_in(target, keys)
                 );
                 let update =
                     |sets: &str| format!("UPDATE {target} t JOIN {staging} s ON {equal} AND {chosen} SET {sets}");

@@ -38,6 +38,7 @@ on_both!(
     native_values_pass,
     dirty_rows_come_back,
     overwrite,
+    overwrite_of_a_referred_table_without_a_database,
     upsert,
     replace_and_ignore,
     what_cannot_be_done_is_refused,
@@ -227,6 +228,22 @@ async fn overwrite(database: Database) {
         assert_eq!(contents(&database, "SELECT COUNT(*) FROM o").await, [left.to_string()], "{on_empty}");
         assert!(litter(&database).await.is_empty(), "{on_empty}");
     }
+}
+
+async fn overwrite_of_a_referred_table_without_a_database(database: Database) {
+    database
+        .execute(
+            "CREATE TABLE parent (id INT PRIMARY KEY, t VARCHAR(20)); INSERT INTO parent VALUES (1, 'old'), (9, 'old');
+             CREATE TABLE child (p INT, FOREIGN KEY (p) REFERENCES parent (id)); INSERT INTO child VALUES (1)",
+        )
+        .await;
+    let name = database.name();
+    let url = database.url().replace(&format!("/{name}"), "/");
+    let parameters = json!({ "url": url, "table": format!("{name}.parent"), "writeMode": "overwrite" });
+    write_all(&open_writer("mysql", parameters).unwrap(), vec![pairs(&[(1, "a"), (2, "b")])], WriteOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(contents(&database, "SELECT * FROM parent ORDER BY id").await, ["1|a", "2|b"]);
 }
 
 async fn upsert(database: Database) {

@@ -166,7 +166,7 @@ impl Task {
         if let Some(taken) = &self.taken {
             let found = taken.find(&mut self.session, self.encoder.next_row() - copied as i64).await;
             if let Some(refused) = found.context("table", &self.table)? {
-                self.session.execute("ROLLBACK TO SAVEPOINT weir").await?;
+                self.roll_back().await?;
                 return Ok(Some(refused));
             }
         }
@@ -181,11 +181,18 @@ impl Task {
         let refused = refusal(&error, &self.relation);
         match refused {
             Some(refused) => {
-                self.session.execute("ROLLBACK TO SAVEPOINT weir").await?;
+                self.roll_back().await?;
                 Ok(Some(refused))
             }
             None => Err(map(error)).context("table", &self.table),
         }
+    }
+
+    /// The savepoint stays, and is that of the next batch: one more within it for each refused row would hold a lock each.
+    async fn roll_back(&mut self) -> Result<()> {
+        self.session.execute("ROLLBACK TO SAVEPOINT weir").await?;
+        self.saved = true;
+        Ok(())
     }
 
     async fn write_slice(&mut self, batch: &RecordBatch, refused: &mut Vec<DirtyRow>) -> Result<()> {

@@ -237,6 +237,21 @@ async fn names_in_any_letters_are_found() {
 }
 
 #[tokio::test]
+async fn very_many_refused_rows_hold_no_lock_each() {
+    let database = database("refused_many").await;
+    database
+        .execute("CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t SELECT generate_series(1, 9000)")
+        .await;
+    let ids: Vec<i32> = (1..=9000).collect();
+    let to = writer(&database, json!({"table": "t"}));
+    // The server has room for some 7,000 locks.
+    let staged = harness::stage(&to, vec![rows(&ids, &vec![None; ids.len()])], WriteOptions::default()).await.unwrap();
+    assert_eq!(staged.refused.len(), 9000);
+    staged.commit().await.unwrap();
+    assert_eq!(database.value("SELECT count(*) FROM t").await, "9000");
+}
+
+#[tokio::test]
 async fn an_upsert_takes_the_last_row_of_each_key() {
     let database = database("upsert").await;
     database
