@@ -28,14 +28,19 @@ impl Stopwatch {
         self.elapsed() <= self.allowed(most)
     }
 
-    fn allowed(&self, most: Duration) -> Duration {
-        let lost = match (self.stalled, stalled()) {
+    /// How long since somebody on this machine waited for a processor or a disk, at most the whole time.
+    pub fn waited(&self) -> Duration {
+        let waited = match (self.stalled, stalled()) {
             (Some(before), Some(now)) => now.saturating_sub(before),
             // A kernel that does not count it: whether there is more to do than processors is a guess.
-            _ if is_loaded() => self.elapsed(),
+            _ if is_loaded() => Duration::MAX,
             _ => Duration::ZERO,
         };
-        most + lost.min(most * 2)
+        waited.min(self.elapsed())
+    }
+
+    fn allowed(&self, most: Duration) -> Duration {
+        most + self.waited().min(most * 2)
     }
 }
 
