@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use weir_plugins_test::Stopwatch;
 
 /// The command in a folder of its own, where nothing of the developer's takes part.
 fn weir(folder: &Path, arguments: &[&str]) -> Command {
@@ -377,14 +378,22 @@ fn signals_stop_a_run_and_decide_its_code() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(700));
-        let sent = Instant::now();
+        let begun = Instant::now();
+        let is_running = || {
+            let shown = call(folder.path(), &["runs", "--last", "1", "--format", "json"]).out;
+            serde_json::from_str::<Value>(&shown).unwrap_or_default()[0]["status"] == "running"
+        };
+        while !is_running() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it never runs");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let sent = Stopwatch::start();
         assert!(
             Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap().success()
         );
         let ended = Ended::from(child.wait_with_output().unwrap());
         assert_eq!(ended.code, Some(code), "{}", ended.err);
-        assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
+        assert!(sent.is_within(Duration::from_secs(2)), "{:?}", sent.elapsed());
         let report: Value =
             serde_json::from_str(&std::fs::read_to_string(folder.path().join("report.json")).unwrap()).unwrap();
         assert_eq!(report["status"], "stopped");

@@ -32,6 +32,26 @@ async fn mysql_is_the_real_one_with_its_defaults() {
 }
 
 #[tokio::test]
+async fn sessions_are_seen_whatever_they_say() {
+    for server in [servers::mariadb().await, servers::mysql().await] {
+        let (database, other) = (server.fresh_database("sessions").await, server.fresh_database("others").await);
+        let says = "SELECT SLEEP(60), '😀'";
+        let saying = tokio::spawn({
+            let database = database.clone();
+            async move { database.try_execute(says).await }
+        });
+        database.until_runs(|statement| statement == says).await;
+        let sessions = database.sessions().await;
+        let [session] = &sessions[..] else { panic!("{sessions:?}") };
+        assert_eq!((session.command.as_str(), session.state.as_str()), ("Query", "User sleep"));
+        assert_eq!(other.sessions().await, []);
+        database.execute(&format!("KILL {}", session.id)).await;
+        assert!(saying.await.unwrap().is_err());
+        database.until_sessions(<[_]>::is_empty).await;
+    }
+}
+
+#[tokio::test]
 async fn a_sql_server_that_is_given_makes_each_test_a_database_and_drops_it() {
     let Some(server) = servers::sqlserver() else { return };
     let (a, b) = (server.fresh_database("A b").await, server.fresh_database("A b").await);

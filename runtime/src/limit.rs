@@ -121,7 +121,8 @@ mod tests {
             channel.await.unwrap();
         }
         let seconds = start.elapsed().as_secs_f64();
-        assert!((1.95..=2.2).contains(&seconds), "{seconds}");
+        // Waiting ends late on a busy machine; that a limit is used up is seen on a clock of its own, below.
+        assert!((1.95..=4.0).contains(&seconds), "{seconds}");
     }
 
     /// What three channels that send batches of unlike sizes, each a little `late` now and then, have moved by when, in ten

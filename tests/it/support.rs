@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 use weir::{ErrorReport, Job, LoadOptions, Quarantine, Report, RunOptions, Status, job};
-use weir_plugins_test::servers::Database;
 
 /// Reads a job.
 pub fn load(text: &Value) -> Job {
@@ -46,29 +45,4 @@ pub fn with_channels(mut job: Value, channels: usize) -> Value {
 /// The report's counts: read, written, dirty.
 pub fn counts(report: &Report) -> (u64, u64, u64) {
     (report.rows_read, report.rows_written, report.rows_dirty)
-}
-
-/// The sessions with a database of MariaDB or MySQL: number and statement, which is empty where none runs. INFORMATION_SCHEMA
-/// fails in MySQL when somebody's statement has a character of four bytes.
-pub async fn sessions(database: &Database) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for row in database.query("SHOW FULL PROCESSLIST").await {
-        let [id, _, _, name, _, _, _, statement] = &row[..8] else { panic!("{row:?}") };
-        let (id, statement) = (id.clone().unwrap_or_default(), statement.clone().unwrap_or_default());
-        if name.as_deref() == Some(database.name()) && statement != "SHOW FULL PROCESSLIST" {
-            found.push((id, statement));
-        }
-    }
-    found
-}
-
-/// Waits until somebody runs such a statement in a database of MariaDB or MySQL.
-pub async fn until_runs(database: &Database, is: impl Fn(&str) -> bool) {
-    for _ in 0..3_000 {
-        if sessions(database).await.iter().any(|(_, statement)| is(statement)) {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("it never came to this: {:?}", sessions(database).await);
 }

@@ -1,7 +1,7 @@
 //! The checks of a reader.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use weir_core::{
 use super::report::{Outcome, Report, left_out, passed, same};
 use super::table::{HARD_TEXTS, KEYS, TEXTS};
 use super::{Laid, Source, Table, peers, sorted};
+use crate::Stopwatch;
 use crate::harness::{self, Read, ReadOptions, context, control, on_thread, open_reader_in, split_request};
 
 /// Runs every check of a reader.
@@ -207,7 +208,8 @@ async fn wrong_password(source: &dyn Source) -> Outcome {
 }
 
 async fn unreachable(source: &dyn Source) -> Outcome {
-    match source.at(peers::closed()?) {
+    let (_socket, address) = peers::closed()?;
+    match source.at(address) {
         Some(parameters) => fails(source, parameters, ErrorKind::Unreachable).await,
         None => left_out("it has no server"),
     }
@@ -247,9 +249,9 @@ async fn cancelled_at(source: &dyn Source, batches: usize) -> Outcome {
     if batches == 0 {
         context.cancel.cancel();
     }
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let end = on_thread(async move { reader.read(&split, &request, &mut full).await }).await;
-    ends_as_cancelled(end, begun.elapsed())
+    ends_as_cancelled(end, &begun)
 }
 
 /// A target that takes some batches, then has the run cancelled and refuses the rest.
@@ -299,15 +301,15 @@ async fn cancelled_while(source: &dyn Source, parameters: Value) -> Outcome {
         return Err(format!("it ends by itself: {end:?}"));
     }
     context.cancel.cancel();
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let end = tokio::time::timeout(Duration::from_secs(20), reading).await;
     let end = end.map_err(|_| "no end within 20 seconds")?.map_err(|e| e.to_string())?;
-    ends_as_cancelled(end, begun.elapsed())
+    ends_as_cancelled(end, &begun)
 }
 
-pub(super) fn ends_as_cancelled(end: Result<()>, after: Duration) -> Outcome {
-    if after > PATIENCE {
-        return Err(format!("it ends {after:?} after the cancellation"));
+pub(super) fn ends_as_cancelled(end: Result<()>, since: &Stopwatch) -> Outcome {
+    if !since.is_within(PATIENCE) {
+        return Err(format!("it ends {:?} after the cancellation", since.elapsed()));
     }
     match end {
         Err(error) if error.kind() == ErrorKind::Cancelled => passed(),

@@ -1,7 +1,7 @@
 //! The checks of a writer.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use super::reads::ends_as_cancelled;
 use super::report::{Done, Outcome, Report, left_out, passed, same};
 use super::table::{HARD_TEXTS, KEYS, TEXTS};
 use super::{Cells, Table, Target, peers, sorted};
+use crate::Stopwatch;
 use crate::harness::{self, WriteOptions, cells, context, control, on_thread, open_writer_in};
 
 /// Runs every check of a writer.
@@ -384,7 +385,8 @@ async fn wrong_password(target: &dyn Target) -> Outcome {
 }
 
 async fn unreachable(target: &dyn Target) -> Outcome {
-    match target.at(peers::closed()?) {
+    let (_socket, address) = peers::closed()?;
+    match target.at(address) {
         Some(parameters) => fails(target, parameters, ErrorKind::Unreachable).await,
         None => left_out("it has no server"),
     }
@@ -400,8 +402,8 @@ async fn cancelled_silent(target: &dyn Target) -> Outcome {
         tokio::spawn(async move { harness::write_all(&writer, vec![rows], WriteOptions::default()).await.map(|_| ()) });
     tokio::time::sleep(Duration::from_millis(500)).await;
     context.cancel.cancel();
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let end = tokio::time::timeout(Duration::from_secs(20), writing).await;
     let end = end.map_err(|_| "no end within 20 seconds")?.map_err(|e| e.to_string())?;
-    ends_as_cancelled(end, begun.elapsed())
+    ends_as_cancelled(end, &begun)
 }

@@ -20,7 +20,9 @@ mod database;
 mod mariadb;
 mod mysql9;
 mod own;
+mod ports;
 mod postgresql;
+mod sessions;
 mod shared;
 mod sqlserver;
 mod user;
@@ -30,6 +32,7 @@ use std::time::Duration;
 
 pub use database::Database;
 pub use own::OwnServer;
+pub use sessions::Session;
 pub use sqlserver::sqlserver;
 
 /// The user of every server here; may do everything.

@@ -5,8 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::shared::{Kind, Running, free_port, make_folder, tail, tests_folder};
-use super::{Family, Place, Server, mariadb, postgresql};
+use super::ports::{self, Port};
+use super::shared::{ATTEMPTS, Kind, Running, make_folder, tail, tests_folder};
+use super::{Family, Place, Server, mariadb, mysql9, postgresql};
 
 /// How long a start may take; after a crash the log is replayed.
 const START: Duration = Duration::from_secs(90);
@@ -15,6 +16,8 @@ const START: Duration = Duration::from_secs(90);
 pub struct OwnServer {
     kind: &'static dyn Kind,
     server: Arc<Server>,
+    /// Never read: nobody else takes the port while the server is down.
+    _port: Port,
     folder: PathBuf,
     child: Option<Child>,
     /// What its command gets beside the usual.
@@ -22,7 +25,7 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
-    /// Starts one; PostgreSQL or MariaDB.
+    /// Starts one; SQL Server is none of them.
     ///
     /// # Errors
     /// Why it does not start, or what to install.
@@ -30,29 +33,49 @@ impl OwnServer {
         Self::start_with(family, &[])
     }
 
-    /// Starts one with more arguments; PostgreSQL or MariaDB.
+    /// Starts one with more arguments.
     ///
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(family: Family, arguments: &[String]) -> Result<Self, String> {
+        Self::start_at(family, arguments, ports::choose)
+    }
+
+    fn start_at(
+        family: Family,
+        arguments: &[String],
+        mut choose: impl FnMut() -> Result<Port, String>,
+    ) -> Result<Self, String> {
         let kind: &'static dyn Kind = match family {
             Family::PostgreSql => &postgresql::PostgreSql,
             Family::MariaDb => &mariadb::MariaDb,
-            Family::MySql => return Err("MySQL 9 is shared by all tests".into()),
+            Family::MySql => &mysql9::MySql9,
             Family::SqlServer => return Err("a SQL Server is given, not started".into()),
         };
         kind.installed()?;
-        let port = free_port()?;
-        let root = tests_folder();
+        let port = choose()?;
+        let root = kind.data_root(&tests_folder());
         make_folder(&root, None)?;
-        let folder = root.join(format!("own-{}-{}-{port}", kind.name(), std::process::id()));
+        let folder = root.join(format!("own-{}-{}-{}", kind.name(), std::process::id(), port.number));
+        // A process id may come again.
+        let _ = std::fs::remove_dir_all(&folder);
         make_folder(&folder, kind.account())?;
-        kind.initialise(&folder)?;
-        let users = std::fs::File::create(folder.join("users")).map_err(|e| e.to_string())?;
-        let server = Arc::new(Server { family, place: Place::Own(Running { port, pid: 0, _users: users }) });
-        let mut own = Self { kind, server, folder, child: None, arguments: arguments.to_vec() };
-        own.restart()?;
-        Ok(own)
+        let server = server_at(family, port.number, &folder)?;
+        let arguments = arguments.to_vec();
+        let mut own = Self { kind, server, _port: port, folder, child: None, arguments };
+        kind.initialise(&own.folder)?;
+        // A port that was free may be taken before the server asks for it.
+        for attempt in 1.. {
+            if own.comes_up(Instant::now() + START)? {
+                return Ok(own);
+            }
+            if attempt == ATTEMPTS {
+                break;
+            }
+            own._port = choose()?;
+            own.server = server_at(family, own._port.number, &own.folder)?;
+        }
+        Err(own.told("does not start"))
     }
 
     /// For making databases in it.
@@ -78,26 +101,37 @@ impl OwnServer {
     pub fn restart(&mut self) -> Result<(), String> {
         self.crash();
         let deadline = Instant::now() + START;
-        let port = self.server.port();
-        loop {
-            // Children of the crashed server may hold on to its memory for a moment: then the start is tried again.
-            let mut child = self.spawn(port)?;
-            loop {
-                if self.kind.answers(port).is_ok() {
-                    self.child = Some(child);
-                    return Ok(());
-                }
-                if Instant::now() > deadline {
-                    self.child = Some(child);
-                    self.crash();
-                    return Err(format!("{} does not start again", self.kind.name()));
-                }
-                std::thread::sleep(Duration::from_millis(50));
-                if child.try_wait().map_err(|e| e.to_string())?.is_some() {
-                    break;
-                }
+        // Children of the crashed server may hold on to its memory for a moment: then the start is tried again.
+        while !self.comes_up(deadline)? {
+            if Instant::now() > deadline {
+                return Err(self.told("does not start again"));
             }
         }
+        Ok(())
+    }
+
+    /// Starts it once: whether it answers, and does not die before or come too late.
+    fn comes_up(&mut self, deadline: Instant) -> Result<bool, String> {
+        let port = self.server.port();
+        let child = self.spawn(port)?;
+        let child = self.child.insert(child);
+        loop {
+            let answers = self.kind.answers(port).is_ok();
+            let is_gone = child.try_wait().map_err(|e| e.to_string())?.is_some();
+            if answers && !is_gone {
+                return Ok(true);
+            }
+            if is_gone || Instant::now() > deadline {
+                self.crash();
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What became of it, and its last words.
+    fn told(&self, what: &str) -> String {
+        format!("{} {what}: {}", self.kind.name(), tail(&self.folder.join("log")))
     }
 
     /// Starts it again if it has died of itself, as whoever keeps a server running does. Then returns the last lines of its
@@ -138,6 +172,11 @@ impl Drop for OwnServer {
     }
 }
 
+fn server_at(family: Family, port: u16, folder: &Path) -> Result<Arc<Server>, String> {
+    let users = std::fs::File::create(folder.join("users")).map_err(|e| e.to_string())?;
+    Ok(Arc::new(Server { family, place: Place::Own(Running { port, pid: 0, _users: users }) }))
+}
+
 /// A process and all below it.
 fn family_of(pid: u32) -> Vec<u32> {
     let mut all = vec![pid];
@@ -149,4 +188,29 @@ fn family_of(pid: u32) -> Vec<u32> {
         at += 1;
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ports::tests::taken;
+    use super::*;
+
+    #[test]
+    fn a_server_whose_port_was_taken_gets_another_one() {
+        for family in [Family::PostgreSql, Family::MariaDb] {
+            let mut held = Vec::new();
+            let mut own = OwnServer::start_at(family, &[], taken(1, &mut held)).unwrap();
+            assert_ne!(own.server().port(), held[0].local_addr().unwrap().port(), "{family:?}");
+            own.restart().unwrap();
+            assert!(own.kind.answers(own.server().port()).is_ok(), "{family:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_not_start_says_why() {
+        let mut held = Vec::new();
+        let error = OwnServer::start_at(Family::PostgreSql, &[], taken(99, &mut held)).err().unwrap();
+        assert!(error.contains("does not start") && error.contains("Address already in use"), "{error}");
+        assert_eq!(held.len(), ATTEMPTS as usize);
+    }
 }

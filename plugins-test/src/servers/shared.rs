@@ -12,17 +12,19 @@
 //! then starts a server of its own.
 
 use std::fs::{self, File, OpenOptions};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::ports::{self, Port};
 use super::user::Account;
 
 /// How long a server outlives its last user.
 const LINGER_SECONDS: u32 = 10;
 const START_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often a server is started that dies at once, each time at another port.
+pub(super) const ATTEMPTS: u32 = 4;
 
 /// What is to be done to get one kind of server running.
 pub(super) trait Kind: Sync {
@@ -84,15 +86,21 @@ pub(super) fn share(kind: &dyn Kind) -> Result<Running, String> {
     {
         return Ok(Running { port, pid, _users: users });
     }
-    let (port, pid) = start(kind, &folder, &current)?;
+    let (port, pid) = start(kind, &folder, &current, ports::choose)?;
     Ok(Running { port, pid, _users: users })
 }
 
-fn start(kind: &dyn Kind, folder: &Path, current: &Path) -> Result<(u16, u32), String> {
+fn start(
+    kind: &dyn Kind,
+    folder: &Path,
+    current: &Path,
+    mut choose: impl FnMut() -> Result<Port, String>,
+) -> Result<(u16, u32), String> {
     let mut last = String::new();
     // A port that was free may be taken before the server asks for it.
-    for attempt in 1..=3 {
-        let port = free_port()?;
+    for attempt in 1..=ATTEMPTS {
+        let claim = choose()?;
+        let port = claim.number;
         let root = kind.data_root(folder);
         make_folder(&root, None)?;
         sweep(&root);
@@ -103,11 +111,13 @@ fn start(kind: &dyn Kind, folder: &Path, current: &Path) -> Result<(u16, u32), S
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             match kind.answers(port) {
-                Ok(()) => {
+                // Whoever has taken the port may answer too.
+                Ok(()) if is_alive(pid) => {
                     fs::write(current, format!("{port} {pid} {}", instance.display()))
                         .map_err(|e| told("write", current, &e))?;
                     return Ok((port, pid));
                 }
+                Ok(()) => last = "somebody else answers at its port".into(),
                 Err(error) => last = error,
             }
             if !is_alive(pid) || Instant::now() > deadline {
@@ -213,7 +223,7 @@ pub(super) fn make_folder(path: &Path, owner: Option<Account>) -> Result<(), Str
     }
 }
 
-fn lock_file(path: &Path) -> Result<File, String> {
+pub(super) fn lock_file(path: &Path) -> Result<File, String> {
     OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(|e| told("open", path, &e))
 }
 
@@ -221,11 +231,6 @@ fn read_current(path: &Path) -> Option<(u16, u32)> {
     let text = fs::read_to_string(path).ok()?;
     let mut words = text.split_whitespace();
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
-}
-
-pub(super) fn free_port() -> Result<u16, String> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|e| format!("no free port: {e}"))?;
-    Ok(listener.local_addr().map_err(|e| format!("no free port: {e}"))?.port())
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -242,4 +247,23 @@ pub(super) fn tail(path: &Path) -> String {
 
 fn told(verb: &str, path: &Path, error: &std::io::Error) -> String {
     format!("cannot {verb} {}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ports::tests::taken, postgresql::PostgreSql};
+    use super::*;
+
+    #[test]
+    fn a_server_whose_port_was_taken_is_started_at_another_one() {
+        let folder = tests_folder().join(format!("taken-{}", std::process::id()));
+        make_folder(&folder, None).unwrap();
+        // Its watchdog stops it when we are gone, and the one of the first attempt goes too.
+        let users = lock_file(&folder.join("users")).unwrap();
+        users.lock_shared().unwrap();
+        let mut held = Vec::new();
+        let (port, pid) = start(&PostgreSql, &folder, &folder.join("current"), taken(1, &mut held)).unwrap();
+        assert_ne!(port, held[0].local_addr().unwrap().port());
+        assert!(is_alive(pid) && PostgreSql.answers(port).is_ok());
+    }
 }

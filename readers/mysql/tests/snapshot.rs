@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use weir_core::{ConnectorContext, ErrorKind, ObjectName, Reader, Result, SnapshotGuard, readers};
+use weir_plugins_test::Stopwatch;
 use weir_plugins_test::harness::{self, ReadOptions, control, open_reader_in, read_with, split_request};
 use weir_plugins_test::servers::{Database, Family};
 use weir_reader_mysql as _;
@@ -193,11 +194,11 @@ async fn connections_are_used_again(database: Database) {
     let slow = open_reader_in("mysql", slow, &task_context).unwrap();
     let slow_options = options(&guard, 1);
     let reading = tokio::spawn(async move { read_with(&slow, slow_options).await.map(drop) });
-    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-    let begun = std::time::Instant::now();
+    database.until_sessions(|all| all.iter().any(|session| session.state == "User sleep")).await;
+    let begun = Stopwatch::start();
     stopping.cancel();
     assert_eq!(reading.await.unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
-    assert!(begun.elapsed().as_millis() < 1000, "{:?}", begun.elapsed());
+    assert!(begun.is_within(std::time::Duration::from_secs(1)), "{:?}", begun.elapsed());
     database.execute("DELETE FROM acc_0").await;
     assert_eq!(read_with(&reader, options(&guard, 1)).await.unwrap().rows(), 1000);
     // Another process has no such connections, and must not read in another moment.
@@ -208,9 +209,8 @@ async fn connections_are_used_again(database: Database) {
 
 /// Ends all other connections to the database.
 async fn kill_others(database: &Database) {
-    let sql = "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID()";
-    for id in database.query(sql).await.into_iter().flatten().flatten() {
-        let _ = database.try_execute(&format!("KILL {id}")).await;
+    for session in database.sessions().await {
+        let _ = database.try_execute(&format!("KILL {}", session.id)).await;
     }
 }
 

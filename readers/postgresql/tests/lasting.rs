@@ -1,17 +1,21 @@
 //! Splits and snapshots that outlive what happens around them, and faults in the middle of a run.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_core::{
     ConnectorContext, ErrorKind, ReadColumn, ReadRequest, Reader, Result, SnapshotGuard, Split, SplitRequest,
 };
+use weir_plugins_test::Stopwatch;
 use weir_plugins_test::harness::{
     self, ReadOptions, control, on_thread, open_reader, open_reader_in, read_all, read_with,
 };
 use weir_plugins_test::servers::{self, Database};
 use weir_reader_postgresql as _;
+
+const SLEEPS: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
 
 async fn database(name: &str) -> Database {
     servers::postgresql().await.fresh_database(name).await
@@ -198,8 +202,8 @@ async fn what_breaks_in_the_middle_has_its_kind() {
     assert!(error.kind() == ErrorKind::Denied && !error.is_retryable(), "{error:?}");
     let killer = database.clone();
     let killing = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20)%' AND pid <> pg_backend_pid()";
+        killer.until(SLEEPS).await;
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
         killer.query(sql).await
     });
     let error = read(slow).await.unwrap_err();
@@ -217,10 +221,10 @@ async fn what_breaks_in_the_middle_has_its_kind() {
         }
     });
     let url = format!("postgresql://u:p@127.0.0.1:{port}/d?connectTimeout=1");
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let error = read_all(&open_reader("postgresql", json!({"url": url, "table": "t"})).unwrap()).await.err().unwrap();
     assert!(error.kind() == ErrorKind::Timeout && error.is_retryable(), "{error:?}");
-    assert!(started.elapsed() < Duration::from_secs(8));
+    assert!(started.is_within(Duration::from_secs(8)));
     keeping.abort();
 }
 
@@ -272,13 +276,13 @@ async fn a_server_that_falls_silent_is_noticed_and_one_that_works_long_is_not() 
     let query = |sql: &str| open_reader("postgresql", json!({"url": url, "querySql": sql})).unwrap();
     // Longer than several questions whether the server is still there.
     assert_eq!(read_all(&query("SELECT pg_sleep(6)::text")).await.unwrap().rows(), 1);
-    let closing = open.clone();
+    let (closing, seeing) = (open.clone(), database.clone());
     tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        seeing.until(SLEEPS).await;
         closing.store(false, std::sync::atomic::Ordering::SeqCst);
     });
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let error = read_all(&query("SELECT pg_sleep(60)::text")).await.err().unwrap();
     assert!(error.kind() == ErrorKind::Unreachable && error.is_retryable(), "{error:?}");
-    assert!(started.elapsed() < Duration::from_secs(20));
+    assert!(started.is_within(Duration::from_secs(20)));
 }

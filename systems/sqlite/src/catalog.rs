@@ -451,6 +451,7 @@ mod tests {
         let start = std::time::Instant::now();
         let (result, ()) = tokio::join!(work, stop);
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);
-        assert!(start.elapsed().as_millis() < 1000);
+        // By itself the statement would never end; the second that is promised is measured where the reader is tested.
+        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use weir::{Only, Report, RunOptions, Status, TableStops};
 use weir_core::ErrorKind;
-use weir_plugins_test::servers::{self, Database};
+use weir_plugins_test::servers::{self, Database, Family, OwnServer};
 
 use super::moment::limited;
 use super::{database_job, load, rows, run, table};
@@ -258,9 +258,11 @@ async fn tables_that_are_locked_at_either_end_stay_alone() {
     }
 }
 
-/// Three tables at MariaDB, of which somebody keeps `b` locked for as long as the guard lives.
-async fn locked_in_mariadb(name: &str) -> (Database, tokio::task::JoinHandle<()>) {
-    let source = servers::mariadb().await.fresh_database(name).await;
+/// Three tables at a MariaDB of their own, of which somebody keeps `b` locked: whoever locks all tables of a server waits for
+/// such a one, and keeps everybody from writing meanwhile.
+async fn locked_in_mariadb(name: &str) -> (OwnServer, Database) {
+    let own = tokio::task::spawn_blocking(|| OwnServer::start(Family::MariaDb)).await.unwrap().unwrap();
+    let source = own.server().fresh_database(name).await;
     for table in ["a", "b", "c"] {
         source
             .execute(&format!(
@@ -268,19 +270,12 @@ async fn locked_in_mariadb(name: &str) -> (Database, tokio::task::JoinHandle<()>
             ))
             .await;
     }
-    let holder = tokio::spawn({
+    tokio::spawn({
         let source = source.clone();
         async move { drop(source.try_execute("LOCK TABLES b WRITE; SELECT SLEEP(60); UNLOCK TABLES").await) }
     });
-    let held = "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(60)%' AND command <> 'Sleep' \
-                AND db = DATABASE() AND id <> CONNECTION_ID()";
-    for _ in 0..200 {
-        if source.value(held).await != "0" {
-            return (source, holder);
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("the lock was never held");
+    source.until_runs(|statement| statement == "SELECT SLEEP(60)").await;
+    (own, source)
 }
 
 /// Only the table that is locked fails, in this way.
@@ -294,34 +289,31 @@ fn fails_alone(report: &Report, kind: ErrorKind) {
 
 #[tokio::test]
 async fn a_table_that_is_locked_in_mariadb_stays_alone() {
-    let (source, holder) = locked_in_mariadb("lockedthere").await;
+    let (_own, source) = locked_in_mariadb("lockedthere").await;
     let target = servers::postgresql().await.fresh_database("lockedthere").await;
     // Without a word of the job it is a minute.
     let parameters = json!({"url": source.url(), "session": ["SET SESSION lock_wait_timeout = 1"]});
     let mut job = database_job(("mysql", parameters), ("postgresql", json!({"url": target.url()})), json!({}));
     job["setting"] = json!({"retry": {"times": 0}});
     let report = run(&job, RunOptions::default()).await;
-    holder.abort();
     fails_alone(&report, ErrorKind::Timeout);
 }
 
 #[tokio::test]
 async fn a_table_that_is_locked_stays_out_of_the_lock_on_all_tables() {
-    let (source, holder) = locked_in_mariadb("lockedout").await;
+    let (_own, source) = locked_in_mariadb("lockedout").await;
     let folder = tempfile::tempdir().unwrap();
-    let (user, from) = limited(&source).await;
+    let (_, from) = limited(&source).await;
     let job = database_job(("mysql", from), ("files", json!({"path": folder.path()})), json!({}));
     let begun = Instant::now();
     let report = run(&job, RunOptions::default()).await;
     // The lock is held for a minute.
     assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
-    holder.abort();
     fails_alone(&report, ErrorKind::Conflict);
     for table in report.tables.iter().filter(|table| table.status == Status::Succeeded) {
         let said = table.snapshot.as_deref().unwrap_or_default();
         assert!(said.contains("opened under LOCK TABLES"), "{said}");
     }
-    source.execute(&format!("DROP USER '{user}'@'%'")).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -48,8 +47,10 @@ async fn tables_of_two_snapshots_are_not_published_together() {
             tokio::spawn(async move { run(&job, options).await })
         };
         told.await.unwrap();
-        // By then the second table is being read.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        // Now the second table comes to be read.
+        let reads =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ~ '^COPY.*\\mb\\M'";
+        source.until(reads).await;
         let killed = source
             .value(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \

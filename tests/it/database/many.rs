@@ -3,7 +3,7 @@
 use serde_json::json;
 use weir_plugins_test::servers::{self, Database};
 
-use super::pressure::{Most, OF_MYSQL, OF_POSTGRESQL, Watch};
+use super::pressure::{Most, Watch};
 use super::{database_job, run_ok};
 
 /// What groups have when a job says nothing: `maxSourceConnections` and `concurrentGroups`.
@@ -29,7 +29,7 @@ async fn tables(source: &Database, count: usize) {
 
 /// The most sessions at the source, and at the target if it is a database, while tables are moved.
 async fn most(
-    (connector, source, of_source): (&str, Database, &'static str),
+    (connector, source): (&str, Database),
     target: Option<Database>,
     (count, slow): Size,
 ) -> (Most, Option<Most>) {
@@ -42,7 +42,7 @@ async fn most(
     let speed = if slow { json!({"setting": {"speed": {"record": 200}}}) } else { json!({}) };
     let job = database_job((connector, json!({"url": source.url()})), to, speed);
     let begun = std::time::Instant::now();
-    let watches = (Watch::start(&source, of_source), target.as_ref().map(|target| Watch::start(target, OF_POSTGRESQL)));
+    let watches = (Watch::start(&source), target.as_ref().map(Watch::start));
     let report = run_ok(&job).await;
     assert_eq!((report.tables.len(), report.rows_written), (count, 10 * count as u64));
     let at_source = watches.0.stop().await;
@@ -58,11 +58,11 @@ async fn bounded(size: Size) {
     let postgresql = servers::postgresql().await;
     for target in [Some(postgresql.fresh_database("manyto").await), None] {
         let source = postgresql.fresh_database("many").await;
-        check(most(("postgresql", source, OF_POSTGRESQL), target, size).await);
+        check(most(("postgresql", source), target, size).await);
     }
     let source = servers::mariadb().await.fresh_database("many").await;
     let target = postgresql.fresh_database("manyfrom").await;
-    check(most(("mysql", source, OF_MYSQL), Some(target), size).await);
+    check(most(("mysql", source), Some(target), size).await);
 }
 
 fn check((source, target): (Most, Option<Most>)) {

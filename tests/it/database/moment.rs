@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weir::{Only, RunOptions, Status};
-use weir_plugins_test::servers::{self, Database, Server};
+use weir_plugins_test::servers::{self, Database, Family, OwnServer, Server};
 
 use super::{database_job, run, run_ok, table};
-use crate::support::{load, until_runs};
+use crate::support::load;
 
 async fn two_tables(name: &str) -> Database {
     two_tables_at(&servers::mariadb().await, name).await
@@ -98,8 +98,10 @@ async fn tables_that_are_locked_one_by_one_are_locked_together() {
 /// FLUSH TABLES WITH READ LOCK waits for whoever holds a table, also one that is none of the job's.
 #[tokio::test]
 async fn who_waits_in_vain_for_the_whole_server_locks_the_tables_of_the_job() {
-    for (server, name) in [(servers::mariadb().await, "flushing"), (servers::mysql().await, "flushing9")] {
-        let source = two_tables_at(&server, name).await;
+    for (family, name) in [(Family::MariaDb, "flushing"), (Family::MySql, "flushing9")] {
+        // While somebody waits for the whole server nobody writes there.
+        let own = tokio::task::spawn_blocking(move || OwnServer::start(family)).await.unwrap().unwrap();
+        let source = two_tables_at(own.server(), name).await;
         source.execute("CREATE TABLE held (id int PRIMARY KEY)").await;
         let target = servers::postgresql().await.fresh_database(name).await;
         let writer = Writer::start(&source);
@@ -107,7 +109,7 @@ async fn who_waits_in_vain_for_the_whole_server_locks_the_tables_of_the_job() {
             let source = source.clone();
             async move { source.execute("LOCK TABLES held WRITE; SELECT SLEEP(15); UNLOCK TABLES").await }
         });
-        until_runs(&source, |statement| statement == "SELECT SLEEP(15)").await;
+        source.until_runs(|statement| statement == "SELECT SLEEP(15)").await;
         let session = ["SET SESSION lock_wait_timeout = 2"];
         let from = json!({"url": source.url(), "consistency": "snapshot", "session": session});
         let more = json!({
@@ -132,6 +134,7 @@ async fn who_waits_in_vain_for_the_whole_server_locks_the_tables_of_the_job() {
         }
         one_moment(&target).await;
         holder.await.unwrap();
+        tokio::task::spawn_blocking(move || drop(own)).await.unwrap();
     }
 }
 

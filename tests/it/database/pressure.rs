@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weir_plugins_test::servers::{self, Database};
+use weir_plugins_test::servers::{self, Database, Family};
 
 use super::{database_job, run_ok};
 
@@ -48,15 +48,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn start(database: &Database, sql: &'static str) -> Self {
+    pub(super) fn start(database: &Database) -> Self {
         let (database, stop) = (database.clone(), Arc::new(AtomicBool::new(false)));
         let stopped = stop.clone();
         let most = tokio::spawn(async move {
             let (mut most, mut before) = (Most::default(), VecDeque::<(Instant, HashSet<String>)>::new());
             while !stopped.load(Ordering::Relaxed) {
-                let now = database.query(sql).await;
-                let now = now.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect());
-                let now: Vec<Vec<String>> = now.collect();
+                let now = sessions(&database).await;
                 let working: Vec<_> = now.iter().map(|row| &row[1]).filter(|what| !what.starts_with("rests")).collect();
                 if working.len() > most.working {
                     most.working = working.len();
@@ -64,14 +62,14 @@ impl Watch {
                 }
                 // One that has said goodbye is listed for a moment longer: what counts are those that were there all the
                 // while.
-                let open = |row: &&Vec<String>| before.iter().all(|(_, ids)| ids.contains(&row[0]));
+                let open = |row: &&[String; 2]| before.iter().all(|(_, ids)| ids.contains(&row[0]));
                 let open: Vec<_> = now.iter().filter(open).collect();
                 let is_whole = before.front().is_some_and(|(at, _)| at.elapsed() >= GOODBYE);
                 if is_whole && open.len() > most.open {
                     most.open = open.len();
                     most.all = open.iter().map(|row| row.join(" ")).collect::<Vec<_>>().join("; ");
                 }
-                let ids = now.into_iter().filter_map(|row| row.into_iter().next()).collect();
+                let ids = now.into_iter().map(|[id, _]| id).collect();
                 before.push_back((Instant::now(), ids));
                 while before.get(1).is_some_and(|(at, _)| at.elapsed() >= GOODBYE) {
                     before.pop_front();
@@ -89,16 +87,27 @@ impl Watch {
     }
 }
 
-pub(super) const OF_POSTGRESQL: &str = "SELECT pid::text, CASE state WHEN 'idle' THEN 'rests' ELSE state END || ': ' || left(query, 60) \
-                             FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
-                             AND backend_type = 'client backend'";
-pub(super) const OF_MYSQL: &str = "SELECT CAST(id AS CHAR), CONCAT(IF(command IN ('Query', 'Execute'), command, 'rests'), ': ', \
-                        COALESCE(LEFT(info, 60), '')) FROM information_schema.processlist WHERE db = DATABASE() \
-                        AND id <> CONNECTION_ID()";
+/// The sessions with a database: the number of each, and whether it rests or what it is at.
+async fn sessions(database: &Database) -> Vec<[String; 2]> {
+    if database.server().family() != Family::PostgreSql {
+        let all = database.sessions().await.into_iter().map(|session| {
+            let works = ["Query", "Execute"].contains(&session.command.as_str());
+            let command = if works { &session.command } else { "rests" };
+            let said: String = session.statement.chars().take(60).collect();
+            [session.id, format!("{command}: {said}")]
+        });
+        return all.collect();
+    }
+    let sql = "SELECT pid::text, CASE state WHEN 'idle' THEN 'rests' ELSE state END || ': ' || left(query, 60) \
+               FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+               AND backend_type = 'client backend'";
+    let text = |row: &Vec<Option<String>>, at: usize| row[at].clone().unwrap_or_default();
+    database.query(sql).await.iter().map(|row| [text(row, 0), text(row, 1)]).collect()
+}
 
 /// Runs a job of 24 tables and 4 views, in seven groups of which two read at once with two connections each, and compares
 /// what it wrote with its source.
-async fn most_connections(connector: &str, source: Database, sql: &'static str, more: Value) -> Most {
+async fn most_connections(connector: &str, source: Database, more: Value) -> Most {
     // What the servers have to be asked about besides: a type of the user's own, and how to cut tables.
     let own = if connector == "postgresql" { ", m mood" } else { "" };
     if connector == "postgresql" {
@@ -112,7 +121,7 @@ async fn most_connections(connector: &str, source: Database, sql: &'static str, 
     for view in 0..4 {
         source.execute(&format!("CREATE VIEW seen{view} AS SELECT id, v{own} FROM t{view}")).await;
     }
-    let before = source.query(sql).await.len();
+    let before = sessions(&source).await.len();
     let folder = tempfile::tempdir().unwrap();
     let mut from = json!({"url": source.url()});
     for (key, value) in more.as_object().into_iter().flatten() {
@@ -130,7 +139,7 @@ async fn most_connections(connector: &str, source: Database, sql: &'static str, 
             "setting": {"speed": {"record": 12_000}, "verify": true},
         }),
     );
-    let watch = Watch::start(&source, sql);
+    let watch = Watch::start(&source);
     let report = run_ok(&job).await;
     assert_eq!(report.rows_written, 42_000);
     let moments: HashSet<_> = report.tables.iter().map(|table| &table.snapshot).collect();
@@ -145,7 +154,7 @@ const OPEN: usize = 4;
 #[tokio::test]
 async fn postgresql_never_has_more_connections_than_the_job_says() {
     let source = servers::postgresql().await.fresh_database("pressed").await;
-    let most = most_connections("postgresql", source, OF_POSTGRESQL, json!({})).await;
+    let most = most_connections("postgresql", source, json!({})).await;
     // One more holds the snapshot.
     assert!((1..=5).contains(&most.working) && most.open <= OPEN + 1, "{most:#?}");
 }
@@ -154,7 +163,7 @@ async fn postgresql_never_has_more_connections_than_the_job_says() {
 async fn mariadb_never_has_more_connections_than_the_job_says() {
     for consistency in ["auto", "snapshot", "none"] {
         let source = servers::mariadb().await.fresh_database(&format!("pressed_{consistency}")).await;
-        let most = most_connections("mysql", source, OF_MYSQL, json!({"consistency": consistency})).await;
+        let most = most_connections("mysql", source, json!({"consistency": consistency})).await;
         // One more asks, where those that read hold the snapshot.
         let open = if consistency == "none" { OPEN } else { OPEN + 1 };
         assert!((1..=4).contains(&most.working) && most.open <= open, "{consistency}: {most:#?}");
@@ -176,7 +185,7 @@ async fn a_group_has_its_own_connections_and_no_other_groups() {
     let more = json!({"group": group, "setting": {"speed": {"record": 4000}}});
     let to = ("files", json!({"path": folder.path()}));
     let job = database_job(("postgresql", json!({"url": source.url()})), to, more);
-    let watch = Watch::start(&source, OF_POSTGRESQL);
+    let watch = Watch::start(&source);
     assert_eq!(run_ok(&job).await.rows_written, 9000);
     let most = watch.stop().await;
     // One more holds the snapshot.

@@ -113,7 +113,20 @@ async fn begins_again(connector: &str, target: Database) {
     let job = job(&source, (connector, &target), more);
     std::fs::write(folder.path().join("job.json"), job.to_string()).unwrap();
     let mut child = weir(folder.path(), &[]).spawn().unwrap();
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // Some of its tables have landed.
+    let half_way = || {
+        let arguments = ["runs", "--last", "1", "--format", "json"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let shown = command.args(arguments).env("WEIR_STATE_DIR", folder.path().join("state")).output().unwrap().stdout;
+        let shown: Value = serde_json::from_slice(&shown).unwrap_or_default();
+        let splits = shown[0]["splits"].as_array().cloned().unwrap_or_default();
+        splits.iter().any(|split| split["finished"].as_u64().unwrap_or_default() > 0)
+    };
+    let begun = Instant::now();
+    while !half_way() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing lands");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
     assert!(child.try_wait().unwrap().is_none(), "the run was over before it could be killed");
     child.kill().unwrap();
     child.wait().unwrap();

@@ -1,16 +1,16 @@
 //! A stop while somebody holds what the run needs of MariaDB and MySQL: it waits for nobody, and a resume finds its way.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir::{Report, RunOptions, Start, Status};
+use weir_plugins_test::Stopwatch;
 use weir_plugins_test::servers::{self, Database, Server};
 
 use super::{Mirror, run, until};
-use crate::support::{sessions, until_runs};
 
 /// The same on both servers.
 macro_rules! on_both {
@@ -69,20 +69,20 @@ async fn family(server: &Arc<Server>, name: &str) -> (Database, Database, Mirror
 async fn hold(target: &Database, statement: &str) -> JoinHandle<()> {
     let (holder, sql) = (target.clone(), format!("{statement}; {HOLDS}"));
     let holding = tokio::spawn(async move { drop(holder.try_execute(&sql).await) });
-    until_runs(target, |statement| statement == HOLDS).await;
+    target.until_runs(|statement| statement == HOLDS).await;
     holding
 }
 
 async fn let_go(target: &Database, holding: JoinHandle<()>) {
-    for (id, _) in sessions(target).await.into_iter().filter(|(_, statement)| statement == HOLDS) {
-        target.execute(&format!("KILL {id}")).await;
+    for session in target.sessions().await.into_iter().filter(|session| session.statement == HOLDS) {
+        target.execute(&format!("KILL {}", session.id)).await;
     }
     holding.await.unwrap();
 }
 
 /// A run that is under way.
 struct Running {
-    run: JoinHandle<(Report, Instant)>,
+    run: JoinHandle<Report>,
     stop: CancellationToken,
 }
 
@@ -90,25 +90,21 @@ impl Running {
     fn start(mirror: &Mirror) -> Self {
         let options = RunOptions { start: Start::Fresh, ..mirror.options() };
         let (job, stop) = (mirror.job.clone(), options.cancel.clone());
-        Self { run: tokio::spawn(async move { (run(&job, options).await, Instant::now()) }), stop }
+        Self { run: tokio::spawn(async move { run(&job, options).await }), stop }
     }
 
     /// Stops it, in time; nothing of it is left at the server.
     async fn stop(self, target: &Database) -> Report {
-        let stopped = Instant::now();
+        let stopped = Stopwatch::start();
         self.stop.cancel();
-        let (report, ended) = self.run.await.unwrap();
-        let took = ended - stopped;
+        let report = self.run.await.unwrap();
+        let (took, in_time) = (stopped.elapsed(), stopped.is_within(Duration::from_secs(2)));
         assert_eq!(report.status, Status::Stopped, "{:#?}", report.error);
-        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert!(in_time, "{took:?}");
         // One that has said goodbye may be listed for a moment longer.
-        for _ in 0..100 {
-            if sessions(target).await.iter().all(|(_, statement)| statement == HOLDS) {
-                return report;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("sessions stay: {:?}", sessions(target).await)
+        let gone = target.until_sessions(|all| all.iter().all(|session| session.statement == HOLDS));
+        tokio::time::timeout(Duration::from_secs(5), gone).await.expect("sessions stay");
+        report
     }
 }
 
@@ -170,7 +166,7 @@ async fn a_held_table_keeps_no_stop_waiting(server: Arc<Server>) {
     source.execute("UPDATE lone SET id = id + 10000 WHERE id > 1").await;
     let holding = hold(&target, "START TRANSACTION; UPDATE lone SET id = 20000 WHERE id = 2").await;
     let running = Running::start(&mirror);
-    until_runs(&target, |statement| statement.starts_with("DELETE") && statement.contains("`lone`")).await;
+    target.until_runs(|statement| statement.starts_with("DELETE") && statement.contains("`lone`")).await;
     // The server gives up waiting for a row after many times as long.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let report = running.stop(&target).await;

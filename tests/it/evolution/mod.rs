@@ -13,8 +13,6 @@ mod numbers;
 mod own;
 mod targets;
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use weir::{ChangeKind, ChangeOutcome, Ledger, Quarantine, RecordedChange, Report, RunOptions};
 use weir_plugins_test::servers::Database;
@@ -72,13 +70,7 @@ pub const SLEEPS: &str =
 
 /// Waits until a query gives anything but `0`.
 pub async fn until(database: &Database, sql: &str) {
-    for _ in 0..3_000 {
-        if database.value(sql).await != "0" {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never came to this: {sql}");
+    database.until(sql).await;
 }
 
 /// Ends the sessions of a database that are at such a statement.

@@ -191,9 +191,13 @@ async fn a_run_that_was_frozen_writes_nothing_more_in_anothers_place() {
         assert!(begun.elapsed() < PATIENCE, "the lease is never taken");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    // Its file has two names for a moment.
-    std::thread::sleep(std::time::Duration::from_millis(50));
     run.signal("STOP");
+    // Its file has two names for a moment.
+    while count_leases(&target) != 1 {
+        run.signal("CONT");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        run.signal("STOP");
+    }
     // Longer than the lease lasts.
     std::thread::sleep(std::time::Duration::from_secs(62));
     assert_eq!(remove_leases(&target), 1);

@@ -27,6 +27,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use weir_plugins_test::Stopwatch;
 
 use crate::support::job_of;
 
@@ -210,10 +211,10 @@ impl Running {
 
     /// Waits for its end, which has to come soon.
     fn end_within(mut self, most: Duration) -> Ended {
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         while self.child.try_wait().unwrap().is_none() {
             let said = || std::fs::read_to_string(&self.err).unwrap();
-            assert!(begun.elapsed() < most, "it did not end within {} s:\n{}", most.as_secs_f64(), said());
+            assert!(begun.is_within(most), "it did not end within {} s:\n{}", most.as_secs_f64(), said());
             std::thread::sleep(Duration::from_millis(5));
         }
         self.end()

@@ -1,6 +1,8 @@
 //! Servers that accept and then say nothing, from the start or in the middle of a run.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -17,19 +19,23 @@ const SOON: Duration = Duration::from_millis(2_600);
 /// Accepts every connection and never says a word.
 struct Mute {
     port: u16,
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Mute {
     fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
+        let accepted = Arc::<AtomicUsize>::default();
+        let accepting = accepted.clone();
         std::thread::spawn(move || {
             let mut held: Vec<TcpStream> = Vec::new();
             while let Ok((stream, _)) = listener.accept() {
                 held.push(stream);
+                accepting.fetch_add(1, Relaxed);
             }
         });
-        Self { port }
+        Self { port, accepted }
     }
 
     /// A URL of this server, with a time for connecting when the test wants to see it pass.
@@ -77,8 +83,13 @@ fn a_run_that_waits_for_a_mute_server_can_be_stopped() {
         ] {
             let place = Place::new();
             place.job(&job);
-            let run = place.start(&["run", "job.json"]);
-            std::thread::sleep(Duration::from_millis(1_500));
+            let before = mute.accepted.load(Relaxed);
+            let (run, begun) = (place.start(&["run", "job.json"]), Instant::now());
+            while mute.accepted.load(Relaxed) == before {
+                assert!(begun.elapsed() < PATIENCE, "it does not come");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            std::thread::sleep(Duration::from_millis(500));
             run.signal(signal);
             assert_eq!(run.end_within(SOON).code, Some(code), "{plugin}");
         }

@@ -1,7 +1,5 @@
 //! Rows of one run from two moments of its source: what may stay beside what, when a writer changes the source in between.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use weir_plugins_test::servers::{self, Database};
 
@@ -37,7 +35,8 @@ async fn killed(place: &Place, database: &Database) -> u64 {
     place.landed(2);
     run.kill();
     // What the server had in hand ends by itself.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let weir = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'weir'";
+    database.until(&format!("SELECT CASE ({weir}) WHEN 0 THEN 1 ELSE 0 END")).await;
     let landed = database.value("SELECT count(*) FROM copy").await.parse().unwrap();
     assert!((1..ROWS).contains(&landed), "{landed}");
     database.execute("UPDATE big SET v = v + 1000000").await;

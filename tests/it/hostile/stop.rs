@@ -96,10 +96,10 @@ impl Case {
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid(){}",
                 if publish { " AND state = 'active' AND wait_event = 'PgSleep'" } else { "" }
             ),
-            _ => format!(
-                "SELECT count(*) FROM information_schema.processlist WHERE db = '{name}' AND id <> connection_id(){}",
-                if publish { " AND state = 'User sleep'" } else { "" }
-            ),
+            _ => {
+                let all = self.database.sessions().await;
+                return all.iter().filter(|session| !publish || session.state == "User sleep").count() as u64;
+            }
         };
         self.database.value(&sql).await.parse().unwrap()
     }

@@ -69,6 +69,13 @@ async fn table(database: &Database) {
     database.execute("INSERT INTO t VALUES (1)").await;
 }
 
+/// Has the server read its settings, its rules and its certificate; sessions from now on are under these.
+async fn reload(database: &Database) {
+    let before = database.value("SELECT pg_conf_load_time()::text").await;
+    database.execute("SELECT pg_reload_conf()").await;
+    database.until(&format!("SELECT (pg_conf_load_time() > '{before}')::int")).await;
+}
+
 fn own(family: Family, arguments: &[String]) -> OwnServer {
     let arguments = arguments.to_vec();
     tokio::task::block_in_place(|| OwnServer::start_with(family, &arguments)).unwrap_or_else(|error| panic!("{error}"))
@@ -99,8 +106,7 @@ async fn postgresql_with_tls_of_every_kind() {
         for set in ["ssl_cert_file = 'server.pem'", "ssl_key_file = 'server.key'", "ssl = on"] {
             database.execute(&format!("ALTER SYSTEM SET {set}")).await;
         }
-        database.execute("SELECT pg_reload_conf()").await;
-        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        reload(&database).await;
     };
     install("localhost").await;
     // TLS for everybody but the test's own user.
@@ -108,8 +114,7 @@ async fn postgresql_with_tls_of_every_kind() {
     let rules = "hostssl all all all scram-sha-256\nhost all weir all scram-sha-256\n";
     std::fs::write(&hba, rules).unwrap();
     database.execute(&format!("CREATE USER careful PASSWORD '{PASSWORD}'; GRANT SELECT ON t TO careful")).await;
-    database.execute("SELECT pg_reload_conf()").await;
-    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    reload(&database).await;
     let url = |more: String| format!("{}{more}", database.url_with("careful", PASSWORD));
     let (ca, other) = (certificates.path("ca.pem"), certificates.path("other.pem"));
     reads("postgresql", &url("?sslmode=disable".into()), 1, &["encryption", "pg_hba"]);

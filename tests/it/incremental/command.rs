@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -51,14 +51,24 @@ async fn a_killed_run_goes_on_with_its_own_window() {
         let reader = json!({"splitPk": "id", "incremental": {"column": "changed"}});
         let mut job = job(&place, reader, json!({"writeMode": "append"}));
         std::fs::write(folder.join("fast.json"), job.to_string()).unwrap();
-        job["job"]["setting"] = json!({"speed": {"channel": 3, "record": 2_500}});
+        job["job"]["setting"] = json!({"speed": {"channel": 3, "record": 1_500}});
         std::fs::write(folder.join("slow.json"), job.to_string()).unwrap();
         insert(&place, 1, 1_000).await;
         ok(folder, &["run", "fast.json", "--run-id", "first", "--report", "first.report"]);
         insert(&place, 1_001, 9_000).await;
         place.execute("INSERT INTO due SELECT * FROM src").await;
         let mut run = weir(folder, &["run", "slow.json", "--run-id", "second"]).stderr(Stdio::null()).spawn().unwrap();
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        // It has begun; at this rate it goes on for five seconds.
+        let is_running = || {
+            let Output { stdout, .. } = weir(folder, &["runs", "second", "--format", "json"]).output().unwrap();
+            serde_json::from_slice::<Value>(&stdout).unwrap_or_default()["status"] == "running"
+        };
+        let begun = Instant::now();
+        while !is_running() {
+            assert!(begun.elapsed() < Duration::from_secs(90), "it never begins");
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(800)).await;
         run.kill().unwrap();
         run.wait().unwrap();
         let shown: Value = serde_json::from_str(&ok(folder, &["runs", "second", "--format", "json"])).unwrap();

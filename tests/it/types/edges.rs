@@ -206,19 +206,20 @@ async fn a_run_leaves_no_connection_behind() {
             let job = with_channels(job_of(system.connector(), place.parameters("src"), system.connector(), to), 2);
             run_ok(&job).await;
         }
-        let sql = match system {
-            System::PostgreSql => "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database()",
-            _ => "SELECT CAST(COUNT(*) AS CHAR(9)) FROM information_schema.processlist WHERE db = DATABASE()",
+        let (list, at, name) = match system {
+            System::PostgreSql => ("SELECT datname FROM pg_stat_activity", 0, "current_database()::text"),
+            _ => ("SHOW PROCESSLIST", 3, "DATABASE()"),
         };
+        let name = place.query(&format!("SELECT {name}")).await[0][0].clone();
         // The server needs a moment to notice; one connection is the one that asks.
-        let mut open = String::new();
-        for _ in 0..50 {
-            open = place.query(sql).await[0][0].clone().unwrap_or_default();
-            if open == "1" {
+        let mut open = 0;
+        for _ in 0..300 {
+            open = place.query(list).await.iter().filter(|row| row[at] == name).count();
+            if open == 1 {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
-        assert_eq!(open, "1", "{system:?}");
+        assert_eq!(open, 1, "{system:?}");
     }
 }

@@ -143,11 +143,10 @@ async fn a_split_lands_once(database: Database) {
 
 /// Kills every connection to the database but the one that kills.
 async fn kill_connections(database: &Database) {
-    let sql = "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID()";
-    let all = contents(database, sql).await;
+    let all = database.sessions().await;
     assert!(!all.is_empty(), "nobody to kill");
-    for id in all {
-        let _ = database.try_execute(&format!("KILL {id}")).await;
+    for session in all {
+        let _ = database.try_execute(&format!("KILL {}", session.id)).await;
     }
 }
 
@@ -191,13 +190,13 @@ async fn a_commit_that_others_are_in_the_midst_of_is_waited_for(database: Databa
     let late = format!(
         "START TRANSACTION; INSERT INTO w VALUES (1, 'first'); \
          INSERT INTO weir_commits (run_id, split, target, receipt) VALUES ('{}', 0, 't', '{}'); \
-         DO SLEEP(1.5); COMMIT",
+         DO SLEEP(3); COMMIT",
         run.plan.run_id,
         serde_json::to_string(&receipt).unwrap()
     );
     let other = database.clone();
     let late = tokio::spawn(async move { other.execute(&late).await });
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    database.until_runs(|statement| statement == "DO SLEEP(3)").await;
     // Whoever asks what has landed, and would write the rest, hears of it too.
     let (known, overtaken) = tokio::join!(run.recorded(), run.split(0, 2, &[(1, "second")]));
     let error = overtaken.unwrap_err();

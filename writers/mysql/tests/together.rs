@@ -161,7 +161,7 @@ async fn without_a_record_a_staging_table_that_stays_is_no_second_load() {
         // Whoever reads it keeps it from being dropped.
         let (reader, query) = (database.clone(), format!("SELECT SLEEP(8) FROM {staging}"));
         let reads = tokio::spawn(async move { reader.query(&query).await });
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        database.until_runs(|statement| statement.starts_with("SELECT SLEEP(8)")).await;
         together(&database, &more, &[&tables[0], &tables[1]]).await.unwrap();
         assert!(!reads.is_finished() && own_tables(&database).await == 1, "it is there");
         database.execute("UPDATE a SET t = 'ours'").await;

@@ -214,13 +214,15 @@ async fn rows_that_land_while_their_run_is_taken_back_keep_their_record() {
     let late = format!(
         "BEGIN; SELECT pg_advisory_xact_lock({class}, 0); INSERT INTO t VALUES (1, 'landed'); \
          INSERT INTO weir_commits (run_id, split, target, receipt) VALUES ('{}', 0, 't', '{}'); \
-         SELECT pg_sleep(1.5); COMMIT",
+         SELECT pg_sleep(4); COMMIT",
         plan.run_id,
         serde_json::to_string(&receipt).unwrap()
     );
     let other = database.clone();
     let late = tokio::spawn(async move { other.execute(&late).await });
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    database
+        .until("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")
+        .await;
     assert!(recorded(&to, &plan).await.receipts.is_empty());
     let (writer, taken_back) = (to.clone(), plan.clone());
     let error = control(async move { writer.abort(&taken_back, &[]).await }).await.unwrap_err();
@@ -377,23 +379,26 @@ async fn rows_that_exchange_a_unique_value_need_a_key_that_waits() {
 #[tokio::test]
 async fn an_overwrite_keeps_what_hangs_on_the_table() {
     let database = database("keeps").await;
+    let role = format!("{}_role", database.name());
     database
-        .execute(
+        .execute(&format!(
             "CREATE TABLE t (id int PRIMARY KEY, name text NOT NULL DEFAULT 'd', at timestamptz DEFAULT '2024-01-01', n int GENERATED ALWAYS AS IDENTITY); \
-             CREATE INDEX by_name ON t (name); CREATE VIEW v AS SELECT * FROM t; CREATE ROLE weir_reader_keeps; \
-             GRANT SELECT ON t TO weir_reader_keeps; CREATE TABLE child (t int REFERENCES t ON DELETE CASCADE); \
+             CREATE INDEX by_name ON t (name); CREATE VIEW v AS SELECT * FROM t; CREATE ROLE \"{role}\"; \
+             GRANT SELECT ON t TO \"{role}\"; CREATE TABLE child (t int REFERENCES t ON DELETE CASCADE); \
              CREATE TABLE u (id int UNIQUE, name text); CREATE TABLE uc (u int REFERENCES u (id)); \
              INSERT INTO t VALUES (1, 'one', '2000-01-01'), (2, 'n2', '2000-01-01'), (9, 'gone', NULL); INSERT INTO child VALUES (1), (9)",
-        )
+        ))
         .await;
     let to = writer(&database, json!({"table": "t", "writeMode": "overwrite", "column": ["id", "name"]}));
     harness::write_all(&to, vec![rows(&[1, 2, 3])], WriteOptions::default()).await.unwrap();
     let now = database.value("SELECT string_agg(concat_ws('/', id, name, at::date), ' ' ORDER BY id) FROM v").await;
     assert_eq!(now, "1/n1/2024-01-01 2/n2/2024-01-01 3/n3/2024-01-01");
     assert_eq!(database.value("SELECT string_agg(t::text, ' ') FROM child").await, "1");
-    let kept = "SELECT concat_ws(' ', has_table_privilege('weir_reader_keeps', 't', 'SELECT'), to_regclass('by_name'), \
-                (SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'p'))";
-    assert_eq!(database.value(kept).await, "t by_name 1");
+    let kept = format!(
+        "SELECT concat_ws(' ', has_table_privilege('{role}', 't', 'SELECT'), to_regclass('by_name'), \
+         (SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'p'))"
+    );
+    assert_eq!(database.value(&kept).await, "t by_name 1");
     let to = writer(&database, json!({"table": "u", "writeMode": "overwrite"}));
     let error = harness::write_all(&to, vec![rows(&[1])], WriteOptions::default()).await.unwrap_err();
     assert!(error.message().contains("primary key"), "{error}");
@@ -401,7 +406,7 @@ async fn an_overwrite_keeps_what_hangs_on_the_table() {
     let to = writer(&database, json!({"table": "t", "writeMode": "upsert"}));
     let error = harness::write_all(&to, vec![both.unwrap()], WriteOptions::default()).await.unwrap_err();
     assert!(error.message().contains("generated always"), "{error}");
-    database.execute("DROP OWNED BY weir_reader_keeps; DROP ROLE weir_reader_keeps").await;
+    database.execute(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"")).await;
 }
 
 /// The bytes of an integer are those of some float too.

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use serde_json::{Value, json};
 use weir_core::field::{INTERVAL, with_extension};
 use weir_core::{ErrorKind, Writer};
+use weir_plugins_test::Stopwatch;
 use weir_plugins_test::harness::{self, WriteOptions, open_reader, open_writer, read_all, write_all};
 use weir_plugins_test::servers::{self, Database};
 use {weir_reader_postgresql as _, weir_writer_postgresql as _};
@@ -203,17 +204,23 @@ async fn a_task_that_waits_for_a_lock_stops_within_a_second() {
     let (preparing, planned) = (to.clone(), plan.clone());
     harness::control(async move { preparing.prepare(&planned).await }).await.unwrap();
     let holder = database.clone();
-    let holding = tokio::spawn(async move { holder.execute("BEGIN; LOCK TABLE t; SELECT pg_sleep(5); COMMIT").await });
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    let cancel = context.cancel.clone();
+    let holding =
+        tokio::spawn(async move { holder.try_execute("BEGIN; LOCK TABLE t; SELECT pg_sleep(60); COMMIT").await });
+    let sessions =
+        |what: &str| format!("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {what}");
+    database.until(&sessions("wait_event = 'PgSleep'")).await;
+    let (cancel, seeing, waits) = (context.cancel.clone(), database.clone(), sessions("wait_event_type = 'Lock'"));
     let stopping = tokio::spawn(async move {
-        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        seeing.until(&waits).await;
         cancel.cancel();
-        std::time::Instant::now()
+        Stopwatch::start()
     });
     let task = weir_core::TaskId { run_id: plan.run_id.clone(), split: 0, table: "s".into(), attempt: 1 };
     let error = harness::run_task(&to, &plan, task, vec![batch]).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
-    assert!(stopping.await.unwrap().elapsed() < std::time::Duration::from_secs(1));
-    holding.await.unwrap();
+    let since = stopping.await.unwrap();
+    assert!(since.is_within(std::time::Duration::from_secs(1)), "{:?}", since.elapsed());
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    database.execute(end).await;
+    assert!(holding.await.unwrap().is_err(), "the lock was held all the while");
 }
