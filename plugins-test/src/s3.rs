@@ -5,6 +5,7 @@
 //! let url = bucket.url("in/orders.csv"); // s3://orders-…/in/orders.csv
 //! ```
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{HttpError, HttpResponse};
+use s3s::{Body, HttpError, HttpResponse};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -39,13 +40,27 @@ pub struct Bucket {
 struct Server {
     port: u16,
     root: PathBuf,
-    lost: Lost,
+    trouble: Arc<Mutex<Trouble>>,
     // Never read: the pipe ends with our process, however it ends, and then the other side removes the folder.
     _watchdog: Option<ChildStdin>,
 }
 
-/// The paths of objects whose next upload is answered with a fault, though it is taken.
-type Lost = Arc<Mutex<Vec<String>>>;
+/// What becomes of uploads, by the paths of their objects.
+#[derive(Default)]
+struct Trouble {
+    /// The next upload is answered with a fault, though it is taken.
+    lost: Vec<String>,
+    /// The next upload is answered with a fault, and is not taken yet.
+    late: Vec<String>,
+    /// Those that are not taken yet.
+    held: HashMap<String, Vec<u8>>,
+}
+
+/// Whether the path is in the list, once.
+fn strike(list: &mut Vec<String>, path: &str) -> bool {
+    let at = list.iter().position(|listed| listed == path);
+    at.map(|at| list.swap_remove(at)).is_some()
+}
 
 /// A new, empty bucket. `name` only helps a person to recognise it.
 ///
@@ -71,8 +86,8 @@ fn start() -> Result<Server, Box<dyn std::error::Error>> {
     let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(&root).map_err(|e| format!("{e:?}"))?);
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = builder.build();
-    let lost = Lost::default();
-    let losing = lost.clone();
+    let trouble = Arc::<Mutex<Trouble>>::default();
+    let making = trouble.clone();
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     listener.set_nonblocking(true)?;
     let port = listener.local_addr()?.port();
@@ -84,8 +99,8 @@ fn start() -> Result<Server, Box<dyn std::error::Error>> {
             let http = Builder::new(TokioExecutor::new());
             loop {
                 let Ok((socket, _)) = listener.accept().await else { continue };
-                let (service, losing) = (service.clone(), losing.clone());
-                let served = service_fn(move |request| answer(service.clone(), losing.clone(), request));
+                let (service, making) = (service.clone(), making.clone());
+                let served = service_fn(move |request| answer(service.clone(), making.clone(), request));
                 let connection = http.serve_connection(TokioIo::new(socket), served).into_owned();
                 tokio::spawn(async move {
                     // A client that hangs up is no fault of the server.
@@ -94,15 +109,29 @@ fn start() -> Result<Server, Box<dyn std::error::Error>> {
             }
         });
     })?;
-    Ok(Server { port, root, lost, _watchdog: watchdog.stdin.take() })
+    Ok(Server { port, root, trouble, _watchdog: watchdog.stdin.take() })
 }
 
-async fn answer(service: S3Service, lost: Lost, request: Request<Incoming>) -> Result<HttpResponse, HttpError> {
-    let is_lost = request.method() == Method::PUT && {
-        let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = lost.iter().position(|path| path == request.uri().path());
-        at.map(|at| lost.swap_remove(at)).is_some()
+async fn answer(
+    service: S3Service,
+    trouble: Arc<Mutex<Trouble>>,
+    request: Request<Incoming>,
+) -> Result<HttpResponse, HttpError> {
+    let path = request.uri().path().to_owned();
+    let (is_lost, is_late) = {
+        let mut trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_upload = request.method() == Method::PUT;
+        (is_upload && strike(&mut trouble.lost, &path), is_upload && strike(&mut trouble.late, &path))
     };
+    if is_late {
+        let bytes = Body::from(request.into_body()).store_all_limited(1 << 20).await;
+        let bytes = bytes.map_err(HttpError::new)?.to_vec();
+        trouble.lock().unwrap_or_else(PoisonError::into_inner).held.entry(path).or_insert(bytes);
+        let mut response = HttpResponse::new(Body::empty());
+        // A client sends it again after other faults.
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        return Ok(response);
+    }
     let mut response = service.call(request.map(Into::into)).await?;
     if is_lost {
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
@@ -189,8 +218,29 @@ impl Bucket {
     /// Answers the next upload of the object with a fault of the server, though it is taken: a client that sends it again
     /// is told that it is there.
     pub fn lose_answer(&self, key: &str) {
-        let mut lost = self.server.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.push(format!("/{}/{key}", self.name));
+        let path = format!("/{}/{key}", self.name);
+        self.server.trouble.lock().unwrap_or_else(PoisonError::into_inner).lost.push(path);
+    }
+
+    /// Answers the next upload of the object with a fault, and takes it only when it is told to [`land`](Self::land).
+    pub fn hold(&self, key: &str) {
+        let path = format!("/{}/{key}", self.name);
+        self.server.trouble.lock().unwrap_or_else(PoisonError::into_inner).late.push(path);
+    }
+
+    /// Takes the first upload of an object that was held, unless the object is there by now. Whether it was taken.
+    ///
+    /// # Panics
+    /// When none is held: the test fails.
+    pub fn land(&self, key: &str) -> bool {
+        let path = format!("/{}/{key}", self.name);
+        let held = self.server.trouble.lock().unwrap_or_else(PoisonError::into_inner).held.remove(&path);
+        let bytes = held.unwrap_or_else(|| panic!("no upload of {key} is held"));
+        let is_free = self.get(key).is_none();
+        if is_free {
+            self.put(key, bytes);
+        }
+        is_free
     }
 
     /// The object's bytes, if it is there, past the server.

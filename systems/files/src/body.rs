@@ -41,6 +41,10 @@ pub(crate) async fn body(
     let mut body = Body { store, key, rest, window: stream::empty().boxed(), first: None };
     // What is not there is told of at once. Of an empty file there are no bytes to be asked for.
     if let Err(error) = body.ask().await {
+        // Whoever gives no parts has said nothing about the file.
+        if matches!(error, Error::NotSupported { .. }) {
+            return Err(error);
+        }
         match body.store.head(&body.key).await {
             Ok(found) if whole && found.size == 0 => body.rest = 0..0,
             _ => return Err(error),

@@ -41,6 +41,7 @@ mod stream;
 mod testing;
 mod unpack;
 mod unzip;
+mod whole;
 
 pub use column_encodings::column_encodings;
 pub use columnar::{ColumnarReader, RangeSource, parquet_error};

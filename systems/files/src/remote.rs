@@ -144,7 +144,8 @@ pub fn open_store(url: &str, options: &StoreOptions, io: &Handle) -> Result<Open
             if key.contains(['?', '#']) {
                 return Err("a URL with `?` or `#` cannot be read: give the plain URL of a file".into());
             }
-            let builder = HttpBuilder::new().with_url(&root).with_http_connector(connector()).with_retry(retries());
+            let builder =
+                HttpBuilder::new().with_url(&root).with_http_connector(connector().of_web()).with_retry(retries());
             let builder = configure(builder, options, HttpBuilder::with_config, |_, _| None)?;
             let builder = match scheme == "http" && options.get("allow_http").is_none() {
                 true => builder.with_config(ClientConfigKey::AllowHttp, "true"),

@@ -2,19 +2,27 @@
 //!
 //! The driver asks again and again, for minutes, whatever the fault is. Here it is told when that helps no more: at once where
 //! it is the certificate, and after `timeout` of `storageOptions` where no request at all was answered for so long.
+//!
+//! For the driver `timeout` is also the time that one request may take. A web server may be asked for a whole file at once:
+//! there it is the time in which nothing at all comes.
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 use object_store::client::{
-    ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
-    SpawnedReqwestConnector,
+    ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService, SpawnedReqwestConnector,
 };
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use tokio::runtime::Handle;
+use tokio::time::Sleep;
 use weir_core::{Error, ErrorKind};
 
 /// The driver's own `timeout`.
@@ -33,11 +41,17 @@ pub(crate) fn retries() -> RetryConfig {
 #[derive(Debug)]
 pub(crate) struct Patient {
     inner: SpawnedReqwestConnector,
+    is_web: bool,
 }
 
 impl Patient {
     pub(crate) fn new(io: Handle) -> Self {
-        Self { inner: SpawnedReqwestConnector::new(io) }
+        Self { inner: SpawnedReqwestConnector::new(io), is_web: false }
+    }
+
+    /// The same for requests that may take as long as they like, if only something comes.
+    pub(crate) fn of_web(self) -> Self {
+        Self { is_web: true, ..self }
     }
 }
 
@@ -45,8 +59,11 @@ impl HttpConnector for Patient {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let timeout = options.get_config_value(&ClientConfigKey::Timeout);
         let patience = timeout.and_then(|text| humantime::parse_duration(&text).ok()).unwrap_or(TIMEOUT);
-        let inner = self.inner.connect(options)?;
-        Ok(HttpClient::new(Client { inner, patience, silence: Mutex::default() }))
+        let inner = match self.is_web {
+            true => self.inner.connect(&options.clone().with_timeout_disabled())?,
+            false => self.inner.connect(options)?,
+        };
+        Ok(HttpClient::new(Client { inner, patience, is_web: self.is_web, silence: Mutex::default() }))
     }
 }
 
@@ -54,6 +71,7 @@ impl HttpConnector for Patient {
 struct Client {
     inner: HttpClient,
     patience: Duration,
+    is_web: bool,
     silence: Mutex<Silence>,
 }
 
@@ -85,7 +103,10 @@ impl Silence {
 impl HttpService for Client {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let begun = Instant::now();
-        let answer = self.inner.execute(request).await;
+        let answer = match self.is_web {
+            true => heard(self.inner.execute(request), self.patience).await,
+            false => self.inner.execute(request).await,
+        };
         let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
         let Err(error) = answer else {
             silence.answered(Instant::now());
@@ -102,6 +123,62 @@ impl HttpService for Client {
         }
     }
 }
+
+/// An answer of which something comes within `patience`, and then again and again.
+async fn heard(
+    answer: impl Future<Output = Result<HttpResponse, HttpError>>,
+    patience: Duration,
+) -> Result<HttpResponse, HttpError> {
+    match tokio::time::timeout(patience, answer).await {
+        Ok(answer) => Ok(answer?.map(|body| HttpResponseBody::new(Heard { body, patience, waiting: None }))),
+        Err(_) => Err(HttpError::new(HttpErrorKind::Timeout, Nothing(patience))),
+    }
+}
+
+/// A body of which nothing may come for no longer than `patience`.
+struct Heard {
+    body: HttpResponseBody,
+    patience: Duration,
+    /// Since somebody waits for more. While nobody does, what comes is received elsewhere.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Body for Heard {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.waiting = None;
+            return Poll::Ready(frame);
+        }
+        let patience = self.patience;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(waiting.as_mut().poll(cx));
+        self.waiting = None;
+        Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Timeout, Nothing(patience)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Nothing came for so long.
+#[derive(Debug)]
+struct Nothing(Duration);
+
+impl fmt::Display for Nothing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nothing came for {} s, the `timeout` of `storageOptions`", self.0.as_secs_f64())
+    }
+}
+
+impl StdError for Nothing {}
 
 /// Why a store is not asked again.
 #[derive(Debug)]

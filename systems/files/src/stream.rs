@@ -7,11 +7,11 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use object_store::{GetOptions, GetRange, ObjectStore};
 use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Result, ResultExt};
 
 use crate::body::body;
+use crate::whole::{Whole, gives_no_parts};
 use crate::{Compression, Decode, Store, Unpack, store_error};
 
 /// How many bytes are read at once.
@@ -34,6 +34,8 @@ enum Input {
         started: bool,
     },
     Remote(BoxStream<'static, object_store::Result<Bytes>>),
+    // Of a server that gives no parts.
+    Whole(Whole),
 }
 
 impl ByteStream {
@@ -68,24 +70,22 @@ impl ByteStream {
                 };
                 Input::Local(file.take(length))
             }
-            Store::Remote { store: remote, is_web, .. } => {
+            Store::Remote { store: remote, is_web, io, .. } => {
                 let key = store.key(path)?;
                 let found = async {
-                    match *is_web {
-                        // Not every web server gives parts of a file.
-                        true => {
-                            let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
-                            Ok(remote.get_opts(&key, options).await?.into_stream())
+                    match body(remote.clone(), key.clone(), range.clone()).await {
+                        Ok(stream) => Ok(Input::Remote(stream)),
+                        Err(error) if *is_web && gives_no_parts(&error) => {
+                            Whole::open(remote, &key, range, io, &name).await.map(Input::Whole)
                         }
-                        false => body(remote.clone(), key, range).await,
+                        Err(error) => Err(store_error(error, &name)),
                     }
                 };
-                let found = tokio::select! {
+                tokio::select! {
                     biased;
                     () = cancel.cancelled() => return Err(Error::cancelled()),
-                    found = found => found,
-                };
-                Input::Remote(found.map_err(|e| store_error(e, &name))?)
+                    found = found => found?,
+                }
             }
         };
         Ok(Self { name, cancel: cancel.clone(), input })
@@ -143,6 +143,11 @@ impl ByteStream {
                     None => Ok(false),
                 }
             }
+            Input::Whole(whole) => tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => Err(Error::cancelled()),
+                filled = whole.fill(buffer, want) => filled,
+            },
         }
     }
 }

@@ -18,6 +18,7 @@ use weir_core::{Error, ErrorKind, Receipt, Result, WriteMode, WritePlan};
 use weir_lakehouse::{Location, arrow_schema, delta_error, partition_value};
 
 use crate::plan::{State, application, run_prefix};
+use crate::publish::Publication;
 
 /// How often an append is tried again when others commit at the same time.
 const RETRIES: usize = 20;
@@ -25,6 +26,8 @@ const RETRIES: usize = 20;
 /// What names a version's run in its `commitInfo`, and where that is.
 const RUN_ID: &str = "weirRunId";
 const MAKER: &str = "/commitInfo/weirRunId";
+/// What names in the `commitInfo` of a version that changes nothing the run whose own version must not come any more.
+const GIVEN_UP: &str = "weirGivenUp";
 
 /// How many files are looked for at once.
 const LOOKS: usize = 16;
@@ -101,7 +104,8 @@ pub(crate) fn properties(plan: &WritePlan) -> CommitProperties {
 ///
 /// # Errors
 /// [`Fault::Raced`] when another writer's change does not go together with this one.
-pub(crate) async fn publish(table: &DeltaTable, plan: &WritePlan, adds: Vec<Add>) -> Result<u64, Fault> {
+pub(crate) async fn publish(of: &Publication, table: &DeltaTable, adds: Vec<Add>) -> Result<u64, Fault> {
+    let plan = &of.plan;
     let state = State::of(plan)?;
     let snapshot = table.snapshot().map_err(Fault::of)?;
     let mut actions: Vec<Action> = adds.into_iter().map(Action::Add).collect();
@@ -119,7 +123,8 @@ pub(crate) async fn publish(table: &DeltaTable, plan: &WritePlan, adds: Vec<Add>
         partition_by: Some(state.partition_columns.clone()).filter(|c| !c.is_empty()),
         predicate: None,
     };
-    run(CommitBuilder::from(properties(plan)).with_actions(actions), Some(snapshot), table.log_store(), operation).await
+    let builder = CommitBuilder::from(properties(plan)).with_actions(actions);
+    run(of, builder, Some(snapshot), table.log_store(), operation).await
 }
 
 /// Publishes an upsert: files in place of others. Gives the version.
@@ -128,11 +133,12 @@ pub(crate) async fn publish(table: &DeltaTable, plan: &WritePlan, adds: Vec<Add>
 /// [`Fault::Raced`] when another writer made a version since the table was read.
 #[cfg_attr(not(feature = "datafusion"), allow(dead_code, reason = "only an upsert replaces single files"))]
 pub(crate) async fn replace(
+    of: &Publication,
     table: &DeltaTable,
-    plan: &WritePlan,
     removes: Vec<Remove>,
     adds: Vec<Add>,
 ) -> Result<u64, Fault> {
+    let plan = &of.plan;
     let snapshot = table.snapshot().map_err(Fault::of)?;
     let actions = removes.into_iter().map(Action::Remove).chain(adds.into_iter().map(Action::Add)).collect();
     let did = |what: &str| vec![MergePredicate { action_type: what.into(), predicate: None }];
@@ -144,14 +150,16 @@ pub(crate) async fn replace(
         not_matched_predicates: did("insert"),
         not_matched_by_source_predicates: Vec::new(),
     };
-    run(CommitBuilder::from(properties(plan)).with_actions(actions), Some(snapshot), table.log_store(), operation).await
+    let builder = CommitBuilder::from(properties(plan)).with_actions(actions);
+    run(of, builder, Some(snapshot), table.log_store(), operation).await
 }
 
 /// Creates the table with the files in its first version.
 ///
 /// # Errors
 /// [`Fault::Raced`] when another writer created it meanwhile.
-pub(crate) async fn create(location: &Location, plan: &WritePlan, adds: Vec<Add>) -> Result<u64, Fault> {
+pub(crate) async fn create(of: &Publication, adds: Vec<Add>) -> Result<u64, Fault> {
+    let plan = &of.plan;
     let state = State::of(plan)?;
     let invalid = |e| Error::new(ErrorKind::Schema, "Delta takes no table with these columns").because(e);
     let schema = StructType::try_new(state.fields.iter().cloned())
@@ -167,17 +175,34 @@ pub(crate) async fn create(location: &Location, plan: &WritePlan, adds: Vec<Add>
     };
     // No retries: were the table there, its columns might be others.
     let builder = CommitBuilder::from(properties(plan).with_max_retries(0)).with_actions(actions);
-    run(builder, None, location.log_store(), operation).await
+    run(of, builder, None, of.location.log_store(), operation).await
 }
 
 async fn run(
+    of: &Publication,
     builder: CommitBuilder,
     snapshot: Option<&dyn TableReference>,
     log_store: LogStoreRef,
     operation: DeltaOperation,
 ) -> Result<u64, Fault> {
-    let committed = builder.build(snapshot, log_store, operation).await.map_err(Fault::of)?;
+    let committed = of.doubt.ask(&of.location, builder.build(snapshot, log_store, operation)).await?;
     Ok(committed.version())
+}
+
+/// Makes a version that changes nothing, so that no other can come at its place.
+///
+/// # Errors
+/// [`Fault::Raced`] when another writer made a version since the table was read.
+pub(crate) async fn occupy(table: &DeltaTable, plan: &WritePlan) -> Result<(), Fault> {
+    let snapshot = table.snapshot().map_err(Fault::of)?;
+    let properties = CommitProperties::default()
+        .with_max_retries(0)
+        .with_create_checkpoint(false)
+        .with_cleanup_expired_logs(Some(false))
+        .with_metadata([(GIVEN_UP.to_owned(), json!(plan.run_id))]);
+    let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+    let made = CommitBuilder::from(properties).build(Some(snapshot), table.log_store(), operation).await;
+    made.map(drop).map_err(Fault::of)
 }
 
 /// Why it is not known that a version was made.
@@ -192,16 +217,23 @@ pub(crate) enum Fault {
 
 impl Fault {
     pub(crate) fn of(error: DeltaTableError) -> Self {
-        match &error {
-            DeltaTableError::VersionAlreadyExists(_)
-            | DeltaTableError::Transaction {
-                source:
-                    TransactionError::CommitConflict(_)
-                    | TransactionError::MaxCommitAttempts(_)
-                    | TransactionError::VersionAlreadyExists(_),
-            } => Self::Raced(delta_error(error), Vec::new()),
-            _ => Self::Other(delta_error(error)),
+        match Self::is_race(&error) {
+            true => Self::Raced(delta_error(error), Vec::new()),
+            false => Self::Other(delta_error(error)),
         }
+    }
+
+    /// Whether the library says that there is a version where this one was to go.
+    pub(crate) fn is_race(error: &DeltaTableError) -> bool {
+        matches!(
+            error,
+            DeltaTableError::VersionAlreadyExists(_)
+                | DeltaTableError::Transaction {
+                    source: TransactionError::CommitConflict(_)
+                        | TransactionError::MaxCommitAttempts(_)
+                        | TransactionError::VersionAlreadyExists(_),
+                }
+        )
     }
 
     /// The same, with the data files that were made for the version.

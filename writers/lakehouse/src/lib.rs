@@ -16,6 +16,7 @@ mod commit;
 mod config;
 mod created;
 mod database;
+mod doubt;
 mod evolve;
 mod files;
 mod lease;

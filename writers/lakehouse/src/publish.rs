@@ -4,6 +4,7 @@
 //! Every try looks at the newest version first: the run's mark in it says that it is published already. A try that
 //! ends in an error is asked about in the same way, for an error does not say that nothing happened.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deltalake::DeltaTable;
@@ -13,6 +14,7 @@ use weir_lakehouse::{Location, arrow_schema};
 
 use crate::commit::{self, Fault, adds, committed, delete, ensure_unchanged, files_of_run, remove};
 use crate::config::Config;
+use crate::doubt::{Doubt, settle};
 use crate::files::DataFiles;
 use crate::plan::{State, file_prefix, is_staged, staging};
 use crate::record;
@@ -26,6 +28,7 @@ pub(crate) struct Publication {
     pub(crate) location: Location,
     pub(crate) plan: WritePlan,
     pub(crate) config: Config,
+    pub(crate) doubt: Arc<Doubt>,
     /// The data files of the splits.
     files: Vec<Add>,
     rows: u64,
@@ -43,11 +46,18 @@ enum Tried {
 }
 
 impl Publication {
-    pub(crate) fn new(location: &Location, plan: &WritePlan, config: &Config, receipts: &[Receipt]) -> Result<Self> {
+    pub(crate) fn new(
+        location: &Location,
+        plan: &WritePlan,
+        config: &Config,
+        doubt: Arc<Doubt>,
+        receipts: &[Receipt],
+    ) -> Result<Self> {
         Ok(Self {
             location: location.clone(),
             plan: plan.clone(),
             config: config.clone(),
+            doubt,
             files: adds(receipts)?,
             rows: receipts.iter().map(|r| r.rows).sum(),
             bytes: receipts.iter().map(|r| r.account.counts.bytes_written).sum(),
@@ -181,8 +191,8 @@ impl Publication {
             Some(_) if count == 0 && !overwrite => {
                 return Ok(Tried::Published(Committed { rows: Some(0), ..said("no rows to publish") }));
             }
-            Some(table) => commit::publish(table, &self.plan, self.files.clone()).await,
-            None => commit::create(&self.location, &self.plan, self.files.clone()).await,
+            Some(table) => commit::publish(self, table, self.files.clone()).await,
+            None => commit::create(self, self.files.clone()).await,
         };
         let created = if table.is_none() { "created and " } else { "" };
         tried(made, |version| {
@@ -197,7 +207,7 @@ impl Publication {
             None => {
                 let (files, rows) = upsert::first(self, &self.files).await?;
                 let paths = files.iter().map(|add| add.path.clone()).collect();
-                let made = commit::create(&self.location, &self.plan, files).await;
+                let made = commit::create(self, files).await;
                 tried(made.map_err(|fault| fault.of_files(paths)), |version| Committed {
                     rows: Some(rows),
                     ..said(format!("created with {rows} rows as version {version}"))
@@ -235,10 +245,22 @@ impl Publication {
     }
 }
 
-/// Takes back all that the run has left at a table that it did not reach. Says which files were deleted.
+/// Takes back all that the run has left at a table that it did not reach. Says which files were deleted; `None` where it has
+/// reached it.
 ///
 /// The records go first: there must be none whose files are gone. Files without a record are found by their names.
-pub(crate) async fn take_back(location: &Location, plan: &WritePlan, receipts: &[Receipt]) -> Result<Vec<String>> {
+///
+/// # Errors
+/// Those of [`settle`]: nothing is taken back then.
+pub(crate) async fn take_back(
+    location: &Location,
+    plan: &WritePlan,
+    doubt: &Doubt,
+    receipts: &[Receipt],
+) -> Result<Option<Vec<String>>> {
+    if settle(location, plan, doubt).await? {
+        return Ok(None);
+    }
     let mut gone = forget(location, plan).await?;
     let mut files = files_of_run(location, plan).await?;
     if !is_staged(plan) {
@@ -246,7 +268,7 @@ pub(crate) async fn take_back(location: &Location, plan: &WritePlan, receipts: &
     }
     remove(location, &files).await;
     gone.extend(files);
-    Ok(gone)
+    Ok(Some(gone))
 }
 
 /// Drops the run's folder: its records first, then staged files.

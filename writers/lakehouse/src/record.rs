@@ -69,6 +69,11 @@ pub(crate) async fn list(store: &ObjectStoreRef, plan: &WritePlan) -> Result<Vec
     }
 }
 
+/// Whether a split of the run is recorded.
+pub(crate) async fn is_any(store: &ObjectStoreRef, plan: &WritePlan) -> Result<bool> {
+    Ok(list(store, plan).await?.iter().any(is_record))
+}
+
 /// Whether a file of the run's folder is a record.
 pub(crate) fn is_record(path: &Path) -> bool {
     path.filename().is_some_and(|name| name.starts_with("split-") && name.ends_with(".json"))

@@ -56,7 +56,6 @@ pub(crate) async fn rewrite(
     table: &DeltaTable,
     join: Join,
 ) -> Result<Merged, Fault> {
-    let plan = &publication.plan;
     let mut new = publication.new_files()?;
     let made = match write(publication, staged, table, join, &mut new).await {
         Ok(made) => made,
@@ -68,7 +67,8 @@ pub(crate) async fn rewrite(
     let adds = new.close().await?;
     let files = adds.iter().map(|add| add.path.clone()).collect();
     // After a fault the version may be there, and name the files.
-    let version = commit::replace(table, plan, made.removes, adds).await.map_err(|fault| fault.of_files(files))?;
+    let version =
+        commit::replace(publication, table, made.removes, adds).await.map_err(|fault| fault.of_files(files))?;
     Ok(Merged { version, updated: made.updated, inserted: made.inserted })
 }
 

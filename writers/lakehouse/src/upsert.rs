@@ -8,7 +8,6 @@ use std::sync::Arc;
 use datafusion::common::Column;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{DataFrame, Expr, ParquetReadOptions, SessionContext};
-use deltalake::DeltaTableError;
 use deltalake::delta_datafusion::{DeltaRuntimeEnvBuilder, DeltaSessionContext};
 use deltalake::kernel::Add;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -52,7 +51,8 @@ pub(crate) struct Merged {
 pub(crate) async fn merge(publication: &Publication, staged: &[Add]) -> Result<Merged, Fault> {
     // A hash table of the new rows is the fastest way, and the one that cannot go on on disk.
     match try_merge(publication, staged, Join::Hash).await {
-        Err(Fault::Other(error)) if is_out_of_memory(&error) => {
+        // Not while the version of the first may still come, whatever a store's fault is called.
+        Err(Fault::Other(error)) if is_out_of_memory(&error) && !publication.doubt.may_come() => {
             tracing::debug!("the merge sorts both sides, for its hash table is larger than `mergeMemory`");
             match try_merge(publication, staged, Join::Sort).await {
                 Err(Fault::Other(error)) if is_out_of_memory(&error) => Err(Fault::Other(too_little_memory(error))),
@@ -111,24 +111,23 @@ async fn try_merge(publication: &Publication, staged: &[Add], join: Join) -> Res
             written.iter().fold(insert, |insert, name| insert.set(bare(name), column(SOURCE, name)))
         })
         .map_err(Fault::of)?;
-    match merge.await {
+    match publication.doubt.ask(&publication.location, merge).await {
         Ok((table, metrics)) => Ok(Merged {
             version: table.version().unwrap_or(0),
             updated: metrics.num_target_rows_updated,
             inserted: metrics.num_target_rows_inserted,
         }),
-        Err(error) => {
-            let storage = matches!(error, DeltaTableError::ObjectStore { .. } | DeltaTableError::Transaction { .. });
+        Err(fault) => {
             // The whole store was watched, and files are called by their paths below the table's folder.
             let root = publication.location.key("")?;
             let own = |path: String| Some(path.strip_prefix(root.as_ref())?.trim_start_matches('/').to_owned());
             let mut files: Vec<String> = begun_files(&begun).into_iter().filter_map(own).collect();
             files.retain(|path| !path.starts_with("_delta_log/"));
-            // Unless the storage failed, no request is under way any more: what no version names now, none ever will.
-            if !storage && matches!(publication.is_published().await, Ok(false)) {
+            // What no version names now none ever will, unless one may still come.
+            if !publication.doubt.may_come() && matches!(publication.is_published().await, Ok(false)) {
                 delete(&publication.location.folder(), files.iter().map(String::as_str)).await;
             }
-            Err(Fault::of(error).of_files(files))
+            Err(fault.of_files(files))
         }
     }
 }
