@@ -101,6 +101,7 @@ impl Evolve for MySqlWriter {
         let known = self.keyed(&mut session).await?;
         if known.table.is_some() {
             impatient(&mut session).await?;
+            let _alone = self.alone().await?;
             let dropped = keys::drop(&mut session, &known, keys).await.context("table", &known.name);
             // It may have been done all the same: whoever tries again asks.
             dropped.inspect_err(|_| self.seen.forget())?;
@@ -115,6 +116,7 @@ impl Evolve for MySqlWriter {
         let known = self.keyed(&mut session).await?;
         if known.table.is_some() {
             impatient(&mut session).await?;
+            let _alone = self.alone().await?;
             // As above.
             keys::restore(&mut session, &known, key).await.inspect_err(|_| self.seen.forget())?;
             self.note_restored(&known.name, key);
@@ -146,6 +148,7 @@ impl Evolve for MySqlWriter {
             }
         }
         for key in keys::missing(&known, &completion.foreign_keys) {
+            let _alone = self.alone().await?;
             if let Some(named) = &key.named {
                 match session.run(named).await {
                     Err(error) if keys::is_name_taken(&error) => {}
