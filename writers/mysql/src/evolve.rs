@@ -153,12 +153,16 @@ impl Evolve for MySqlWriter {
                 match session.run(named).await {
                     Err(error) if keys::is_name_taken(&error) => {}
                     other => {
-                        settled(other, named, &mut completed)?;
+                        if settled(other, named, &mut completed)? {
+                            completed.foreign_keys.push(key.key);
+                        }
                         continue;
                     }
                 }
             }
-            tried(&mut session, &key.unnamed, &mut completed).await?;
+            if tried(&mut session, &key.unnamed, &mut completed).await? {
+                completed.foreign_keys.push(Reference { name: String::new(), ..key.key });
+            }
         }
         session.close().await;
         Ok(completed)
@@ -170,21 +174,22 @@ async fn impatient(session: &mut Session) -> Result<()> {
     session.run("SET SESSION lock_wait_timeout = 60").await
 }
 
-/// Runs a statement that the rows or the types may not allow; that it failed is then said and no error.
-async fn tried(session: &mut Session, sql: &str, completed: &mut Completed) -> Result<()> {
+/// Runs a statement that the rows or the types may not allow, and tells whether it was done; that it failed is then said and no
+/// error.
+async fn tried(session: &mut Session, sql: &str, completed: &mut Completed) -> Result<bool> {
     settled(session.run(sql).await, sql, completed)
 }
 
-fn settled(done: Result<()>, sql: &str, completed: &mut Completed) -> Result<()> {
+fn settled(done: Result<()>, sql: &str, completed: &mut Completed) -> Result<bool> {
     match done {
         Ok(()) => {
             completed.keys.push(sql.to_owned());
-            Ok(())
+            Ok(true)
         }
         Err(error) if error.kind() == ErrorKind::Cancelled || error.is_retryable() => Err(error),
         Err(error) => {
             completed.undone.push(format!("{sql}: {}", error.full()));
-            Ok(())
+            Ok(false)
         }
     }
 }
