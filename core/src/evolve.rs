@@ -130,6 +130,8 @@ pub struct Completion {
 pub struct Completed {
     /// The keys that it had not, as statements.
     pub keys: Vec<String>,
+    /// The foreign keys among them; without a name where the target has found one.
+    pub foreign_keys: Vec<Reference>,
     /// In words what could not be done.
     pub undone: Vec<String>,
 }

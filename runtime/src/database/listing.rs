@@ -148,7 +148,14 @@ mod tests {
         let job = two(&json!({"tableAdded": "ignore"}));
         let error = Shut::default().take(&job, &[], away("other")).unwrap_err();
         assert!(error.full().contains("no answer of other") && error.full().contains("rules.tableAdded"), "{error}");
-        let met = KnownRow { target: "t".into(), source: "t".into(), sources: vec![], ignored: false, table: None };
+        let met = KnownRow {
+            target: "t".into(),
+            source: "t".into(),
+            sources: vec![],
+            ignored: false,
+            table: None,
+            made: vec![],
+        };
         Shut::default().take(&job, &[met], away("other")).unwrap();
     }
 }

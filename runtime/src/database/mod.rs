@@ -24,7 +24,7 @@ mod naming;
 mod only;
 mod pattern;
 mod plan;
-mod references;
+pub mod references;
 mod select;
 mod stops;
 mod table;

@@ -15,6 +15,7 @@ use super::expand::{Expansion, expand};
 use super::listing::Shut;
 use super::moment::{Moment, moments};
 use super::only::Only;
+use super::references::gone;
 use super::select::Counts;
 use super::table::{FailedTable, TableJob, some_of};
 use crate::entry::plan_evolving;
@@ -115,11 +116,15 @@ pub async fn plan_tables(
         .iter()
         .enumerate()
         .map(|(index, entry)| {
-            let (job, known) = (&job, &known);
+            let (job, known, targets) = (&job, &known, &targets);
             async move {
                 let name = entry.table.as_ref().map(|table| table.target.to_string());
                 let known = name.and_then(|name| known.get(name.as_str()));
-                let evolving = Evolving { known: known.and_then(|row| row.table.as_ref()), ..Evolving::default() };
+                let made = known.map(|row| row.made.as_slice()).unwrap_or_default();
+                let gone = entry.table.as_ref().map(|table| gone(table, made, database, |to| targets.contains(to)));
+                let gone = gone.unwrap_or_default();
+                let known = known.and_then(|row| row.table.as_ref());
+                let evolving = Evolving { known, gone: &gone, ..Evolving::default() };
                 let mut planned = plan_evolving(job, entry, "plan", context, evolving).await?;
                 let watermarks = of_entry(watermarks, ordinal(job, index));
                 planned.decide_windows(job, entry, context, watermarks, None).await?;

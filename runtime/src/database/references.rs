@@ -3,9 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use weir_core::{ObjectName, Objects, Reference, TargetName};
+use serde_json::json;
+use weir_core::{Evolve, KeyDefinition, ObjectName, Objects, Reference, Result, TargetName};
 
+use super::DatabaseJob;
 use super::table::TableJob;
+use crate::ledger::MadeKey;
 
 /// A foreign key and the table that has it, in the target's names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,6 +77,54 @@ pub(super) fn left_out(tables: &mut [TableJob], all: Vec<Referrer>) {
             tables[*index].referrers.push(one);
         }
     }
+}
+
+/// Those of the keys that runs have made at a table's target which its source has no more; `has` tells the targets of the
+/// run's tables. A key that the source has onto a table that the run does not know counts as the one that was there.
+pub fn gone(
+    table: &TableJob,
+    made: &[MadeKey],
+    database: &DatabaseJob,
+    has: impl Fn(&TargetName) -> bool,
+) -> Vec<MadeKey> {
+    if table.is_merge() || made.is_empty() {
+        return Vec::new();
+    }
+    let place = place_of(database);
+    let is_gone = |key: &Reference| {
+        let same = |now: &&Reference| now.columns == key.columns;
+        let mut now = table.references.iter().filter(same).peekable();
+        let is_known = now.peek().is_some();
+        let unknown = || table.described.foreign_keys.iter().any(|now| now.columns == key.columns);
+        !now.any(|now| now.to == key.to && now.to_columns == key.to_columns) && (is_known || has(&key.to) || !unknown())
+    };
+    made.iter().filter(|one| one.place == place && is_gone(&one.key)).cloned().collect()
+}
+
+/// Those of the keys that a table has which are among these that were made.
+///
+/// # Errors
+/// The target's.
+pub async fn present(able: &dyn Evolve, made: &[MadeKey]) -> Result<Vec<KeyDefinition>> {
+    if made.is_empty() {
+        return Ok(Vec::new());
+    }
+    let meant: Vec<_> = made.iter().map(|one| one.key.clone()).collect();
+    let mut keys = able.foreign_keys(&meant).await?;
+    keys.retain(|there| meant.iter().any(|key| is_made(&there.key, key)));
+    Ok(keys)
+}
+
+/// Whether a key between the columns of one that was made is that one: somebody may have made another since.
+pub fn is_made(there: &Reference, made: &Reference) -> bool {
+    there.columns == made.columns
+        && there.to_columns == made.to_columns
+        && (made.name.is_empty() || there.name.eq_ignore_ascii_case(&made.name))
+}
+
+/// The target system, as far as it tells where keys are.
+pub fn place_of(database: &DatabaseJob) -> String {
+    json!([database.target.plugin, database.target.redacted()]).to_string()
 }
 
 /// Forgets the keys onto tables that are not to be at the target.

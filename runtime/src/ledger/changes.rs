@@ -8,8 +8,9 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use weir_core::Result;
 
+use super::keys;
 use super::writing::{Synced, change};
-use super::{EntryRecord, Ledger, failed, json, parsed};
+use super::{EntryRecord, Ledger, MadeKey, failed, json, parsed};
 use crate::database::evolve::{ChangeKind, ChangeOutcome, KnownTable, TableChangeRecord};
 
 /// The tables of this part.
@@ -43,6 +44,8 @@ pub struct KnownRow {
     pub ignored: bool,
     /// What the last run that published it knew of the source.
     pub table: Option<KnownTable>,
+    /// The foreign keys that runs have made at the target.
+    pub made: Vec<MadeKey>,
 }
 
 /// A table as a run meets it.
@@ -107,6 +110,7 @@ impl Ledger {
             if let Some(table) = &row.table {
                 ledger.know_table(job, &row.target, &row.source, table).await?;
             }
+            ledger.make_keys(job, &row.target, &row.made).await?;
         }
         Ok(ledger)
     }
@@ -119,8 +123,10 @@ impl Ledger {
              FROM known_tables t LEFT JOIN known_sources s USING (job, target) WHERE job = ?1 ORDER BY target",
         );
         let rows = query.bind(job).fetch_all(&mut *connection).await.map_err(failed)?;
-        let of = |row: &sqlx::sqlite::SqliteRow| {
+        let mut made = keys::made(&mut connection, job).await?;
+        let mut of = |row: &sqlx::sqlite::SqliteRow| {
             Ok(KnownRow {
+                made: made.remove(row.get::<&str, _>("target")).unwrap_or_default(),
                 target: row.get("target"),
                 source: row.get("source"),
                 sources: row.get::<Option<&str>, _>("sources").map(parsed).transpose()?.unwrap_or_default(),
@@ -128,7 +134,7 @@ impl Ledger {
                 table: row.get::<Option<&str>, _>("body").map(parsed).transpose()?,
             })
         };
-        rows.iter().map(of).collect()
+        rows.iter().map(&mut of).collect()
     }
 
     /// What the last run that published a table knew of its source.
@@ -184,6 +190,7 @@ impl Ledger {
         for target in gone {
             for forget in [
                 "DELETE FROM known_tables WHERE job = ?1 AND target = ?2",
+                "DELETE FROM made_keys WHERE job = ?1 AND target = ?2",
                 "DELETE FROM known_sources WHERE job = ?1 AND target = ?2",
             ] {
                 sqlx::query(forget).bind(job).bind(target).execute(&mut *change).await.map_err(failed)?;
@@ -279,10 +286,10 @@ async fn record(transaction: &mut SqliteConnection, recorded: &RecordedChange) -
     let begun = sqlx::query(
         "DELETE FROM changes WHERE job = ?1 AND target = ?2 AND kind = ?3 AND column_name IS ?4 \
          AND (outcome = 'begun' OR outcome = 'failed' AND run_id = ?5) \
-         AND (kind NOT IN ('table_added', 'key_added') OR now IS ?6)",
+         AND (kind NOT IN ('table_added', 'key_added') OR now IS ?6) AND (kind <> 'key_deleted' OR was IS ?7)",
     );
     let begun = begun.bind(&recorded.job).bind(&recorded.target).bind(change.kind.name()).bind(&change.column);
-    let begun = begun.bind(&recorded.run_id).bind(&change.to);
+    let begun = begun.bind(&recorded.run_id).bind(&change.to).bind(&change.from);
     begun.execute(&mut *transaction).await.map_err(failed)?;
     let there = sqlx::query_scalar(
         "SELECT id FROM changes WHERE run_id = ?1 AND target = ?2 AND kind = ?3 AND column_name IS ?4 \

@@ -1,9 +1,12 @@
-//! What the ledger remembers of foreign keys that runs have dropped at the target and not put back yet.
+//! What the ledger remembers of foreign keys: those that runs have made at the target, and those that they have dropped there and
+//! not put back yet.
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
-use weir_core::{KeyDefinition, Result, TargetName};
+use weir_core::{KeyDefinition, Reference, Result, TargetName};
 
 use super::writing::{Synced, change};
 use super::{Ledger, failed, json, parsed};
@@ -12,6 +15,9 @@ use super::{Ledger, failed, json, parsed};
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS dropped_keys (
     job TEXT NOT NULL, target TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (job, target, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS made_keys (
+    job TEXT NOT NULL, target TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (job, target, body)
 ) WITHOUT ROWID;";
 
 /// A foreign key that a run has dropped.
@@ -27,7 +33,45 @@ pub struct DroppedKey {
     pub definition: KeyDefinition,
 }
 
+/// A foreign key that a run has made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeKey {
+    /// The target system, as the job names it, without secrets.
+    pub place: String,
+    /// The key; without a name where the target has found one.
+    pub key: Reference,
+}
+
 impl Ledger {
+    /// A run has made foreign keys of a table. Not synced: one that is forgotten stays at the target.
+    pub async fn make_keys(&self, job: &str, target: &str, keys: &[MadeKey]) -> Result<()> {
+        self.change_made("INSERT OR IGNORE INTO made_keys (job, target, body) VALUES (?1, ?2, ?3)", job, target, keys)
+            .await
+    }
+
+    /// Foreign keys that runs have made are at the target no more.
+    pub async fn unmake_keys(&self, job: &str, target: &str, keys: &[MadeKey]) -> Result<()> {
+        self.change_made("DELETE FROM made_keys WHERE job = ?1 AND target = ?2 AND body = ?3", job, target, keys).await
+    }
+
+    async fn change_made(&self, sql: &'static str, job: &str, target: &str, keys: &[MadeKey]) -> Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut connection = self.connection.lock().await;
+        let mut change = change!(self, connection, Synced::Later);
+        for key in keys {
+            let query = sqlx::query(sql).bind(job).bind(target).bind(json(key)?);
+            query.execute(&mut *change).await.map_err(failed)?;
+        }
+        change.commit().await.map_err(failed)
+    }
+
+    /// The foreign keys that runs of a job have made, by their tables.
+    pub async fn made_keys(&self, job: &str) -> Result<HashMap<String, Vec<MadeKey>>> {
+        made(&mut *self.connection.lock().await, job).await
+    }
+
     /// Foreign keys of a table are about to be dropped; durable when this returns.
     pub async fn drop_keys(&self, job: &str, keys: &[DroppedKey]) -> Result<()> {
         let mut connection = self.connection.lock().await;
@@ -57,8 +101,54 @@ impl Ledger {
     }
 }
 
+/// The foreign keys that runs of a job have made, by their tables.
+pub(super) async fn made(connection: &mut SqliteConnection, job: &str) -> Result<HashMap<String, Vec<MadeKey>>> {
+    let query = sqlx::query("SELECT target, body FROM made_keys WHERE job = ?1").bind(job);
+    let mut all: HashMap<String, Vec<MadeKey>> = HashMap::new();
+    for row in query.fetch_all(connection).await.map_err(failed)? {
+        all.entry(row.get("target")).or_default().push(parsed(row.get("body"))?);
+    }
+    Ok(all)
+}
+
 async fn insert(change: &mut SqliteConnection, job: &str, key: &DroppedKey) -> Result<()> {
     let query = sqlx::query("INSERT OR REPLACE INTO dropped_keys (job, target, name, body) VALUES (?1, ?2, ?3, ?4)");
     let query = query.bind(job).bind(key.table.to_string()).bind(&key.definition.key.name).bind(json(key)?);
     query.execute(change).await.map_err(failed).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::changes::MetTable;
+
+    #[tokio::test]
+    async fn made_keys_are_known_with_their_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).await.unwrap();
+        let met = MetTable { target: "c".into(), source: "s.c".into(), sources: Vec::new(), ignored: false };
+        ledger.meet_tables("job", &[met], &[], &[]).await.unwrap();
+        let made = ["one", "two"].map(|name| MadeKey {
+            place: "here".into(),
+            key: Reference {
+                name: name.into(),
+                columns: vec!["p".into()],
+                to: TargetName { schema: None, table: "p".into() },
+                to_columns: vec!["id".into()],
+                on_delete: "CASCADE".into(),
+                on_update: "NO ACTION".into(),
+            },
+        });
+        for _ in 0..2 {
+            ledger.make_keys("job", "c", &made).await.unwrap();
+        }
+        ledger.unmake_keys("job", "c", &made[..1]).await.unwrap();
+        let known = ledger.known_tables("job").await.unwrap();
+        assert_eq!(known[0].made, made[1..]);
+        let passing = Ledger::passing("job", &known).await.unwrap();
+        assert_eq!(passing.made_keys("job").await.unwrap()["c"], made[1..]);
+        assert!(ledger.made_keys("other").await.unwrap().is_empty());
+        ledger.meet_tables("job", &[], &["c".into()], &[]).await.unwrap();
+        assert!(ledger.made_keys("job").await.unwrap().is_empty());
+    }
 }

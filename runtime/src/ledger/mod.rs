@@ -26,7 +26,7 @@ use weir_core::{Committed, Error, ErrorKind, Receipt, Result};
 use crate::database::Expansion;
 
 pub use changes::{KnownRow, MetTable, RecordedChange, known_tables};
-pub use keys::DroppedKey;
+pub use keys::{DroppedKey, MadeKey};
 pub use lock::JobLock;
 pub use records::{EntryProgress, EntryRecord, RunRecord, RunStatus, SplitRecord};
 pub use watermarks::WatermarkRecord;

@@ -4,22 +4,25 @@
 //! The tables become visible one by one, in any order: with the keys in force, rows would be refused whose counterparts come
 //! a moment later, or be deleted with those that go first. What is dropped is in the ledger before it is, so that the next
 //! run of the job puts back what a dead one could not.
+//!
+//! A key that a run of the job has made and the source has no more is dropped in the same way, and does not come back.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use serde_json::json;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectorContext, Error, ErrorKind, Hold, Reference, Result, TargetName};
 
 use super::waiting::{SOON, aloud};
 use super::{CLEAN_UP, GIVEN_UP, Run};
+use crate::database::evolve::TableChangeRecord;
+use crate::database::references::{gone, is_made, place_of, present};
 use crate::database::{at_target, look_at_target};
 use crate::job::{Job, UNNAMED};
-use crate::ledger::DroppedKey;
+use crate::ledger::{DroppedKey, MadeKey};
 
 /// Of how many tables the keys are dropped at once: each takes a connection.
 const AT_ONCE: usize = 8;
@@ -44,19 +47,26 @@ struct Child {
     index: usize,
     table: TargetName,
     references: Vec<Reference>,
+    /// Keys that runs have made of it, and that the source has no more: these do not come back.
+    gone: Vec<MadeKey>,
     /// Whether its keys are out of the way, or why not.
     released: OnceCell<Option<(ErrorKind, String)>>,
 }
 
 impl KeyBook {
-    pub fn of(job: &Job) -> Self {
+    /// `made` are the keys that runs of the job have made, by their tables.
+    pub fn of(job: &Job, made: HashMap<String, Vec<MadeKey>>) -> Self {
         let tables = || job.entries.iter().enumerate().filter_map(|(index, e)| Some((index, e.table.as_deref()?)));
         let at: HashMap<&TargetName, usize> = tables().map(|(index, table)| (&table.target, index)).collect();
         let mut book = Self::default();
         for (index, table) in tables() {
             let references: Vec<_> = table.references.iter().filter(|key| at.contains_key(&key.to)).cloned().collect();
-            let mut parts: Vec<usize> = references.iter().filter_map(|key| at.get(&key.to).copied()).collect();
-            if parts.is_empty() {
+            let made = made.get(&table.target.to_string()).zip(job.database.as_ref());
+            let gone = made.map(|(made, database)| gone(table, made, database, |to| at.contains_key(to)));
+            let gone = gone.unwrap_or_default();
+            let onto = references.iter().map(|key| &key.to).chain(gone.iter().map(|one| &one.key.to));
+            let mut parts: Vec<usize> = onto.filter_map(|to| at.get(to).copied()).collect();
+            if gone.is_empty() && parts.is_empty() {
                 continue;
             }
             parts.push(index);
@@ -65,7 +75,8 @@ impl KeyBook {
             for part in parts {
                 book.of_entry.entry(part).or_default().push(book.children.len());
             }
-            book.children.push(Child { index, table: table.target.clone(), references, released: OnceCell::new() });
+            let (table, released) = (table.target.clone(), OnceCell::new());
+            book.children.push(Child { index, table, references, gone, released });
         }
         book
     }
@@ -136,9 +147,11 @@ impl Run {
         let endpoint = at_target(database, &child.table)?;
         let writer = endpoint.open_writer(&ConnectorContext { form: endpoint.form, ..context.clone() })?;
         let Some(able) = writer.evolve() else { return Ok(()) };
-        let keys = context.until_cancelled(able.foreign_keys(&child.references)).await?;
-        if keys.is_empty() {
-            return Ok(());
+        let mut keys = context.until_cancelled(able.foreign_keys(&child.references)).await?;
+        let gone = context.until_cancelled(present(able, &child.gone)).await?;
+        keys.retain(|key| !gone.iter().any(|gone| gone.key.name == key.key.name));
+        if keys.is_empty() && gone.is_empty() {
+            return self.unmade(child, &[]).await;
         }
         self.take_lease_before(child.index, &child.table, context).await?;
         let of = |definition: &weir_core::KeyDefinition| DroppedKey {
@@ -153,8 +166,39 @@ impl Run {
             ledger.drop_keys(self.keys_of(), &dropped).await?;
         }
         self.keys.add(dropped);
+        let records: Vec<_> = gone.iter().map(TableChangeRecord::of_key).collect();
+        let numbers = match self.journal() {
+            Some(journal) => {
+                let source = self.job.entries[child.index].table.as_ref().map(|table| table.source());
+                journal.write(&source.unwrap_or_default(), &child.table.to_string(), &records, true).await?
+            }
+            None => Vec::new(),
+        };
+        keys.extend(gone);
         // Not left in mid-air by a stop: the server would drop them after they were put back.
-        able.release(&keys).await
+        able.release(&keys).await?;
+        self.unmade(child, &numbers).await
+    }
+
+    /// The keys of a table that the source has no more are at the target no more either: the changes of these numbers are done.
+    /// What an earlier run has dropped of them does not come back.
+    async fn unmade(&self, child: &Child, numbers: &[i64]) -> Result<()> {
+        if child.gone.is_empty() {
+            return Ok(());
+        }
+        let is_gone = |key: &DroppedKey| {
+            let made = || child.gone.iter().any(|one| is_made(&key.definition.key, &one.key));
+            key.table == child.table && made()
+        };
+        let forgotten: Vec<_> = self.keys.dropped().extract_if(.., |_, key| is_gone(key)).map(|(_, key)| key).collect();
+        if let Some(ledger) = &self.ledger {
+            for key in &forgotten {
+                ledger.forget_key(self.keys_of(), key).await?;
+            }
+        }
+        let Some(journal) = self.journal() else { return Ok(()) };
+        journal.ledger.changes_done(numbers).await?;
+        journal.ledger.unmake_keys(journal.job, &child.table.to_string(), &child.gone).await
     }
 
     /// Puts back what was dropped, whoever wants the run to end: then only until [`CLEAN_UP`] is over. What cannot be put back
@@ -272,8 +316,7 @@ impl Run {
 
     /// The target system, as far as it tells where keys were dropped.
     fn place(&self) -> String {
-        let target = self.job.database.as_ref().map(|database| &database.target);
-        target.map(|target| json!([target.plugin, target.redacted()]).to_string()).unwrap_or_default()
+        self.job.database.as_deref().map(place_of).unwrap_or_default()
     }
 
     /// Whether an earlier process has published an entry for good.

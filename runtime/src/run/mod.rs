@@ -19,6 +19,7 @@ mod verify;
 mod waiting;
 mod windows;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,7 @@ use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result};
 use self::abandon::appends;
 use self::ahead::TargetAhead;
 use self::begin::{Beginning, begin};
+use self::changes::journal;
 use self::clock::Clock;
 use self::distinct::distinct_targets;
 use self::keys::KeyBook;
@@ -153,6 +155,15 @@ async fn whole(
             Err(error) => fault = Some(error),
         }
     }
+    let journal = journal((beginning.ledger.as_ref(), beginning.passing.as_ref()), &beginning.run_id, &job.name);
+    let made = match journal.filter(|_| job.database.is_some() && fault.is_none()) {
+        Some(journal) => journal.ledger.made_keys(journal.job).await,
+        None => Ok(HashMap::new()),
+    };
+    let made = made.unwrap_or_else(|error| {
+        fault = Some(error);
+        HashMap::new()
+    });
     let run_id = beginning.run_id;
     let limit = job.setting.error_limit;
     let run = Arc::new(Run {
@@ -181,7 +192,7 @@ async fn whole(
         reached: AtomicBool::new(beginning.continued),
         moments: Moments::default(),
         windows: WindowBook::default(),
-        keys: KeyBook::of(&job),
+        keys: KeyBook::of(&job, made),
         ahead: TargetAhead::default(),
         readers: Threads::default(),
         writers: Threads::default(),

@@ -344,6 +344,33 @@ async fn mariadb_has_them_back_too() {
     }
 }
 
+/// Each statement on a key of the circle locks both tables.
+#[tokio::test]
+async fn those_of_a_circle_do_not_wait_for_each_other() {
+    let source = servers::postgresql().await.fresh_database("circle").await;
+    source
+        .execute(
+            "CREATE TABLE staff (id int PRIMARY KEY, store int); CREATE TABLE store (id int PRIMARY KEY, mgr int REFERENCES staff);
+             ALTER TABLE staff ADD FOREIGN KEY (store) REFERENCES store;
+             INSERT INTO staff VALUES (1); INSERT INTO store VALUES (1, 1); UPDATE staff SET store = 1",
+        )
+        .await;
+    for server in [servers::mariadb().await, servers::mysql().await] {
+        let target = server.fresh_database("circle").await;
+        let (from, to) = (json!({"url": source.url()}), json!({"url": target.url()}));
+        let naming = json!({"naming": {"schema": target.name()}});
+        let mirror = Mirror::new("circle", ("postgresql", from), ("mysql", to), naming);
+        for number in 0..8 {
+            let report = tokio::time::timeout(Duration::from_secs(60), mirror.run()).await;
+            let report = report.unwrap_or_else(|_| panic!("run {number} hangs"));
+            assert_eq!((report.status, report.warnings.as_slice()), (Status::Succeeded, &[][..]), "run {number}");
+        }
+        let keys =
+            "SELECT count(*) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = DATABASE()";
+        assert_eq!(target.value(keys).await, "2");
+    }
+}
+
 #[cfg(feature = "cli")]
 #[tokio::test]
 async fn the_next_run_puts_back_what_a_killed_one_could_not() {

@@ -6,6 +6,7 @@ mod changes;
 #[cfg(feature = "cli")]
 mod crash;
 mod enums;
+mod gone_keys;
 mod held;
 mod keys;
 mod merged;

@@ -101,6 +101,7 @@ impl Evolve for MySqlWriter {
         let known = self.keyed(&mut session).await?;
         if known.table.is_some() {
             impatient(&mut session).await?;
+            let _alone = self.alone().await?;
             let dropped = keys::drop(&mut session, &known, keys).await.context("table", &known.name);
             // It may have been done all the same: whoever tries again asks.
             dropped.inspect_err(|_| self.seen.forget())?;
@@ -115,6 +116,7 @@ impl Evolve for MySqlWriter {
         let known = self.keyed(&mut session).await?;
         if known.table.is_some() {
             impatient(&mut session).await?;
+            let _alone = self.alone().await?;
             // As above.
             keys::restore(&mut session, &known, key).await.inspect_err(|_| self.seen.forget())?;
             self.note_restored(&known.name, key);
@@ -146,16 +148,21 @@ impl Evolve for MySqlWriter {
             }
         }
         for key in keys::missing(&known, &completion.foreign_keys) {
+            let _alone = self.alone().await?;
             if let Some(named) = &key.named {
                 match session.run(named).await {
                     Err(error) if keys::is_name_taken(&error) => {}
                     other => {
-                        settled(other, named, &mut completed)?;
+                        if settled(other, named, &mut completed)? {
+                            completed.foreign_keys.push(key.key);
+                        }
                         continue;
                     }
                 }
             }
-            tried(&mut session, &key.unnamed, &mut completed).await?;
+            if tried(&mut session, &key.unnamed, &mut completed).await? {
+                completed.foreign_keys.push(Reference { name: String::new(), ..key.key });
+            }
         }
         session.close().await;
         Ok(completed)
@@ -167,21 +174,22 @@ async fn impatient(session: &mut Session) -> Result<()> {
     session.run("SET SESSION lock_wait_timeout = 60").await
 }
 
-/// Runs a statement that the rows or the types may not allow; that it failed is then said and no error.
-async fn tried(session: &mut Session, sql: &str, completed: &mut Completed) -> Result<()> {
+/// Runs a statement that the rows or the types may not allow, and tells whether it was done; that it failed is then said and no
+/// error.
+async fn tried(session: &mut Session, sql: &str, completed: &mut Completed) -> Result<bool> {
     settled(session.run(sql).await, sql, completed)
 }
 
-fn settled(done: Result<()>, sql: &str, completed: &mut Completed) -> Result<()> {
+fn settled(done: Result<()>, sql: &str, completed: &mut Completed) -> Result<bool> {
     match done {
         Ok(()) => {
             completed.keys.push(sql.to_owned());
-            Ok(())
+            Ok(true)
         }
         Err(error) if error.kind() == ErrorKind::Cancelled || error.is_retryable() => Err(error),
         Err(error) => {
             completed.undone.push(format!("{sql}: {}", error.full()));
-            Ok(())
+            Ok(false)
         }
     }
 }

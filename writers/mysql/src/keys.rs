@@ -33,6 +33,7 @@ pub async fn restore(session: &mut Session, known: &Known, key: &KeyDefinition) 
 
 /// A statement that makes a key by its name, if it may have one, and one that leaves the name to the server.
 pub struct Missing {
+    pub key: Reference,
     pub named: Option<String>,
     pub unnamed: String,
 }
@@ -43,7 +44,11 @@ pub fn missing(known: &Known, wanted: &[Reference]) -> Vec<Missing> {
     let missing = wanted.iter().filter(|key| !known.keys.iter().any(|there| is(there, key, table)));
     let of = |key: &Reference| {
         let fits = !key.name.is_empty() && key.name.chars().count() <= 64;
-        Missing { named: fits.then(|| statement(table, key, true)), unnamed: statement(table, key, false) }
+        Missing {
+            key: key.clone(),
+            named: fits.then(|| statement(table, key, true)),
+            unnamed: statement(table, key, false),
+        }
     };
     missing.map(of).collect()
 }

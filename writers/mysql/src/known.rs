@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use weir_core::{Error, ErrorKind, Hold, KeyDefinition, ObjectName, Reference, Result, ResultExt, TargetName};
 use weir_mysql::{
     AT_ONCE, Grants, Options, QUOTING, Server, Session, Table, databases, describe_tables, escape, find_tables,
@@ -125,6 +126,14 @@ impl MySqlWriter {
 
     fn dropped(&self) -> Arc<DroppedKeys<String>> {
         self.context.shared.find_or_leave(&place("keys", &self.config, &self.options), DroppedKeys::default)
+    }
+
+    /// Lets the run's statements on foreign keys come one after the other: two on the keys of a circle of tables each wait for
+    /// the other's, which MariaDB does not notice. Then nobody opens these tables again, and KILL ends neither.
+    pub(crate) async fn alone(&self) -> Result<OwnedMutexGuard<()>> {
+        let name = place("key statements", &self.config, &self.options);
+        let one = self.context.shared.find_or_leave(&name, Mutex::default);
+        self.context.until_cancelled(async { Ok(one.lock_owned().await) }).await
     }
 
     /// Notes that keys of a table are dropped, whatever was read before.

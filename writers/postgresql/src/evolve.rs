@@ -174,22 +174,24 @@ impl Evolve for PostgresqlWriter {
                 tried(&mut session, &sql, &mut completed).await?;
             }
         }
-        for sql in keys::missing(&table.name, &keys, known.schema.as_deref(), &completion.foreign_keys) {
-            tried(&mut session, &sql, &mut completed).await?;
+        for (key, sql) in keys::missing(&table.name, &keys, known.schema.as_deref(), &completion.foreign_keys) {
+            if tried(&mut session, &sql, &mut completed).await? {
+                completed.foreign_keys.push(key);
+            }
         }
         session.rest().await;
         Ok(completed)
     }
 }
 
-/// Runs a statement that the rows may not allow; that it failed is then said and no error.
-async fn tried(session: &mut Session, sql: &str, completed: &mut Completed) -> Result<()> {
+/// Runs a statement that the rows may not allow, and tells whether it was done; that it failed is then said and no error.
+async fn tried(session: &mut Session, sql: &str, completed: &mut Completed) -> Result<bool> {
     match session.execute(sql).await {
         Ok(_) => {
             completed.keys.push(sql.to_owned());
-            Ok(())
+            Ok(true)
         }
-        Err(error) => undone(sql, error, completed),
+        Err(error) => undone(sql, error, completed).map(|()| false),
     }
 }
 

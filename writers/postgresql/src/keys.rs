@@ -85,18 +85,27 @@ pub async fn restore(session: &mut Session, known: Known, key: &KeyDefinition) -
     session.execute(&key.statement).await.context("statement", &key.statement).map(|_| ())
 }
 
-/// The statements for those keys that the table has not got.
-pub fn missing(table: &TableName, own: &[KeyDefinition], schema: Option<&str>, wanted: &[Reference]) -> Vec<String> {
+/// Those keys that the table has not got, each with its statement; without a name where the server finds one.
+pub fn missing(
+    table: &TableName,
+    own: &[KeyDefinition],
+    schema: Option<&str>,
+    wanted: &[Reference],
+) -> Vec<(Reference, String)> {
     let missing = wanted.iter().filter(|key| !own.iter().any(|there| is(&there.key, key, schema)));
     let statement = |key: &Reference| {
         // A name that is taken by something else would refuse the key: then the server finds one.
         let taken = own.iter().any(|there| there.key.name == key.name);
-        let name = match taken || key.name.is_empty() || key.name.len() > 63 {
+        let mut key = key.clone();
+        if taken || key.name.len() > 63 {
+            key.name.clear();
+        }
+        let name = match key.name.is_empty() {
             true => String::new(),
             false => format!("CONSTRAINT {} ", Q.quote(&key.name)),
         };
         let to = TableName { schema: key.to.schema.clone(), name: key.to.table.clone() };
-        format!(
+        let sql = format!(
             "ALTER TABLE {} ADD {name}FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
             table.quoted(Q),
             Q.quote_all(&key.columns),
@@ -104,7 +113,8 @@ pub fn missing(table: &TableName, own: &[KeyDefinition], schema: Option<&str>, w
             Q.quote_all(&key.to_columns),
             key.on_delete,
             key.on_update
-        )
+        );
+        (key, sql)
     };
     missing.map(statement).collect()
 }

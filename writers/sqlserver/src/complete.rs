@@ -34,23 +34,26 @@ pub(crate) async fn complete(
     for key in completion.unique.iter().filter(|key| !present.iter().any(|index| index.keeps(key))) {
         tried(session, &unique_index(table, key, present), &mut completed).await?;
     }
-    for sql in keys::missing(session, known, &completion.foreign_keys).await? {
-        tried(session, &sql, &mut completed).await?;
+    for (key, sql) in keys::missing(session, known, &completion.foreign_keys).await? {
+        if tried(session, &sql, &mut completed).await? {
+            completed.foreign_keys.push(key);
+        }
     }
     Ok(completed)
 }
 
-/// Runs a statement that the rows or the types may not allow; that it failed is then said and no error.
-async fn tried(session: &mut Session, sql: &str, completed: &mut Completed) -> Result<()> {
+/// Runs a statement that the rows or the types may not allow, and tells whether it was done; that it failed is then said and no
+/// error.
+async fn tried(session: &mut Session, sql: &str, completed: &mut Completed) -> Result<bool> {
     match session.run(sql).await {
         Ok(()) => {
             completed.keys.push(sql.to_owned());
-            Ok(())
+            Ok(true)
         }
         Err(error) if error.kind() == ErrorKind::Cancelled || error.is_retryable() => Err(error),
         Err(error) => {
             completed.undone.push(format!("{sql}: {}", error.full()));
-            Ok(())
+            Ok(false)
         }
     }
 }

@@ -54,8 +54,12 @@ pub(crate) async fn restore(session: &mut Session, known: &Known, key: &KeyDefin
     session.run(&key.statement).await.context("statement", &key.statement)
 }
 
-/// The statements for those keys that the table has not got.
-pub(crate) async fn missing(session: &mut Session, known: &Known, wanted: &[Reference]) -> Result<Vec<String>> {
+/// Those keys that the table has not got, each with its statement; without a name where the server finds one.
+pub(crate) async fn missing(
+    session: &mut Session,
+    known: &Known,
+    wanted: &[Reference],
+) -> Result<Vec<(Reference, String)>> {
     let (table, server) = (&known.name, &known.server);
     let mut statements = Vec::new();
     for key in wanted.iter().filter(|key| !known.keys.iter().any(|there| is(&there.key, key, server))) {
@@ -63,7 +67,9 @@ pub(crate) async fn missing(session: &mut Session, known: &Known, wanted: &[Refe
         let name = TableName { schema: table.schema.clone(), name: key.name.clone() };
         let free =
             !key.name.is_empty() && key.name.chars().count() <= LONGEST && !exists_object(session, &name).await?;
-        statements.push(statement(table, server, key, free, Standing::default()));
+        let sql = statement(table, server, key, free, Standing::default());
+        let name = if free { key.name.clone() } else { String::new() };
+        statements.push((Reference { name, ..key.clone() }, sql));
     }
     Ok(statements)
 }

@@ -9,6 +9,8 @@
 //! | has a type of another family, another key, a key of another type | the table is refused |
 //! | has a unique key less | the table is refused, as long as the target has that key |
 //!
+//! Foreign keys that the source has no more are dropped by the run itself, before it looks at the tables.
+//!
 //! A column that was renamed is one less and one more.
 
 use std::collections::BTreeMap;

@@ -1,14 +1,18 @@
 //! What comes after the rows of all tables: foreign keys between them, unique keys, positions of numbers.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{FutureExt, StreamExt};
-use weir_core::{Completed, Completion, ConnectorContext, Error, ErrorKind, Result, TargetName, UniqueKey};
+use tokio::sync::OnceCell;
+use weir_core::{Completed, Completion, ConnectorContext, Error, ErrorKind, Reference, Result, TargetName, UniqueKey};
 
+use super::super::references::place_of;
 use super::super::table::TableJob;
 use super::{ChangeKind, ChangeOutcome, Journal, TableChangeRecord};
 use crate::database::{DatabaseJob, at_target, look_at_target};
 use crate::job::Job;
+use crate::ledger::MadeKey;
 use crate::retry::Retries;
 
 /// How many tables are seen to at once: each takes a connection.
@@ -69,10 +73,10 @@ pub async fn complete(
     let mut done = futures::stream::iter(work).buffer_unordered(AT_ONCE);
     while let Some((work, result)) = done.next().await {
         match result {
-            Ok(Completed { keys, undone }) => {
+            Ok(Completed { keys, foreign_keys, undone }) => {
                 warnings.extend(undone.into_iter().map(|what| format!("{} is not complete: {what}", work.table)));
-                if let Some(journal) = journal.filter(|_| !work.created)
-                    && let Err(error) = written(journal, &work, &keys).await
+                if let Some(journal) = journal
+                    && let Err(error) = written(journal, &work, &keys, made_at(database, foreign_keys)).await
                 {
                     warnings.push(format!("new keys of {} are not on record: {}", work.table, error.full()));
                 }
@@ -103,14 +107,23 @@ pub struct Published {
     pub created: bool,
 }
 
+fn made_at(database: &DatabaseJob, keys: Vec<Reference>) -> Vec<MadeKey> {
+    keys.into_iter().map(|key| MadeKey { place: place_of(database), key }).collect()
+}
+
 /// Writes down that a table has got keys.
-async fn written(journal: Journal<'_>, work: &Work<'_>, keys: &[String]) -> Result<()> {
+async fn written(journal: Journal<'_>, work: &Work<'_>, keys: &[String], made: Vec<MadeKey>) -> Result<()> {
+    let target = work.table.to_string();
+    journal.ledger.make_keys(journal.job, &target, &made).await?;
+    if work.created {
+        return Ok(());
+    }
     let of = |sql: &String| {
         let record = TableChangeRecord::of_table(ChangeKind::KeyAdded, ChangeOutcome::Done, "");
         record.between(None, Some(sql))
     };
     let keys: Vec<_> = keys.iter().map(of).collect();
-    let numbers = journal.write(&work.source, &work.table.to_string(), &keys, false).await?;
+    let numbers = journal.write(&work.source, &target, &keys, false).await?;
     journal.ledger.changes_done(&numbers).await
 }
 
@@ -138,13 +151,28 @@ async fn one<'a>(
     context: &ConnectorContext,
     tell: &(dyn Fn(&str) + Sync),
 ) -> (Work<'a>, Result<Completed>) {
+    let references = &work.completion.foreign_keys;
+    let (before, again) = (OnceCell::new(), AtomicBool::new(false));
     let complete = || async {
         let endpoint = at_target(database, work.table)?;
         let writer = endpoint.open_writer(&ConnectorContext { form: endpoint.form, ..context.clone() })?;
-        match writer.evolve() {
-            Some(able) => context.until_cancelled(able.complete(&work.completion)).await,
-            None => Ok(Completed::default()),
+        let Some(able) = writer.evolve() else { return Ok(Completed::default()) };
+        let names = async || {
+            let there = match references.is_empty() {
+                true => Vec::new(),
+                false => context.until_cancelled(able.foreign_keys(references)).await?,
+            };
+            Ok::<_, Error>(there.into_iter().map(|there| there.key).collect::<Vec<_>>())
+        };
+        let before = before.get_or_try_init(&names).await?;
+        let again = again.swap(true, Ordering::Relaxed);
+        let mut completed = context.until_cancelled(able.complete(&work.completion)).await?;
+        if again {
+            // An attempt that failed may have made some.
+            completed.foreign_keys = names().await?;
+            completed.foreign_keys.retain(|key| !before.iter().any(|before| before.name == key.name));
         }
+        Ok(completed)
     };
     let what = format!("completing {}", work.table);
     let mut retries = Retries::new(job.setting.retry);

@@ -32,9 +32,10 @@ pub use tables::{ChangedTable, selection, settle};
 
 use self::decide::{Decision, Seen, decide};
 use super::config::ColumnAdded;
+use super::references::present;
 use super::table::TableJob;
 use crate::job::UNNAMED;
-use crate::ledger::{Ledger, RecordedChange};
+use crate::ledger::{Ledger, MadeKey, RecordedChange};
 use crate::mapping::{MappingPair, spelled};
 
 /// How evolution takes part in planning an entry.
@@ -49,6 +50,9 @@ pub struct Evolving<'a> {
     /// Where a target is only compared with its source: what the run that wrote it knew. Columns that it left out are to be
     /// told from those that it should have written, which files alone do not tell.
     pub written: Option<&'a KnownTable>,
+    /// Keys that runs have made at the target and that the source has no more, where they are there still: a run drops them
+    /// before.
+    pub gone: &'a [MadeKey],
     /// Whether a run writes one partition of the table and leaves the others as they are.
     pub in_parts: bool,
 }
@@ -74,7 +78,13 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// The ledger's.
-    async fn write(&self, source: &str, target: &str, changes: &[TableChangeRecord], synced: bool) -> Result<Vec<i64>> {
+    pub(crate) async fn write(
+        &self,
+        source: &str,
+        target: &str,
+        changes: &[TableChangeRecord],
+        synced: bool,
+    ) -> Result<Vec<i64>> {
         let records: Vec<_> = changes.iter().map(|change| self.record(source, target, change)).collect();
         self.ledger.record_changes(&records, synced).await
     }
@@ -174,7 +184,7 @@ pub async fn evolve(
         described: request.described.as_ref(),
         keeps,
     };
-    let Decision { changes, left_out, nulls, records } = refused(&seen, &table.source(), &place, evolving).await?;
+    let Decision { changes, left_out, nulls, mut records } = refused(&seen, &table.source(), &place, evolving).await?;
     if target.columns.is_empty() {
         // What was left out is not there to be seen, and what is gone cannot come back but to where files of before stay.
         let known = &mut evolution.known;
@@ -188,6 +198,10 @@ pub async fn evolve(
                 .with("table", &place)
         })?;
         evolution.statements = able.alterations(&changes).await.context("table", &place)?;
+    }
+    if let Some(able) = able.filter(|_| !evolving.gone.is_empty()) {
+        let keys = present(able, evolving.gone).await.context("table", &place)?;
+        records.extend(keys.iter().map(TableChangeRecord::of_key));
     }
     Ok(Evolution { records, changes, left_out, nulls, ..evolution })
 }

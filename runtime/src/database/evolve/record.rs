@@ -1,6 +1,7 @@
 //! What is written down of every change of a table, whatever was done about it.
 
 use serde::{Deserialize, Serialize};
+use weir_core::KeyDefinition;
 
 /// One change of a source table, and what was done about it at the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,8 @@ pub enum ChangeKind {
     KeyChanged,
     /// A unique or a foreign key that the target's table had not.
     KeyAdded,
+    /// A foreign key that the source has no more, and that a run of the job has made.
+    KeyDeleted,
 }
 
 /// What was done about a change.
@@ -90,7 +93,7 @@ names! {
         TableAdded = "table_added", TableDeleted = "table_deleted", ColumnAdded = "column_added",
         ColumnDeleted = "column_deleted", ColumnReturned = "column_returned", TypeWidened = "type_widened",
         TypeNarrowed = "type_narrowed", TypeChanged = "type_changed", NullAllowed = "null_allowed",
-        KeyChanged = "key_changed", KeyAdded = "key_added";
+        KeyChanged = "key_changed", KeyAdded = "key_added", KeyDeleted = "key_deleted";
     ChangeOutcome:
         Begun = "begun", Done = "done", Kept = "kept", Ignored = "ignored", Refused = "refused", Failed = "failed";
 }
@@ -104,6 +107,12 @@ impl TableChangeRecord {
     /// A change of a column.
     pub fn of_column(kind: ChangeKind, outcome: ChangeOutcome, column: &str) -> Self {
         Self { kind, outcome, column: Some(column.to_owned()), from: None, to: None, detail: String::new() }
+    }
+
+    /// A foreign key that a run has made, and the source has no more.
+    pub fn of_key(key: &KeyDefinition) -> Self {
+        let record = Self::of_table(ChangeKind::KeyDeleted, ChangeOutcome::Done, "the source has it no more");
+        record.between(Some(&key.statement), None)
     }
 
     /// With how it was and how it is.

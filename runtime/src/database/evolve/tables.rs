@@ -254,7 +254,7 @@ mod tests {
             known.retain(|row| !settled.gone.contains(&row.target));
             for MetTable { target, source, sources, ignored } in settled.met {
                 known.retain(|row| row.target != target);
-                known.push(KnownRow { target, source, sources, ignored, table: None });
+                known.push(KnownRow { target, source, sources, ignored, table: None, made: Vec::new() });
             }
             let moved: Vec<_> = expansion.tables.into_iter().map(|table| table.target.table).collect();
             let mut rows: Vec<_> = known.iter().map(|row| row.target.clone()).collect();
