@@ -149,7 +149,7 @@ pub(super) fn run_rows(
     };
     // A run that failed says so by its own code, also when its report cannot be written.
     match written {
-        Err(error) if code == 0 => Err(error),
+        Err(error) if code == 0 => Err(error.and("the run itself has succeeded").with("run", &report.run_id)),
         Err(error) => {
             style::show_error(&error);
             Ok(code)
