@@ -428,6 +428,29 @@ fn nobody_reading_on_is_no_fault() {
     assert_eq!(Ended::from(run).code, Some(0));
 }
 
+#[cfg(feature = "files")]
+#[test]
+fn one_table_that_fails_alone_is_run_again_by_what_the_error_says() {
+    let folder = scratch();
+    for table in ["orders", "notes"] {
+        ok(folder.path(), &["copy", "stream:", "shop.db", "--to-table", table, "--limit", "1"]);
+    }
+    let job = json!({
+        "type": "database",
+        "source": {"name": "sqlite", "parameter": {"path": "shop.db"}},
+        "target": {"name": "files", "parameter": {"path": "out"}},
+        "tables": {"orders": {"where": "no_such_column = 1"}},
+    });
+    std::fs::write(folder.path().join("job.json"), job.to_string()).unwrap();
+    let run = call(folder.path(), &["run", "job.json", "--report", "report.json"]);
+    let report = report(folder.path());
+    assert_eq!((run.code, report["status"].as_str()), (Some(1), Some("partially_failed")), "{}", run.err);
+    let advice = format!("1 of 2 tables did not end well; `--failed-of {}`", report["run_id"].as_str().unwrap());
+    assert!(run.err.contains("error: ") && run.err.contains(&advice), "{}", run.err);
+    let well = ok(folder.path(), &["run", "job.json", "--tables", "notes"]);
+    assert!(!well.err.contains("--failed-of"), "{}", well.err);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_result_that_finds_no_room_does_not_hide_that_the_run_succeeded() {
