@@ -73,6 +73,11 @@ fn scratch() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
+/// What `--report report.json` left.
+fn report(folder: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(folder.join("report.json")).unwrap()).unwrap()
+}
+
 #[test]
 fn every_command_explains_itself_with_examples() {
     let folder = scratch();
@@ -421,4 +426,42 @@ fn nobody_reading_on_is_no_fault() {
         .output()
         .unwrap();
     assert_eq!(Ended::from(run).code, Some(0));
+}
+
+#[cfg(feature = "files")]
+#[test]
+fn one_table_that_fails_alone_is_run_again_by_what_the_error_says() {
+    let folder = scratch();
+    for table in ["orders", "notes"] {
+        ok(folder.path(), &["copy", "stream:", "shop.db", "--to-table", table, "--limit", "1"]);
+    }
+    let job = json!({
+        "type": "database",
+        "source": {"name": "sqlite", "parameter": {"path": "shop.db"}},
+        "target": {"name": "files", "parameter": {"path": "out"}},
+        "tables": {"orders": {"where": "no_such_column = 1"}},
+    });
+    std::fs::write(folder.path().join("job.json"), job.to_string()).unwrap();
+    let run = call(folder.path(), &["run", "job.json", "--report", "report.json"]);
+    let report = report(folder.path());
+    assert_eq!((run.code, report["status"].as_str()), (Some(1), Some("partially_failed")), "{}", run.err);
+    let advice = format!("1 of 2 tables did not end well; `--failed-of {}`", report["run_id"].as_str().unwrap());
+    assert!(run.err.contains("error: ") && run.err.contains(&advice), "{}", run.err);
+    let well = ok(folder.path(), &["run", "job.json", "--tables", "notes"]);
+    assert!(!well.err.contains("--failed-of"), "{}", well.err);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_finds_no_room_does_not_hide_that_the_run_succeeded() {
+    let folder = scratch();
+    let mut job: Value = serde_json::from_str(&stream_job(3).replace("${word}", "x")).unwrap();
+    job["job"]["content"][0]["writer"] = json!({"name": "sqlite", "parameter": {"path": "n.db", "table": "t"}});
+    std::fs::write(folder.path().join("job.json"), job.to_string()).unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = weir(folder.path(), &["run", "job.json", "--report", "report.json"]);
+    let ended: Ended = command.stdout(full).output().unwrap().into();
+    let report = report(folder.path());
+    let said = ["stdout cannot be written", "the run itself has succeeded", report["run_id"].as_str().unwrap()];
+    assert!(ended.code == Some(1) && said.iter().all(|word| ended.err.contains(word)), "{}", ended.err);
 }

@@ -131,6 +131,13 @@ impl Error {
         self
     }
 
+    /// Adds to the message what else there is to do.
+    pub fn and(mut self, advice: &str) -> Self {
+        self.0.message.push_str("; ");
+        self.0.message.push_str(advice);
+        self
+    }
+
     /// The kind.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

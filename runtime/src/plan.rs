@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use weir_core::convert::Loss;
 use weir_core::field::type_text;
-use weir_core::{ConnectorContext, Error, Kept, Result, Room, SnapshotGuard, Split, SplitRequest, Window};
+use weir_core::{ConnectorContext, Error, ErrorKind, Kept, Result, Room, SnapshotGuard, Split, SplitRequest, Window};
 
 use crate::database::evolve::{ChangeKind, TableChangeRecord};
 use crate::database::{DatabaseJob, DatabasePlan, plan_tables};
@@ -217,9 +217,28 @@ pub async fn snapshot(entry: &PlannedEntry, job: &Job, context: &ConnectorContex
         Some(snapshot) => {
             // The tables of a whole-database job share one snapshot, and all its connections.
             let readers = if job.database.is_some() { channels_of(job) } else { readers_at_once(entry, job) };
-            context.until_cancelled(snapshot.begin(readers)).await.map(Some)
+            context.until_cancelled(snapshot.begin(readers)).await.map(Some).map_err(at_source)
         }
         None => Ok(None),
+    }
+}
+
+/// Says of what a server may do at either end, as waiting for a lock, that it was the source.
+pub(crate) fn at_source(error: Error) -> Error {
+    at_end(error, "source")
+}
+
+/// The same of the target.
+pub(crate) fn at_target(error: Error) -> Error {
+    at_end(error, "target")
+}
+
+fn at_end(error: Error, side: &str) -> Error {
+    match error.kind() {
+        ErrorKind::Timeout | ErrorKind::Unreachable | ErrorKind::Conflict | ErrorKind::Remote => {
+            error.with("side", side)
+        }
+        _ => error,
     }
 }
 
@@ -244,10 +263,11 @@ pub async fn splits(
         stable: entry.plan.commits_per_split && entry.plan.records_splits,
         limit: options.limit,
     };
-    let mut splits = match entry.reader.incremental() {
-        Some(incremental) => context.until_cancelled(incremental.splits_within(&request, &entry.windows)).await?,
-        None => context.until_cancelled(entry.reader.splits(&request)).await?,
+    let splits = match entry.reader.incremental() {
+        Some(incremental) => context.until_cancelled(incremental.splits_within(&request, &entry.windows)).await,
+        None => context.until_cancelled(entry.reader.splits(&request)).await,
     };
+    let mut splits = splits.map_err(at_source)?;
     for (id, split) in splits.iter_mut().enumerate() {
         split.id = u32::try_from(id).map_err(|_| Error::internal("more splits than a job can number"))?;
     }
@@ -404,4 +424,17 @@ impl fmt::Display for EntryPlan {
 fn table(f: &mut fmt::Formatter<'_>, head: &[&str], rows: Vec<Vec<String>>) -> fmt::Result {
     let head: Vec<_> = head.iter().map(|title| (*title, Align::Left)).collect();
     aligned(&head, &rows).into_iter().try_for_each(|line| writeln!(f, "  {line}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_does_at_either_end_says_at_which() {
+        let side = |error: Error| at_target(error).context().iter().map(|(_, value)| value.clone()).collect::<Vec<_>>();
+        assert_eq!(side(at_source(Error::new(ErrorKind::Timeout, "lock timeout"))), ["source"], "the inner one stays");
+        assert_eq!(side(Error::new(ErrorKind::Conflict, "lock timeout")), ["target"]);
+        assert!(side(Error::new(ErrorKind::DirtyLimit, "a row of either")).is_empty());
+    }
 }

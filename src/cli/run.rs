@@ -149,7 +149,7 @@ pub(super) fn run_rows(
     };
     // A run that failed says so by its own code, also when its report cannot be written.
     match written {
-        Err(error) if code == 0 => Err(error),
+        Err(error) if code == 0 => Err(error.and("the run itself has succeeded").with("run", &report.run_id)),
         Err(error) => {
             style::show_error(&error);
             Ok(code)
@@ -177,6 +177,21 @@ fn show_failures(report: &Report) {
             output::note(&failure(&label, own, paint));
         }
     }
+    if let Some(advice) = advice(report) {
+        output::note(&format!("  {}\n", paint.dim(advice)));
+    }
+}
+
+/// How to run the one table of several again that did not end well; of more tables than one the run's own error says it.
+fn advice(report: &Report) -> Option<String> {
+    let mut failed = report.tables.iter().filter(|table| table.status != Status::Succeeded);
+    let alone = report.status == Status::PartiallyFailed && failed.next().is_some() && failed.next().is_none();
+    // Only tables of whole-database jobs have names.
+    let named = report.tables.iter().all(|table| table.name.is_some());
+    (alone && named).then(|| {
+        let (tables, run_id) = (report.tables.len(), &report.run_id);
+        format!("1 of {tables} tables did not end well; `--failed-of {run_id}` runs it again")
+    })
 }
 
 fn failure(label: &str, error: &ErrorReport, paint: Paint) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use weir_core::incremental::IncrementalConfig;
-use weir_core::{ErrorKind, ObjectName, Reference, TableDescription, TargetName, UniqueKey, WriteMode};
+use weir_core::{Error, ErrorKind, ObjectName, Reference, TableDescription, TargetName, UniqueKey, WriteMode};
 
 use super::config::RulesConfig;
 use super::merge::OriginColumn;
@@ -11,6 +11,10 @@ use super::select::Found;
 
 /// The most tables that a warning names.
 const NAMED: usize = 6;
+
+/// What to do about the rows of a merge that have one key.
+const SAME_KEYS: &str = "the tables of a merge may have keys in common: with `\"origin\": true` where a row comes from is part \
+                         of its key";
 
 /// What an entry of a whole-database job knows beside its source and its target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -115,6 +119,20 @@ impl TableJob {
         !self.is_merge() && (covered(&self.described.primary_key) || self.described.unique.iter().any(unique))
     }
 
+    /// An error of the table with the way out, where rows of several tables that it is made of may have one key.
+    pub(crate) fn advised(&self, error: Error) -> Error {
+        if self.sources.len() < 2
+            || !self.origin.is_empty()
+            || !matches!(error.kind(), ErrorKind::Data | ErrorKind::DirtyLimit)
+        {
+            return error;
+        }
+        // A dirty row has its reason in the target's own words, and these are what they have in common.
+        let said = error.full().to_lowercase();
+        let of_keys = ["key", "unique"].iter().any(|word| said.contains(word)) && !said.contains("foreign");
+        if of_keys { error.and(SAME_KEYS) } else { error }
+    }
+
     /// The source tables as people read them: `shop.orders`, `shop_0.orders_00 and 63 more`.
     pub fn source(&self) -> String {
         let first = self.sources.first().map(|source| source.name.to_string()).unwrap_or_default();
@@ -131,4 +149,34 @@ pub(super) fn some_of(mut names: Vec<String>) -> String {
     names.truncate(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{more}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_rows_of_a_merge_that_may_share_a_key_are_told_of_origin() {
+        let source = |name| json!({"source": 0, "name": {"database": "d", "table": name}});
+        let described =
+            json!({"name": {"database": "d", "table": "a"}, "kind": "table", "columns": [], "primary_key": []});
+        let table = json!({
+            "target": {"schema": null, "table": "t"}, "sources": [source("a"), source("b")], "merged": true,
+            "mode": "overwrite", "key": ["id"], "columns": [], "all_columns": true, "group": 0, "rows": null,
+            "bytes": null, "rules": RulesConfig::default(), "described": described,
+        });
+        let merge: TableJob = serde_json::from_value(table).unwrap();
+        let told =
+            |table: &TableJob, kind, text: &str| table.advised(Error::new(kind, text)).message().contains("origin");
+        let twice = "Duplicate entry '1' for key 'PRIMARY'";
+        assert!(told(&merge, ErrorKind::DirtyLimit, twice));
+        assert!(told(&merge, ErrorKind::Data, "the input holds a key more than once"));
+        assert!(!told(&merge, ErrorKind::DirtyLimit, "the value is too long"));
+        assert!(!told(&merge, ErrorKind::DirtyLimit, "a foreign key constraint fails"));
+        assert!(!told(&merge, ErrorKind::Denied, twice));
+        let single = TableJob { sources: merge.sources[..1].to_vec(), ..merge };
+        assert!(!told(&single, ErrorKind::DirtyLimit, twice));
+    }
 }

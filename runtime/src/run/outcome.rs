@@ -85,7 +85,12 @@ impl Ended {
 
 impl Run {
     /// Everything that there is to say of the run.
-    pub(super) fn report(&self, ended: Ended, started: (Instant, DateTime<Utc>)) -> Report {
+    pub(super) fn report(&self, mut ended: Ended, started: (Instant, DateTime<Utc>)) -> Report {
+        let advised = |end: EntryEnd| match self.job.entries.get(end.index).and_then(|entry| entry.table.as_deref()) {
+            Some(table) => EntryEnd { result: end.result.map_err(|error| table.advised(error)), ..end },
+            None => end,
+        };
+        ended.entries = ended.entries.into_iter().map(advised).collect();
         let (counts, tables) = self.progress.snapshot();
         let elapsed = started.0.elapsed();
         let stopped = self.options.cancel.is_cancelled();

@@ -85,6 +85,11 @@ pub(crate) fn of_server(code: u16, message: &str) -> Error {
         1213 => (ErrorKind::Conflict, "another transaction was in the way; run again"),
         // InnoDB says so of a deadlock on the table's counter too.
         1467 => (ErrorKind::Conflict, "another transaction was in the way, or the column has no number left"),
+        // InnoDB keeps its locks in the buffer pool: those of other transactions end with them.
+        1206 => (
+            ErrorKind::Conflict,
+            "wait until other transactions end, or raise innodb_buffer_pool_size on the server, for it holds the locks",
+        ),
         // A run that is stopped kills its statements too, but does not wait for their end.
         1317 => (ErrorKind::Remote, "somebody killed the statement on the server"),
         1412 => (ErrorKind::Conflict, "the table was altered while it was read: run again"),
@@ -96,8 +101,8 @@ pub(crate) fn of_server(code: u16, message: &str) -> Error {
     };
     let text = if remedy.is_empty() { message.to_owned() } else { format!("{message}: {remedy}") };
     let error = Error::new(kind, text).with("code", code);
-    // A deadlock's victim was rolled back whole: trying again is right.
-    if matches!(code, 1213 | 1467) { error.retryable(true) } else { error }
+    // A deadlock's victim was rolled back whole, and so is whoever finds no room for a lock: trying again is right.
+    if matches!(code, 1206 | 1213 | 1467) { error.retryable(true) } else { error }
 }
 
 /// Whether the server refused because of a row's values, with the column where the message names it. Everything else
@@ -155,6 +160,8 @@ mod tests {
         assert!(of_server(1146, "Table 'a.b' doesn't exist").message().contains("check the table"));
         assert!(of_server(1213, "Deadlock").is_retryable());
         assert!(of_server(1467, "Failed to read auto-increment value").is_retryable());
+        let locks = of_server(1206, "The total number of locks exceeds the lock table size");
+        assert!(locks.is_retryable() && locks.message().contains("innodb_buffer_pool_size"), "{locks}");
     }
 
     #[test]

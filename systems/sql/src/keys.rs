@@ -1,6 +1,6 @@
 //! Which columns tell rows apart: the key of a new table, of an upsert, of an overwrite that compares.
 
-use weir_core::{Error, ErrorKind, MappedColumn, Result, WriteMode};
+use weir_core::{Error, ErrorKind, MappedColumn, PlannedColumn, Result, WriteMode};
 
 use crate::config::{DuplicateKeys, WriterConfig};
 use crate::names::{Quoting, TableName, find_name};
@@ -62,17 +62,33 @@ pub fn not_compared(config: &WriterConfig, table: &TableName, key: &[String]) ->
     })
 }
 
-/// What is wrong with rows that an upsert or a merge brought with one key, where the job wants to know.
-pub fn equal_keys(table: &str, columns: &[String], values: &str, rows: impl std::fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::Data,
-        format!(
-            "{rows} rows of the source have the key ({}) = ({values}), and `duplicateKeys` is `error`: nothing was changed. \
-             Keys that the source tells apart may be equal in {table}, by the collation of its columns: give these one \
-             that tells them apart too (a binary one; for blanks at the end one without padding)",
-            columns.join(", ")
-        ),
-    )
+/// What is wrong with rows that an upsert or a merge brought with one key, where the job wants to know. `columns` are those
+/// of the plan.
+pub fn equal_keys(
+    table: &str,
+    (columns, keys): (&[PlannedColumn], &[String]),
+    values: &str,
+    rows: impl std::fmt::Display,
+) -> Error {
+    let mut text = format!(
+        "{rows} rows of the source have the key ({}) = ({values}), and `duplicateKeys` is `error`: nothing was changed",
+        keys.join(", ")
+    );
+    if columns.iter().any(|column| keys.contains(&column.name) && is_collated(&column.native_type)) {
+        text.push_str(&format!(
+            ". Keys that the source tells apart may be equal in {table}, by the collation of its columns: give these one \
+             that tells them apart too (a binary one; for blanks at the end one without padding)"
+        ));
+    }
+    Error::new(ErrorKind::Data, text)
+}
+
+/// Whether values of a type of MySQL or SQL Server are compared by a collation.
+fn is_collated(native_type: &str) -> bool {
+    let name = native_type.trim_start().to_ascii_lowercase();
+    // Not `datetimeoffset`.
+    ["char", "text", "sysname", "variant"].iter().any(|part| name.contains(part))
+        || ["enum", "set"].iter().any(|start| name.starts_with(start))
 }
 
 /// The keys of a target.
@@ -203,6 +219,21 @@ mod tests {
         assert_eq!(of(&whole[..1], &[]), own(&[]));
         assert_eq!(of(&whole, &["\"C\""]), ["c"]);
         assert!(of_new(&own(&["d"]), &whole, Quoting::DOUBLE).unwrap_err().to_string().contains("key"));
+    }
+
+    #[test]
+    fn only_texts_are_equal_by_a_collation() {
+        let column = |name: &str, native_type: &str| PlannedColumn {
+            name: name.into(),
+            native_type: native_type.into(),
+            input: Field::new(name, DataType::Utf8, true),
+            warning: None,
+        };
+        let columns = [column("id", "int"), column("at", "datetimeoffset(3)"), column("k", "varchar(9)")];
+        let said = |keys: &[&str]| equal_keys("t", (&columns, &own(keys)), "1", 2).message().to_owned();
+        assert!(said(&["id", "k"]).contains("(id, k) = (1)") && said(&["id", "k"]).contains("collation"));
+        assert!(!said(&["id", "at"]).contains("collation"), "{}", said(&["id", "at"]));
+        assert!(["ENUM('a')", "set('a')", "longtext", "nvarchar(max)"].into_iter().all(is_collated));
     }
 
     #[test]

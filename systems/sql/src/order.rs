@@ -79,8 +79,9 @@ pub fn queue<'a>(tables: impl IntoIterator<Item = (usize, &'a Steps)>) -> VecDeq
 pub fn clashed(error: Error, way_out: &str) -> Error {
     let text = format!(
         "rows clash in a unique key beside the one that they are found by, and nothing was changed: two rows of the source \
-         have one value of it, or a row is to get the value that another one has until it is changed itself, for the \
-         server compares row by row; {way_out}"
+         have one value of it; or a row of the target that is not in the source holds it, and is to be deleted there or \
+         given another one; or a row is to get the value that another one has until it is changed itself, for the server \
+         compares row by row: {way_out}"
     );
     Error::new(ErrorKind::Conflict, text).because(error)
 }

@@ -1,7 +1,7 @@
 //! How the writer takes part in whole-database jobs: each table is a folder of files, `schema/table` below the job's `path`.
 
 use serde_json::{Value, json};
-use weir_core::{Faults, NameRules, Parameters, TargetTable, WriteMode};
+use weir_core::{Error, ErrorKind, Faults, MappedColumn, NameRules, Parameters, Result, TargetTable, WriteMode};
 use weir_files::Format;
 
 /// Names are folders. What has a dot would be taken for a file with its extension.
@@ -62,4 +62,19 @@ pub(crate) fn parameters(table: &TargetTable<'_>) -> Result<Parameters, Faults> 
         parameters.insert("duplicateKeys".into(), "error".into());
     }
     Ok(Value::Object(parameters))
+}
+
+/// Refuses a table that has a column by which its folder is named.
+pub(crate) fn not_its_partition(folder: &str, columns: &[MappedColumn]) -> Result<()> {
+    let name = folder.rsplit('/').next().unwrap_or(folder);
+    let Some((field, _)) = name.split_once('=') else { return Ok(()) };
+    // Whoever makes columns of folders rarely tells the case of their names.
+    let same = |column: &&MappedColumn| column.name.to_lowercase() == field.to_lowercase();
+    let Some(column) = columns.iter().find(same).map(|column| &column.name) else { return Ok(()) };
+    let text = format!(
+        "the rows have a column `{column}`, and `partition` gives the folder of their files a value of it too (`{name}`): \
+         programs that read it would find two values. Choose another `field` for `partition`, or leave the column out \
+         (`\"columns\": {{\"{column}\": false}}` for this table in `tables`)"
+    );
+    Err(Error::new(ErrorKind::Schema, text).with("column", column))
 }

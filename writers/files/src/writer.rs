@@ -13,6 +13,7 @@ use weir_files::{Entry, Format, Found, Location};
 
 use crate::commit;
 use crate::config::Config;
+use crate::database;
 use crate::distinct;
 use crate::header;
 use crate::plan::{Mode, Quotes, Rules};
@@ -103,6 +104,9 @@ impl Writer for FilesWriter {
 
     async fn plan(&self, request: &WriteRequest) -> Result<WritePlan> {
         let rules = &self.rules;
+        if request.described.is_some() {
+            database::not_its_partition(&rules.folder, &request.columns)?;
+        }
         let existing = self.context.until_cancelled(commit::existing(rules)).await?;
         self.conflict(&existing)?;
         let planned: Vec<_> = request.columns.iter().map(|c| self.column(c)).collect();

@@ -400,3 +400,29 @@ async fn large_cells_go_through() {
         assert!(rows.len() == 2 && rows[0].iter().all(|c| c.as_deref() == Some(cell.as_str())), "{name}");
     }
 }
+
+#[tokio::test]
+async fn no_column_of_a_table_is_named_as_its_partition() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop/orders/pt=20260102/");
+    let parameters = json!({"path": path, "format": "parquet", "writeMode": "truncate"});
+    let target = writer(Form::Native, &parameters).unwrap();
+    let asked = |column: &str, whole: bool| {
+        let schema = Schema::new(vec![Field::new(column, DataType::Utf8, true)]);
+        let described = whole.then(|| TableDescription {
+            name: ObjectName { database: "shop".into(), schema: None, table: "orders".into() },
+            kind: ObjectKind::Table,
+            columns: Vec::new(),
+            primary_key: Vec::new(),
+            unique: Vec::new(),
+            foreign_keys: Vec::new(),
+            comment: None,
+        });
+        WriteRequest { described, ..request(&schema, "r") }
+    };
+    let error = target.plan(&asked("Pt", true)).await.unwrap_err();
+    let said = error.message();
+    assert!(said.contains("`Pt`") && said.contains("another `field`") && said.contains(r#"{"Pt": false}"#), "{said}");
+    assert!(target.plan(&asked("day", true)).await.is_ok());
+    assert!(target.plan(&asked("pt", false)).await.is_ok(), "a job that names its folder itself means it so");
+}

@@ -200,9 +200,10 @@ impl Names {
     pub(crate) async fn check_duplicates(
         &self,
         session: &mut Session,
+        plan: &WritePlan,
         wanted: DuplicateKeys,
-        keys: &[String],
     ) -> Result<()> {
+        let keys = &plan.keys;
         if wanted == DuplicateKeys::Last || keys.is_empty() {
             return Ok(());
         }
@@ -219,6 +220,6 @@ impl Names {
             .await?;
         let Some((key, rows)) = twice else { return Ok(()) };
         let key: String = String::from_utf8_lossy(&key).chars().take(200).collect();
-        Err(equal_keys(&self.target, keys, &key, rows))
+        Err(equal_keys(&self.target, (&plan.columns, keys), &key, rows))
     }
 }

@@ -127,7 +127,7 @@ impl Staged<'_> {
             return Err(staging_is_gone());
         }
         let names = Names::new(plan, state, receipts)?;
-        let checked = names.check_duplicates(session, state.duplicate_keys, &plan.keys).await;
+        let checked = names.check_duplicates(session, plan, state.duplicate_keys).await;
         checked.map_err(|error| explained(error, state))?;
         let steps = names.steps(&state.publish, &plan.keys, &state.same);
         let mut done = came(format!("published {rows} rows in one transaction"));

@@ -161,9 +161,10 @@ impl Names {
     pub(crate) async fn check_duplicates(
         &self,
         session: &mut Session,
+        plan: &WritePlan,
         wanted: DuplicateKeys,
-        keys: &[String],
     ) -> Result<()> {
+        let keys = &plan.keys;
         if wanted == DuplicateKeys::Last || keys.is_empty() {
             return Ok(());
         }
@@ -182,7 +183,7 @@ impl Names {
         let key: Vec<String> =
             (1..=keys.len()).map(|i| cell_text(&row, i).map_or("NULL".into(), |t| format!("'{t}'"))).collect();
         let key: String = key.join(", ").chars().take(200).collect();
-        Err(equal_keys(&self.target, keys, &key, rows))
+        Err(equal_keys(&self.target, (&plan.columns, keys), &key, rows))
     }
 }
 

@@ -134,7 +134,7 @@ impl Staged<'_> {
             return Err(staging_is_gone());
         }
         let names = Names::new(plan, state, receipts)?;
-        names.check_duplicates(session, state.duplicate_keys, &plan.keys).await?;
+        names.check_duplicates(session, plan, state.duplicate_keys).await?;
         let steps = names.steps(&state.publish, &plan.keys);
         let mut done = came(format!("published {rows} rows in one transaction"));
         if plan.mode != WriteMode::Overwrite || rows > 0 {
