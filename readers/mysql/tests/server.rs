@@ -224,6 +224,7 @@ async fn queries_and_expressions(database: Database) {
     assert_eq!(read_with(&reader, backwards).await.unwrap().cells(), [[cell("1"), cell("0.1")]]);
     for (more, kind, says) in [
         (json!({ "table": "qq" }), ErrorKind::NotFound, "did you mean `q`"),
+        (json!({ "table": "Q" }), ErrorKind::NotFound, "did you mean `q`"),
         (json!({ "table": "q", "column": ["idd + nope"] }), ErrorKind::NotFound, "nope|idd"),
         (json!({ "table": "q", "where": "id >" }), ErrorKind::Remote, "where"),
         (json!({ "querySql": "SELECT * FROM nothing" }), ErrorKind::NotFound, "nothing"),

@@ -3,10 +3,11 @@
 use arrow::datatypes::Field;
 use weir_core::field::{DECIMAL, NATIVE, TEXT, extension};
 use weir_core::{Error, ErrorKind, Result, ResultExt};
-use weir_postgresql::catalog::{Table, describe_query, require_table};
+use weir_postgresql::catalog::{Table, describe_query};
 use weir_postgresql::definitions::{Declared, declared};
+use weir_postgresql::find::{Wanted, require_table};
 use weir_postgresql::{PgType, Session, Wire};
-use weir_sql::{Object, Quoting, Selected, Source, TableName, resolve_source_columns, statements};
+use weir_sql::{Object, Quoting, Selected, Source, resolve_source_columns, statements};
 
 /// A table or query, described.
 #[derive(Debug, Clone)]
@@ -66,7 +67,7 @@ pub async fn describe(
 ) -> Result<Described> {
     let mut described = match &source.object {
         Object::Table(text) => {
-            let wanted = TableName::parse(text, Quoting::DOUBLE).context("table", text)?;
+            let wanted = Wanted::parse(text).context("table", text)?;
             let table = match known {
                 Some(table) => table,
                 None => require_table(session, &wanted).await.context("table", text)?,

@@ -240,7 +240,7 @@ async fn columns_may_be_expressions_and_sources_queries() {
 #[tokio::test]
 async fn faults_have_their_kind_and_remedy() {
     let database = database("faults").await;
-    database.execute("CREATE TABLE orders (id int)").await;
+    database.execute("CREATE TABLE orders (id int); CREATE TABLE \"Kunde\" (id int); CREATE SCHEMA \"S\"").await;
     let kind = |url: String, table: &'static str| async move {
         let error = read_all(&open_reader("postgresqlreader", json!({"url": url, "table": table})).unwrap())
             .await
@@ -254,6 +254,19 @@ async fn faults_have_their_kind_and_remedy() {
     assert_eq!(kind("postgres://u:s3cret@no-such-host.invalid/d".into(), "t").await.0, ErrorKind::Unreachable);
     let (found, message) = kind(database.url(), "ordres").await;
     assert!(found == ErrorKind::NotFound && message.contains("did you mean `orders`"), "{message}");
+    for (table, hint) in [
+        ("kunde", "no such table: `kunde`; did you mean `\"Kunde\"`?"),
+        ("public.\"KUNDE\"", "no such table: `KUNDE`; did you mean `\"Kunde\"`?"),
+        ("\"ORDERS\"", "no such table: `ORDERS`; did you mean `orders`?"),
+        ("s.t", "no such table: `s.t`, for there is no schema `s`; did you mean `\"S\"`?"),
+    ] {
+        let (found, message) = kind(database.url(), table).await;
+        assert!(found == ErrorKind::NotFound && message.contains(hint), "{table}: {message}");
+    }
+    for table in ["ORDERS", "Public.Orders", "Kunde"] {
+        let reader = open_reader("postgresqlreader", json!({"url": database.url(), "table": table})).unwrap();
+        read_all(&reader).await.unwrap();
+    }
     let url = format!("{}_none", database.url());
     assert_eq!(kind(url, "orders").await.0, ErrorKind::NotFound);
 

@@ -30,6 +30,8 @@ pub struct Server {
     pub max_packet: u64,
     /// The connection's database.
     pub database: Option<String>,
+    /// Whether it tells names of databases and tables apart by the case of their letters (`lower_case_table_names` is 0).
+    pub exact_names: bool,
 }
 
 /// A table and what is known of it.
@@ -132,11 +134,21 @@ impl Table {
 /// # Errors
 /// The server's.
 pub async fn server(session: &mut Session) -> Result<Server> {
-    let row: Option<(String, Option<u64>, u64, Option<String>)> =
-        session.row("SELECT VERSION(), @@local_infile, @@max_allowed_packet, DATABASE()").await?;
-    let (version, local, max_packet, database) = row.ok_or_else(|| Error::internal("the server says nothing"))?;
+    type Facts = (String, Option<u64>, u64, Option<String>, Option<u64>);
+    let row: Option<Facts> = session
+        .row("SELECT VERSION(), @@local_infile, @@max_allowed_packet, DATABASE(), @@lower_case_table_names")
+        .await?;
+    let row = row.ok_or_else(|| Error::internal("the server says nothing"))?;
+    let (version, local, max_packet, database, folded) = row;
     let mariadb = version.to_ascii_lowercase().contains("mariadb");
-    Ok(Server { version, mariadb, local_infile: local == Some(1), max_packet, database })
+    Ok(Server {
+        version,
+        mariadb,
+        local_infile: local == Some(1),
+        max_packet,
+        database,
+        exact_names: folded == Some(0),
+    })
 }
 
 /// How many tables one statement asks about.

@@ -1,10 +1,10 @@
-//! Databases and tables as a job names them: exactly, else in any case if that is unique.
+//! Databases and tables as a job names them: exactly, else in any case if that is unique and the server ignores case too.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use weir_core::config::nearest;
 use weir_core::{Error, ErrorKind, Result};
-use weir_sql::{TableName, find_name};
+use weir_sql::{TableName, find_exact, find_name};
 
 use crate::catalog::{AT_ONCE, Server, among};
 use crate::connection::{Session, escape};
@@ -29,9 +29,14 @@ pub async fn databases(session: &mut Session) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// There is no such database.
-pub fn spelled(database: &str, databases: &[String]) -> Result<String> {
-    let at = find_name("database", database, databases.iter().map(String::as_str))?;
-    Ok(databases[at].clone())
+pub fn spelled(database: &str, databases: &[String], server: &Server) -> Result<String> {
+    Ok(databases[found("database", database, databases, server)?].clone())
+}
+
+/// Which of these names is meant.
+fn found(what: &'static str, wanted: &str, names: &[String], server: &Server) -> Result<usize> {
+    let names = names.iter().map(String::as_str);
+    if server.exact_names { find_exact(what, wanted, names) } else { find_name(what, wanted, names) }
 }
 
 /// Finds a table.
@@ -63,7 +68,7 @@ pub async fn find_tables(
         return Ok(found.into_iter().flatten().collect());
     }
     let databases = databases(session).await?;
-    let of = |wanted: &TableName| database(wanted, server).and_then(|database| spelled(&database, &databases));
+    let of = |wanted: &TableName| database(wanted, server).and_then(|database| spelled(&database, &databases, server));
     let left = || wanted.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(wanted, _)| wanted);
     let listed: BTreeSet<String> = left().filter_map(|wanted| of(wanted).ok()).collect();
     let names = names(session, &listed).await?;
@@ -71,7 +76,7 @@ pub async fn find_tables(
     let find = |wanted: &TableName| {
         let database = of(wanted)?;
         let names = names.get(&database).unwrap_or(&none);
-        let at = find_name("table", &wanted.name, names.iter().map(String::as_str))
+        let at = self::found("table", &wanted.name, names, server)
             .map_err(|error| missing(error, wanted, &database, names))?;
         Ok(TableName { schema: Some(database), name: names[at].clone() })
     };

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Column as _, Decode, Executor, Postgres, Row, SqlSafeStr, Statement, Type};
 use weir_core::{
-    Catalog, ConnectorContext, Error, ErrorKind, Hold, LetterCase, LooksInto, ObjectName, Objects, Result, Shared,
-    SourceSnapshot, TableDescription, TableInfo, glob,
+    Catalog, ConnectorContext, Hold, LetterCase, LooksInto, ObjectName, Objects, Result, Shared, SourceSnapshot,
+    TableDescription, TableInfo, glob,
 };
-use weir_sql::{Ahead, Quoting, TableName, find_name};
+use weir_sql::{Ahead, Quoting, TableName};
 
 use crate::connection::{Endpoint, Session, literal};
 use crate::error::map;
@@ -88,110 +88,6 @@ where
 
 pub(crate) fn letter(text: &str) -> char {
     text.chars().next().unwrap_or(' ')
-}
-
-/// Finds a table as a job names it: exactly, else case-insensitively if that is unique. Without a schema the session's
-/// search path holds. `None` when there is none.
-///
-/// # Errors
-/// Names that differ only in case.
-pub async fn find_table(session: &mut Session, wanted: &TableName) -> Result<Option<Table>> {
-    let found = find_tables(session, std::slice::from_ref(wanted)).await?.pop();
-    found.unwrap_or(Ok(None))
-}
-
-/// As [`find_table`] for each of these, in their order, in as many queries as for one of them.
-///
-/// # Errors
-/// Those of the connection.
-pub async fn find_tables(session: &mut Session, wanted: &[TableName]) -> Result<Vec<Result<Option<Table>>>> {
-    if wanted.is_empty() {
-        return Ok(Vec::new());
-    }
-    let values = wanted.iter().enumerate().map(|(index, table)| {
-        let schema = table.schema.as_deref().map_or_else(|| "NULL::text".into(), literal);
-        format!("({index}, {schema}, {})", literal(&table.name))
-    });
-    // Names in the catalogue have the collation "C", in which `lower` knows ASCII only: an `Ü` would be none of ours.
-    let rows = session
-        .answers(&format!(
-            "WITH w(i, schema, name) AS (VALUES {}) \
-             SELECT w.i, c.oid::int8, n.nspname::text, c.relname::text FROM w \
-             JOIN pg_catalog.pg_class c ON lower(c.relname::text COLLATE \"default\") = lower(w.name) \
-             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE c.relkind IN ('r','p','v','m','f') AND CASE WHEN w.schema IS NULL \
-               THEN n.nspname = ANY (current_schemas(true)) \
-               ELSE lower(n.nspname::text COLLATE \"default\") = lower(w.schema) END \
-             ORDER BY w.i, array_position(current_schemas(true), n.nspname), n.nspname, c.relname",
-            values.collect::<Vec<_>>().join(", ")
-        ))
-        .await?;
-    let mut alike: Vec<Vec<(i64, String, String)>> = vec![Vec::new(); wanted.len()];
-    for row in &rows {
-        if let Some(alike) = alike.get_mut(get::<i32>(row, 0)?.max(0) as usize) {
-            alike.push((get(row, 1)?, get(row, 2)?, get(row, 3)?));
-        }
-    }
-    let picked: Vec<Result<Option<i64>>> =
-        wanted.iter().zip(&alike).map(|(wanted, alike)| pick(wanted, alike)).collect();
-    let mut oids: Vec<i64> = picked.iter().filter_map(|oid| oid.as_ref().ok().copied().flatten()).collect();
-    oids.sort_unstable();
-    oids.dedup();
-    let described = describe_all(session, &oids).await?;
-    let described: HashMap<i64, Table> = described.into_iter().map(|table| (table.oid, table)).collect();
-    let gone = || Error::new(ErrorKind::NotFound, "the table was dropped just now: run again");
-    let of = |oid: Option<i64>| oid.map(|oid| described.get(&oid).cloned().ok_or_else(gone)).transpose();
-    Ok(picked.into_iter().map(|oid| oid.and_then(of)).collect())
-}
-
-/// Which of the tables of nearly one name is meant.
-fn pick(wanted: &TableName, alike: &[(i64, String, String)]) -> Result<Option<i64>> {
-    let exact = |(_, schema, name): &&(i64, String, String)| {
-        *name == wanted.name && wanted.schema.as_ref().is_none_or(|s| s == schema)
-    };
-    match (alike.iter().find(exact), alike) {
-        (Some((oid, ..)), _) | (None, [(oid, ..)]) => Ok(Some(*oid)),
-        (None, []) => Ok(None),
-        (None, [a, b, ..]) => Err(Error::config(format!(
-            "table `{wanted}` is ambiguous: `{}.{}` and `{}.{}` match; write one of them exactly",
-            a.1, a.2, b.1, b.2
-        ))),
-    }
-}
-
-/// As [`find_table`], but a missing table is an error that names the nearest one.
-///
-/// # Errors
-/// [`ErrorKind::NotFound`].
-pub async fn require_table(session: &mut Session, wanted: &TableName) -> Result<Table> {
-    if let Some(table) = find_table(session, wanted).await? {
-        return Ok(table);
-    }
-    let names = names(session, wanted.schema.as_deref()).await?;
-    Err(match find_name("table", &wanted.name, names.iter().map(String::as_str)) {
-        Err(error) => error,
-        Ok(_) => Error::new(ErrorKind::NotFound, format!("no such table: `{wanted}`")),
-    })
-}
-
-/// The name of the existing table that is nearest to `wanted`.
-pub async fn nearest_table(session: &mut Session, wanted: &TableName) -> Result<Option<String>> {
-    let names = names(session, wanted.schema.as_deref()).await?;
-    Ok(weir_core::config::nearest(&wanted.name, names.iter().map(String::as_str)).map(str::to_owned))
-}
-
-async fn names(session: &mut Session, schema: Option<&str>) -> Result<Vec<String>> {
-    let place = match schema {
-        Some(schema) => format!("n.nspname = {}", literal(schema)),
-        None => "n.nspname = ANY (current_schemas(false))".into(),
-    };
-    let rows = session
-        .rows(&format!(
-            "SELECT c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE c.relkind IN ('r','p','v','m','f') AND c.relname NOT LIKE 'weir\\_%' AND {place} ORDER BY 1 LIMIT 5000"
-        ))
-        .await?;
-    rows.iter().map(|row| get(row, 0)).collect()
 }
 
 /// Everything about some tables, in a few queries for all of them; those that are gone are left out.

@@ -9,6 +9,7 @@ pub mod copy;
 pub mod definitions;
 pub mod error;
 mod family;
+pub mod find;
 pub mod keys;
 mod nodelay;
 mod objects;

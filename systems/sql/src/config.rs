@@ -34,7 +34,8 @@ pub struct ReaderConfig {
     pub username: Option<String>,
     /// The password. Write it as `${env:NAME}` or `${file:PATH}`.
     pub password: Option<Secret>,
-    /// The table, or several with the same columns; `t_[00-31]` stands for a range of them.
+    /// The table, or several with the same columns; `t_[00-31]` stands for a range of them. A name means the table that the
+    /// server itself takes it for, and none in other letters that it tells apart.
     pub table: OneOrMany<String>,
     /// Statements to read instead of tables, one split each.
     pub query_sql: OneOrMany<String>,
@@ -87,7 +88,7 @@ pub struct WriterConfig {
     pub username: Option<String>,
     /// The password. Write it as `${env:NAME}` or `${file:PATH}`.
     pub password: Option<Secret>,
-    /// The table.
+    /// The table; a name means the table that the server itself takes it for, and none in other letters that it tells apart.
     pub table: OneOrMany<String>,
     /// DataX's way to give URL and table.
     pub connection: OneOrMany<WriterConnection>,

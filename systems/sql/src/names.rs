@@ -47,12 +47,18 @@ impl Quoting {
     /// Splits `a."b.c".d` at its unquoted dots and takes the quotation marks off. `None` when a mark is not closed, a
     /// part is empty, or text follows a closing mark.
     pub fn parts(self, text: &str) -> Option<Vec<String>> {
+        Some(self.marked_parts(text)?.into_iter().map(|(part, _)| part).collect())
+    }
+
+    /// As [`parts`](Self::parts), each with whether it had quotation marks.
+    fn marked_parts(self, text: &str) -> Option<Vec<(String, bool)>> {
         let mut parts = Vec::new();
         let mut rest = text.trim();
         loop {
             let part;
             let marks = [Some((self.open, self.close)), self.other.map(|mark| (mark, mark))];
             let quoted = marks.into_iter().flatten().find_map(|(open, close)| Some((rest.strip_prefix(open)?, close)));
+            let marked = quoted.is_some();
             if let Some((quoted, close)) = quoted {
                 let mut name = String::new();
                 let mut chars = quoted.char_indices();
@@ -77,7 +83,7 @@ impl Quoting {
             if part.is_empty() {
                 return None;
             }
-            parts.push(part);
+            parts.push((part, marked));
             match rest.strip_prefix('.') {
                 Some(next) => rest = next,
                 None if rest.is_empty() => return Some(parts),
@@ -116,9 +122,19 @@ impl TableName {
     /// # Errors
     /// [`Config`](ErrorKind::Config) for anything but `name` or `schema.name`, quoted or not.
     pub fn parse(text: &str, quoting: Quoting) -> Result<Self> {
-        match quoting.parts(text).as_deref() {
-            Some([name]) => Ok(Self::bare(name)),
-            Some([schema, name]) => Ok(Self { schema: Some(schema.clone()), name: name.clone() }),
+        Self::parse_marked(text, quoting).map(|(name, _)| name)
+    }
+
+    /// As [`parse`](Self::parse), with whether the schema and the name are quoted.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_marked(text: &str, quoting: Quoting) -> Result<(Self, [bool; 2])> {
+        match quoting.marked_parts(text).as_deref() {
+            Some([(name, quoted)]) => Ok((Self::bare(name), [false, *quoted])),
+            Some([(schema, first), (name, second)]) => {
+                Ok((Self { schema: Some(schema.clone()), name: name.clone() }, [*first, *second]))
+            }
             _ => Err(Error::config(format!(
                 "`{text}` is no table name: write name or schema.name, and put a part that contains a dot between {}{}",
                 quoting.open, quoting.close
@@ -180,22 +196,29 @@ pub fn find_name<'a>(what: &'static str, wanted: &str, names: impl Iterator<Item
         (Some((_, a)), Some((_, b))) => Err(Error::config(format!(
             "{what} `{wanted}` is ambiguous: `{a}` and `{b}` differ only in case; write one of them exactly"
         ))),
-        _ => {
-            let hint = match nearest(wanted, names.clone()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => {
-                    let shown: Vec<_> = names.clone().take(20).collect();
-                    let more = if names.count() > shown.len() { ", …" } else { "" };
-                    if shown.is_empty() {
-                        "there are none".into()
-                    } else {
-                        format!("there are: {}{more}", shown.join(", "))
-                    }
-                }
-            };
-            Err(Error::new(ErrorKind::NotFound, format!("no such {what}: `{wanted}`; {hint}")))
-        }
+        _ => Err(no_such(what, wanted, names.clone())),
     }
+}
+
+/// Finds `wanted` among `names` as it is written.
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound) with the nearest name.
+pub fn find_exact<'a>(what: &'static str, wanted: &str, names: impl Iterator<Item = &'a str> + Clone) -> Result<usize> {
+    names.clone().position(|name| name == wanted).ok_or_else(|| no_such(what, wanted, names))
+}
+
+/// That there is no `wanted` among `names`, and which of them is nearest to it.
+pub fn no_such<'a>(what: &str, wanted: &str, names: impl Iterator<Item = &'a str> + Clone) -> Error {
+    let hint = match nearest(wanted, names.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => {
+            let shown: Vec<_> = names.clone().take(20).collect();
+            let more = if names.count() > shown.len() { ", …" } else { "" };
+            if shown.is_empty() { "there are none".into() } else { format!("there are: {}{more}", shown.join(", ")) }
+        }
+    };
+    Error::new(ErrorKind::NotFound, format!("no such {what}: `{wanted}`; {hint}"))
 }
 
 #[cfg(test)]
@@ -228,6 +251,9 @@ mod tests {
         assert_eq!(find("id").unwrap(), 0);
         assert!(find("Name").unwrap_err().message().contains("ambiguous"));
         assert!(find("totl").unwrap_err().message().contains("did you mean `total`"));
+        let exact = |w| find_exact("column", w, names.iter().copied());
+        assert_eq!(exact("NAME").unwrap(), 2);
+        assert!(exact("id").unwrap_err().message().contains("did you mean `Id`"));
     }
 
     #[test]

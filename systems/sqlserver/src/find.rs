@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use weir_core::config::nearest;
 use weir_core::{Error, ErrorKind, Result};
-use weir_sql::{TableName, find_name};
+use weir_sql::{TableName, find_exact, find_name};
 
 use crate::QUOTING;
 use crate::cells::{number, text};
@@ -25,12 +25,18 @@ pub async fn schemas(session: &mut Session) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// There is no such schema.
-pub fn spelled(schema: &str, schemas: &[String]) -> Result<String> {
-    let at = find_name("schema", schema, schemas.iter().map(String::as_str))?;
-    Ok(schemas[at].clone())
+pub fn spelled(schema: &str, schemas: &[String], server: &Server) -> Result<String> {
+    let names: Vec<&str> = schemas.iter().map(String::as_str).collect();
+    Ok(schemas[found("schema", schema, &names, server)?].clone())
 }
 
-/// Finds a table or view as a job names it: exactly, else in any case if that is unique.
+/// Which of these names is meant.
+fn found(what: &'static str, wanted: &str, names: &[&str], server: &Server) -> Result<usize> {
+    let names = names.iter().copied();
+    if server.exact_names() { find_exact(what, wanted, names) } else { find_name(what, wanted, names) }
+}
+
+/// Finds a table or view as a job names it: exactly, else in any case if that is unique and the database ignores case too.
 ///
 /// # Errors
 /// No such schema or table, with the nearest name.
@@ -63,7 +69,7 @@ pub async fn find_tables(
     }
     let schemas = schemas(session).await?;
     let schema = |wanted: &TableName| match &wanted.schema {
-        Some(schema) => spelled(schema, &schemas),
+        Some(schema) => spelled(schema, &schemas, server),
         None => Ok(server.schema.clone()),
     };
     let all = wanted.iter().zip(exact).map(|(wanted, exact)| (wanted, there.contains(&exact).then_some(exact)));
@@ -74,7 +80,7 @@ pub async fn find_tables(
     let find = |wanted: &TableName| {
         let schema = schema(wanted)?;
         let names: Vec<&str> = names.get(&schema).into_iter().flatten().map(String::as_str).collect();
-        let at = find_name("table", &wanted.name, names.iter().copied())
+        let at = found("table", &wanted.name, &names, server)
             .map_err(|error| missing(error, wanted, &schema, &names, server))?;
         Ok(TableName { name: names[at].to_owned(), schema: Some(schema) })
     };

@@ -24,6 +24,15 @@ pub struct Server {
     pub collation: Option<String>,
 }
 
+impl Server {
+    /// Whether it tells names of schemas and tables apart by the case of their letters, as its collation says. Babelfish
+    /// never does.
+    pub fn exact_names(&self) -> bool {
+        let collation = self.collation.as_deref().unwrap_or_default().to_ascii_uppercase();
+        !self.babelfish && collation.split('_').any(|part| matches!(part, "CS" | "BIN" | "BIN2"))
+    }
+}
+
 /// Asks the server what it is.
 ///
 /// # Errors
@@ -60,4 +69,29 @@ pub async fn server(session: &mut Session) -> Result<Server> {
         versioned: on(1),
         collation: text(&row, 4),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_collation_says_whether_names_are_told_apart_by_case() {
+        let exact = |collation: &str, babelfish| {
+            let server = Server {
+                version: String::new(),
+                babelfish,
+                database: "d".into(),
+                schema: "dbo".into(),
+                snapshot: false,
+                versioned: false,
+                collation: Some(collation.into()),
+            };
+            server.exact_names()
+        };
+        for collation in ["SQL_Latin1_General_CP1_CS_AS", "Latin1_General_100_BIN2", "Japanese_BIN"] {
+            assert!(exact(collation, false) && !exact(collation, true), "{collation}");
+        }
+        assert!(!exact("SQL_Latin1_General_CP1_CI_AS", false) && !exact("Czech_100_CI_AS_SC_UTF8", false));
+    }
 }

@@ -1,10 +1,10 @@
 //! Names that a target does not take, or that are Weir's own there.
 
 use serde_json::json;
-use weir::Status;
+use weir::{ChangeKind, RunOptions, Status};
 use weir_plugins_test::servers;
 
-use super::{database_job, run, run_ok, table};
+use super::{database_job, rows, run, run_ok, table};
 
 #[tokio::test]
 async fn names_that_mysql_does_not_take_are_told_beforehand_and_mended() {
@@ -54,6 +54,72 @@ async fn columns_named_like_those_of_staging_are_refused_by_name() {
             run_ok(&job).await;
             assert_eq!(target.value("SELECT split_no FROM t").await, "2");
             target.execute("DROP TABLE t").await;
+        }
+    }
+}
+
+/// Two tables, or two schemas, whose names differ in the case of their letters; the job meets the second one in its second run.
+async fn namesakes(both: [&str; 2], mode: &str, made: bool) {
+    let server = servers::postgresql().await;
+    let (source, target) = (server.fresh_database("namesake").await, server.fresh_database("namesakes").await);
+    let schemas = "CREATE SCHEMA s; CREATE SCHEMA \"S\"";
+    let create = |table: &str, first: u32, count: u32| {
+        let last = first + count - 1;
+        format!(
+            "CREATE TABLE {table} (id int PRIMARY KEY, v text); \
+             INSERT INTO {table} SELECT g, '{table}' FROM generate_series({first}, {last}) g"
+        )
+    };
+    source.execute(&format!("{schemas}; {}", create(both[0], 100, 3))).await;
+    if made {
+        target.execute(&format!("{schemas}; CREATE TABLE {} (id int PRIMARY KEY, v text)", both[0])).await;
+        source.execute(&create(both[1], 1, 2)).await;
+    }
+    let ends = (("postgresql", json!({"url": source.url()})), ("postgresql", json!({"url": target.url()})));
+    let mut job = database_job(ends.0, ends.1, json!({"name": "namesakes", "objects": {"include": ["*.*"]}}));
+    job["write"] = json!({"keyed": mode});
+    job["rules"] = json!({"tableDeleted": "ignore"});
+    if mode == "upsert" {
+        job["incremental"] = json!({"column": "id"});
+    }
+    let state = tempfile::tempdir().unwrap();
+    let options = || RunOptions { state_dir: Some(state.path().to_owned()), ..RunOptions::default() };
+    let first = run(&job, options()).await;
+    assert_eq!(first.status, Status::Succeeded, "{both:?} {mode}: {:#?}", first.tables);
+    if !made {
+        source.execute(&create(both[1], 1, 2)).await;
+        if mode == "append" {
+            target.execute(&format!("TRUNCATE {}", both[0])).await;
+        }
+        let second = run(&job, options()).await;
+        assert_eq!(second.status, Status::Succeeded, "{both:?} {mode}: {:#?}", second.tables);
+        let created: Vec<_> = second.tables.iter().map(|table| table.created).collect();
+        assert_eq!((created.len(), created.iter().filter(|created| **created).count()), (2, 1), "{both:?} {mode}");
+    }
+    for name in both {
+        assert_eq!(rows(&source, name).await, rows(&target, name).await, "{name} of {both:?}, {mode}");
+    }
+    if mode == "append" {
+        return;
+    }
+    // One goes and the other one changes: the job knows which.
+    source.execute(&format!("DROP TABLE {}; ALTER TABLE {} ADD w int DEFAULT 7", both[0], both[1])).await;
+    let third = run(&job, options()).await;
+    assert_eq!(third.status, Status::Succeeded, "{both:?} {mode}: {:#?}", third.tables);
+    let plain = both.map(|name| name.replace('"', ""));
+    let plain = plain.map(|name| if name.contains('.') { name } else { format!("public.{name}") });
+    let gone: Vec<_> = third.changes.iter().map(|one| (one.target.as_str(), one.change.kind)).collect();
+    assert_eq!(gone, [(plain[0].as_str(), ChangeKind::TableDeleted)], "{both:?} {mode}");
+    let moved: Vec<_> = third.tables.iter().map(|table| (table.target.as_str(), table.changes.len())).collect();
+    assert_eq!(moved, [(plain[1].as_str(), 1)], "{both:?} {mode}");
+}
+
+#[tokio::test]
+async fn tables_whose_names_differ_in_case_stay_apart() {
+    for mode in ["overwrite", "append", "upsert"] {
+        for both in [["\"Foo\"", "foo"], ["foo", "\"Foo\""], ["\"S\".t", "s.t"], ["s.t", "\"S\".t"]] {
+            namesakes(both, mode, false).await;
+            namesakes(both, mode, true).await;
         }
     }
 }

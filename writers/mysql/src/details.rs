@@ -110,6 +110,7 @@ mod tests {
             local_infile: true,
             max_packet: 0,
             database: None,
+            exact_names: true,
         };
         let maria = server("10.11.6-MariaDB", true);
         let old = server("5.7.44", false);

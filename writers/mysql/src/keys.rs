@@ -1,15 +1,15 @@
 //! The table's foreign keys: found, dropped, made again.
 
 use weir_core::{Error, ForeignKey, KeyDefinition, Reference, Result, ResultExt, TargetName};
-use weir_mysql::{QUOTING, Session};
+use weir_mysql::{QUOTING, Server, Session};
 use weir_sql::TableName;
 
 use crate::known::Known;
 
 /// Those of the table's keys that are meant, each with the statement that makes it.
 pub fn definitions(known: Known, meant: &[Reference]) -> Vec<KeyDefinition> {
-    let Known { name, mut keys, .. } = known;
-    keys.retain(|key| meant.iter().any(|meant| is(key, meant, &name)));
+    let Known { name, server, mut keys, .. } = known;
+    keys.retain(|key| meant.iter().any(|meant| is(key, meant, (&name, &server))));
     keys.into_iter().map(|key| KeyDefinition { statement: statement(&name, &key, true), key }).collect()
 }
 
@@ -25,7 +25,7 @@ pub async fn drop(session: &mut Session, known: &Known, keys: &[KeyDefinition]) 
 
 /// Makes a key again, unless the table has it.
 pub async fn restore(session: &mut Session, known: &Known, key: &KeyDefinition) -> Result<()> {
-    if known.keys.iter().any(|there| is(there, &key.key, &known.name)) {
+    if known.keys.iter().any(|there| is(there, &key.key, (&known.name, &known.server))) {
         return Ok(());
     }
     session.run(&key.statement).await.context("statement", &key.statement)
@@ -41,7 +41,7 @@ pub struct Missing {
 /// The statements for those keys that the table has not got.
 pub fn missing(known: &Known, wanted: &[Reference]) -> Vec<Missing> {
     let table = &known.name;
-    let missing = wanted.iter().filter(|key| !known.keys.iter().any(|there| is(there, key, table)));
+    let missing = wanted.iter().filter(|key| !known.keys.iter().any(|there| is(there, key, (table, &known.server))));
     let of = |key: &Reference| {
         let fits = !key.name.is_empty() && key.name.chars().count() <= 64;
         Missing {
@@ -79,26 +79,24 @@ fn statement(table: &TableName, key: &Reference, named: bool) -> String {
 }
 
 /// Whether a key that is there is the one that is meant, whatever it is called and does.
-fn is(there: &Reference, meant: &Reference, table: &TableName) -> bool {
+fn is(there: &Reference, meant: &Reference, (table, server): (&TableName, &Server)) -> bool {
     let schema = meant.to.schema.as_deref().or(table.schema.as_deref());
-    // Where file names ignore case, so do tables.
-    let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-    schema.zip(there.to.schema.as_deref()).is_some_and(|(meant, there)| same(meant, there))
-        && same(&there.to.table, &meant.to.table)
+    schema.zip(there.to.schema.as_deref()).is_some_and(|(meant, there)| same(meant, there, server))
+        && same(&there.to.table, &meant.to.table, server)
         && there.columns == meant.columns
         && there.to_columns == meant.to_columns
 }
 
+/// Where file names ignore case, so do tables.
+fn same(a: &str, b: &str, server: &Server) -> bool {
+    if server.exact_names { a == b } else { a.eq_ignore_ascii_case(b) }
+}
+
 /// Those of the table's keys that are on itself.
-pub fn on_itself(table: &TableName, keys: Vec<Reference>) -> Vec<Reference> {
-    // Where file names ignore case, so do tables.
+pub fn on_itself(table: &TableName, keys: Vec<Reference>, server: &Server) -> Vec<Reference> {
+    let own = table.schema.as_deref().unwrap_or_default();
     let to_itself = |to: &TargetName| {
-        to.table.eq_ignore_ascii_case(&table.name)
-            && to
-                .schema
-                .as_deref()
-                .unwrap_or_default()
-                .eq_ignore_ascii_case(table.schema.as_deref().unwrap_or_default())
+        same(&to.table, &table.name, server) && same(to.schema.as_deref().unwrap_or_default(), own, server)
     };
     keys.into_iter().filter(|key| to_itself(&key.to)).collect()
 }

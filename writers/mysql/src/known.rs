@@ -58,14 +58,15 @@ impl MySqlWriter {
             false => session.rows("SELECT COLLATION_NAME FROM information_schema.COLLATIONS").await?,
         };
         let collations = Arc::new(collations);
-        let ledger = ledger.map(|wanted| spelled(&wanted, &all).context("parameter", "ledger.schema")).transpose()?;
+        let ledger =
+            ledger.map(|wanted| spelled(&wanted, &all, &server).context("parameter", "ledger.schema")).transpose()?;
         // Where a table is, or will be.
         let place = |wanted: &TableName, found: Result<TableName>| match found {
             Ok(name) => Ok((name, true)),
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             Err(error) => {
                 let Some(database) = wanted.schema.as_ref().or(server.database.as_ref()) else { return Err(error) };
-                let database = match (spelled(database, &all), &wanted.schema) {
+                let database = match (spelled(database, &all, &server), &wanted.schema) {
                     (Err(error), Some(schema)) if error.kind() == ErrorKind::NotFound && self.creates_database() => {
                         schema.clone()
                     }

@@ -107,7 +107,7 @@ impl MySqlWriter {
                 .await?;
             nearest = weir_core::config::nearest(&name.name, names.iter().map(String::as_str)).map(str::to_owned);
         }
-        let mut own = Own { keys: keys::on_itself(&name, keys), triggers: false };
+        let mut own = Own { keys: keys::on_itself(&name, keys, &server), triggers: false };
         if !own.keys.is_empty() {
             let sql = format!(
                 "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.TRIGGERS \

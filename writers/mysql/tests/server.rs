@@ -35,6 +35,7 @@ macro_rules! on_both {
 
 on_both!(
     a_table_is_created,
+    a_table_in_other_letters_is_another_one,
     native_values_pass,
     dirty_rows_come_back,
     overwrite,
@@ -123,6 +124,29 @@ async fn a_table_is_created(database: Database) {
         write(&database, json!({ "table": "almostt", "createTable": false }), vec![pairs(&[])]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.message().contains("almost"), "{error}");
+}
+
+/// The servers of the tests tell names apart by their case, as they do on Linux.
+async fn a_table_in_other_letters_is_another_one(database: Database) {
+    assert_eq!(contents(&database, "SELECT @@lower_case_table_names").await, ["0"]);
+    database.execute("CREATE TABLE Foo (id INT, t VARCHAR(9)); INSERT INTO Foo VALUES (0, 'kept')").await;
+    let url = database.url();
+    let to = || open_writer("mysqlwriter", json!({ "url": url, "table": "foo" })).unwrap();
+    let error = write_all(&to(), vec![pairs(&[(1, "x")])], WriteOptions::default()).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::NotFound && error.message().contains("did you mean `Foo`"), "{error}");
+    for (text, creates) in [("one", true), ("two", false)] {
+        let parameters = json!({ "table": "foo", "writeMode": "overwrite" });
+        let written = write(&database, parameters, vec![pairs(&[(1, text)])]).await.unwrap();
+        assert_eq!(written.plan.creates, creates);
+        let near = written.plan.warnings.iter().any(|w| w.contains("the nearest existing table is `Foo`"));
+        assert_eq!(near, creates, "{:?}", written.plan.warnings);
+    }
+    assert_eq!(contents(&database, "SELECT * FROM foo").await, ["1|two"]);
+    assert_eq!(contents(&database, "SELECT * FROM Foo").await, ["0|kept"]);
+    let other = database.name().to_uppercase();
+    let error = write(&database, json!({ "table": format!("{other}.t") }), vec![pairs(&[(1, "x")])]).await.unwrap_err();
+    let hint = format!("no such database: `{other}`; did you mean `{}`", database.name());
+    assert!(error.kind() == ErrorKind::NotFound && error.message().contains(&hint), "{error}");
 }
 
 async fn native_values_pass(database: Database) {

@@ -1,7 +1,7 @@
 //! `weir check` of a target.
 
 use weir_core::{Check, WriteMode};
-use weir_postgresql::{catalog, literal};
+use weir_postgresql::{find, literal};
 use weir_sql::Commits;
 
 use crate::PostgresqlWriter;
@@ -23,7 +23,7 @@ pub async fn check(writer: &PostgresqlWriter) -> Vec<Check> {
     }
     let common = &writer.config.common;
     let mode = common.mode();
-    let found = match catalog::find_table(&mut session, &writer.table).await {
+    let found = match find::find_table(&mut session, &writer.table).await {
         Ok(found) => found,
         Err(error) => {
             lines.push(Check::fault(format!("table {}", writer.table), error.full()));
@@ -51,12 +51,12 @@ pub async fn check(writer: &PostgresqlWriter) -> Vec<Check> {
             });
         }
     } else if !common.creates(writer.context.form) {
-        let error = catalog::require_table(&mut session, &writer.table).await.err();
+        let error = find::require_table(&mut session, &writer.table).await.err();
         let detail = error.map_or_else(|| "no such table".to_owned(), |e| e.message().to_owned());
         lines.push(Check::fault(format!("table {}", writer.table), format!("{detail}; or set createTable")));
     }
-    let schema = found.as_ref().and_then(|t| t.name.schema.clone()).or_else(|| writer.table.schema.clone());
-    let mut target = writer.table.clone();
+    let schema = found.as_ref().and_then(|t| t.name.schema.clone()).or_else(|| writer.table.name.schema.clone());
+    let mut target = writer.table.name.clone();
     target.schema = schema;
     let ledger = common.ledger.schema.as_deref().map(|s| Q.unquote(s));
     let commits = Commits::new("", &target, ledger.as_deref()).table;

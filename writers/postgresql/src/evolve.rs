@@ -7,7 +7,8 @@ use weir_core::{
     Completed, Completion, Error, ErrorKind, Evolve, Family, Fit, KeyDefinition, MappedColumn, PresentColumn,
     Reference, Relation, Result, ResultExt, TableChange, WriteRequest,
 };
-use weir_postgresql::catalog::{self, Table};
+use weir_postgresql::catalog::Table;
+use weir_postgresql::find::require_table;
 use weir_postgresql::types::labels;
 use weir_postgresql::{PgType, SYSTEM, Session, literal};
 use weir_sql::TableName;
@@ -53,7 +54,7 @@ impl Evolve for PostgresqlWriter {
         let table = match seen.as_ref().and_then(Known::table) {
             Some(table) => table,
             None => {
-                found = catalog::require_table(&mut session, &self.table).await?;
+                found = require_table(&mut session, &self.table).await?;
                 &found
             }
         };
@@ -67,7 +68,7 @@ impl Evolve for PostgresqlWriter {
 
     async fn alterations(&self, changes: &[TableChange]) -> Result<Vec<String>> {
         let mut session = self.connect().await?;
-        let table = catalog::require_table(&mut session, &self.table).await?;
+        let table = require_table(&mut session, &self.table).await?;
         let alteration = alteration(&mut session, &table, changes).await?;
         session.close().await;
         Ok(alteration.statements(&table.name))
@@ -76,7 +77,7 @@ impl Evolve for PostgresqlWriter {
     async fn alter(&self, changes: &[TableChange]) -> Result<Vec<String>> {
         self.seen.forget();
         let mut session = self.connect().await?;
-        let table = catalog::require_table(&mut session, &self.table).await?;
+        let table = require_table(&mut session, &self.table).await?;
         let alteration = alteration(&mut session, &table, changes).await?;
         for new in &alteration.new_types {
             new.create(&mut session).await?;
@@ -154,7 +155,7 @@ impl Evolve for PostgresqlWriter {
             None => self.ask(&mut session).await?,
         };
         let Some(Found { table, unique: present, keys, .. }) = known.found else {
-            return Err(catalog::require_table(&mut session, &self.table).await.err().unwrap_or_else(|| {
+            return Err(require_table(&mut session, &self.table).await.err().unwrap_or_else(|| {
                 Error::new(ErrorKind::Conflict, "the table was created meanwhile: run again").retryable(true)
             }));
         };

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use weir_core::{Hold, KeyDefinition, Result, Shared, TargetName};
-use weir_postgresql::catalog::{AT_ONCE, Table, find_tables};
+use weir_postgresql::catalog::{AT_ONCE, Table};
+use weir_postgresql::find::{Wanted, find_tables};
 use weir_postgresql::keys::{Referring, referring, unique_keys_of};
 use weir_postgresql::{Endpoint, Session};
 use weir_sql::{Commits, DroppedKeys, Seen, TableName};
@@ -47,11 +48,7 @@ impl Known {
 
 /// Reads tables, each with its own error, in as many queries as for one of them; all of them have this schema for what
 /// Weir keeps, or their own.
-pub(crate) async fn read(
-    session: &mut Session,
-    wanted: &[TableName],
-    ledger: Option<&str>,
-) -> Result<Vec<Result<Known>>> {
+pub(crate) async fn read(session: &mut Session, wanted: &[Wanted], ledger: Option<&str>) -> Result<Vec<Result<Known>>> {
     let schema: Option<String> = session.answer("SELECT current_schema()::text").await?;
     let found = find_tables(session, wanted).await?;
     let tables: Vec<&Table> = found.iter().filter_map(|table| table.as_ref().ok()?.as_ref()).collect();
@@ -64,8 +61,8 @@ pub(crate) async fn read(
             keys::of_tables(session, &tables).await?,
         ),
     };
-    let records = |wanted: &TableName, found: Option<&Table>| {
-        let name = found.map_or(wanted, |table| &table.name);
+    let records = |wanted: &Wanted, found: Option<&Table>| {
+        let name = found.map_or(&wanted.name, |table| &table.name);
         let mut place = Commits::new("", name, ledger).table;
         place.schema = place.schema.or_else(|| schema.clone());
         place
@@ -113,7 +110,8 @@ impl PostgresqlWriter {
         let mut session = self.connect().await?;
         let mut known = Vec::with_capacity(names.len());
         for names in names.chunks(AT_ONCE) {
-            known.extend(read(&mut session, names, ledger.as_deref()).await?);
+            let wanted: Vec<_> = names.iter().map(Wanted::exactly).collect();
+            known.extend(read(&mut session, &wanted, ledger.as_deref()).await?);
         }
         session.rest().await;
         Ok(self.seen.leave(names, known))

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use weir_core::{Error, ErrorKind, MappedColumn, OnEmpty, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
-use weir_postgresql::catalog::{self, Table};
+use weir_postgresql::catalog::Table;
 use weir_postgresql::copy::encode::Format;
+use weir_postgresql::find::{nearest_table, require_table};
 use weir_postgresql::{PgType, Session};
 use weir_sql::columns::refuse_own;
 use weir_sql::commits::MAX_RUN_ID;
@@ -103,12 +104,12 @@ pub(crate) async fn plan(
         Some(table) => (table.name.clone(), existing_types(table, &request.columns, mode)?),
         None => {
             if !config.creates(writer.context.form) {
-                return Err(catalog::require_table(session, wanted).await.err().map_or_else(
+                return Err(require_table(session, wanted).await.err().map_or_else(
                     || Error::new(ErrorKind::Conflict, "the table was created meanwhile: run again"),
                     |e| Error::new(e.kind(), format!("{}; or let the job create it with createTable", e.message())),
                 ));
             }
-            let mut table = wanted.clone();
+            let mut table = wanted.name.clone();
             if table.schema.is_none() {
                 // Staging and records must be found again whatever a later session's search path is.
                 table.schema.clone_from(&known.schema);
@@ -132,7 +133,7 @@ pub(crate) async fn plan(
             }
             // A whole-database job means to create its tables.
             if request.described.is_none() {
-                let near = catalog::nearest_table(session, wanted).await?;
+                let near = nearest_table(session, wanted).await?;
                 let near = near.map_or_else(String::new, |n| format!("; the nearest existing table is `{n}`"));
                 warnings.push(format!("table `{wanted}` does not exist and will be created{near}"));
             }

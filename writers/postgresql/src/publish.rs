@@ -2,8 +2,9 @@
 
 use sqlx::Row;
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
-use weir_postgresql::catalog::{Table, find_table};
+use weir_postgresql::catalog::Table;
 use weir_postgresql::error::map;
+use weir_postgresql::find::{Wanted, find_table};
 use weir_postgresql::keys::nulls_are_equal;
 use weir_postgresql::{Session, literal};
 use weir_sql::TableName;
@@ -168,7 +169,7 @@ async fn overwrite(
     if !now.referenced {
         return Ok(replace(plan, state, stage, (receipts, now)));
     }
-    let found = &find_table(session, &state.table).await?.ok_or_else(target_is_gone)?;
+    let found = &find_table(session, &Wanted::exactly(&state.table)).await?.ok_or_else(target_is_gone)?;
     let key: Vec<String> = found.key().iter().map(|c| c.name.clone()).collect();
     if key.is_empty() || !key.iter().all(written) {
         return Ok(replace(plan, state, stage, (receipts, now)));
@@ -284,7 +285,7 @@ async fn upsert(
     let equal = match state.nullable_keys.is_empty() {
         true => true,
         false => {
-            let found = find_table(session, &state.table).await?.ok_or_else(target_is_gone)?;
+            let found = find_table(session, &Wanted::exactly(&state.table)).await?.ok_or_else(target_is_gone)?;
             nulls_are_equal(session, &found, &plan.keys).await?
         }
     };

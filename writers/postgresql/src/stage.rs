@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use weir_core::{Error, ErrorKind, PlannedColumn, Result, WriteMode, WritePlan};
-use weir_postgresql::catalog::find_table;
 use weir_postgresql::error::map;
+use weir_postgresql::find::{Wanted, find_table};
 use weir_postgresql::keys::unique_keys;
 use weir_postgresql::{Session, literal};
 use weir_sql::TableName;
@@ -59,7 +59,7 @@ impl Layout {
 
     pub(crate) async fn ask(session: &mut Session, plan: &WritePlan, table: &TableName) -> Result<Self> {
         let gone = || Error::new(ErrorKind::NotFound, "the target table is gone").with("table", table);
-        let table = find_table(session, table).await?.ok_or_else(gone)?;
+        let table = find_table(session, &Wanted::exactly(table)).await?.ok_or_else(gone)?;
         let unique = unique_keys(session, &table).await?;
         Ok(Self::of(&Found { table, unique, referring: Vec::new(), keys: Vec::new() }, &plan.columns))
     }

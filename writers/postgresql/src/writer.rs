@@ -7,11 +7,12 @@ use weir_core::{
     Receipt, Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WritePlan,
     WriteRequest, Writer,
 };
+use weir_postgresql::find::Wanted;
 use weir_postgresql::{Endpoint, Session, written};
 use weir_sql::columns::{is_all, resolve_target_columns};
 use weir_sql::commits::PREPARED;
 use weir_sql::statements::with_table;
-use weir_sql::{Ceilings, Commits, Seen, TableName};
+use weir_sql::{Ceilings, Commits, Seen};
 
 use crate::config::PostgresqlWriterConfig;
 use crate::known::Known;
@@ -28,7 +29,7 @@ const LOCKS_A_TABLE: usize = 10;
 pub struct PostgresqlWriter {
     pub(crate) config: PostgresqlWriterConfig,
     pub(crate) endpoint: Endpoint,
-    pub(crate) table: TableName,
+    pub(crate) table: Wanted,
     pub(crate) context: ConnectorContext,
     /// What `target` has just seen, for `plan`.
     pub(crate) seen: Seen<Known>,
@@ -43,8 +44,8 @@ impl PostgresqlWriter {
         let to = config.common.destination()?;
         let session = config.common.session.as_slice();
         let endpoint = Endpoint::new(&to.urls, to.username.as_deref(), to.password.as_ref(), &config.tls, session)?;
-        let table = TableName::parse(&to.table, Q).map_err(|e| Faults::one("/table", e.message()))?;
-        let seen = Self::seen_of(&config, &endpoint, &table, &context.shared);
+        let table = Wanted::parse(&to.table).map_err(|e| Faults::one("/table", e.message()))?;
+        let seen = Self::seen_of(&config, &endpoint, &table.name, &context.shared);
         Ok(Self { config, endpoint, table, context, seen })
     }
 
@@ -106,7 +107,7 @@ impl Writer for PostgresqlWriter {
         self.seen.note(known.clone());
         let entries = self.config.common.column.as_slice();
         let Some(table) = known.table() else {
-            let mut place = self.table.clone();
+            let mut place = self.table.name.clone();
             place.schema = place.schema.or(known.schema);
             let listed = (!is_all(entries)).then(|| entries.iter().map(|e| Q.unquote(e)).collect());
             return Ok(TargetSchema { table: place.to_string(), exists: false, columns: Vec::new(), listed });

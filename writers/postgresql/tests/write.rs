@@ -221,11 +221,19 @@ async fn names_in_any_letters_are_found() {
              CREATE TABLE child (p int REFERENCES \"Ä\".\"Übersicht\" ON DELETE CASCADE); INSERT INTO child VALUES (1)",
         )
         .await;
-    for table in ["Ä.Übersicht", "ä.übersicht", "Заказы", "заказы"] {
+    for (table, exists) in [("Ä.Übersicht", true), ("ä.übersicht", false), ("Заказы", true), ("заказы", false)]
+    {
         let target = writer(&database, json!({"table": table}));
         let found = harness::control(async move { target.target().await }).await.unwrap();
-        assert_eq!((found.exists, found.columns.len()), (true, 2), "{table}");
+        assert_eq!((found.exists, found.columns.len()), (exists, if exists { 2 } else { 0 }), "{table}");
     }
+    let to = writer(&database, json!({"table": "заказы", "writeMode": "overwrite"}));
+    let written = write_all(&to, vec![rows(&[7], &[None])], WriteOptions::default()).await.unwrap();
+    assert!(written.plan.creates, "another table");
+    assert_eq!(
+        (all(&database, "\"заказы\"").await, all(&database, "\"Заказы\"").await),
+        ("(7,)".into(), String::new())
+    );
     let to = writer(&database, json!({"table": "Ä.Übersicht", "writeMode": "overwrite"}));
     write_all(&to, vec![rows(&[1, 2], &[Some("ONE"), Some("two")])], WriteOptions::default()).await.unwrap();
     assert_eq!(all(&database, "\"Ä\".\"Übersicht\"").await, "(1,ONE) (2,two)");
@@ -249,6 +257,56 @@ async fn very_many_refused_rows_hold_no_lock_each() {
     assert_eq!(staged.refused.len(), 9000);
     staged.commit().await.unwrap();
     assert_eq!(database.value("SELECT count(*) FROM t").await, "9000");
+}
+
+#[tokio::test]
+async fn a_table_in_other_letters_is_another_one() {
+    let database = database("namesake").await;
+    database
+        .execute(
+            "CREATE TABLE \"Kunde\" (id int, name text); INSERT INTO \"Kunde\" VALUES (0, 'kept'); \
+             CREATE SCHEMA \"S\"; CREATE TABLE \"S\".t (id int, name text); CREATE TABLE orders (id int, name text)",
+        )
+        .await;
+    let missing =
+        |table: &str| open_writer("postgresqlwriter", json!({"url": database.url(), "table": table})).unwrap();
+    for (table, hint) in [
+        ("kunde", "did you mean `\"Kunde\"`"),
+        ("KUNDE", "did you mean `\"Kunde\"`"),
+        ("public.\"kunde\"", "did you mean `\"Kunde\"`"),
+        ("\"ORDERS\"", "did you mean `orders`"),
+        ("s.t", "did you mean `\"S\"`"),
+    ] {
+        let to = missing(table);
+        let error = write_all(&to, vec![rows(&[1], &[None])], WriteOptions::default()).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::NotFound && error.message().contains(hint), "{table}: {error}");
+        let lines = harness::control(async move { Ok(to.check().await) }).await.unwrap();
+        assert!(
+            lines.iter().any(|l| l.outcome == CheckOutcome::Fault && l.detail.contains(hint)),
+            "{table}: {lines:?}"
+        );
+    }
+    // What is not quoted is also what the server makes of it.
+    write_all(&missing("PUBLIC.Orders"), vec![rows(&[1], &[None])], WriteOptions::default()).await.unwrap();
+    assert_eq!(all(&database, "orders").await, "(1,)");
+    for (table, created) in [("KUNDE", "\"KUNDE\""), ("public.\"kunde\"", "kunde"), ("\"ORDERS\"", "\"ORDERS\"")] {
+        for run in 0..2 {
+            let to = writer(&database, json!({"table": table, "writeMode": "overwrite"}));
+            let written = write_all(&to, vec![rows(&[1], &[Some("new")])], WriteOptions::default()).await.unwrap();
+            assert_eq!(written.plan.creates, run == 0, "{table}");
+            let near = written.plan.warnings.iter().any(|warning| warning.contains("the nearest existing table is"));
+            assert_eq!(near, run == 0, "{table}: {:?}", written.plan.warnings);
+        }
+        assert_eq!(all(&database, created).await, "(1,new)", "{table}");
+    }
+    assert_eq!(all(&database, "\"Kunde\"").await, "(0,kept)");
+    // With both of them there, each is found by its own name.
+    database.execute("CREATE SCHEMA s; CREATE TABLE s.t (id int, name text)").await;
+    for (table, text) in [("S.t", "one"), ("s.t", "two"), ("S.T", "three"), ("\"S\".\"t\"", "four")] {
+        write_all(&missing(table), vec![rows(&[1], &[Some(text)])], WriteOptions::default()).await.unwrap();
+    }
+    assert_eq!(all(&database, "\"S\".t").await, "(1,four) (1,one) (1,three)");
+    assert_eq!(all(&database, "s.t").await, "(1,two)");
 }
 
 #[tokio::test]

@@ -56,7 +56,8 @@ impl SqlServerWriter {
             true => Vec::new(),
             false => schemas(session).await?,
         };
-        let ledger = ledger.map(|wanted| spelled(&wanted, &all).context("parameter", "ledger.schema")).transpose()?;
+        let ledger =
+            ledger.map(|wanted| spelled(&wanted, &all, &server).context("parameter", "ledger.schema")).transpose()?;
         // Where a table is, or will be.
         let place = |wanted: &TableName, found: Result<TableName>| match found {
             Ok(name) => Ok((name, true)),
@@ -64,7 +65,7 @@ impl SqlServerWriter {
             Err(_) => {
                 let schema = match &wanted.schema {
                     None => server.schema.clone(),
-                    Some(schema) => match spelled(schema, &all) {
+                    Some(schema) => match spelled(schema, &all, &server) {
                         Err(error) if error.kind() == ErrorKind::NotFound && self.creates_schema() => schema.clone(),
                         found => found?,
                     },
