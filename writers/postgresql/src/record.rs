@@ -9,11 +9,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use sqlx::Row;
+use weir_core::lease::ENTRY;
 use weir_core::{Error, ErrorKind, Receipt, Result, ResultExt};
 use weir_postgresql::error::{is_duplicate, map};
 use weir_postgresql::{LOCK_TIMEOUT, Session, literal};
 use weir_sql::TableName;
-use weir_sql::commits::{Commits, Records, TABLE};
+use weir_sql::commits::{Commits, PREPARED, Records, TABLE};
 
 use crate::plan::Q;
 
@@ -182,6 +183,31 @@ pub async fn write(
         Err(error) if is_duplicate(&error, TABLE) => Ok(false),
         Err(error) => Err(map(error)).context("table", target),
     }
+}
+
+/// A statement that fails when the table is there, and neither this entry nor another one of the run has made it.
+pub fn unmade(commits: &Commits, table: &TableName, target: &str) -> String {
+    let run = commits.run_id.rsplit_once(ENTRY).map_or(commits.run_id.as_str(), |(run, _)| run);
+    format!(
+        "SELECT 1 / (to_regclass({}) IS NULL OR EXISTS (SELECT FROM {} WHERE split = {PREPARED} AND target = {} \
+         AND (run_id = {} OR starts_with(run_id, {}))))::int AS unmade",
+        literal(&table.quoted(Q)),
+        commits.table.quoted(Q),
+        literal(target),
+        literal(run),
+        literal(&format!("{run}{ENTRY}"))
+    )
+}
+
+/// What [`unmade`] has found, in words; also where both make it at one moment.
+pub fn made_by_others(error: Error) -> Error {
+    let codes = ["22012", "42P07", "23505"];
+    if !error.context().iter().any(|(key, code)| *key == "sqlstate" && codes.contains(&code.as_str())) {
+        return error;
+    }
+    let text = "the table was made by somebody else after the run had looked for it: run the job again (with --fresh where it \
+                is resumed)";
+    Error::new(ErrorKind::Conflict, text).because(error)
 }
 
 /// Drops the run's records. Nobody waits for the disk: what a crash brings back is litter.

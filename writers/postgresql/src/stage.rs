@@ -40,7 +40,7 @@ impl Layout {
     }
 
     /// A statement that fails when the columns of `table` have not the types that the plan has seen: binary values would be
-    /// taken for others.
+    /// taken for others, and those of fewer digits be rounded.
     pub(crate) fn as_planned(table: &TableName, plan: &WritePlan, state: &State) -> String {
         let columns = plan.columns.iter().zip(&state.types);
         // A domain is known by its name alone: the plan looks through it.
@@ -49,7 +49,8 @@ impl Layout {
         let columns: Vec<_> = columns.collect();
         format!(
             "SELECT 1 / (count(*) = {})::int AS as_planned FROM pg_catalog.pg_attribute a JOIN (VALUES {}) p(name, type, said) \
-             ON a.attname = p.name AND (a.atttypid = p.type OR format_type(a.atttypid, a.atttypmod) = p.said) \
+             ON a.attname = p.name AND (format_type(a.atttypid, a.atttypmod) = p.said \
+                OR (a.atttypid = p.type AND strpos(format_type(a.atttypid, a.atttypmod) || p.said, '(') = 0)) \
              WHERE a.attrelid = to_regclass({})::oid",
             columns.len(),
             columns.join(", "),

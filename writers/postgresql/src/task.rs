@@ -16,7 +16,7 @@ use weir_sql::{Ceilings, Commits};
 
 use crate::plan::{Q, State};
 use crate::record;
-use crate::stage::{ROW, SPLIT};
+use crate::stage::{self, Layout, ROW, SPLIT};
 use crate::taken::Taken;
 
 /// The most bytes of a COPY stream in one message.
@@ -43,6 +43,8 @@ pub(crate) struct Task {
     saved: bool,
     /// Whether the savepoint of the last batch is still to be given up.
     held: bool,
+    /// Rows that go straight into a table that was there: fails when it is not what the plan has seen.
+    as_planned: Option<String>,
 }
 
 /// What comes before each batch.
@@ -63,6 +65,7 @@ impl Task {
         let names = Q.quote_all(plan.columns.iter().map(|c| &c.name));
         let table = state.table.quoted(Q);
         let own_table = state.stage.is_none() && plan.mode == WriteMode::Ignore;
+        let direct = state.stage.is_none() && !own_table && state.create.is_none();
         // The first batch's savepoint comes along; not where something else is made before it.
         let saved = state.records.is_some() && !own_table;
         let then = if saved { SAVEPOINT } else { "" };
@@ -125,6 +128,7 @@ impl Task {
             skipped: 0,
             saved,
             held: false,
+            as_planned: direct.then(|| Layout::as_planned(&state.table, plan, state)),
         })
     }
 
@@ -253,6 +257,11 @@ impl TaskWriter for Task {
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
         let receipt = Receipt { split: self.split, rows: self.rows, skipped: self.skipped, account, data: json!({}) };
         let release = self.release();
+        // Whatever was copied keeps the table from being altered since: what it is now it was then.
+        if let Some(sql) = &self.as_planned {
+            let looked = self.session.execute(sql).await;
+            looked.map_err(|error| stage::changed(error).with("table", &self.table))?;
+        }
         match &self.records {
             Some(commits) => {
                 let split = i64::from(self.split);

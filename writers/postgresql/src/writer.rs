@@ -10,7 +10,7 @@ use weir_core::{
 use weir_postgresql::find::Wanted;
 use weir_postgresql::{Endpoint, Session, written};
 use weir_sql::columns::{is_all, resolve_target_columns};
-use weir_sql::commits::PREPARED;
+use weir_sql::commits::{PREPARED, Records};
 use weir_sql::statements::with_table;
 use weir_sql::{Ceilings, Commits, Seen};
 
@@ -64,6 +64,12 @@ impl PostgresqlWriter {
 }
 
 impl PostgresqlWriter {
+    /// Whether a target that the run creates is made in one transaction with the record of it.
+    fn makes_all_at_once(&self, state: &State) -> bool {
+        let pre_sql = self.config.common.pre_sql.as_slice();
+        state.records.is_some() && state.new_types.is_empty() && pre_sql.iter().all(|sql| sql.trim().is_empty())
+    }
+
     /// Makes `weir_commits` if it is not there; a run looks once for all its tables.
     async fn make_record(&self, session: &mut Session, commits: &Commits) -> Result<()> {
         let name = format!("postgresql record {} {}", self.endpoint.identity(), commits.table);
@@ -84,8 +90,10 @@ async fn create_all(
     let stage = state.stage.as_ref().map(|stage| stage::creation(plan, state, stage, &state.created_key));
     let all: Vec<&str> = std::iter::once(create).chain(state.comments.iter().map(String::as_str)).collect();
     let (all, stage) = (all.join("; "), stage.unwrap_or_default());
-    let before = format!("BEGIN; SET LOCAL synchronous_commit = off; {all}; {stage}; ");
-    if !record::write(session, commits, PREPARED, &plan.table, None, (&before, true)).await? {
+    let unmade = record::unmade(commits, &state.table, &plan.table);
+    let before = format!("BEGIN; SET LOCAL synchronous_commit = off; {unmade}; {all}; {stage}; ");
+    let made = record::write(session, commits, PREPARED, &plan.table, None, (&before, true)).await;
+    if !made.map_err(record::made_by_others)? {
         // The same run has been prepared from elsewhere meanwhile.
         session.execute("ROLLBACK").await?;
     }
@@ -162,8 +170,7 @@ impl Writer for PostgresqlWriter {
         }
         let pre_sql = with_table(self.config.common.pre_sql.as_slice(), &state.table, Q);
         if let (Some(commits), Some(create)) = (&state.records, &state.create)
-            && state.new_types.is_empty()
-            && pre_sql.is_empty()
+            && self.makes_all_at_once(&state)
         {
             create_all(&mut session, plan, &state, commits, create).await?;
             session.rest().await;
@@ -250,10 +257,12 @@ impl Writer for PostgresqlWriter {
         }
         self.seen.forget();
         let mut session = self.connect_to_clean().await?;
-        let mut published = false;
+        let (mut published, mut made) = (false, state.create.is_some());
         if let Some(commits) = &state.records {
-            let before = record::read(&mut session, commits).await?.recorded;
+            let Records { prepared, recorded: before } = record::read(&mut session, commits).await?;
             published = before.published;
+            // Else somebody else has made it.
+            made &= prepared || !self.makes_all_at_once(&state);
             if !published {
                 record::settle(&mut session, commits, &plan.table).await?;
                 let settled = record::read(&mut session, commits).await?.recorded;
@@ -275,7 +284,7 @@ impl Writer for PostgresqlWriter {
         }
         session.execute("COMMIT").await?;
         // A table that this run made, and that nobody has put rows into, goes with it.
-        if !published && state.create.is_some() && record::exists(&mut session, &state.table).await? {
+        if !published && made && record::exists(&mut session, &state.table).await? {
             let table = state.table.quoted(Q);
             if !session.value::<bool>(&format!("SELECT EXISTS (SELECT FROM {table})")).await? {
                 session.execute(&format!("DROP TABLE {table}")).await?;

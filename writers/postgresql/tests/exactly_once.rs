@@ -428,5 +428,37 @@ async fn a_column_that_has_another_type_than_the_plan_saw_is_refused_before_a_ro
         prepare(&writer, &plan).await.unwrap();
         abort(&writer, &plan).await;
     }
+    // Splits that come later look again.
+    for change in ["ALTER COLUMN id TYPE real", "ALTER COLUMN name TYPE varchar(1) USING left(name, 1)"] {
+        let writer = writer(&database, json!({"table": "t"}));
+        let plan = planned(&writer).await;
+        prepare(&writer, &plan).await.unwrap();
+        database.execute(&format!("ALTER TABLE t {change}")).await;
+        let error = finish_after(&writer, &plan, task(&plan, 0, 1), rows(&[5]), async {}).await.unwrap_err();
+        assert!(error.full().contains("was altered"), "{change}: {}", error.full());
+        database.execute("ALTER TABLE t ALTER COLUMN id TYPE int, ALTER COLUMN name TYPE text").await;
+        abort(&writer, &plan).await;
+    }
     assert_eq!(ids(&database).await, "0");
+}
+
+#[tokio::test]
+async fn a_table_that_somebody_else_makes_meanwhile_is_left_to_them() {
+    let database = database("raced").await;
+    for mode in ["append", "overwrite", "upsert"] {
+        let writer = writer(&database, json!({"table": "raced", "writeMode": mode, "key": "id"}));
+        let plan = planned(&writer).await;
+        assert!(plan.creates);
+        database.execute("CREATE TABLE raced (id real, name varchar(1))").await;
+        let error = prepare(&writer, &plan).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Conflict && error.full().contains("somebody else"), "{}", error.full());
+        abort(&writer, &plan).await;
+        assert_eq!(database.value("SELECT count(*) FROM pg_class WHERE relname = 'raced'").await, "1", "{mode}");
+        database.execute("DROP TABLE raced").await;
+        // What the run itself has made it goes on with, and takes with it.
+        prepare(&writer, &plan).await.unwrap();
+        prepare(&writer, &plan).await.unwrap();
+        abort(&writer, &plan).await;
+        assert_eq!(database.value("SELECT count(*) FROM pg_class WHERE relname = 'raced'").await, "0", "{mode}");
+    }
 }
