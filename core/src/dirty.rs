@@ -1,12 +1,15 @@
 //! Dirty rows: data that cannot be converted or that the target refuses, and the helper that finds them in a batch.
 
+use std::fmt;
+use std::sync::Arc;
+
 use arrow::array::{Array, RecordBatch};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Result;
 use crate::convert::to_display_text;
+use crate::{Result, Shared};
 
 /// A row that could not be moved, as the quarantine file keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +43,54 @@ pub fn row_values(batch: &RecordBatch, row: usize) -> Map<String, Value> {
         .collect()
 }
 
+/// Who counts the rows that a target refuses, and ends the run at the one that is one too many.
+pub trait DirtyCount: Send + Sync {
+    /// Counts and keeps a row.
+    ///
+    /// # Errors
+    /// [`DirtyLimit`](crate::ErrorKind::DirtyLimit) when that is one too many.
+    fn add(&self, row: DirtyRow) -> Result<()>;
+}
+
+/// The rows of a task that its target refuses: told at once to who counts them, for a batch may have many thousand and each
+/// costs some statements to find; kept for [`Written`](crate::Written) where nobody does.
+#[derive(Clone, Default)]
+pub struct Refused {
+    count: Option<Arc<dyn DirtyCount>>,
+    /// Those that nobody was told of.
+    pub kept: Vec<DirtyRow>,
+    /// How many there were in all.
+    pub rows: usize,
+}
+
+impl Refused {
+    /// For a task whose context shares this.
+    pub fn of(shared: &Shared) -> Self {
+        Self { count: shared.dirty_count().cloned(), ..Self::default() }
+    }
+
+    /// One more.
+    ///
+    /// # Errors
+    /// As [`DirtyCount::add`].
+    pub fn add(&mut self, row: DirtyRow) -> Result<()> {
+        self.rows += 1;
+        match &self.count {
+            Some(count) => count.add(row),
+            None => {
+                self.kept.push(row);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused").field("kept", &self.kept).field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
 /// Why a target refused some rows of a batch.
 #[derive(Debug, Clone, Default)]
 pub struct Refusal {
@@ -62,7 +113,7 @@ pub trait Bisect: Send {
     async fn apply(&mut self, rows: &RecordBatch) -> Result<Option<Refusal>>;
 }
 
-/// Applies all rows of `batch` that the target takes, and returns the others.
+/// Applies all rows of `batch` that the target takes, and adds the others to `refused`.
 ///
 /// When the target names the row, the rows before it are applied, the row is set aside and the rest is tried, about as far
 /// as the next bad row is likely to be, so that what has to be sent again stays a small multiple of the batch; else the
@@ -70,9 +121,8 @@ pub trait Bisect: Send {
 /// not one for each row of the batch.
 ///
 /// # Errors
-/// Those of [`Bisect::apply`].
-pub async fn bisect(target: &mut dyn Bisect, batch: &RecordBatch) -> Result<Vec<DirtyRow>> {
-    let mut refused = Vec::new();
+/// Those of [`Bisect::apply`] and [`Refused::add`].
+pub async fn bisect(target: &mut dyn Bisect, batch: &RecordBatch, refused: &mut Refused) -> Result<()> {
     // Ranges still to be applied, the next one last; an explicit stack because async functions cannot recurse cheaply.
     let mut ranges = vec![(0, batch.num_rows())];
     // How many rows to try at once.
@@ -88,7 +138,7 @@ pub async fn bisect(target: &mut dyn Bisect, batch: &RecordBatch) -> Result<Vec<
             continue;
         };
         if rows == 1 {
-            refused.push(DirtyRow::of_batch(batch, start, refusal.column, refusal.reason));
+            refused.add(DirtyRow::of_batch(batch, start, refusal.column, refusal.reason))?;
             continue;
         }
         match refusal.row.filter(|row| *row < rows) {
@@ -106,15 +156,17 @@ pub async fn bisect(target: &mut dyn Bisect, batch: &RecordBatch) -> Result<Vec<
             }
         }
     }
-    Ok(refused)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use super::*;
+    use crate::{Error, ErrorKind};
     use arrow::array::{AsArray, Int32Array};
     use arrow::datatypes::Int32Type;
-    use std::sync::Arc;
 
     #[test]
     fn rows_are_kept_as_text() {
@@ -158,12 +210,37 @@ mod tests {
         let batch = RecordBatch::try_from_iter([("n", Arc::new(Int32Array::from(values.clone())) as _)]).unwrap();
         for names_the_row in [true, false] {
             let mut target = NoNegatives { names_the_row, taken: vec![], statements: 0, sent: 0 };
-            let refused = bisect(&mut target, &batch).await.unwrap();
+            let mut refused = Refused::default();
+            bisect(&mut target, &batch, &mut refused).await.unwrap();
+            let refused = refused.kept;
             assert_eq!(target.taken, values.iter().copied().filter(|v| *v >= 0).collect::<Vec<_>>());
             assert_eq!(refused.len(), values.iter().filter(|v| **v < 0).count());
             assert_eq!(refused[0].values["n"], "-5");
             assert!(target.statements < 400, "{}", target.statements);
             assert!(target.sent < 8 * values.len(), "{}", target.sent);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_row_too_many_ends_the_search() {
+        struct Two(AtomicUsize);
+        impl DirtyCount for Two {
+            fn add(&self, _: DirtyRow) -> Result<()> {
+                match self.0.fetch_add(1, Relaxed) {
+                    0 | 1 => Ok(()),
+                    _ => Err(Error::new(ErrorKind::DirtyLimit, "too many")),
+                }
+            }
+        }
+        let values = Int32Array::from_iter_values((0..10_000).map(|i| -1 - i));
+        let batch = RecordBatch::try_from_iter([("n", Arc::new(values) as _)]).unwrap();
+        for names_the_row in [true, false] {
+            let shared = Shared::default().counting(Arc::new(Two(AtomicUsize::new(0))));
+            let (mut target, mut refused) =
+                (NoNegatives { names_the_row, taken: vec![], statements: 0, sent: 0 }, Refused::of(&shared));
+            let error = bisect(&mut target, &batch, &mut refused).await.unwrap_err();
+            assert_eq!((error.kind(), refused.rows, refused.kept.len()), (ErrorKind::DirtyLimit, 3, 0));
+            assert!(target.statements < 40, "{}", target.statements);
         }
     }
 }

@@ -73,7 +73,7 @@ pub use database::{
 };
 pub use describe::{ColumnDefault, ColumnDescription, ForeignKey, Identity, TableDescription, UniqueKey};
 pub use digits::Digits;
-pub use dirty::{Bisect, DirtyRow, Refusal, bisect, row_values};
+pub use dirty::{Bisect, DirtyCount, DirtyRow, Refusal, Refused, bisect, row_values};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use evolve::{Completed, Completion, Evolve, Fit, KeyDefinition, PresentColumn, Reference, TableChange};
 pub use family::{Family, Relation};

@@ -173,7 +173,8 @@ pub trait TaskWriter: Send {
 /// What became of one batch.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// Rows the target refused, see [`DirtyRow::of_batch`].
+    /// Rows the target refused, see [`DirtyRow::of_batch`], but for those that were told of one by one
+    /// ([`Refused`](crate::Refused)).
     pub refused: Vec<DirtyRow>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use weir_core::channel::{BatchReceiver, ChannelReceiver, bounded_channel};
 use weir_core::{
-    Account, ConnectorContext, Counts, Error, ErrorKind, Kept, Receipt, Result, Split, TaskId, WritePlan, batch_bytes,
+    Account, ConnectorContext, Counts, DirtyCount, DirtyRow, Error, ErrorKind, Kept, Receipt, Result, Split, TaskId,
+    WritePlan, batch_bytes,
 };
 
 use crate::dirty::{DirtyPart, DirtyRows, Origin, Side};
@@ -215,10 +216,13 @@ async fn write(
     mut receiver: ChannelReceiver,
     reading: &mut Option<oneshot::Receiver<Result<()>>>,
     counters: &Counters,
-    dirty: &DirtyPart,
+    dirty: &Arc<DirtyPart>,
     in_doubt: &AtomicBool,
 ) -> Result<Receipt> {
-    let writer = spec.writer.open_writer(&connector_context(&spec.writer, spec, context, cancel))?;
+    let found = Arc::new(Found { dirty: dirty.clone(), rows: AtomicUsize::new(0) });
+    let mut connector = connector_context(&spec.writer, spec, context, cancel);
+    connector.shared = connector.shared.counting(found.clone());
+    let writer = spec.writer.open_writer(&connector)?;
     let id = TaskId { run_id: spec.run_id.clone(), split: split.id, table: split.table.clone(), attempt };
     let mut task = None;
     while let Some(batch) = receiver.receive().await? {
@@ -228,7 +232,7 @@ async fn write(
             none => none.insert(writer.open(&spec.plan, &id).await.map_err(at_target)?),
         };
         let written = task.write(&batch).await.map_err(at_target)?;
-        let refused = written.refused.len();
+        let refused = written.refused.len() + found.rows.swap(0, Relaxed);
         counters.rows_written.fetch_add((batch.num_rows() - refused.min(batch.num_rows())) as u64, Relaxed);
         counters.bytes_written.fetch_add(batch_bytes(&batch) as u64, Relaxed);
         for row in written.refused {
@@ -251,6 +255,20 @@ async fn write(
     let account = Account { attempt, epoch: spec.epoch.clone(), counts: counters.counts(), quarantine: dirty.name() };
     in_doubt.store(true, Relaxed);
     task.finish(account).await.map_err(at_target)
+}
+
+/// Rows that the target refuses, as they are found.
+struct Found {
+    dirty: Arc<DirtyPart>,
+    /// Those since the batch before.
+    rows: AtomicUsize,
+}
+
+impl DirtyCount for Found {
+    fn add(&self, row: DirtyRow) -> Result<()> {
+        self.rows.fetch_add(1, Relaxed);
+        self.dirty.add(Side::Writer, row)
+    }
 }
 
 fn connector_context(

@@ -7,7 +7,7 @@ use arrow::compute::filter_record_batch;
 use async_trait::async_trait;
 use serde_json::json;
 use weir_core::{
-    Account, DirtyRow, Receipt, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan, Written, bisect,
+    Account, DirtyRow, Receipt, Refused, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan, Written, bisect,
 };
 use weir_mysql::{QUOTING, Session};
 use weir_sql::WriterConfig;
@@ -36,10 +36,18 @@ pub(crate) struct MySqlTask {
     next_row: u64,
     rows: u64,
     skipped: u64,
+    refused: Refused,
 }
 
 impl MySqlTask {
-    pub(crate) fn new(session: Session, config: &WriterConfig, plan: &WritePlan, state: State, task: &TaskId) -> Self {
+    pub(crate) fn new(
+        session: Session,
+        config: &WriterConfig,
+        plan: &WritePlan,
+        state: State,
+        task: &TaskId,
+        refused: Refused,
+    ) -> Self {
         let max_packet = state.max_packet as usize;
         let mut extra = Vec::new();
         if state.staging.is_some() {
@@ -77,6 +85,7 @@ impl MySqlTask {
             next_row: 0,
             rows: 0,
             skipped: 0,
+            refused,
         }
     }
 
@@ -118,32 +127,31 @@ impl MySqlTask {
     }
 
     /// Takes out the rows that the server would bend without an error.
-    fn object(&self, batch: &RecordBatch) -> Result<(Option<RecordBatch>, Vec<DirtyRow>)> {
+    fn object(&mut self, batch: &RecordBatch) -> Result<Option<RecordBatch>> {
         let encoder = Encoder::new(batch, &self.target.kinds, self.target.cast)?;
         if !encoder.needs_a_look() {
-            return Ok((None, Vec::new()));
+            return Ok(None);
         }
-        let mut refused = Vec::new();
         let mut keep = HashMap::new();
         for row in 0..batch.num_rows() {
             if let Some((column, reason)) = encoder.objection(row) {
                 let name = batch.schema_ref().field(column).name().clone();
-                refused.push(DirtyRow::of_batch(batch, row, Some(name), reason));
+                self.refused.add(DirtyRow::of_batch(batch, row, Some(name), reason))?;
                 keep.insert(row, false);
             }
         }
-        if refused.is_empty() {
-            return Ok((None, refused));
+        if keep.is_empty() {
+            return Ok(None);
         }
         let mask: BooleanArray = (0..batch.num_rows()).map(|row| Some(!keep.contains_key(&row))).collect();
-        Ok((Some(filter_record_batch(batch, &mask)?), refused))
+        Ok(Some(filter_record_batch(batch, &mask)?))
     }
 
-    async fn put(&mut self, batch: &RecordBatch) -> Result<Vec<DirtyRow>> {
-        let (kept, mut refused) = self.object(batch)?;
+    async fn put(&mut self, batch: &RecordBatch) -> Result<()> {
+        let kept = self.object(batch)?;
         let batch = kept.as_ref().unwrap_or(batch);
         if batch.num_rows() == 0 {
-            return Ok(refused);
+            return Ok(());
         }
         self.begin().await?;
         let numbering = self.numbering();
@@ -153,7 +161,7 @@ impl MySqlTask {
                 Loaded::All => {
                     self.rows += batch.num_rows() as u64;
                     self.next_row += batch.num_rows() as u64;
-                    return Ok(refused);
+                    return Ok(());
                 }
                 Loaded::Nothing => {}
                 Loaded::NotAllowed => {
@@ -163,24 +171,24 @@ impl MySqlTask {
             }
         }
         let mut inserts = Inserts::new(session, &self.target, numbering);
-        let before = refused.len();
+        let before = self.refused.rows;
         for (start, rows) in inserts.pieces(batch) {
-            refused.extend(bisect(&mut inserts, &batch.slice(start, rows)).await?);
+            bisect(&mut inserts, &batch.slice(start, rows), &mut self.refused).await?;
         }
-        let taken = batch.num_rows() as u64 - (refused.len() - before) as u64;
+        let taken = batch.num_rows() as u64 - (self.refused.rows - before) as u64;
         let skipped = inserts.skipped;
         self.next_row = inserts.numbering.first_row.unwrap_or(self.next_row);
         self.rows += taken - skipped.min(taken);
         self.skipped += skipped;
-        Ok(refused)
+        Ok(())
     }
 }
 
 #[async_trait]
 impl TaskWriter for MySqlTask {
     async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
-        let refused = self.put(batch).await.context("table", &self.state.table)?;
-        Ok(Written { refused })
+        self.put(batch).await.context("table", &self.state.table)?;
+        Ok(Written { refused: std::mem::take(&mut self.refused.kept) })
     }
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use weir_core::{
     Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Hold, Leases, PublishTogether, Receipt,
-    Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan,
-    WriteRequest, Writer,
+    Recorded, Refused, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WriteMode,
+    WritePlan, WriteRequest, Writer,
 };
 use weir_mysql::{Options, QUOTING, Session, Setup, Tls, connect_first, written};
 use weir_sql::commits::TABLE;
@@ -226,7 +226,8 @@ impl Writer for MySqlWriter {
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
         let state = State::of(plan)?;
         let session = self.connect().await.context("table", &plan.table)?;
-        Ok(Box::new(task::MySqlTask::new(session, &self.config.common, plan, state, task)))
+        let refused = Refused::of(&self.context.shared);
+        Ok(Box::new(task::MySqlTask::new(session, &self.config.common, plan, state, task, refused)))
     }
 
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {

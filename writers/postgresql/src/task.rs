@@ -5,8 +5,8 @@ use arrow::datatypes::Field;
 use async_trait::async_trait;
 use serde_json::json;
 use weir_core::{
-    Account, Bisect, DirtyRow, Error, ErrorKind, Receipt, Refusal, Result, ResultExt, TaskId, TaskWriter, WriteMode,
-    WritePlan, Written, bisect,
+    Account, Bisect, DirtyRow, Error, ErrorKind, Receipt, Refusal, Refused, Result, ResultExt, TaskId, TaskWriter,
+    WriteMode, WritePlan, Written, bisect,
 };
 use weir_postgresql::copy::Encoder;
 use weir_postgresql::copy::encode::Format;
@@ -45,6 +45,7 @@ pub(crate) struct Task {
     held: bool,
     /// Rows that go straight into a table that was there: fails when it is not what the plan has seen.
     as_planned: Option<String>,
+    refused: Refused,
 }
 
 /// What comes before each batch.
@@ -60,6 +61,7 @@ impl Task {
         state: &State,
         task: &TaskId,
         ceilings: Ceilings,
+        refused: Refused,
     ) -> Result<Self> {
         let split = i32::try_from(task.split).map_err(|_| Error::internal("too many splits"))?;
         let names = Q.quote_all(plan.columns.iter().map(|c| &c.name));
@@ -129,6 +131,7 @@ impl Task {
             saved,
             held: false,
             as_planned: direct.then(|| Layout::as_planned(&state.table, plan, state)),
+            refused,
         })
     }
 
@@ -199,7 +202,7 @@ impl Task {
         Ok(())
     }
 
-    async fn write_slice(&mut self, batch: &RecordBatch, refused: &mut Vec<DirtyRow>) -> Result<()> {
+    async fn write_slice(&mut self, batch: &RecordBatch) -> Result<()> {
         let encoded = self.encoder.encode(batch, &mut self.buffer)?.refused;
         let kept;
         let batch = if encoded.is_empty() {
@@ -209,7 +212,7 @@ impl Task {
             for (row, column, reason) in encoded {
                 keep[row] = false;
                 let column = batch.schema_ref().field(column).name().clone();
-                refused.push(DirtyRow::of_batch(batch, row, Some(column), reason));
+                self.refused.add(DirtyRow::of_batch(batch, row, Some(column), reason))?;
             }
             kept = arrow::compute::filter_record_batch(batch, &BooleanArray::from(keep))?;
             &kept
@@ -218,8 +221,10 @@ impl Task {
         if batch.num_rows() == 0 || self.copy().await?.is_none() {
             return Ok(());
         }
-        refused.extend(bisect(self, batch).await?);
-        Ok(())
+        let mut refused = std::mem::take(&mut self.refused);
+        let done = bisect(self, batch, &mut refused).await;
+        self.refused = refused;
+        done
     }
 }
 
@@ -247,11 +252,10 @@ impl Bisect for Task {
 #[async_trait]
 impl TaskWriter for Task {
     async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
-        let mut written = Written::default();
         for slice in self.ceilings.cut(batch) {
-            self.write_slice(&slice, &mut written.refused).await?;
+            self.write_slice(&slice).await?;
         }
-        Ok(written)
+        Ok(Written { refused: std::mem::take(&mut self.refused.kept) })
     }
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {

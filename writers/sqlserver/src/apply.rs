@@ -210,9 +210,10 @@ impl Target {
         let schema = Schema::new(vec![Field::new(NUMBER, DataType::Int32, false)]);
         let numbers = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(numbers)])?;
         let mut inserts = Inserts { session, target: self, next, rows: 0 };
-        let faults = bisect(&mut inserts, &numbers).await?;
+        let mut faults = weir_core::Refused::default();
+        bisect(&mut inserts, &numbers, &mut faults).await?;
         applied.rows = inserts.rows;
-        for fault in faults {
+        for fault in faults.kept {
             let row = fault.values.get(NUMBER).and_then(|v| v.as_str()).and_then(|n| n.parse().ok());
             let row: usize = row.ok_or_else(|| Error::internal("a row has lost its number"))?;
             applied.refused.push(DirtyRow::of_batch(batch, row, fault.column, fault.reason));
