@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use deltalake::DeltaTableError;
+use deltalake::kernel::transaction::TransactionError;
+use deltalake::{DeltaTableError, ObjectStoreError};
 use weir_core::{ConnectorContext, Error, ErrorKind, Result, WritePlan};
 use weir_lakehouse::Location;
 
@@ -20,13 +21,13 @@ const ATTEMPTS: usize = 3;
 
 /// What this process knows of one run's versions at one table, whichever of its writers has asked for them.
 #[derive(Debug, Default)]
-pub(crate) struct Doubt {
+pub(crate) struct Pending {
     may_come: AtomicBool,
     /// Whether tasks of the run were begun here: then no earlier process was done with all of them, and asked for a version.
     begun_here: AtomicBool,
 }
 
-impl Doubt {
+impl Pending {
     /// The one of a run at a table.
     pub(crate) fn of(context: &ConnectorContext, location: &Location, plan: &WritePlan) -> Arc<Self> {
         context.shared.find_or_leave(&name(location, plan), Self::default)
@@ -47,21 +48,40 @@ impl Doubt {
         self.may_come.load(Relaxed)
     }
 
+    /// The place of whatever was asked for is taken, and not by it.
+    pub(crate) fn end(&self) {
+        self.may_come.store(false, Relaxed);
+    }
+
     /// Waits for the answer about a version. One that is there, whosever it is, ends the doubt about those before it as well:
-    /// they were asked for at its place, or below it.
+    /// they were asked for at its place, or below it. `is_unclear` tells of further faults whether they may come after the
+    /// request.
     pub(crate) async fn ask<T>(
         &self,
         location: &Location,
         asked: impl IntoFuture<Output = Result<T, DeltaTableError>>,
+        is_unclear: fn(&DeltaTableError) -> bool,
     ) -> Result<T, Fault> {
         // As long as nobody has the answer, and for good where nobody waits for it.
         let before = self.may_come.swap(true, Relaxed);
         let answer = asked.await;
+        let is_remote = location.local_path().is_none();
         let may_come = match &answer {
             Ok(_) => false,
+            // A version that was read stands where this one was to go.
+            Err(DeltaTableError::Transaction { source: TransactionError::CommitConflict(_) }) => false,
+            // That there is a version may mean that one is on its way: a store may answer so (409) while it is at work on
+            // another request for the same place, which may be our own, sent before this one. Who looks at the table knows.
+            Err(error) if Fault::is_race(error) => is_remote,
+            // Nothing was sent.
+            Err(DeltaTableError::ObjectStore {
+                source: ObjectStoreError::NotImplemented { .. } | ObjectStoreError::NotSupported { .. },
+            }) => before,
             // A local disk is done with a request when it answers; a store may have been asked more than once.
-            Err(DeltaTableError::ObjectStore { .. }) => before || location.local_path().is_none(),
-            Err(error) => before && !Fault::is_race(error),
+            Err(error) if matches!(error, DeltaTableError::ObjectStore { .. }) || is_unclear(error) => {
+                before || is_remote
+            }
+            Err(_) => before,
         };
         self.may_come.store(may_come, Relaxed);
         answer.map_err(Fault::of)
@@ -76,10 +96,10 @@ fn name(location: &Location, plan: &WritePlan) -> String {
 ///
 /// # Errors
 /// Where that cannot be made certain: nothing that the version may name must be deleted.
-pub(crate) async fn settle(location: &Location, plan: &WritePlan, doubt: &Doubt) -> Result<bool> {
-    let may_come = doubt.may_come();
+pub(crate) async fn settle(location: &Location, plan: &WritePlan, pending: &Pending) -> Result<bool> {
+    let may_come = pending.may_come();
     // An earlier process may have ended in the midst of it, if it had finished splits. What a local disk does it has done by then.
-    let unknown = !doubt.begun_here.load(Relaxed) && location.local_path().is_none();
+    let unknown = !pending.begun_here.load(Relaxed) && location.local_path().is_none();
     if !may_come && !(unknown && record::is_any(&location.folder(), plan).await?) {
         return Ok(false);
     }
@@ -107,8 +127,7 @@ pub(crate) async fn settle(location: &Location, plan: &WritePlan, doubt: &Doubt)
 
 fn kept(fault: Option<Error>) -> Error {
     let message = "the store has not said whether it made the version that was asked for, which may still come: the files \
-                   that it would name are kept. The job's next run looks at the table again, and takes them away if they are of no \
-                   use; later a VACUUM of the table does that too";
+                   that it would name are kept. If they are of no use, a VACUUM of the table takes them away";
     match fault {
         Some(fault) => Error::new(fault.kind(), message).because(fault),
         None => Error::new(ErrorKind::Unreachable, message),
@@ -117,6 +136,7 @@ fn kept(fault: Option<Error>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use deltalake::kernel::transaction::CommitConflictError;
     use futures::FutureExt;
     use weir_lakehouse::LocationConfig;
 
@@ -133,27 +153,38 @@ mod tests {
         Location::new(&LocationConfig { path: Some(path.into()), ..LocationConfig::default() }, &context).unwrap()
     }
 
+    async fn ask(pending: &Pending, location: &Location, answer: DeltaTableError) -> Result<(), Fault> {
+        pending.ask(location, async { Err(answer) }, |_| false).await
+    }
+
     #[tokio::test]
     async fn what_nobody_has_waited_for_may_come() {
-        let broken = || {
-            DeltaTableError::from(deltalake::ObjectStoreError::NotImplemented {
-                operation: "put".into(),
-                implementer: "test".into(),
-            })
-        };
+        let broken = || DeltaTableError::from(ObjectStoreError::Generic { store: "test", source: "broken".into() });
         for (path, of_broken) in [("/lake/orders", false), ("s3://bucket/orders", true)] {
-            let (location, doubt) = (location(path), Doubt::default());
-            assert!(!doubt.may_come());
-            assert!(doubt.ask(&location, async { Err::<(), _>(broken()) }).await.is_err());
-            assert_eq!(doubt.may_come(), of_broken, "{path}");
-            let unheard = doubt.ask(&location, std::future::pending::<Result<(), _>>()).now_or_never();
-            assert!(unheard.is_none() && doubt.may_come(), "{path}");
+            let (location, pending) = (location(path), Pending::default());
+            assert!(!pending.may_come());
+            // What the store does not know was not sent.
+            let unknown = || ObjectStoreError::NotImplemented { operation: "put".into(), implementer: "test".into() };
+            assert!(ask(&pending, &location, unknown().into()).await.is_err() && !pending.may_come(), "{path}");
+            assert!(ask(&pending, &location, broken()).await.is_err());
+            assert_eq!(pending.may_come(), of_broken, "{path}");
+            let unheard = pending.ask(&location, std::future::pending::<Result<(), _>>(), |_| false).now_or_never();
+            assert!(unheard.is_none() && pending.may_come(), "{path}");
             // What says nothing about the version does not end the doubt; a version that is there does.
-            let refused = || Err::<(), _>(DeltaTableError::NotInitialized);
-            assert!(doubt.ask(&location, async { refused() }).await.is_err() && doubt.may_come(), "{path}");
-            let there = async { Err::<(), _>(DeltaTableError::VersionAlreadyExists(7)) };
-            assert!(matches!(doubt.ask(&location, there).await, Err(Fault::Raced(..))), "{path}");
-            assert!(doubt.ask(&location, async { refused() }).await.is_err() && !doubt.may_come(), "{path}");
+            let refused = || DeltaTableError::NotInitialized;
+            assert!(ask(&pending, &location, refused()).await.is_err() && pending.may_come(), "{path}");
+            let there = DeltaTableError::VersionAlreadyExists(7);
+            assert!(matches!(ask(&pending, &location, there).await, Err(Fault::Raced(..))), "{path}");
+            // A store says that also while it is at work on it.
+            assert_eq!(pending.may_come(), of_broken, "{path}");
+            let conflict = TransactionError::CommitConflict(CommitConflictError::ConcurrentTransaction);
+            assert!(matches!(ask(&pending, &location, conflict.into()).await, Err(Fault::Raced(..))), "{path}");
+            assert!(ask(&pending, &location, refused()).await.is_err() && !pending.may_come(), "{path}");
+            // The same fault before the request and after it.
+            let unread = || DeltaTableError::InvalidVersion(0);
+            assert!(ask(&pending, &location, unread()).await.is_err() && !pending.may_come(), "{path}");
+            assert!(pending.ask(&location, async { Err::<(), _>(unread()) }, |_| true).await.is_err());
+            assert_eq!(pending.may_come(), of_broken, "{path}");
         }
     }
 }
