@@ -137,10 +137,15 @@ fn kept(fault: Option<Error>) -> Error {
 #[cfg(test)]
 mod tests {
     use deltalake::kernel::transaction::CommitConflictError;
+    use deltalake::kernel::{DataType, PrimitiveType, StructField};
     use futures::FutureExt;
+    use weir_core::WriteMode;
     use weir_lakehouse::LocationConfig;
 
     use super::*;
+    use crate::config::Config;
+    use crate::plan::State;
+    use crate::publish::Publication;
 
     fn location(path: &str) -> Location {
         let context = ConnectorContext {
@@ -151,6 +156,47 @@ mod tests {
             shared: Default::default(),
         };
         Location::new(&LocationConfig { path: Some(path.into()), ..LocationConfig::default() }, &context).unwrap()
+    }
+
+    fn publication(location: &Location, run: &str) -> Publication {
+        let field = StructField::new("id", DataType::Primitive(PrimitiveType::Long), true);
+        let state = State { fields: vec![field], partition_columns: Vec::new(), partition: Default::default() };
+        let plan = WritePlan {
+            run_id: run.into(),
+            table: "t".into(),
+            mode: WriteMode::Append,
+            columns: Vec::new(),
+            creates: false,
+            statements: Vec::new(),
+            method: String::new(),
+            commits_per_split: false,
+            records_splits: true,
+            keys: Vec::new(),
+            warnings: Vec::new(),
+            state: serde_json::to_value(state).unwrap(),
+        };
+        Publication::new(location, &plan, &Config::default(), Default::default(), &[]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_was_frozen_while_his_run_was_given_up_publishes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = location(folder.path().to_str().unwrap());
+        assert!(commit::create(&publication(&location, "before"), Vec::new()).await.is_ok());
+        let late = publication(&location, "late");
+        let newest = async || location.open(None).await.unwrap().unwrap();
+        // The table as it was when it was looked at last.
+        let seen = newest().await;
+        for number in 1..3 {
+            assert!(commit::occupy(&newest().await, &late.plan).await.is_ok());
+            let answer = commit::publish(&late, &seen, Vec::new()).await;
+            assert!(matches!(answer, Err(Fault::Raced(..))), "{number}");
+            let table = newest().await;
+            assert_eq!(table.version(), Some(number));
+            assert!(!committed(&table, &late.plan).await.unwrap());
+        }
+        // Others are not concerned.
+        assert!(commit::publish(&publication(&location, "other"), &seen, Vec::new()).await.is_ok());
     }
 
     async fn ask(pending: &Pending, location: &Location, answer: DeltaTableError) -> Result<(), Fault> {
