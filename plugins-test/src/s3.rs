@@ -52,6 +52,8 @@ struct Trouble {
     lost: Vec<String>,
     /// The next upload is answered with a fault, and is not taken yet.
     late: Vec<String>,
+    /// The same, and the fault is that there is a conflict.
+    clashing: Vec<String>,
     /// Those that are not taken yet.
     held: HashMap<String, Vec<u8>>,
 }
@@ -118,18 +120,19 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<HttpResponse, HttpError> {
     let path = request.uri().path().to_owned();
-    let (is_lost, is_late) = {
+    let (is_lost, is_late, is_clashing) = {
         let mut trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let is_upload = request.method() == Method::PUT;
-        (is_upload && strike(&mut trouble.lost, &path), is_upload && strike(&mut trouble.late, &path))
+        let mut met = |list: fn(&mut Trouble) -> &mut Vec<String>| is_upload && strike(list(&mut trouble), &path);
+        (met(|t| &mut t.lost), met(|t| &mut t.late), met(|t| &mut t.clashing))
     };
-    if is_late {
+    if is_late || is_clashing {
         let bytes = Body::from(request.into_body()).store_all_limited(1 << 20).await;
         let bytes = bytes.map_err(HttpError::new)?.to_vec();
         trouble.lock().unwrap_or_else(PoisonError::into_inner).held.entry(path).or_insert(bytes);
         let mut response = HttpResponse::new(Body::empty());
         // A client sends it again after other faults.
-        *response.status_mut() = StatusCode::BAD_REQUEST;
+        *response.status_mut() = if is_late { StatusCode::BAD_REQUEST } else { StatusCode::CONFLICT };
         return Ok(response);
     }
     let mut response = service.call(request.map(Into::into)).await?;
@@ -226,6 +229,12 @@ impl Bucket {
     pub fn hold(&self, key: &str) {
         let path = format!("/{}/{key}", self.name);
         self.server.trouble.lock().unwrap_or_else(PoisonError::into_inner).late.push(path);
+    }
+
+    /// The same, and the fault is the one of a store that is at work on another upload of the object.
+    pub fn clash(&self, key: &str) {
+        let path = format!("/{}/{key}", self.name);
+        self.server.trouble.lock().unwrap_or_else(PoisonError::into_inner).clashing.push(path);
     }
 
     /// Takes the first upload of an object that was held, unless the object is there by now. Whether it was taken.

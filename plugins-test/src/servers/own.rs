@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ports::{self, Port};
-use super::shared::{ATTEMPTS, Kind, Running, make_folder, tail, tests_folder};
+use super::shared::{ATTEMPTS, Kind, Running, SETTLED, make_folder, tail, tests_folder};
 use super::{Family, Place, Server, mariadb, mysql9, postgresql};
 
 /// How long a start may take; after a crash the log is replayed.
@@ -117,6 +117,10 @@ impl OwnServer {
         let child = self.child.insert(child);
         loop {
             let answers = self.kind.answers(port).is_ok();
+            if answers {
+                // Whoever has taken the port may answer, and a server that cannot have it takes a moment to die.
+                std::thread::sleep(SETTLED);
+            }
             let is_gone = child.try_wait().map_err(|e| e.to_string())?.is_some();
             if answers && !is_gone {
                 return Ok(true);

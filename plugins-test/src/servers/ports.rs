@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
@@ -20,22 +21,33 @@ pub(super) struct Port {
 
 /// Finds a port that is free.
 pub(super) fn choose() -> Result<Port, String> {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let range = range();
     let folder = tests_folder().join("ports");
     make_folder(&tests_folder(), None)?;
     make_folder(&folder, None)?;
+    choose_of(range(), &folder)
+}
+
+fn choose_of(range: Range<u16>, folder: &Path) -> Result<Port, String> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
     // Programs that look at the same time begin at different ones.
     let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.subsec_nanos()) as usize;
     let begin = now / 1_000 + std::process::id() as usize * 97 + COUNT.fetch_add(1, Ordering::Relaxed) * 11;
+    let mut fault = String::new();
     for step in 0..range.len() {
         let number = range.start + ((begin + step) % range.len()) as u16;
-        let claim = lock_file(&folder.join(number.to_string()))?;
+        let claim = match lock_file(&folder.join(number.to_string())) {
+            Ok(claim) => claim,
+            // Another user may have made it.
+            Err(error) => {
+                fault = format!(": {error}");
+                continue;
+            }
+        };
         if claim.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", number)).is_ok() {
             return Ok(Port { number, _claim: claim });
         }
     }
-    Err(format!("no port of {range:?} is free"))
+    Err(format!("no port of {range:?} is free{fault}"))
 }
 
 /// Ports below those that the system gives to connections. Tests make connections by the thousand, and any of them could
@@ -69,6 +81,20 @@ pub(super) mod tests {
             }
             Ok(port)
         }
+    }
+
+    #[test]
+    fn a_port_whose_file_is_anothers_is_passed_over() {
+        let folder = tests_folder().join(format!("passed-{}", std::process::id()));
+        let free = choose().unwrap();
+        // What cannot be opened for writing.
+        make_folder(&folder.join((free.number - 1).to_string()), None).unwrap();
+        for _ in 0..20 {
+            assert_eq!(choose_of(free.number - 1..free.number + 1, &folder).unwrap().number, free.number);
+        }
+        let error = choose_of(free.number - 1..free.number, &folder).err().unwrap();
+        assert!(error.contains("is free: cannot open"), "{error}");
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -25,6 +25,8 @@ const LINGER_SECONDS: u32 = 10;
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often a server is started that dies at once, each time at another port.
 pub(super) const ATTEMPTS: u32 = 4;
+/// How long a server that cannot have its port lives on at most, about.
+pub(super) const SETTLED: Duration = Duration::from_millis(200);
 
 /// What is to be done to get one kind of server running.
 pub(super) trait Kind: Sync {
@@ -110,7 +112,12 @@ fn start(
         let pid = launch(kind, folder, &instance, port)?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            match kind.answers(port) {
+            let answers = kind.answers(port);
+            if answers.is_ok() {
+                // Who finds the port taken takes a moment to die.
+                std::thread::sleep(SETTLED);
+            }
+            match answers {
                 // Whoever has taken the port may answer too.
                 Ok(()) if is_alive(pid) => {
                     fs::write(current, format!("{port} {pid} {}", instance.display()))

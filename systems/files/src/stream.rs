@@ -73,7 +73,7 @@ impl ByteStream {
             Store::Remote { store: remote, is_web, io, .. } => {
                 let key = store.key(path)?;
                 let found = async {
-                    match body(remote.clone(), key.clone(), range.clone()).await {
+                    match body(remote.clone(), key.clone(), range.clone(), *is_web).await {
                         Ok(stream) => Ok(Input::Remote(stream)),
                         Err(error) if *is_web && gives_no_parts(&error) => {
                             Whole::open(remote, &key, range, io, &name).await.map(Input::Whole)

@@ -14,7 +14,7 @@ use object_store::{Error as Fault, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use weir_core::{Error, Result};
+use weir_core::{Error, ErrorKind, Result};
 
 use crate::spool::{create, spool_error};
 use crate::{BLOCK, store_error};
@@ -27,7 +27,12 @@ pub(crate) fn gives_no_parts(error: &Fault) -> bool {
             // The driver tells what has become of a request as text only. Any answer but a part is none to what was asked,
             // also that there is no such part: an empty file has none.
             let text = error.to_string();
-            !text.contains("Error performing") || text.contains("status code: 4")
+            if !text.contains("Error performing") {
+                return true;
+            }
+            let status = text.split_once("status code: ").and_then(|(_, status)| status.get(..3));
+            // Who is asked too often, or has waited too long, has not looked at what was asked for.
+            status.is_some_and(|status| status.starts_with('4') && !["408", "429"].contains(&status))
         }
         _ => false,
     }
@@ -55,7 +60,8 @@ impl Whole {
         let found = store.get(key).await.map_err(|e| store_error(e, name))?;
         let file = Arc::new(Mutex::new(create()?));
         let (sender, come) = watch::channel(0);
-        let work = io.spawn(spool(found.into_stream(), file.clone(), sender, name.to_owned()));
+        let said = found.meta.size;
+        let work = io.spawn(spool(found.into_stream(), said, file.clone(), sender, name.to_owned()));
         Ok(Self { file, rest: range.unwrap_or(0..u64::MAX), come, work: Some(work) })
     }
 
@@ -92,8 +98,10 @@ impl Drop for Whole {
     }
 }
 
+/// Receives the file, whose size the server has said.
 async fn spool(
     mut stream: BoxStream<'static, object_store::Result<Bytes>>,
+    said: u64,
     file: Arc<Mutex<File>>,
     come: watch::Sender<u64>,
     name: String,
@@ -106,20 +114,26 @@ async fn spool(
         }
         come.send_modify(|come| *come += bytes.len() as u64);
     }
+    let all = *come.borrow();
+    if all < said {
+        let message = format!("the server sent {all} bytes of a file of {said}: run the job again");
+        return Err(Error::new(ErrorKind::Unreachable, message).with("file", name));
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use futures::stream;
-    use weir_core::ErrorKind;
+    use object_store::RetryConfig;
+    use object_store::http::HttpBuilder;
 
     use super::*;
 
     fn whole(file: File, pieces: BoxStream<'static, object_store::Result<Bytes>>, range: Range<u64>) -> Whole {
         let file = Arc::new(Mutex::new(file));
         let (sender, come) = watch::channel(0);
-        let work = tokio::spawn(spool(pieces, file.clone(), sender, "a".into()));
+        let work = tokio::spawn(spool(pieces, 100_000, file.clone(), sender, "a".into()));
         Whole { file, rest: range, come, work: Some(work) }
     }
 
@@ -149,6 +163,50 @@ mod tests {
             }
         };
         assert_eq!((error.kind(), read.len()), (ErrorKind::Unreachable, 100_000));
+    }
+
+    #[tokio::test]
+    async fn less_than_was_said_is_a_fault() {
+        let mut short = whole(create().unwrap(), stream::iter(pieces().take(99)).boxed(), 0..u64::MAX);
+        let mut read = Vec::new();
+        let error = loop {
+            match short.fill(&mut read, 1 << 20).await {
+                Ok(more) => assert!(more, "the end was told"),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.message().contains("99000 bytes of a file of 100000"), "{error}");
+        assert_eq!(read.len(), 99_000);
+    }
+
+    #[tokio::test]
+    async fn a_server_gives_no_parts_unless_it_has_not_looked() {
+        for (status, told, expected) in [
+            ("400 Bad Request", "", true),
+            ("416 Range Not Satisfiable", "content-range: bytes */0\r\n", true),
+            ("200 OK", "", true),
+            ("206 Partial Content", "content-range: bytes 0-4/*\r\n", true),
+            ("403 Forbidden", "", false),
+            ("404 Not Found", "", false),
+            ("408 Request Timeout", "", false),
+            ("429 Too Many Requests", "", false),
+            ("500 Internal Server Error", "", false),
+            ("503 Service Unavailable", "", false),
+        ] {
+            let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let answer = format!("HTTP/1.1 {status}\r\n{told}content-length: 5\r\nconnection: close\r\n\r\nhello");
+            std::thread::spawn(move || {
+                let (mut client, _) = listener.accept().unwrap();
+                let _ = client.read(&mut [0; 4096]).unwrap();
+                client.write_all(answer.as_bytes()).unwrap();
+            });
+            let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+            let options = object_store::ClientOptions::new().with_allow_http(true);
+            let store = HttpBuilder::new().with_url(url).with_retry(once).with_client_options(options).build().unwrap();
+            let error = store.get_range(&Path::from("a"), 0..5).await.unwrap_err();
+            assert_eq!(gives_no_parts(&error), expected, "{status}: {error}");
+        }
     }
 
     #[cfg(target_os = "linux")]

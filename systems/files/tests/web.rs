@@ -22,19 +22,48 @@ async fn parts_are_asked_for_where_the_server_gives_them() {
     for (gives, size, asked) in [
         (Gives::Parts, large, vec!["GET 0..16777216", "GET 16777216..16777221"]),
         (Gives::Parts, 5, vec![short]),
-        (Gives::Parts, 0, vec!["GET 0..0", "HEAD"]),
+        (Gives::Parts, 0, vec!["GET 0..0", "GET"]),
         (Gives::Whole, large, vec!["GET 0..16777216", "GET"]),
         (Gives::Whole, 5, vec![short, "GET"]),
         (Gives::Whole, 0, vec!["GET 0..0", "GET"]),
-        (Gives::PartsOfUnknown, 5, vec![short, "HEAD", "GET"]),
-        (Gives::Refusal, 5, vec![short, "HEAD", "GET"]),
-        (Gives::Refusal, 0, vec!["GET 0..0", "HEAD"]),
+        (Gives::PartsOfUnknown, 5, vec![short, "GET"]),
+        (Gives::Refusal, 5, vec![short, "GET"]),
+        (Gives::Refusal, 0, vec!["GET 0..0", "GET"]),
     ] {
         let web = Web::new(gives, size);
         let bytes = read(&web.open("5s")).await.unwrap();
         assert!(bytes.len() as u64 == size, "{gives:?} {size}: {}", bytes.len());
         assert!(are_bytes(&bytes, 0), "{gives:?} {size}");
         assert_eq!(web.asked(), asked, "{gives:?} {size}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_not_given_is_not_an_empty_one() {
+    let web = Web::new(Gives::Nothing, 5);
+    let error = read(&web.open("5s")).await.unwrap_err();
+    assert_eq!((error.kind(), web.asked()), (ErrorKind::Denied, vec!["GET 0..5".to_owned()]), "{}", error.full());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_the_same_from_several_servers_and_not_after_a_change() {
+    fn at(second: usize) -> String {
+        format!("last-modified: Sat, 01 Jan 2000 00:00:0{second} GMT\r\n")
+    }
+    let cases: [(fn(usize) -> String, bool); 5] = [
+        (|n| format!("etag: \"{n}\"\r\n{}", at(0)), true),
+        (|n| format!("etag: \"a\"\r\n{}", at(n)), true),
+        (|n| format!("etag: \"{n}\"\r\n{}", at(n)), false),
+        (|n| format!("etag: \"{n}\"\r\n"), false),
+        (at, false),
+    ];
+    for (number, (tells, is_same)) in cases.into_iter().enumerate() {
+        let mut web = Web::new(Gives::Parts, (16 << 20) + 5);
+        web.tells = tells;
+        match read(&web.open("5s")).await {
+            Ok(bytes) => assert!(is_same && are_bytes(&bytes, 0), "{number}"),
+            Err(error) => assert!(!is_same && error.full().contains("replaced"), "{number}: {}", error.full()),
+        }
     }
 }
 

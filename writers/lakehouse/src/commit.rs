@@ -29,6 +29,9 @@ const MAKER: &str = "/commitInfo/weirRunId";
 /// What names in the `commitInfo` of a version that changes nothing the run whose own version must not come any more.
 const GIVEN_UP: &str = "weirGivenUp";
 
+/// The mark of a run whose version is there.
+pub(crate) const PUBLISHED: i64 = 1;
+
 /// How many files are looked for at once.
 const LOOKS: usize = 16;
 
@@ -74,11 +77,16 @@ async fn look(store: ObjectStoreRef, path: String) -> Result<()> {
     }
 }
 
-/// Whether the run is in the table already.
-pub(crate) async fn committed(table: &DeltaTable, plan: &WritePlan) -> Result<bool> {
+/// What the run has left in the table's log: [`PUBLISHED`], or a lower number each time that it was given up.
+pub(crate) async fn mark(table: &DeltaTable, plan: &WritePlan) -> Result<Option<i64>> {
     let snapshot = table.snapshot().map_err(delta_error)?;
     let version = snapshot.transaction_version(table.log_store().as_ref(), application(plan)).await;
-    Ok(version.map_err(delta_error)?.is_some())
+    version.map_err(delta_error)
+}
+
+/// Whether the run is in the table already.
+pub(crate) async fn committed(table: &DeltaTable, plan: &WritePlan) -> Result<bool> {
+    Ok(mark(table, plan).await? == Some(PUBLISHED))
 }
 
 /// Whether another entry of the plan's run has created the table.
@@ -95,7 +103,7 @@ pub(crate) async fn made_by_run(table: &DeltaTable, plan: &WritePlan) -> Result<
 /// tried again on top of others' versions; the rest starts again from the table as it is then.
 pub(crate) fn properties(plan: &WritePlan) -> CommitProperties {
     CommitProperties::default()
-        .with_application_transaction(Transaction::new(application(plan), 1))
+        .with_application_transaction(Transaction::new(application(plan), PUBLISHED))
         .with_max_retries(if plan.mode == WriteMode::Append { RETRIES } else { 0 })
         .with_metadata([(RUN_ID.to_owned(), json!(plan.run_id))])
 }
@@ -185,17 +193,23 @@ async fn run(
     log_store: LogStoreRef,
     operation: DeltaOperation,
 ) -> Result<u64, Fault> {
-    let committed = of.doubt.ask(&of.location, builder.build(snapshot, log_store, operation)).await?;
+    // When a place is taken the library looks at the log again, and may find nothing there that it can read.
+    let is_unclear =
+        |e: &DeltaTableError| matches!(e, DeltaTableError::InvalidVersion(_) | DeltaTableError::Generic(_));
+    let committed = of.pending.ask(&of.location, builder.build(snapshot, log_store, operation), is_unclear).await?;
     Ok(committed.version())
 }
 
-/// Makes a version that changes nothing, so that no other can come at its place.
+/// Makes a version that changes nothing, so that no other can come at its place. Its mark is another than the run's one
+/// so far: whoever is still about to publish, on top of an older version, learns that the files are gone.
 ///
 /// # Errors
 /// [`Fault::Raced`] when another writer made a version since the table was read.
 pub(crate) async fn occupy(table: &DeltaTable, plan: &WritePlan) -> Result<(), Fault> {
     let snapshot = table.snapshot().map_err(Fault::of)?;
+    let mark = mark(table, plan).await?.map_or(0, |mark| mark.min(PUBLISHED) - 1);
     let properties = CommitProperties::default()
+        .with_application_transaction(Transaction::new(application(plan), mark))
         .with_max_retries(0)
         .with_create_checkpoint(false)
         .with_cleanup_expired_logs(Some(false))
@@ -207,7 +221,7 @@ pub(crate) async fn occupy(table: &DeltaTable, plan: &WritePlan) -> Result<(), F
 
 /// Why it is not known that a version was made.
 pub(crate) enum Fault {
-    /// There is a version already where this one was to go: another writer's, or this very one, where the store took it,
+    /// There is a version where this one was to go, or one is being made: another writer's, or this very one, where the store took it,
     /// its answer was lost, and the request was sent again. Look at the table again. With the data files that were made
     /// for the version: they are of no use only when it is another's.
     Raced(Error, Vec<String>),

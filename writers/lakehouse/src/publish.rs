@@ -12,10 +12,10 @@ use deltalake::kernel::Add;
 use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, WriteMode, WritePlan};
 use weir_lakehouse::{Location, arrow_schema};
 
-use crate::commit::{self, Fault, adds, committed, delete, ensure_unchanged, files_of_run, remove};
+use crate::commit::{self, Fault, PUBLISHED, adds, committed, delete, ensure_unchanged, files_of_run, remove};
 use crate::config::Config;
-use crate::doubt::{Doubt, settle};
 use crate::files::DataFiles;
+use crate::pending::{Pending, settle};
 use crate::plan::{State, file_prefix, is_staged, staging};
 use crate::record;
 use crate::upsert;
@@ -28,7 +28,7 @@ pub(crate) struct Publication {
     pub(crate) location: Location,
     pub(crate) plan: WritePlan,
     pub(crate) config: Config,
-    pub(crate) doubt: Arc<Doubt>,
+    pub(crate) pending: Arc<Pending>,
     /// The data files of the splits.
     files: Vec<Add>,
     rows: u64,
@@ -50,14 +50,14 @@ impl Publication {
         location: &Location,
         plan: &WritePlan,
         config: &Config,
-        doubt: Arc<Doubt>,
+        pending: Arc<Pending>,
         receipts: &[Receipt],
     ) -> Result<Self> {
         Ok(Self {
             location: location.clone(),
             plan: plan.clone(),
             config: config.clone(),
-            doubt,
+            pending,
             files: adds(receipts)?,
             rows: receipts.iter().map(|r| r.rows).sum(),
             bytes: receipts.iter().map(|r| r.account.counts.bytes_written).sum(),
@@ -101,21 +101,35 @@ impl Publication {
         let mut attempt = 0;
         // A merge reads its files, and they lie elsewhere.
         let mut looked_for = is_staged(&self.plan);
-        let mut raced: Option<(Error, Vec<String>)> = None;
+        let mut raced: Option<(Error, Option<u64>)> = None;
+        // Files that were made for a version which did not come, as far as is known.
+        let mut useless = Vec::new();
+        let mut first = None;
         loop {
             attempt += 1;
             let table = self.location.open(None).await?;
-            if let Some(table) = &table
-                && committed(table, &self.plan).await?
-            {
+            let mark = match &table {
+                Some(table) => commit::mark(table, &self.plan).await?,
+                None => None,
+            };
+            if mark == Some(PUBLISHED) {
                 return Ok(said("this run was published already"));
             }
-            // What was in the way is another's, then, and names none of the files that were made for this version.
-            if let Some((error, files)) = raced.take() {
-                delete(&self.location.folder(), files.iter().map(String::as_str)).await;
+            if let Some((error, base)) = raced.take() {
+                // What was in the way is another's, then, and names none of the files. Where nothing is in the way yet, this
+                // very version may be on its way.
+                if table.as_ref().and_then(DeltaTable::version) > base {
+                    self.pending.end();
+                    delete(&self.location.folder(), useless.iter().map(String::as_str)).await;
+                    useless.clear();
+                }
                 if attempt > ATTEMPTS {
                     return Err(error);
                 }
+            }
+            if *first.get_or_insert(mark) != mark {
+                let message = "another process has given this run up and taken its files back: run the job again";
+                return Err(Error::new(ErrorKind::Conflict, message));
             }
             if let Some(table) = &table {
                 // Files made for a table of this run's own must not go into one that somebody else made meanwhile: its
@@ -133,14 +147,20 @@ impl Publication {
                 commit::ensure_there(&self.location.folder(), &self.files).await?;
                 looked_for = true;
             }
+            let base = match &table {
+                // The library goes on from later versions: where it has asked last is not known.
+                Some(_) if self.plan.mode == WriteMode::Append => Some(u64::MAX),
+                _ => table.as_ref().and_then(DeltaTable::version),
+            };
             let tried = match is_staged(&self.plan) {
-                true => self.merge(table).await,
+                true => self.merge(table, mark).await,
                 false => self.add(table).await,
             };
             match tried {
                 Ok(Tried::Published(done)) => return Ok(done),
                 Ok(Tried::Raced(error, files)) => {
-                    raced = Some((error, files));
+                    raced = Some((error, base));
+                    useless.extend(files);
                     // Others that were raced come back at other times.
                     let jitter = u64::from(std::process::id().wrapping_mul(attempt) % 16);
                     tokio::time::sleep(Duration::from_millis(10 * u64::from(attempt) + jitter)).await;
@@ -202,7 +222,7 @@ impl Publication {
     }
 
     /// Merges the staged rows into the table, or makes a table of them.
-    async fn merge(&self, table: Option<DeltaTable>) -> Result<Tried> {
+    async fn merge(&self, table: Option<DeltaTable>, mark: Option<i64>) -> Result<Tried> {
         match table {
             None => {
                 let (files, rows) = upsert::first(self, &self.files).await?;
@@ -216,7 +236,7 @@ impl Publication {
             Some(_) if self.files.is_empty() => {
                 Ok(Tried::Published(Committed { rows: Some(0), ..said("no rows to merge") }))
             }
-            Some(_) => tried(upsert::merge(self, &self.files).await, |done| Committed {
+            Some(_) => tried(upsert::merge(self, &self.files, mark).await, |done| Committed {
                 rows: Some((done.updated + done.inserted) as u64),
                 ..said(format!(
                     "merged as version {}: {} rows updated, {} inserted",
@@ -255,10 +275,10 @@ impl Publication {
 pub(crate) async fn take_back(
     location: &Location,
     plan: &WritePlan,
-    doubt: &Doubt,
+    pending: &Pending,
     receipts: &[Receipt],
 ) -> Result<Option<Vec<String>>> {
-    if settle(location, plan, doubt).await? {
+    if settle(location, plan, pending).await? {
         return Ok(None);
     }
     let mut gone = forget(location, plan).await?;

@@ -16,7 +16,7 @@ use url::Url;
 use weir_core::{Error, ErrorKind, Result};
 use weir_sql::{DuplicateKeys, Quoting};
 
-use crate::commit::{Fault, delete, ensure_unchanged, properties};
+use crate::commit::{self, Fault, delete, ensure_unchanged, properties};
 use crate::created::{Created, begun_files};
 use crate::plan::{State, staging};
 use crate::publish::Publication;
@@ -47,14 +47,15 @@ pub(crate) struct Merged {
 /// Updates the rows whose key the table has and inserts the others; of rows with equal keys the last one counts.
 ///
 /// # Errors
-/// [`Fault::Raced`] when another writer made a version meanwhile: read the table again and repeat.
-pub(crate) async fn merge(publication: &Publication, staged: &[Add]) -> Result<Merged, Fault> {
+/// [`Fault::Raced`] when another writer made a version meanwhile, or the run's mark is not `mark` any more: read the table
+/// again and repeat.
+pub(crate) async fn merge(publication: &Publication, staged: &[Add], mark: Option<i64>) -> Result<Merged, Fault> {
     // A hash table of the new rows is the fastest way, and the one that cannot go on on disk.
-    match try_merge(publication, staged, Join::Hash).await {
-        // Not while the version of the first may still come, whatever a store's fault is called.
-        Err(Fault::Other(error)) if is_out_of_memory(&error) && !publication.doubt.may_come() => {
+    match try_merge(publication, staged, mark, Join::Hash).await {
+        // Where the version of an earlier try may still come this one is asked for at the same place, or finds its mark.
+        Err(Fault::Other(error)) if is_out_of_memory(&error) => {
             tracing::debug!("the merge sorts both sides, for its hash table is larger than `mergeMemory`");
-            match try_merge(publication, staged, Join::Sort).await {
+            match try_merge(publication, staged, mark, Join::Sort).await {
                 Err(Fault::Other(error)) if is_out_of_memory(&error) => Err(Fault::Other(too_little_memory(error))),
                 done => done,
             }
@@ -63,13 +64,17 @@ pub(crate) async fn merge(publication: &Publication, staged: &[Add]) -> Result<M
     }
 }
 
-async fn try_merge(publication: &Publication, staged: &[Add], join: Join) -> Result<Merged, Fault> {
+async fn try_merge(publication: &Publication, staged: &[Add], mark: Option<i64>, join: Join) -> Result<Merged, Fault> {
     let plan = &publication.plan;
     let state = State::of(plan)?;
     let (watched, begun) = publication.location.through(Created::watch);
     let table = watched.open(None).await?;
     let table = table.ok_or_else(|| Error::new(ErrorKind::NotFound, "the table is gone"))?;
-    // Others may have altered it since it was looked at.
+    // Since it was looked at the run may have been published or given up, and others may have altered it.
+    if commit::mark(&table, plan).await? != mark {
+        let error = Error::new(ErrorKind::Conflict, "another process has published this run, or given it up");
+        return Err(Fault::Raced(error, Vec::new()));
+    }
     ensure_unchanged(&table, &state)?;
     if rewrite::takes(plan, &state, &table)? {
         return rewrite::rewrite(publication, staged, &table, join).await;
@@ -111,7 +116,7 @@ async fn try_merge(publication: &Publication, staged: &[Add], join: Join) -> Res
             written.iter().fold(insert, |insert, name| insert.set(bare(name), column(SOURCE, name)))
         })
         .map_err(Fault::of)?;
-    match publication.doubt.ask(&publication.location, merge).await {
+    match publication.pending.ask(&publication.location, merge, |_| false).await {
         Ok((table, metrics)) => Ok(Merged {
             version: table.version().unwrap_or(0),
             updated: metrics.num_target_rows_updated,
@@ -124,7 +129,7 @@ async fn try_merge(publication: &Publication, staged: &[Add], join: Join) -> Res
             let mut files: Vec<String> = begun_files(&begun).into_iter().filter_map(own).collect();
             files.retain(|path| !path.starts_with("_delta_log/"));
             // What no version names now none ever will, unless one may still come.
-            if !publication.doubt.may_come() && matches!(publication.is_published().await, Ok(false)) {
+            if !publication.pending.may_come() && matches!(publication.is_published().await, Ok(false)) {
                 delete(&publication.location.folder(), files.iter().map(String::as_str)).await;
             }
             Err(fault.of_files(files))

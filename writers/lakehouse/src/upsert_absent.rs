@@ -14,7 +14,7 @@ pub(crate) struct Merged {
 }
 
 /// Refuses.
-pub(crate) async fn merge(_: &Publication, _: &[Add]) -> Result<Merged, Fault> {
+pub(crate) async fn merge(_: &Publication, _: &[Add], _: Option<i64>) -> Result<Merged, Fault> {
     Err(refused().into())
 }
 

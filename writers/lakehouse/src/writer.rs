@@ -17,7 +17,7 @@ use weir_sql::{Quoting, is_all, resolve_target_columns};
 use crate::columns::{constants, fit, keys, make};
 use crate::commit::committed;
 use crate::config::Config;
-use crate::doubt::Doubt;
+use crate::pending::Pending;
 use crate::plan::{State, staging};
 use crate::publish::{Publication, forget, take_back};
 use crate::record;
@@ -210,15 +210,15 @@ impl Writer for LakehouseWriter {
     }
 
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
-        Doubt::of(&self.context, &self.location, plan).begin();
+        Pending::of(&self.context, &self.location, plan).begin();
         let size = self.config.target_file_size;
         let task = LakehouseTask::open(&self.context, self.location.folder(), plan, task, size);
         Ok(Box::new(task.map_err(|e| self.at(e))?))
     }
 
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
-        let doubt = Doubt::of(&self.context, &self.location, plan);
-        let publication = Publication::new(&self.location, plan, &self.config, doubt, receipts)?;
+        let pending = Pending::of(&self.context, &self.location, plan);
+        let publication = Publication::new(&self.location, plan, &self.config, pending, receipts)?;
         let done = on_io(&self.context, publication.run()).await.map_err(|e| self.at(e))?;
         tracing::debug!(table = self.location.name(), done = done.description, "committed");
         Ok(done)
@@ -230,10 +230,10 @@ impl Writer for LakehouseWriter {
             return Ok(());
         }
         let (location, of, receipts) = (self.location.clone(), plan.clone(), receipts.to_vec());
-        let doubt = Doubt::of(&self.context, &self.location, plan);
-        let gone = on_io(&self.context, async move { take_back(&location, &of, &doubt, &receipts).await }).await;
+        let pending = Pending::of(&self.context, &self.location, plan);
+        let gone = on_io(&self.context, async move { take_back(&location, &of, &pending, &receipts).await }).await;
         if let Some(gone) = gone.map_err(|e| self.at(e))? {
-            Doubt::forget(&self.context, &self.location, plan);
+            Pending::forget(&self.context, &self.location, plan);
             self.tidy(plan, &gone, plan.creates);
         }
         Ok(())
@@ -242,7 +242,7 @@ impl Writer for LakehouseWriter {
     async fn forget(&self, plan: &WritePlan) -> Result<()> {
         let (location, of) = (self.location.clone(), plan.clone());
         let gone = on_io(&self.context, async move { forget(&location, &of).await }).await;
-        Doubt::forget(&self.context, &self.location, plan);
+        Pending::forget(&self.context, &self.location, plan);
         self.tidy(plan, &gone.map_err(|e| self.at(e))?, false);
         Ok(())
     }

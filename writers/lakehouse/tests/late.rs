@@ -212,3 +212,44 @@ async fn a_table_that_may_still_be_created_keeps_its_files() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_is_no_version() {
+    let bucket = fresh_bucket("clash");
+    for name in ["overwrite", "upsert", "part"] {
+        let table = Table::filled(&bucket, name).await;
+        let writer = table.writer();
+        let (made, receipts) = table.moved(writer.as_ref()).await;
+        // More often than it is tried.
+        for _ in 0..30 {
+            bucket.clash(&table.version(1));
+        }
+        writer.commit(&made, &receipts).await.unwrap_err();
+        let error = writer.abort(&made, &receipts).await.unwrap_err();
+        assert!(error.message().contains("are kept"), "{name}: {}", error.full());
+        assert!(bucket.land(&table.version(1)), "{name}");
+        assert_eq!(table.rows().await, table.published(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_was_given_up_starts_again() {
+    let bucket = fresh_bucket("anew");
+    for name in WAYS {
+        let table = Table::filled(&bucket, name).await;
+        for _ in 0..2 {
+            let writer = table.writer();
+            let (made, receipts) = table.moved(writer.as_ref()).await;
+            let version = (1..).find(|n| bucket.get(&table.version(*n)).is_none()).unwrap();
+            bucket.hold(&table.version(version));
+            writer.commit(&made, &receipts).await.unwrap_err();
+            table.writer().abort(&made, &[]).await.unwrap();
+            assert_eq!(table.left(), [""; 0], "{name}");
+        }
+        let writer = table.writer();
+        let (made, receipts) = table.moved(writer.as_ref()).await;
+        assert!(!writer.recorded(&made).await.unwrap().published, "{name}");
+        writer.commit(&made, &receipts).await.unwrap();
+        assert_eq!(table.rows().await, table.published(), "{name}");
+    }
+}

@@ -22,6 +22,8 @@ pub enum Gives {
     PartsOfUnknown,
     /// As if it were no file.
     Refusal,
+    /// With a fault that is none of the part's, and as if it were an empty file where only that is asked for.
+    Nothing,
 }
 
 #[derive(Clone)]
@@ -30,6 +32,8 @@ pub struct Web {
     pub size: u64,
     /// How many bytes it sends before it rests, and for how long.
     pub rests: Option<(u64, Duration)>,
+    /// What it tells of the file beside its size, by the number of requests before.
+    pub tells: fn(usize) -> String,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -56,7 +60,7 @@ pub fn are_bytes(mut found: &[u8], mut from: u64) -> bool {
 
 impl Web {
     pub fn new(gives: Gives, size: u64) -> Self {
-        Self { gives, size, rests: None, asked: Arc::default() }
+        Self { gives, size, rests: None, tells: |_| String::new(), asked: Arc::default() }
     }
 
     /// Serves until the test program ends.
@@ -93,9 +97,15 @@ impl Web {
             }
         }
         let shown = part.as_ref().map_or(String::new(), |part: &Range<u64>| format!(" {}..{}", part.start, part.end));
-        self.asked.lock().unwrap().push(format!("{method}{shown}"));
+        let tells = {
+            let mut asked = self.asked.lock().unwrap();
+            asked.push(format!("{method}{shown}"));
+            (self.tells)(asked.len() - 1)
+        };
         let all = 0..self.size;
         let (status, part, told) = match (self.gives, part) {
+            (Gives::Nothing, Some(_)) => ("403 Forbidden", 0..0, String::new()),
+            (Gives::Nothing, None) => ("200 OK", 0..0, String::new()),
             (Gives::Refusal, Some(_)) => ("400 Bad Request", 0..0, String::new()),
             (Gives::Parts, Some(part)) if part.is_empty() => {
                 ("416 Range Not Satisfiable", 0..0, format!("content-range: bytes */{}\r\n", self.size))
@@ -108,7 +118,7 @@ impl Web {
             (Gives::Whole, _) | (_, None) => ("200 OK", all, String::new()),
         };
         let length = part.end - part.start;
-        write!(client, "HTTP/1.1 {status}\r\n{told}content-length: {length}\r\nconnection: close\r\n\r\n")?;
+        write!(client, "HTTP/1.1 {status}\r\n{told}{tells}content-length: {length}\r\nconnection: close\r\n\r\n")?;
         if method == "HEAD" {
             return Ok(());
         }
