@@ -50,7 +50,8 @@ async fn a_file_is_the_same_from_several_servers_and_not_after_a_change() {
     fn at(second: usize) -> String {
         format!("last-modified: Sat, 01 Jan 2000 00:00:0{second} GMT\r\n")
     }
-    let cases: [(fn(usize) -> String, bool); 5] = [
+    type Tells = fn(usize) -> String;
+    let cases: [(Tells, bool); 5] = [
         (|n| format!("etag: \"{n}\"\r\n{}", at(0)), true),
         (|n| format!("etag: \"a\"\r\n{}", at(n)), true),
         (|n| format!("etag: \"{n}\"\r\n{}", at(n)), false),

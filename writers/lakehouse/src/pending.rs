@@ -100,7 +100,8 @@ pub(crate) async fn settle(location: &Location, plan: &WritePlan, pending: &Pend
     let may_come = pending.may_come();
     // An earlier process may have ended in the midst of it, if it had finished splits. What a local disk does it has done by then.
     let unknown = !pending.begun_here.load(Relaxed) && location.local_path().is_none();
-    if !may_come && !(unknown && record::is_any(&location.folder(), plan).await?) {
+    let asked = may_come || (unknown && record::is_any(&location.folder(), plan).await?);
+    if !asked {
         return Ok(false);
     }
     let mut seen = None;
