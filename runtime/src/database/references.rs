@@ -118,6 +118,7 @@ pub async fn present(able: &dyn Evolve, made: &[MadeKey]) -> Result<Vec<KeyDefin
 /// Whether a key between the columns of one that was made is that one: somebody may have made another since.
 pub fn is_made(there: &Reference, made: &Reference) -> bool {
     there.columns == made.columns
+        && there.to.table.eq_ignore_ascii_case(&made.to.table)
         && there.to_columns == made.to_columns
         && (made.name.is_empty() || there.name.eq_ignore_ascii_case(&made.name))
 }

@@ -103,8 +103,13 @@ impl Ledger {
 
 /// The foreign keys that runs of a job have made, by their tables.
 pub(super) async fn made(connection: &mut SqliteConnection, job: &str) -> Result<HashMap<String, Vec<MadeKey>>> {
-    let query = sqlx::query("SELECT target, body FROM made_keys WHERE job = ?1").bind(job);
     let mut all: HashMap<String, Vec<MadeKey>> = HashMap::new();
+    // An older ledger that is only looked into has no such table.
+    let there = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'made_keys')");
+    if !there.fetch_one(&mut *connection).await.map_err(failed)? {
+        return Ok(all);
+    }
+    let query = sqlx::query("SELECT target, body FROM made_keys WHERE job = ?1").bind(job);
     for row in query.fetch_all(connection).await.map_err(failed)? {
         all.entry(row.get("target")).or_default().push(parsed(row.get("body"))?);
     }
@@ -150,5 +155,26 @@ mod tests {
         assert!(ledger.made_keys("other").await.unwrap().is_empty());
         ledger.meet_tables("job", &[], &["c".into()], &[]).await.unwrap();
         assert!(ledger.made_keys("job").await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_ledger_from_before_made_keys_is_read_and_gets_their_table() {
+        for layout in [7, 8] {
+            let folder = tempfile::tempdir().unwrap();
+            let ledger = Ledger::open(folder.path()).await.unwrap();
+            let before = format!("DROP TABLE made_keys; PRAGMA user_version = {layout}");
+            let mut connection = ledger.connection.lock().await;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(before)).execute(&mut *connection).await.unwrap();
+            drop(connection);
+            drop(ledger);
+            let looked = Ledger::read(folder.path()).await.unwrap();
+            assert!(looked.made_keys("job").await.unwrap().is_empty());
+            drop(looked);
+            let ledger = Ledger::open(folder.path()).await.unwrap();
+            ledger.make_keys("job", "c", &[]).await.unwrap();
+            let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'made_keys'";
+            let tables: i64 = sqlx::query_scalar(tables).fetch_one(&mut *ledger.connection.lock().await).await.unwrap();
+            assert_eq!(tables, 1, "{layout}");
+        }
     }
 }

@@ -37,7 +37,7 @@ use self::writing::{Synced, change};
 const FILE: &str = "ledger.db";
 
 /// The number that a changed layout raises; a newer ledger is refused by an older program.
-const LAYOUT: i64 = 8;
+const LAYOUT: i64 = 9;
 
 /// The oldest layout that can be looked into as it is.
 const READABLE: i64 = 7;

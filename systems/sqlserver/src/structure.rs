@@ -185,6 +185,7 @@ async fn keys(session: &mut Session, among: &str, tables: &mut Tables) -> Result
 /// The server's.
 pub async fn foreign_keys(session: &mut Session, database: &str, ids: &[i64]) -> Result<HashMap<i64, Vec<ForeignKey>>> {
     let among = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    // Also those onto tables that the login may not see, whose names are empty then: they are not gone.
     let rows = session
         .rows(&format!(
             "SELECT CAST(f.parent_object_id AS bigint), CAST(f.name AS nvarchar(128)), CAST(a.name AS nvarchar(128)), \
@@ -192,9 +193,9 @@ pub async fn foreign_keys(session: &mut Session, database: &str, ids: &[i64]) ->
              CAST(b.name AS nvarchar(128)), CAST(f.delete_referential_action AS bigint), \
              CAST(f.update_referential_action AS bigint) FROM sys.foreign_keys f \
              JOIN sys.foreign_key_columns k ON k.constraint_object_id = f.object_id \
-             JOIN sys.objects o ON o.object_id = f.referenced_object_id \
+             LEFT JOIN sys.objects o ON o.object_id = f.referenced_object_id \
              JOIN sys.columns a ON a.object_id = k.parent_object_id AND a.column_id = k.parent_column_id \
-             JOIN sys.columns b ON b.object_id = k.referenced_object_id AND b.column_id = k.referenced_column_id \
+             LEFT JOIN sys.columns b ON b.object_id = k.referenced_object_id AND b.column_id = k.referenced_column_id \
              WHERE f.parent_object_id IN ({among}) ORDER BY f.parent_object_id, f.name, k.constraint_column_id"
         ))
         .await?;

@@ -189,12 +189,16 @@ pub async fn write(
 pub fn unmade(commits: &Commits, table: &TableName, target: &str) -> String {
     let run = commits.run_id.rsplit_once(ENTRY).map_or(commits.run_id.as_str(), |(run, _)| run);
     format!(
-        "SELECT 1 / (to_regclass({}) IS NULL OR EXISTS (SELECT FROM {} WHERE split = {PREPARED} AND target = {} \
-         AND (run_id = {} OR starts_with(run_id, {}))))::int AS unmade",
+        "SELECT 1 / (to_regclass({}) IS NULL OR EXISTS (SELECT FROM {} WHERE split = {PREPARED} AND target IN ({}, {}, {}) \
+         AND (run_id = {} OR substring(run_id, 1, {}) = {})))::int AS unmade",
         literal(&table.quoted(Q)),
         commits.table.quoted(Q),
+        // As this entry's job names it, and as another entry may.
         literal(target),
+        literal(&table.name),
+        literal(&table.to_string()),
         literal(run),
+        run.chars().count() + 1,
         literal(&format!("{run}{ENTRY}"))
     )
 }

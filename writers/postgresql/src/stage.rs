@@ -28,6 +28,9 @@ pub struct Layout {
     pub(crate) unique: Vec<Vec<String>>,
 }
 
+/// The types of which values with more digits are rounded without a word: numeric, and those with fractions of a second.
+const ROUNDED: &str = "1700, 1083, 1266, 1114, 1184, 1186";
+
 impl Layout {
     pub(crate) fn of(Found { table, unique, .. }: &Found, columns: &[PlannedColumn]) -> Self {
         let written = |name: &String| columns.iter().any(|c| c.name == *name);
@@ -50,7 +53,7 @@ impl Layout {
         format!(
             "SELECT 1 / (count(*) = {})::int AS as_planned FROM pg_catalog.pg_attribute a JOIN (VALUES {}) p(name, type, said) \
              ON a.attname = p.name AND (format_type(a.atttypid, a.atttypmod) = p.said \
-                OR (a.atttypid = p.type AND strpos(format_type(a.atttypid, a.atttypmod) || p.said, '(') = 0)) \
+                OR (a.atttypid = p.type AND a.atttypid NOT IN ({ROUNDED}))) \
              WHERE a.attrelid = to_regclass({})::oid",
             columns.len(),
             columns.join(", "),
@@ -146,5 +149,6 @@ pub(crate) fn changed(error: Error) -> Error {
     if !by_zero {
         return error;
     }
-    Error::new(ErrorKind::Conflict, "the table was altered after the run had looked at it: run again").because(error)
+    let text = "the table was altered after the run had looked at it: run again, with --fresh where the run is resumed";
+    Error::new(ErrorKind::Conflict, text).because(error)
 }

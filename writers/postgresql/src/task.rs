@@ -67,7 +67,8 @@ impl Task {
         let names = Q.quote_all(plan.columns.iter().map(|c| &c.name));
         let table = state.table.quoted(Q);
         let own_table = state.stage.is_none() && plan.mode == WriteMode::Ignore;
-        let direct = state.stage.is_none() && !own_table && state.create.is_none();
+        // Where statements of the job come before, the plan does not know what they make of the table.
+        let direct = state.stage.is_none() && !own_table && state.layout.is_some();
         // The first batch's savepoint comes along; not where something else is made before it.
         let saved = state.records.is_some() && !own_table;
         let then = if saved { SAVEPOINT } else { "" };

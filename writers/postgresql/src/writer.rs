@@ -260,19 +260,20 @@ impl Writer for PostgresqlWriter {
         let mut session = self.connect_to_clean().await?;
         let (mut published, mut made) = (false, state.create.is_some());
         if let Some(commits) = &state.records {
-            let Records { prepared, recorded: before } = record::read(&mut session, commits).await?;
+            let Records { mut prepared, recorded: before } = record::read(&mut session, commits).await?;
             published = before.published;
-            // Else somebody else has made it.
-            made &= prepared || !self.makes_all_at_once(&state);
             if !published {
                 record::settle(&mut session, commits, &plan.table).await?;
-                let settled = record::read(&mut session, commits).await?.recorded;
+                let settled;
+                Records { prepared, recorded: settled } = record::read(&mut session, commits).await?;
                 published = settled.published;
                 if plan.commits_per_split && settled.receipts.len() > before.receipts.len() {
                     let message = "rows of a former attempt landed while the run was taken back: run the job again";
                     return Err(Error::new(ErrorKind::Conflict, message).with("table", &plan.table));
                 }
             }
+            // Else somebody else has made it.
+            made &= prepared || !self.makes_all_at_once(&state);
         }
         session.execute("BEGIN").await?;
         if let Some(stage) = &state.stage
@@ -280,10 +281,6 @@ impl Writer for PostgresqlWriter {
         {
             session.execute(&format!("DROP TABLE {}", stage.quoted(Q))).await?;
         }
-        if let Some(commits) = &state.records {
-            record::delete(&mut session, commits).await?;
-        }
-        session.execute("COMMIT").await?;
         // A table that this run made, and that nobody has put rows into, goes with it.
         if !published && made && record::exists(&mut session, &state.table).await? {
             let table = state.table.quoted(Q);
@@ -291,6 +288,10 @@ impl Writer for PostgresqlWriter {
                 session.execute(&format!("DROP TABLE {table}")).await?;
             }
         }
+        if let Some(commits) = &state.records {
+            record::delete(&mut session, commits).await?;
+        }
+        session.execute("COMMIT").await?;
         session.rest().await;
         Ok(())
     }

@@ -167,8 +167,8 @@ async fn one<'a>(
         let before = before.get_or_try_init(&names).await?;
         let again = again.swap(true, Ordering::Relaxed);
         let mut completed = context.until_cancelled(able.complete(&work.completion)).await?;
-        if again {
-            // An attempt that failed may have made some.
+        // An attempt that failed may have made some, and what was made without a name has one of the target's.
+        if again || completed.foreign_keys.iter().any(|key| key.name.is_empty()) {
             completed.foreign_keys = names().await?;
             completed.foreign_keys.retain(|key| !before.iter().any(|before| before.name == key.name));
         }
