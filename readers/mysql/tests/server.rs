@@ -380,7 +380,7 @@ async fn a_connection_that_the_server_has_forgotten_is_missed() {
         });
         other.until_sessions(|all| all.iter().any(is_asleep)).await;
         let proxy = Proxy::start(database.port()).await.unwrap();
-        let url = format!("{}?connectTimeout=800", proxy.url(&database.url()));
+        let url = format!("{}?connectTimeout=2500", proxy.url(&database.url()));
         let parameters = json!({ "url": url, "table": "t", "column": ["id", "SLEEP(60)"] });
         let reader = open_reader("mysql", parameters).unwrap();
         let reading = tokio::spawn(async move { read_all(&reader).await.map(drop) });

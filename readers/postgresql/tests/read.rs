@@ -212,7 +212,7 @@ async fn columns_may_be_expressions_and_sources_queries() {
         async move { read_all(&open_reader("postgresql", parameters)?).await }
     };
     let all = read(
-        json!({"table": "\"S.x\".\"t T\"", "column": ["ID", "n * 2", "'x'::varchar", "null", "1"], "where": "\"Id\" < 3;"}),
+        json!({"table": "\"S.x\".\"T t\"", "column": ["ID", "n * 2", "'x'::varchar", "null", "1"], "where": "\"Id\" < 3;"}),
     );
     let all = all.await.unwrap();
     assert!(all.schema.listed);
