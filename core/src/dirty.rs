@@ -53,7 +53,8 @@ pub trait DirtyCount: Send + Sync {
 }
 
 /// The rows of a task that its target refuses: told at once to who counts them, for a batch may have many thousand and each
-/// costs some statements to find; kept for [`Written`](crate::Written) where nobody does.
+/// costs some statements to find; kept for [`Written`](crate::Written) where nobody does. A writer that finds them in another
+/// way, all at once, need not use it: rows in [`Written`](crate::Written) are counted after their batch.
 #[derive(Clone, Default)]
 pub struct Refused {
     count: Option<Arc<dyn DirtyCount>>,

@@ -16,7 +16,7 @@ use crate::database::evolve::{self, Evolution, Evolving};
 use crate::job::{Endpoint, Entry, Job};
 use crate::mapping::{MappedSource, Mapping, map};
 use crate::pipeline::{From, Pipeline, PipelineSpec, constant_field};
-use crate::plan::{at_source, at_target};
+use crate::plan::{of_source, of_target};
 use crate::transform::Transformers;
 use crate::verify::comparable;
 
@@ -106,8 +106,8 @@ async fn plan_open(
     (reader, writer): (Arc<dyn Reader>, Arc<dyn Writer>),
     evolving: Evolving<'_>,
 ) -> Result<PlannedEntry> {
-    let source = context.until_cancelled(reader.schema()).await.map_err(at_source)?;
-    let target = context.until_cancelled(writer.target()).await.map_err(at_target)?;
+    let source = context.until_cancelled(reader.schema()).await.map_err(of_source)?;
+    let target = context.until_cancelled(writer.target()).await.map_err(of_target)?;
     let form = match (entry.reader.form, entry.writer.form) {
         (Form::Native, Form::Native) => Form::Native,
         _ => Form::DataX,

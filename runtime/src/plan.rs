@@ -217,23 +217,23 @@ pub async fn snapshot(entry: &PlannedEntry, job: &Job, context: &ConnectorContex
         Some(snapshot) => {
             // The tables of a whole-database job share one snapshot, and all its connections.
             let readers = if job.database.is_some() { channels_of(job) } else { readers_at_once(entry, job) };
-            context.until_cancelled(snapshot.begin(readers)).await.map(Some).map_err(at_source)
+            context.until_cancelled(snapshot.begin(readers)).await.map(Some).map_err(of_source)
         }
         None => Ok(None),
     }
 }
 
 /// Says of what a server may do at either end, as waiting for a lock, that it was the source.
-pub(crate) fn at_source(error: Error) -> Error {
-    at_end(error, "source")
+pub(crate) fn of_source(error: Error) -> Error {
+    of_side(error, "source")
 }
 
 /// The same of the target.
-pub(crate) fn at_target(error: Error) -> Error {
-    at_end(error, "target")
+pub(crate) fn of_target(error: Error) -> Error {
+    of_side(error, "target")
 }
 
-fn at_end(error: Error, side: &str) -> Error {
+fn of_side(error: Error, side: &str) -> Error {
     match error.kind() {
         ErrorKind::Timeout | ErrorKind::Unreachable | ErrorKind::Conflict | ErrorKind::Remote => {
             error.with("side", side)
@@ -267,7 +267,7 @@ pub async fn splits(
         Some(incremental) => context.until_cancelled(incremental.splits_within(&request, &entry.windows)).await,
         None => context.until_cancelled(entry.reader.splits(&request)).await,
     };
-    let mut splits = splits.map_err(at_source)?;
+    let mut splits = splits.map_err(of_source)?;
     for (id, split) in splits.iter_mut().enumerate() {
         split.id = u32::try_from(id).map_err(|_| Error::internal("more splits than a job can number"))?;
     }
@@ -432,8 +432,8 @@ mod tests {
 
     #[test]
     fn what_a_server_does_at_either_end_says_at_which() {
-        let side = |error: Error| at_target(error).context().iter().map(|(_, value)| value.clone()).collect::<Vec<_>>();
-        assert_eq!(side(at_source(Error::new(ErrorKind::Timeout, "lock timeout"))), ["source"], "the inner one stays");
+        let side = |error: Error| of_target(error).context().iter().map(|(_, value)| value.clone()).collect::<Vec<_>>();
+        assert_eq!(side(of_source(Error::new(ErrorKind::Timeout, "lock timeout"))), ["source"], "the inner one stays");
         assert_eq!(side(Error::new(ErrorKind::Conflict, "lock timeout")), ["target"]);
         assert!(side(Error::new(ErrorKind::DirtyLimit, "a row of either")).is_empty());
     }

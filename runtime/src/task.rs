@@ -20,7 +20,7 @@ use crate::job::Endpoint;
 use crate::limit::Limiter;
 use crate::pipeline::{Pipeline, PipelineSpec};
 use crate::place::Place;
-use crate::plan::{at_source, at_target};
+use crate::plan::{of_source, of_target};
 use crate::progress::Counters;
 use crate::sender::TaskSender;
 use crate::threads::Threads;
@@ -149,7 +149,7 @@ pub async fn run_task(
                 return Ok(());
             }
             let reader = spec.reader.open_reader(&connector_context(&spec.reader, &spec, &context, &cancel))?;
-            let result = reader.read(&split, &spec.pipeline.read, &mut sender).await.map_err(at_source);
+            let result = reader.read(&split, &spec.pipeline.read, &mut sender).await.map_err(of_source);
             if sender.enough { Ok(()) } else { result }
         };
         let result = within_grace(&cancel, work).await;
@@ -229,9 +229,9 @@ async fn write(
         // Opened with the first batch in hand: nothing waits on a server for a source that is slow to start.
         let task = match &mut task {
             Some(task) => task,
-            none => none.insert(writer.open(&spec.plan, &id).await.map_err(at_target)?),
+            none => none.insert(writer.open(&spec.plan, &id).await.map_err(of_target)?),
         };
-        let written = task.write(&batch).await.map_err(at_target)?;
+        let written = task.write(&batch).await.map_err(of_target)?;
         let refused = written.refused.len() + found.rows.swap(0, Relaxed);
         counters.rows_written.fetch_add((batch.num_rows() - refused.min(batch.num_rows())) as u64, Relaxed);
         counters.bytes_written.fetch_add(batch_bytes(&batch) as u64, Relaxed);
@@ -246,7 +246,7 @@ async fn write(
     }
     let task = match task {
         Some(task) => task,
-        None => writer.open(&spec.plan, &id).await.map_err(at_target)?,
+        None => writer.open(&spec.plan, &id).await.map_err(of_target)?,
     };
     dirty.sync()?;
     if let Some(place) = &context.place {
@@ -254,7 +254,7 @@ async fn write(
     }
     let account = Account { attempt, epoch: spec.epoch.clone(), counts: counters.counts(), quarantine: dirty.name() };
     in_doubt.store(true, Relaxed);
-    task.finish(account).await.map_err(at_target)
+    task.finish(account).await.map_err(of_target)
 }
 
 /// Rows that the target refuses, as they are found.

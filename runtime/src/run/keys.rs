@@ -151,7 +151,7 @@ impl Run {
         let gone = context.until_cancelled(present(able, &child.gone)).await?;
         keys.retain(|key| !gone.iter().any(|gone| gone.key.name == key.key.name));
         if keys.is_empty() && gone.is_empty() {
-            return self.unmade(child, &[]).await;
+            return self.forget_gone(child, &[]).await;
         }
         self.take_lease_before(child.index, &child.table, context).await?;
         let of = |definition: &weir_core::KeyDefinition| DroppedKey {
@@ -177,12 +177,12 @@ impl Run {
         keys.extend(gone);
         // Not left in mid-air by a stop: the server would drop them after they were put back.
         able.release(&keys).await?;
-        self.unmade(child, &numbers).await
+        self.forget_gone(child, &numbers).await
     }
 
     /// The keys of a table that the source has no more are at the target no more either: the changes of these numbers are done.
     /// What an earlier run has dropped of them does not come back.
-    async fn unmade(&self, child: &Child, numbers: &[i64]) -> Result<()> {
+    async fn forget_gone(&self, child: &Child, numbers: &[i64]) -> Result<()> {
         if child.gone.is_empty() {
             return Ok(());
         }
