@@ -1,4 +1,4 @@
-//! Compression of pages that we make ourselves.
+//! Compression of pages, by one compressor for all of a file's.
 
 use bytes::Bytes;
 use parquet::basic::Compression;
@@ -31,14 +31,16 @@ impl Codec {
         self.compression
     }
 
-    pub(crate) fn compress(&mut self, page: Vec<u8>) -> Result<Bytes> {
+    /// # Errors
+    /// The compression's.
+    pub(crate) fn compress(&mut self, page: Bytes) -> Result<Bytes> {
         let compressed = match (&mut self.zstd, self.compression) {
             (Some(zstd), _) => zstd.compress(&page).map_err(|e| ParquetError::External(Box::new(e)))?,
             (None, Compression::SNAPPY) => {
                 let made = snap::raw::Encoder::new().compress_vec(&page);
                 made.map_err(|e| ParquetError::External(Box::new(e)))?
             }
-            _ => page,
+            _ => return Ok(page),
         };
         // What is compressed lies in memory until its row group is written: no longer than it is.
         Ok(Bytes::from(compressed.into_boxed_slice()))

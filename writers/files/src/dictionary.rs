@@ -279,7 +279,7 @@ impl Dictionary {
         };
         let length = buffer.len();
         let page = Page::DataPage {
-            buf: codec.compress(buffer)?,
+            buf: codec.compress(buffer.into())?,
             num_values: self.rows as u32,
             encoding,
             def_level_encoding: Encoding::RLE,
@@ -318,7 +318,7 @@ impl Dictionary {
         };
         let length = plain.len();
         let page = Page::DictionaryPage {
-            buf: codec.compress(plain)?,
+            buf: codec.compress(plain.into())?,
             num_values: count as u32,
             encoding: Encoding::PLAIN,
             is_sorted: false,
@@ -391,16 +391,18 @@ impl Dictionary {
 
 /// What the pages of a chunk come to.
 #[derive(Default)]
-struct Sums {
-    compressed: u64,
-    uncompressed: u64,
-    dictionary: u64,
-    data: u64,
-    pages: i32,
+pub(crate) struct Sums {
+    pub(crate) compressed: u64,
+    pub(crate) uncompressed: u64,
+    /// Where the dictionary is.
+    pub(crate) dictionary: u64,
+    /// Where the first of the data pages is, which are so many; whoever adds them counts them.
+    pub(crate) data: u64,
+    pub(crate) pages: i32,
 }
 
 impl Sums {
-    fn add(&mut self, spec: PageWriteSpec) {
+    pub(crate) fn add(&mut self, spec: PageWriteSpec) {
         self.compressed += spec.compressed_size as u64;
         self.uncompressed += spec.uncompressed_size as u64;
         match spec.page_type {

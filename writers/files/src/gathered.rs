@@ -33,14 +33,18 @@ impl Gathered {
     }
 }
 
-/// The writers of one field's leaves, in a row group of a file with these properties.
+/// A file of one field alone, to which nothing is written so far, and the writers of its leaves: the library makes the column
+/// writers of a file all at once or not at all.
 ///
 /// # Errors
 /// A type that Parquet does not have.
-pub(crate) fn writers(field: &FieldRef, properties: &WriterPropertiesPtr) -> Result<Vec<ArrowColumnWriter>> {
+pub(crate) fn alone(
+    field: &FieldRef,
+    properties: &WriterPropertiesPtr,
+) -> Result<(SerializedFileWriter<Vec<u8>>, Vec<ArrowColumnWriter>)> {
     let schema = Arc::new(Schema::new(vec![field.clone()]));
     let parquet = ArrowSchemaConverter::new().convert(&schema)?;
-    // Nothing is written to it: the library makes a file's column writers all at once or not at all.
     let alone = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), properties.clone())?;
-    ArrowRowGroupWriterFactory::new(&alone, schema).create_column_writers(0)
+    let writers = ArrowRowGroupWriterFactory::new(&alone, schema).create_column_writers(0)?;
+    Ok((alone, writers))
 }

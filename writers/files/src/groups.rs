@@ -16,6 +16,7 @@ use crate::codec::Codec;
 use crate::dictionary::Dictionary;
 use crate::gathered::{self, Gathered, MANY};
 use crate::parquet::properties;
+use crate::recompressed;
 
 /// The most rows of a row group, but for those of its last batch.
 const GROUP_ROWS: usize = 1 << 20;
@@ -41,6 +42,8 @@ enum Column {
     Repeating(Box<Dictionary>),
     /// One for each leaf.
     Other(Vec<ArrowColumnWriter>),
+    /// The same, whose pages we compress, and the file that they are of.
+    Uncompressed(Vec<ArrowColumnWriter>, Box<SerializedFileWriter<Vec<u8>>>),
 }
 
 impl Column {
@@ -50,20 +53,21 @@ impl Column {
         repeating: bool,
         leaves: &mut impl Iterator<Item = ColumnDescPtr>,
         properties: &WriterPropertiesPtr,
+        compressed_by_us: bool,
     ) -> Result<Self> {
         if let Some(leaf) = repeating.then(|| leaves.next()).flatten() {
             return Ok(Self::Repeating(Box::new(Dictionary::new(leaf))));
         }
-        let writers = gathered::writers(field, properties)?;
+        let (alone, writers) = gathered::alone(field, properties)?;
         leaves.take(writers.len()).for_each(drop);
-        Ok(Self::Other(writers))
+        Ok(if compressed_by_us { Self::Uncompressed(writers, Box::new(alone)) } else { Self::Other(writers) })
     }
 
     fn write(&mut self, field: &FieldRef, array: &ArrayRef, codec: &mut Option<Codec>) -> Result<()> {
         match (self, codec) {
             (Self::Repeating(dictionary), Some(codec)) => dictionary.write(array, codec)?,
             (Self::Repeating(_), None) => {}
-            (Self::Other(writers), _) => {
+            (Self::Other(writers) | Self::Uncompressed(writers, _), _) => {
                 for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, array)?) {
                     writer.write(&leaf)?;
                 }
@@ -79,12 +83,18 @@ impl Column {
                 let (bytes, close) = dictionary.close(codec)?;
                 group.append_column(&bytes, close)?;
             }
-            (Self::Repeating(_), None) => {}
+            (Self::Uncompressed(writers, alone), Some(codec)) => {
+                let leaves = writers.into_iter().map(ArrowColumnWriter::close).collect::<Result<_>>()?;
+                for (bytes, close) in recompressed::compress(leaves, *alone, codec)? {
+                    group.append_column(&bytes, close)?;
+                }
+            }
             (Self::Other(writers), _) => {
                 for writer in writers {
                     writer.close()?.append_to_row_group(group)?;
                 }
             }
+            (Self::Repeating(_) | Self::Uncompressed(..), None) => {}
         }
         Ok(())
     }
@@ -133,7 +143,7 @@ impl Groups {
         let fields = self.schema.fields().iter().enumerate();
         let columns = fields.map(|(i, field)| {
             let own = self.repeating.get(i) == Some(&true) && self.codec.is_some();
-            Column::new(field, own, &mut leaves, &self.properties)
+            Column::new(field, own, &mut leaves, &self.properties, false)
         });
         columns.collect()
     }
@@ -170,7 +180,9 @@ impl Groups {
     pub(crate) fn memory_size(&self) -> usize {
         let size = |column: &Column| match column {
             Column::Repeating(dictionary) => dictionary.memory_size(),
-            Column::Other(writers) => writers.iter().map(ArrowColumnWriter::memory_size).sum(),
+            Column::Other(writers) | Column::Uncompressed(writers, _) => {
+                writers.iter().map(ArrowColumnWriter::memory_size).sum()
+            }
         };
         let waiting = self.gathered.as_ref().map_or(0, |gathered| gathered.bytes);
         waiting + self.group.iter().flatten().map(size).sum::<usize>()
@@ -180,7 +192,9 @@ impl Groups {
     pub(crate) fn in_progress_size(&self) -> usize {
         let size = |column: &Column| match column {
             Column::Repeating(dictionary) => dictionary.size(),
-            Column::Other(writers) => writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
+            Column::Other(writers) | Column::Uncompressed(writers, _) => {
+                writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum()
+            }
         };
         // Encoded and compressed it is less.
         let waiting = self.gathered.as_ref().map_or(0, |gathered| gathered.bytes / 2);
@@ -190,14 +204,16 @@ impl Groups {
     /// Writes the rows that wait, a column at a time. They say themselves which columns repeat: of very many columns the
     /// file's first batch has too few rows to tell.
     fn flush_gathered(&mut self, batches: &[RecordBatch]) -> Result<()> {
-        let (properties, repeating) = properties(self.compression, &self.schema, batches);
+        let by_us = self.codec.is_some() && self.compression != Compression::UNCOMPRESSED;
+        let compression = if by_us { Compression::UNCOMPRESSED } else { self.compression };
+        let (properties, repeating) = properties(compression, &self.schema, batches);
         let properties = Arc::new(properties);
         let leaves = self.file.schema_descr().columns().to_vec();
         let mut leaves = leaves.into_iter();
         let mut group = self.file.next_row_group()?;
         for (i, field) in self.schema.fields().iter().enumerate() {
             let own = repeating.get(i) == Some(&true) && self.codec.is_some();
-            let mut column = Column::new(field, own, &mut leaves, &properties)?;
+            let mut column = Column::new(field, own, &mut leaves, &properties, by_us)?;
             batches.iter().try_for_each(|batch| column.write(field, batch.column(i), &mut self.codec))?;
             column.append(&mut group, &mut self.codec)?;
         }
@@ -419,7 +435,8 @@ mod tests {
     #[test]
     fn very_many_columns_are_what_few_are() {
         // The same columns many times over, and the first of them again by themselves.
-        let narrow = |start| batch(start, 3_000);
+        // More rows than a page has.
+        let narrow = |start| batch(start, 33_000);
         let wide = |start| {
             let narrow = narrow(start);
             let schema = narrow.schema();
@@ -433,7 +450,7 @@ mod tests {
         assert!(wide(0).num_columns() > MANY);
         for compression in [Compression::ZSTD(Default::default()), Compression::UNCOMPRESSED] {
             let of = |make: &dyn Fn(i64) -> RecordBatch| {
-                file(&[make(0), make(3_000), make(6_000).slice(5, 700)], 3, compression, true)
+                file(&[make(0), make(33_000), make(66_000).slice(5, 700)], 3, compression, true)
             };
             let ((rows, many), (expected, few)) = (read(&of(&wide)), read(&of(&narrow)));
             let one = |batches: &[RecordBatch]| arrow::compute::concat_batches(&batches[0].schema(), batches).unwrap();
@@ -447,8 +464,15 @@ mod tests {
                 assert_eq!(column.statistics(), other.statistics());
                 assert_eq!(column.compressed_size(), other.compressed_size());
                 assert_eq!(column.dictionary_page_offset().is_some(), other.dictionary_page_offset().is_some());
+                let pages = |file: &ParquetMetaData, i: usize| {
+                    let start = file.row_group(0).column(i).byte_range().0 as i64;
+                    let places = file.offset_index().unwrap()[0][i].page_locations().iter();
+                    places.map(|p| (p.offset - start, p.compressed_page_size, p.first_row_index)).collect::<Vec<_>>()
+                };
+                assert_eq!(pages(&many, i), pages(&few, i % leaves));
+                assert!(pages(&many, i).len() > 1);
             }
-            assert_eq!((many.num_row_groups(), many.row_group(0).num_rows()), (1, 6_700));
+            assert_eq!((many.num_row_groups(), many.row_group(0).num_rows()), (1, 66_700));
         }
     }
 }

@@ -48,6 +48,7 @@ mod parquet;
 mod plan;
 mod read_back;
 mod recognise;
+mod recompressed;
 mod record;
 #[cfg(test)]
 mod remote_faults;
