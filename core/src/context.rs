@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{DirtyCount, Kept, Room, Seat};
+use crate::{Kept, Room, Seat};
 
 /// How long a connector may take to tell its server that the run is stopped.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -46,7 +46,6 @@ pub struct Shared {
     values: Arc<Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>>,
     kept: Option<Kept>,
     room: Option<Room>,
-    dirty: Option<Arc<dyn DirtyCount>>,
 }
 
 impl Shared {
@@ -62,16 +61,6 @@ impl Shared {
     pub fn within(&self, room: Option<Room>) -> Self {
         let kept = self.kept.clone();
         Self { room, ..self.clone() }.on(kept)
-    }
-
-    /// The same for the writer of a task, whose refused rows are counted there.
-    pub fn counting(&self, dirty: Arc<dyn DirtyCount>) -> Self {
-        Self { dirty: Some(dirty), ..self.clone() }
-    }
-
-    /// Where the refused rows of the task are counted as they are found, if they are.
-    pub fn dirty_count(&self) -> Option<&Arc<dyn DirtyCount>> {
-        self.dirty.as_ref()
     }
 
     /// Whether sessions are counted.

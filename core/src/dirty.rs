@@ -1,15 +1,16 @@
 //! Dirty rows: data that cannot be converted or that the target refuses, and the helper that finds them in a batch.
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Range;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::Result;
 use crate::convert::to_display_text;
-use crate::{Result, Shared};
 
 /// A row that could not be moved, as the quarantine file keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,21 +44,14 @@ pub fn row_values(batch: &RecordBatch, row: usize) -> Map<String, Value> {
         .collect()
 }
 
-/// Who counts the rows that a target refuses, and ends the run at the one that is one too many.
-pub trait DirtyCount: Send + Sync {
-    /// Counts and keeps a row.
-    ///
-    /// # Errors
-    /// [`DirtyLimit`](crate::ErrorKind::DirtyLimit) when that is one too many.
-    fn add(&self, row: DirtyRow) -> Result<()>;
-}
+/// Takes a row that a target refuses; an error ends the task.
+type Tell = Box<dyn FnMut(DirtyRow) -> Result<()> + Send>;
 
-/// The rows of a task that its target refuses: told at once to who counts them, for a batch may have many thousand and each
-/// costs some statements to find; kept for [`Written`](crate::Written) where nobody does. A writer that finds them in another
-/// way, all at once, need not use it: rows in [`Written`](crate::Written) are counted after their batch.
-#[derive(Clone, Default)]
+/// The rows of a task that its target refuses. Each is told as soon as it is found, so that the one that is too many ends the
+/// run there: a batch may have many thousand, and each costs some statements to find.
+#[derive(Default)]
 pub struct Refused {
-    count: Option<Arc<dyn DirtyCount>>,
+    tell: Option<Tell>,
     /// Those that nobody was told of.
     pub kept: Vec<DirtyRow>,
     /// How many there were in all.
@@ -65,23 +59,45 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// For a task whose context shares this.
-    pub fn of(shared: &Shared) -> Self {
-        Self { count: shared.dirty_count().cloned(), ..Self::default() }
+    /// Tells `tell` of each row, whose error ends the task; without, they are kept.
+    pub fn told(tell: impl FnMut(DirtyRow) -> Result<()> + Send + 'static) -> Self {
+        Self { tell: Some(Box::new(tell)), ..Self::default() }
     }
 
     /// One more.
     ///
     /// # Errors
-    /// As [`DirtyCount::add`].
+    /// [`DirtyLimit`](crate::ErrorKind::DirtyLimit) when that is one too many: no further row is to be tried.
     pub fn add(&mut self, row: DirtyRow) -> Result<()> {
         self.rows += 1;
-        match &self.count {
-            Some(count) => count.add(row),
+        match &mut self.tell {
+            Some(tell) => tell(row),
             None => {
                 self.kept.push(row);
                 Ok(())
             }
+        }
+    }
+
+    /// Adds the rows at fault, as (row, column, reason) in any order; the others. No fault is asked for after the one that is
+    /// too many.
+    ///
+    /// # Errors
+    /// Those of [`add`](Self::add).
+    pub fn take_out(
+        &mut self,
+        batch: &RecordBatch,
+        faults: impl IntoIterator<Item = (usize, usize, String)>,
+    ) -> Result<RecordBatch> {
+        let mut good = None;
+        for (row, column, reason) in faults {
+            let name = batch.schema_ref().field(column).name().clone();
+            self.add(DirtyRow::of_batch(batch, row, Some(name), reason))?;
+            good.get_or_insert_with(|| vec![true; batch.num_rows()])[row] = false;
+        }
+        match good {
+            Some(good) => Ok(filter_record_batch(batch, &BooleanArray::from(good))?),
+            None => Ok(batch.clone()),
         }
     }
 }
@@ -95,7 +111,7 @@ impl fmt::Debug for Refused {
 /// Why a target refused some rows of a batch.
 #[derive(Debug, Clone, Default)]
 pub struct Refusal {
-    /// The first refused row, counted from the start of the refused batch, where the target names it.
+    /// The first refused row, counted from the first that was tried, where the target names it.
     pub row: Option<usize>,
     /// The column at fault, where the target names it.
     pub column: Option<String>,
@@ -106,12 +122,12 @@ pub struct Refusal {
 /// A target that takes a batch whole or not at all, for [`bisect`].
 #[async_trait]
 pub trait Bisect: Send {
-    /// Applies all of `rows` under a savepoint of its own. `Ok(Some(refusal))`: the target refused because of some
-    /// row, and nothing of `rows` is applied.
+    /// Applies these rows of `batch` under a savepoint of their own. `Ok(Some(refusal))`: the target refused because of
+    /// some row, and nothing of `rows` is applied.
     ///
     /// # Errors
     /// Anything that no row is to blame for: the task fails.
-    async fn apply(&mut self, rows: &RecordBatch) -> Result<Option<Refusal>>;
+    async fn apply(&mut self, batch: &RecordBatch, rows: Range<usize>) -> Result<Option<Refusal>>;
 }
 
 /// Applies all rows of `batch` that the target takes, and adds the others to `refused`.
@@ -134,7 +150,7 @@ pub async fn bisect(target: &mut dyn Bisect, batch: &RecordBatch, refused: &mut 
         }
         let rows = all.min(most);
         ranges.push((start + rows, all - rows));
-        let Some(refusal) = target.apply(&batch.slice(start, rows)).await? else {
+        let Some(refusal) = target.apply(batch, start..start + rows).await? else {
             most = most.saturating_mul(2);
             continue;
         };
@@ -162,7 +178,7 @@ pub async fn bisect(target: &mut dyn Bisect, batch: &RecordBatch, refused: &mut 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::Arc;
 
     use super::*;
     use crate::{Error, ErrorKind};
@@ -187,7 +203,8 @@ mod tests {
 
     #[async_trait]
     impl Bisect for NoNegatives {
-        async fn apply(&mut self, rows: &RecordBatch) -> Result<Option<Refusal>> {
+        async fn apply(&mut self, batch: &RecordBatch, rows: Range<usize>) -> Result<Option<Refusal>> {
+            let rows = batch.slice(rows.start, rows.len());
             self.statements += 1;
             self.sent += rows.num_rows();
             let values = rows.column(0).as_primitive::<Int32Type>().values();
@@ -222,26 +239,41 @@ mod tests {
         }
     }
 
+    /// The third row is one too many.
+    fn two() -> Refused {
+        let mut left = 2_usize;
+        Refused::told(move |_| {
+            left = left.checked_sub(1).ok_or_else(|| Error::new(ErrorKind::DirtyLimit, "too many"))?;
+            Ok(())
+        })
+    }
+
     #[tokio::test]
     async fn one_row_too_many_ends_the_search() {
-        struct Two(AtomicUsize);
-        impl DirtyCount for Two {
-            fn add(&self, _: DirtyRow) -> Result<()> {
-                match self.0.fetch_add(1, Relaxed) {
-                    0 | 1 => Ok(()),
-                    _ => Err(Error::new(ErrorKind::DirtyLimit, "too many")),
-                }
-            }
-        }
         let values = Int32Array::from_iter_values((0..10_000).map(|i| -1 - i));
         let batch = RecordBatch::try_from_iter([("n", Arc::new(values) as _)]).unwrap();
         for names_the_row in [true, false] {
-            let shared = Shared::default().counting(Arc::new(Two(AtomicUsize::new(0))));
-            let (mut target, mut refused) =
-                (NoNegatives { names_the_row, taken: vec![], statements: 0, sent: 0 }, Refused::of(&shared));
+            let mut target = NoNegatives { names_the_row, taken: vec![], statements: 0, sent: 0 };
+            let mut refused = two();
             let error = bisect(&mut target, &batch, &mut refused).await.unwrap_err();
             assert_eq!((error.kind(), refused.rows, refused.kept.len()), (ErrorKind::DirtyLimit, 3, 0));
             assert!(target.statements < 40, "{}", target.statements);
         }
+    }
+
+    #[test]
+    fn faults_are_looked_for_no_further_than_the_one_that_is_too_many() {
+        let batch = RecordBatch::try_from_iter([("n", Arc::new(Int32Array::from_iter_values(0..9)) as _)]).unwrap();
+        let faults = |rows: usize| (0..rows).map(|i| (8 - 2 * i, 0, format!("fault {i}")));
+        let mut refused = two();
+        let good = refused.take_out(&batch, faults(2)).unwrap();
+        assert_eq!(good.column(0).as_primitive::<Int32Type>().values(), &[0, 1, 2, 3, 4, 5, 7]);
+        assert_eq!(refused.take_out(&batch, faults(0)).unwrap(), batch);
+        let mut looked = 0;
+        let error = refused.take_out(&batch, faults(4).inspect(|_| looked += 1)).unwrap_err();
+        assert_eq!((error.kind(), refused.rows, looked), (ErrorKind::DirtyLimit, 3, 1));
+        let mut kept = Refused::default();
+        kept.take_out(&batch, faults(1)).unwrap();
+        assert_eq!((kept.kept[0].column.as_deref(), kept.kept[0].reason.as_str()), (Some("n"), "fault 0"));
     }
 }

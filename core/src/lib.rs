@@ -73,7 +73,7 @@ pub use database::{
 };
 pub use describe::{ColumnDefault, ColumnDescription, ForeignKey, Identity, TableDescription, UniqueKey};
 pub use digits::Digits;
-pub use dirty::{Bisect, DirtyCount, DirtyRow, Refusal, Refused, bisect, row_values};
+pub use dirty::{Bisect, DirtyRow, Refusal, Refused, bisect, row_values};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use evolve::{Completed, Completion, Evolve, Fit, KeyDefinition, PresentColumn, Reference, TableChange};
 pub use family::{Family, Relation};
@@ -91,7 +91,7 @@ pub use split::{Account, Counts, Receipt, Split};
 pub use together::PublishTogether;
 pub use writer::{
     Committed, DuplicateKeys, MappedColumn, OnEmpty, OnTypeLoss, PlannedColumn, Recorded, TaskId, TaskWriter,
-    WriteMode, WritePlan, WriteRequest, Writer, Written,
+    WriteMode, WritePlan, WriteRequest, Writer,
 };
 
 pub use inventory;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::field::{NATIVE, extension, type_text};
 use crate::{
-    Account, Check, DirtyRow, Evolve, Hold, Leases, Parameters, PublishTogether, Receipt, Result, TableDescription,
+    Account, Check, Evolve, Hold, Leases, Parameters, PublishTogether, Receipt, Refused, Result, TableDescription,
     TargetName, TargetSchema,
 };
 
@@ -154,9 +154,13 @@ pub trait Writer: Send + Sync {
 /// One task's way into the target. Dropping it without `finish` undoes what it wrote.
 #[async_trait]
 pub trait TaskWriter: Send {
-    /// Writes a batch whose columns are exactly [`WritePlan::input_schema`]. Rows that the target refuses are returned
-    /// in `refused` and the rest of the batch is written; an error means that the task failed.
-    async fn write(&mut self, batch: &RecordBatch) -> Result<Written>;
+    /// Writes a batch whose columns are exactly [`WritePlan::input_schema`]. Each row that the target refuses is added to
+    /// `refused` as soon as it is known to be, and the rest of the batch is written.
+    ///
+    /// # Errors
+    /// Those of [`Refused::add`], after which no further row is tried, and all others that no row is to blame for: the task
+    /// has failed, and is dropped.
+    async fn write(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<()>;
 
     /// Makes the split durable: the rows are staged or committed when this returns. Called once, after the last batch,
     /// also when there was none. No row can be refused any more.
@@ -168,14 +172,6 @@ pub trait TaskWriter: Send {
     /// # Errors
     /// After an error the split may be there or not: only [`Writer::recorded`] knows.
     async fn finish(self: Box<Self>, account: Account) -> Result<Receipt>;
-}
-
-/// What became of one batch.
-#[derive(Debug, Default)]
-pub struct Written {
-    /// Rows the target refused, see [`DirtyRow::of_batch`], but for those that were told of one by one
-    /// ([`Refused`](crate::Refused)).
-    pub refused: Vec<DirtyRow>,
 }
 
 /// What a target remembers of a run.

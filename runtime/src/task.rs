@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use weir_core::channel::{BatchReceiver, ChannelReceiver, bounded_channel};
 use weir_core::{
-    Account, ConnectorContext, Counts, DirtyCount, DirtyRow, Error, ErrorKind, Kept, Receipt, Result, Split, TaskId,
-    WritePlan, batch_bytes,
+    Account, ConnectorContext, Counts, Error, ErrorKind, Kept, Receipt, Refused, Result, Split, TaskId, WritePlan,
+    batch_bytes,
 };
 
 use crate::dirty::{DirtyPart, DirtyRows, Origin, Side};
@@ -59,7 +59,7 @@ pub struct TaskSpec {
 /// What a task needs besides, made anew wherever it runs.
 #[derive(Clone)]
 pub struct TaskContext {
-    /// Stops the task.
+    /// Stops the task. The tasks of an entry share it: a dirty row too many, found in one of them, stops them all.
     pub cancel: CancellationToken,
     /// The job's multi-thread runtime.
     pub io: Handle,
@@ -153,8 +153,8 @@ pub async fn run_task(
             if sender.enough { Ok(()) } else { result }
         };
         let result = within_grace(&cancel, work).await;
-        if result.is_err() {
-            cancel.cancel();
+        if let Err(error) = &result {
+            stop(error, &cancel, &context);
         }
         // Whether the split was read to its end must be known before the channel's end is seen: the writer finishes
         // only what is whole. (The sender, and with it the channel, went with `work`; the writer waits for this.)
@@ -171,8 +171,8 @@ pub async fn run_task(
         let work =
             write(&spec, &split, attempt, &context, &cancel, receiver, &mut reading, &counters, &dirty, &in_doubt);
         let mut result = within_grace(&cancel, work).await;
-        if result.is_err() {
-            cancel.cancel();
+        if let Err(error) = &result {
+            stop(error, &cancel, &context);
             // A writer that was stopped because the reader failed only echoes: the reader's own word is the cause.
             if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled)
                 && let Some(reading) = reading
@@ -219,10 +219,9 @@ async fn write(
     dirty: &Arc<DirtyPart>,
     in_doubt: &AtomicBool,
 ) -> Result<Receipt> {
-    let found = Arc::new(Found { dirty: dirty.clone(), rows: AtomicUsize::new(0) });
-    let mut connector = connector_context(&spec.writer, spec, context, cancel);
-    connector.shared = connector.shared.counting(found.clone());
-    let writer = spec.writer.open_writer(&connector)?;
+    let part = dirty.clone();
+    let mut refused = Refused::told(move |row| part.add(Side::Writer, row));
+    let writer = spec.writer.open_writer(&connector_context(&spec.writer, spec, context, cancel))?;
     let id = TaskId { run_id: spec.run_id.clone(), split: split.id, table: split.table.clone(), attempt };
     let mut task = None;
     while let Some(batch) = receiver.receive().await? {
@@ -231,13 +230,11 @@ async fn write(
             Some(task) => task,
             none => none.insert(writer.open(&spec.plan, &id).await.map_err(of_target)?),
         };
-        let written = task.write(&batch).await.map_err(of_target)?;
-        let refused = written.refused.len() + found.rows.swap(0, Relaxed);
-        counters.rows_written.fetch_add((batch.num_rows() - refused.min(batch.num_rows())) as u64, Relaxed);
+        let before = refused.rows;
+        task.write(&batch, &mut refused).await.map_err(of_target)?;
+        let rows = batch.num_rows().saturating_sub(refused.rows - before);
+        counters.rows_written.fetch_add(rows as u64, Relaxed);
         counters.bytes_written.fetch_add(batch_bytes(&batch) as u64, Relaxed);
-        for row in written.refused {
-            dirty.add(Side::Writer, row)?;
-        }
     }
     if let Some(end) = reading {
         let read = end.await.unwrap_or_else(|_| Err(Error::internal("the reader's thread ended without a word")));
@@ -257,17 +254,12 @@ async fn write(
     task.finish(account).await.map_err(of_target)
 }
 
-/// Rows that the target refuses, as they are found.
-struct Found {
-    dirty: Arc<DirtyPart>,
-    /// Those since the batch before.
-    rows: AtomicUsize,
-}
-
-impl DirtyCount for Found {
-    fn add(&self, row: DirtyRow) -> Result<()> {
-        self.rows.fetch_add(1, Relaxed);
-        self.dirty.add(Side::Writer, row)
+/// Stops the other side of a task that has failed; for one dirty row too many the other channels too, before this one is
+/// cleared away.
+fn stop(error: &Error, cancel: &CancellationToken, context: &TaskContext) {
+    cancel.cancel();
+    if error.kind() == ErrorKind::DirtyLimit {
+        context.cancel.cancel();
     }
 }
 

@@ -129,16 +129,15 @@ struct KvTask {
 
 #[async_trait]
 impl TaskWriter for KvTask {
-    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
+    async fn write(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<()> {
         let (keys, values) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
-        let mut refused = Vec::new();
         for (row, (key, value)) in keys.iter().zip(values).enumerate() {
             match line(key, value) {
                 Some(line) => self.lines.push(line),
-                None => refused.push(DirtyRow::of_batch(batch, row, None, "no line would be read as this pair")),
+                None => refused.add(DirtyRow::of_batch(batch, row, None, "no line would be read as this pair"))?,
             }
         }
-        Ok(Written { refused })
+        Ok(())
     }
 
     async fn finish(self: Box<Self>, account: Account) -> Result<Receipt> {

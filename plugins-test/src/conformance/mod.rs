@@ -44,7 +44,7 @@ pub use reads::check_source;
 pub use registry::{check_registry, registry_faults};
 pub use samples::{Sample, samples};
 pub use source::{Laid, Source, TypeCase};
-pub use table::{Dialect, Table, rows_with_null_keys};
+pub use table::{Dialect, Table, rows_with_keys, rows_with_null_keys};
 pub use target::{Refused, Target, WriteCase};
 pub use writes::check_target;
 

@@ -162,8 +162,13 @@ pub(super) const KEYS: [&str; 16] =
 
 /// Rows for [`Refused`](super::Refused) at a target whose key takes no NULL, and which of them it must refuse.
 pub fn rows_with_null_keys() -> (RecordBatch, Vec<usize>) {
+    rows_with_keys(None)
+}
+
+/// The same for one whose key takes no such text.
+pub fn rows_with_keys(bad: Option<&str>) -> (RecordBatch, Vec<usize>) {
     let refused = vec![0, 7, 8, 41];
-    let row = |i: usize| (!refused.contains(&i)).then(|| format!("key {i}"));
+    let row = |i: usize| if refused.contains(&i) { bad.map(str::to_owned) } else { Some(format!("key {i}")) };
     let rows = (0..60).map(|i| (row(i), Some(format!("value {i}")))).collect();
     (Table::of_texts("rows", false, rows).rows, refused)
 }

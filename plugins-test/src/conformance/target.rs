@@ -48,7 +48,7 @@ pub trait Target: Send + Sync {
         None
     }
 
-    /// A write in which the target must refuse some rows.
+    /// A write in which the target must refuse some rows, into a table without any; written more than once.
     async fn refused(&self) -> Option<Refused> {
         None
     }
@@ -90,6 +90,6 @@ pub struct Refused {
     pub table: String,
     /// What to write.
     pub rows: RecordBatch,
-    /// Which of the rows must come back, counted from 0. The others must stand at the target, and nothing else.
+    /// Which of the rows must come back, counted from 0, in this order. The others must stand at the target, and nothing else.
     pub refused: Vec<usize>,
 }

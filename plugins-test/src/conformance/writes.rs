@@ -1,18 +1,18 @@
 //! The checks of a writer.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use serde_json::Value;
-use weir_core::{CheckOutcome, ConnectorContext, Error, ErrorKind, TaskId, WriteMode, Writer, row_values};
+use weir_core::{CheckOutcome, ConnectorContext, DirtyRow, Error, ErrorKind, TaskId, WriteMode, Writer, row_values};
 
 use super::evolve::evolves;
 use super::leases::leases;
 use super::reads::ends_as_cancelled;
 use super::report::{Done, Outcome, Report, left_out, passed, same};
 use super::table::{HARD_TEXTS, KEYS, TEXTS};
-use super::{Cells, Table, Target, peers, sorted};
+use super::{Cells, Refused, Table, Target, peers, sorted};
 use crate::Stopwatch;
 use crate::harness::{self, WriteOptions, cells, context, control, on_thread, open_writer_in};
 
@@ -38,7 +38,9 @@ pub async fn check_target(target: &dyn Target) {
         report.run(&format!("{}: abort leaves nothing", mode.name()), abort(target, mode)).await;
         report.run(&format!("{}: a dropped task leaves nothing", mode.name()), dropped(target, mode)).await;
     }
-    report.run("refused rows come back, the others land", refused(target)).await;
+    let case = target.refused().await;
+    report.run("a refused row too many ends its batch", one_too_many(target, case.as_ref())).await;
+    report.run("refused rows come back, the others land", refused(target, case.as_ref())).await;
     report.run("a table follows its source", evolves(target)).await;
     report.run("a lease is renewed only by whoever has it", leases(target)).await;
     report.run("a missing table is NotFound", missing(target)).await;
@@ -319,7 +321,7 @@ async fn dropped(target: &dyn Target, mode: WriteMode) -> Outcome {
     let rows = harness::fitted(&new.rows, &plan).map_err(told)?;
     on_thread(async move {
         let mut open = first.open(&planned, &id).await?;
-        open.write(&rows).await.map(|_| ())
+        open.write(&rows, &mut weir_core::Refused::default()).await
     })
     .await
     .map_err(told)?;
@@ -330,9 +332,49 @@ async fn dropped(target: &dyn Target, mode: WriteMode) -> Outcome {
     passed()
 }
 
-async fn refused(target: &dyn Target) -> Outcome {
-    let Some(case) = target.refused().await else { return left_out("it names no rows to refuse") };
-    let writer = open(target, case.parameters, &context())?;
+/// However many rows are tolerated: the next one is the last that is told, and nothing of its task lands.
+async fn one_too_many(target: &dyn Target, case: Option<&Refused>) -> Outcome {
+    let Some(case) = case else { return left_out("it names no rows to refuse") };
+    let writer = open(target, case.parameters.clone(), &context())?;
+    let options = WriteOptions::default();
+    let plan = harness::plan_for(&writer, case.rows.schema_ref(), &options).await.map_err(told)?;
+    let (preparing, prepared) = (writer.clone(), plan.clone());
+    control(async move { preparing.prepare(&prepared).await }).await.map_err(told)?;
+    let rows = harness::fitted(&case.rows, &plan).map_err(told)?;
+    for (most, attempt) in (0..case.refused.len()).zip(1..) {
+        let id = TaskId { run_id: plan.run_id.clone(), split: 0, table: "source".into(), attempt };
+        let (writer, plan, rows) = (writer.clone(), plan.clone(), rows.clone());
+        let (sender, found) = mpsc::channel();
+        let mut left = most;
+        let tell = move |row: DirtyRow| {
+            let _ = sender.send(row.values);
+            left = left.checked_sub(1).ok_or_else(|| Error::new(ErrorKind::DirtyLimit, "one row too many"))?;
+            Ok(())
+        };
+        let writing = async move {
+            let mut task = writer.open(&plan, &id).await?;
+            Ok(task.write(&rows, &mut weir_core::Refused::told(tell)).await)
+        };
+        match on_thread(writing).await.map_err(told)? {
+            Err(error) if error.kind() == ErrorKind::DirtyLimit => {}
+            end => return Err(format!("with {most} rows tolerated it ends with {end:?}")),
+        }
+        let found: Vec<_> = found.try_iter().collect();
+        let expected: Vec<_> = case.refused[..=most].iter().map(|row| row_values(&case.rows, *row)).collect();
+        if found != expected {
+            return Err(format!("with {most} rows tolerated it refuses {found:?} instead of {expected:?}"));
+        }
+    }
+    control(async move { writer.abort(&plan, &[]).await }).await.map_err(told)?;
+    match target.contents(&case.table).await.unwrap_or_default() {
+        rows if rows.is_empty() => passed(),
+        rows => Err(format!("{rows:?} has landed")),
+    }
+}
+
+async fn refused(target: &dyn Target, case: Option<&Refused>) -> Outcome {
+    let Some(case) = case else { return left_out("it names no rows to refuse") };
+    let writer = open(target, case.parameters.clone(), &context())?;
     let options = WriteOptions::default();
     let written = harness::write_all(&writer, vec![case.rows.clone()], options).await.map_err(told)?;
     let expected: Vec<_> = case.refused.iter().map(|row| row_values(&case.rows, *row)).collect();

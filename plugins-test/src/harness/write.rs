@@ -9,8 +9,8 @@ use arrow::datatypes::SchemaRef;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use weir_core::field::{KEY, native_type, type_text};
 use weir_core::{
-    Account, Committed, DirtyRow, Error, MappedColumn, OnTypeLoss, Receipt, Result, TaskId, WritePlan, WriteRequest,
-    Writer,
+    Account, Committed, DirtyRow, Error, MappedColumn, OnTypeLoss, Receipt, Refused, Result, TaskId, WritePlan,
+    WriteRequest, Writer,
 };
 
 use super::fit::fit;
@@ -210,11 +210,11 @@ pub async fn run_task(
         let account = Account { attempt: task.attempt, ..Account::default() };
         let schema = plan.input_schema();
         let mut open = writer.open(&plan, &task).await?;
-        let mut refused = Vec::new();
+        let mut refused = Refused::default();
         for batch in &batches {
-            refused.extend(open.write(&fit(batch, &schema)?).await?.refused);
+            open.write(&fit(batch, &schema)?, &mut refused).await?;
         }
-        Ok((open.finish(account).await?, refused))
+        Ok((open.finish(account).await?, refused.kept))
     })
     .await
 }

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use serde_json::json;
 use weir_core::field::{KEY, same_representation, type_text, with_metadata};
 use weir_core::{
-    Account, Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Parameters, PlannedColumn, Receipt, Result,
-    TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer, Written, config,
+    Account, Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Parameters, PlannedColumn, Receipt, Refused,
+    Result, TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer, config,
 };
 
 use super::target::{Target, with};
@@ -240,7 +240,7 @@ struct MemoryTask {
 
 #[async_trait]
 impl TaskWriter for MemoryTask {
-    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
+    async fn write(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<()> {
         let (asked, came) = (self.schema.fields(), batch.schema_ref().fields());
         if asked.len() != came.len() || asked.iter().zip(came).any(|(a, b)| !same_representation(a, b)) {
             return Err(Error::internal("the batch does not have the columns of the plan"));
@@ -250,10 +250,11 @@ impl TaskWriter for MemoryTask {
         if let Some(error) = passage.error {
             return Err(error);
         }
-        let (good, refused) = self.trouble.sort_out(self.row, batch)?;
+        let (good, bad) = self.trouble.sort_out(self.row, batch)?;
+        bad.into_iter().try_for_each(|row| refused.add(row))?;
         self.row += rows;
         self.batches.push(good);
-        Ok(Written { refused })
+        Ok(())
     }
 
     async fn finish(self: Box<Self>, account: Account) -> Result<Receipt> {

@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
-use weir_core::{DirtyRow, Error, ErrorKind, Result, WritePlan};
+use weir_core::{Error, ErrorKind, Refused, Result, WritePlan};
 use weir_files::Format;
 
 use crate::groups::Groups;
@@ -53,10 +53,10 @@ impl Encoder {
         Ok(Self::Arrow(Box::new(FileWriter::try_new_with_options(Vec::new(), &schema, options)?)))
     }
 
-    /// Adds rows; returns those that the format cannot hold.
-    pub(crate) fn write(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<Vec<DirtyRow>> {
+    /// Adds rows, and those that the format cannot hold to `refused`.
+    pub(crate) fn write(&mut self, batch: &RecordBatch, out: &mut Vec<u8>, refused: &mut Refused) -> Result<()> {
         match self {
-            Self::Text(text) => return text.write(batch, out),
+            Self::Text(text) => return text.write(batch, out, refused),
             Self::Parquet(writer, share) => {
                 writer.write(batch).map_err(misfit)?;
                 if writer.memory_size() > share.most() {
@@ -72,7 +72,7 @@ impl Encoder {
                 out.append(writer.get_mut());
             }
         }
-        Ok(Vec::new())
+        Ok(())
     }
 
     /// Bytes that wait for their row group.

@@ -20,7 +20,7 @@ use object_store::{
 };
 use serde_json::{Value, json};
 use weir_core::{
-    Account, ErrorKind, Faults, Form, PlannedColumn, Receipt, Result, TaskId, TaskWriter, WriteMode, WritePlan,
+    Account, ErrorKind, Faults, Form, PlannedColumn, Receipt, Refused, Result, TaskId, TaskWriter, WriteMode, WritePlan,
 };
 use weir_files::{ColumnarReader, Format, Location, Store};
 
@@ -175,7 +175,8 @@ async fn stage(rules: &Rules, run_id: &str, text: &str) -> Result<Vec<Receipt>> 
         let id = TaskId { run_id: run_id.into(), split, table: "t".into(), attempt: 1 };
         let mut task = Box::new(FilesTask::new(rules.clone(), plan(rules, run_id), id));
         let rows: ArrayRef = Arc::new(StringArray::from_iter_values((0..5).map(|row| format!("{text} {split} {row}"))));
-        task.write(&RecordBatch::try_from_iter_with_nullable([("v", rows, true)]).unwrap()).await?;
+        task.write(&RecordBatch::try_from_iter_with_nullable([("v", rows, true)]).unwrap(), &mut Refused::default())
+            .await?;
         receipts.push(task.finish(Account::default()).await?);
     }
     Ok(receipts)

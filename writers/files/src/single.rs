@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
-use weir_core::{Error, ErrorKind, Result, ResultExt, WritePlan};
+use weir_core::{Error, ErrorKind, Refused, Result, ResultExt, WritePlan};
 use weir_files::{BLOCK, ByteStream, ColumnarReader, Entry, Format, Sink};
 
 use crate::encode::Encoder;
@@ -264,7 +264,7 @@ async fn join_columns(
                 return Err(Error::cancelled());
             }
             let batch = arrow::array::RecordBatch::try_new(schema.clone(), batch.columns().to_vec())?;
-            encoder.write(&batch, sink.buffer())?;
+            encoder.write(&batch, sink.buffer(), &mut Refused::default())?;
             sink.flush().await?;
             tokio::task::yield_now().await;
         }

@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use weir_core::{Account, Error, ErrorKind, Receipt, Result, ResultExt, TaskId, TaskWriter, WritePlan, Written};
+use weir_core::{Account, Error, ErrorKind, Receipt, Refused, Result, ResultExt, TaskId, TaskWriter, WritePlan};
 use weir_files::Sink;
 
 use crate::encode::Encoder;
@@ -66,26 +66,27 @@ impl FilesTask {
 
 #[async_trait]
 impl TaskWriter for FilesTask {
-    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
+    async fn write(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<()> {
         if batch.num_rows() == 0 {
-            return Ok(Written::default());
+            return Ok(());
         }
         if self.open.is_none() {
             self.begin(batch).await?;
         }
         let Some((sink, encoder, _)) = &mut self.open else { return Err(Error::internal("no part is open")) };
-        let refused = encoder.write(batch, sink.buffer())?;
+        let before = refused.rows;
+        encoder.write(batch, sink.buffer(), refused)?;
         if let Err(error) = sink.flush().await {
             if let Some((sink, ..)) = self.open.take() {
                 sink.discard().await;
             }
             return Err(error);
         }
-        self.rows += (batch.num_rows() - refused.len()) as u64;
+        self.rows += (batch.num_rows() - (refused.rows - before)) as u64;
         if self.rules.single.is_none() && sink.written() + encoder.waiting() as u64 >= self.rules.target_size {
             self.end().await?;
         }
-        Ok(Written { refused })
+        Ok(())
     }
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {

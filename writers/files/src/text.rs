@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::json::writer::EncoderOptions;
 use memchr::memchr;
 use serde::de::IgnoredAny;
-use weir_core::{DirtyRow, Result, WritePlan};
+use weir_core::{DirtyRow, Refused, Result, WritePlan};
 use weir_files::{Encode, Format, Pack};
 
 use crate::plan::{Quotes, Rules};
@@ -72,8 +72,8 @@ impl TextEncoder {
         Ok(self.pack.write(&bytes, out)?)
     }
 
-    /// Writes rows; returns those that the format or the encoding cannot hold.
-    pub(crate) fn write(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<Vec<DirtyRow>> {
+    /// Writes rows; adds those that the format or the encoding cannot hold to `refused`.
+    pub(crate) fn write(&mut self, batch: &RecordBatch, out: &mut Vec<u8>, refused: &mut Refused) -> Result<()> {
         let schema = batch.schema();
         let options = self.options.clone();
         let pattern = self.rules.date_pattern.clone();
@@ -81,7 +81,7 @@ impl TextEncoder {
         for (array, field) in batch.columns().iter().zip(schema.fields()) {
             columns.push(Render::new(array, field, pattern.as_ref(), &options)?);
         }
-        let (mut refused, mut bytes, mut line, mut value) = (Vec::new(), Vec::new(), String::new(), String::new());
+        let (mut bytes, mut line, mut value) = (Vec::new(), String::new(), String::new());
         for row in 0..batch.num_rows() {
             line.clear();
             let mut fault = None;
@@ -112,11 +112,10 @@ impl TextEncoder {
                     .map(|c| (None, format!("the encoding has no code for `{c}`: use UTF-8")));
             }
             if let Some((column, reason)) = fault {
-                refused.push(DirtyRow::of_batch(batch, row, column, reason));
+                refused.add(DirtyRow::of_batch(batch, row, column, reason))?;
             }
         }
-        self.pack.write(&bytes, out)?;
-        Ok(refused)
+        Ok(self.pack.write(&bytes, out)?)
     }
 
     /// Ends the file.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use arrow::compute::concat_batches;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -120,16 +121,17 @@ impl Target for Folder {
     }
 
     async fn refused(&self) -> Option<Refused> {
-        let (sample, encoding) = match self.format {
+        let (encoding, (rows, refused)) = match self.format {
             // Latin-1 has no crab.
-            "csv" if !self.many => ("text", "ISO-8859-1"),
+            "csv" if !self.many => ("ISO-8859-1", conformance::rows_with_keys(Some("🦀"))),
             // A JSON null would be read back as no value at all.
-            "jsonl" => ("json", "UTF-8"),
+            "jsonl" => {
+                let rows = samples().into_iter().find(|s| s.name == "json")?.rows;
+                ("UTF-8", (concat_batches(rows.schema_ref(), [&rows, &rows]).unwrap(), vec![1, rows.num_rows() + 1]))
+            }
             _ => return None,
         };
-        let rows = samples().into_iter().find(|s| s.name == sample)?.rows;
         let parameters = json!({ "path": self.path("refused"), "writeMode": "truncate", "encoding": encoding });
-        let refused = vec![if sample == "json" { 1 } else { 0 }];
         Some(Refused { parameters, table: "refused".into(), rows, refused })
     }
 }

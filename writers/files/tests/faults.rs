@@ -46,7 +46,8 @@ async fn plan(writer: &Arc<dyn Writer>, run_id: &str) -> Result<WritePlan> {
 async fn split(writer: &Arc<dyn Writer>, plan: &WritePlan, split: u32, attempt: u32, text: &str) -> Result<Receipt> {
     let id = TaskId { run_id: plan.run_id.clone(), split, table: "t".into(), attempt };
     let mut task = writer.open(plan, &id).await?;
-    task.write(&RecordBatch::try_new(plan.input_schema(), rows(text, 10).columns().to_vec())?).await?;
+    task.write(&RecordBatch::try_new(plan.input_schema(), rows(text, 10).columns().to_vec())?, &mut Refused::default())
+        .await?;
     task.finish(Account { attempt, ..Account::default() }).await
 }
 

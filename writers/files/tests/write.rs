@@ -253,7 +253,9 @@ async fn nothing_is_seen_before_commit_and_abort_leaves_nothing() {
     writer.prepare(&plan).await.unwrap();
     let id = TaskId { run_id: "r".into(), split: 0, table: "t".into(), attempt: 2 };
     let mut task = writer.open(&plan, &id).await.unwrap();
-    task.write(&RecordBatch::try_new(plan.input_schema(), batch.columns().to_vec()).unwrap()).await.unwrap();
+    task.write(&RecordBatch::try_new(plan.input_schema(), batch.columns().to_vec()).unwrap(), &mut Refused::default())
+        .await
+        .unwrap();
     drop(task);
     assert_eq!(names(&path.parent().unwrap().join(".weir-r/a.csv")), Vec::<String>::new());
     writer.abort(&plan, &[]).await.unwrap();

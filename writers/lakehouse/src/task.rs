@@ -7,7 +7,7 @@ use arrow::array::{
     UInt64Array, new_null_array,
 };
 use arrow::compute::kernels::cmp::not_distinct;
-use arrow::compute::{and, filter_record_batch, is_not_null, max, min, take};
+use arrow::compute::{is_not_null, max, min, take};
 use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::temporal_conversions;
 use async_trait::async_trait;
@@ -17,9 +17,7 @@ use object_store::prefix::PrefixStore;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use weir_core::{
-    Account, ConnectorContext, DirtyRow, Error, ErrorKind, Receipt, Result, TaskId, TaskWriter, WritePlan, Written,
-};
+use weir_core::{Account, ConnectorContext, Error, ErrorKind, Receipt, Refused, Result, TaskId, TaskWriter, WritePlan};
 use weir_lakehouse::{arrow_schema, on_io, partition_value, to_stored};
 
 use crate::commit::delete;
@@ -137,54 +135,33 @@ impl LakehouseTask {
         }
     }
 
-    /// The rows that may go in, and those that may not.
-    fn accept(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<DirtyRow>)> {
-        let mut good: Option<BooleanArray> = None;
-        let mut refused: Vec<DirtyRow> = Vec::new();
-        let mut narrow = |mask: BooleanArray, index: usize, reason: &str| -> Result<()> {
-            if mask.true_count() == mask.len() {
-                return Ok(());
-            }
-            for row in (0..mask.len()).filter(|row| !mask.value(*row)) {
-                if good.as_ref().is_none_or(|g| g.value(row)) {
-                    let column = batch.schema_ref().field(index).name().clone();
-                    refused.push(DirtyRow::of_batch(batch, row, Some(column), reason));
-                }
-            }
-            good = Some(match &good {
-                Some(good) => and(good, &mask)?,
-                None => mask,
-            });
-            Ok(())
-        };
+    /// The rows that may go in.
+    fn accept(&self, batch: &RecordBatch, refused: &mut Refused) -> Result<RecordBatch> {
+        let mut good = batch.clone();
         for (index, reason) in &self.required {
-            let values = batch.column(*index);
+            let values = good.column(*index);
             if values.null_count() > 0 {
-                narrow(is_not_null(values)?, *index, reason)?;
+                let mask = is_not_null(values)?;
+                good = refused.take_out(&good, faults(&mask, *index, reason))?;
             }
         }
         for (source, field) in self.columns.iter().zip(self.schema.fields()) {
             if let Source::Constant(value, Some(index)) = source {
-                let values = to_stored(batch.column(*index), field.data_type())?;
+                let values = to_stored(good.column(*index), field.data_type())?;
                 let mask = not_distinct(&values, &arrow::array::Scalar::new(value.clone()))?;
-                narrow(mask, *index, "the value is not the one that `partition` gives")?;
+                good = refused
+                    .take_out(&good, faults(&mask, *index, "the value is not the one that `partition` gives"))?;
             }
         }
         for source in &self.columns {
             if let Source::Mapped(index) = source
-                && let Some(mask) = countable(batch.column(*index))
+                && let Some(mask) = countable(good.column(*index))
             {
-                narrow(
-                    mask,
-                    *index,
-                    "the date is beyond the years -262143 to 262142, which Delta's statistics are computed in",
-                )?;
+                let reason = "the date is beyond the years -262143 to 262142, which Delta's statistics are computed in";
+                good = refused.take_out(&good, faults(&mask, *index, reason))?;
             }
         }
-        match good {
-            None => Ok((batch.clone(), refused)),
-            Some(good) => Ok((filter_record_batch(batch, &good)?, refused)),
-        }
+        Ok(good)
     }
 
     fn stored(&self, batch: &RecordBatch) -> Result<RecordBatch> {
@@ -206,6 +183,15 @@ impl LakehouseTask {
         }
         Ok(RecordBatch::try_new(self.schema.clone(), arrays)?)
     }
+}
+
+/// The rows that are not good, as [`Refused::take_out`] takes them.
+fn faults<'a>(
+    good: &'a BooleanArray,
+    column: usize,
+    reason: &'a str,
+) -> impl Iterator<Item = (usize, usize, String)> + 'a {
+    (0..good.len()).filter(|row| !good.value(*row)).map(move |row| (row, column, reason.to_owned()))
 }
 
 /// Which dates and timestamps can stand in a file's statistics: their writer computes in the years that Arrow can show, and
@@ -270,14 +256,14 @@ async fn work(mut files: DataFiles, mut receiver: mpsc::Receiver<Message>) -> Re
 
 #[async_trait]
 impl TaskWriter for LakehouseTask {
-    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
-        let (good, refused) = self.accept(batch)?;
+    async fn write(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<()> {
+        let good = self.accept(batch, refused)?;
         if good.num_rows() > 0 {
             let stored = self.stored(&good)?;
             self.rows += good.num_rows() as u64;
             self.tell(Message::Batch(stored)).await?;
         }
-        Ok(Written { refused })
+        Ok(())
     }
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir_core::WriteMode;
-use weir_plugins_test::conformance::{self, Cells, Table, Target, WriteCase, samples};
+use weir_plugins_test::conformance::{self, Cells, Refused, Table, Target, WriteCase, samples};
 use weir_plugins_test::harness::{self, WriteOptions, cells, open_reader, open_writer, write_all};
 use weir_reader_lakehouse as _;
 use weir_writer_lakehouse as _;
@@ -57,6 +57,14 @@ impl Target for Lake {
 
     async fn types(&self) -> Vec<WriteCase> {
         samples().into_iter().map(|sample| sample.case(sample.texts())).collect()
+    }
+
+    async fn refused(&self) -> Option<Refused> {
+        let (rows, refused) = conformance::rows_with_null_keys();
+        let mut parameters = self.at("refused");
+        parameters["writeMode"] = json!("upsert");
+        parameters["key"] = json!("key");
+        Some(Refused { parameters, table: "refused".into(), rows, refused })
     }
 }
 

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use common::{attempt, files, fitted, plan, read, rows, run, task, writer};
 use serde_json::{Value, json};
 use weir_core::field::{KEY, with_metadata};
-use weir_core::{ErrorKind, Receipt, TaskId};
+use weir_core::{ErrorKind, Receipt, Refused, TaskId};
 
 fn numbers(ids: impl IntoIterator<Item = i64>, text: &str) -> RecordBatch {
     let id = with_metadata(Field::new("id", DataType::Int64, false), KEY, "1");
@@ -102,7 +102,7 @@ async fn the_second_of_two_attempts_is_told() {
         writer.prepare(&made).await.unwrap();
         let id = TaskId { run_id: "run".into(), split: 0, table: "t".into(), attempt: 1 };
         let mut slow = writer.open(&made, &id).await.unwrap();
-        slow.write(&fitted(&made, &batch)).await.unwrap();
+        slow.write(&fitted(&made, &batch), &mut Refused::default()).await.unwrap();
         // The run's own next attempt, with the same number in another process.
         let receipt = task(writer.as_ref(), &made, 0, &batch).await.0;
         assert_eq!(slow.finish(Default::default()).await.unwrap_err().kind(), ErrorKind::Conflict);
@@ -134,7 +134,7 @@ async fn child() {
         // Large enough to be under way when the process ends.
         for start in 0..20 {
             let batch = numbers(start * 10_000..(start + 1) * 10_000, &format!("{start} lost"));
-            open.write(&fitted(&made, &batch)).await.unwrap();
+            open.write(&fitted(&made, &batch), &mut Refused::default()).await.unwrap();
         }
     } else {
         receipts.push(task(writer.as_ref(), &made, 2, &numbers([2], "new")).await.0);

@@ -8,8 +8,8 @@ use arrow::array::*;
 use arrow::datatypes::{DataType, Date32Type, Field, Int32Type, Schema, TimeUnit};
 use common::{files, plan, read, rows, run, task, writer};
 use serde_json::json;
-use weir_core::ErrorKind;
 use weir_core::field::{DECIMAL, JSON, KEY, UUID, with_extension, with_metadata, with_native_type};
+use weir_core::{ErrorKind, Refused};
 
 fn people(ids: &[i64], names: &[Option<&str>]) -> RecordBatch {
     let id = with_metadata(Field::new("Id", DataType::Int64, false), KEY, "1");
@@ -284,7 +284,9 @@ async fn a_dropped_task_takes_its_file_back() {
     let plan = plan(writer.as_ref(), &batch, "run").await.unwrap();
     let task = weir_core::TaskId { run_id: "run".into(), split: 0, table: "t".into(), attempt: 1 };
     let mut open = writer.open(&plan, &task).await.unwrap();
-    open.write(&RecordBatch::try_new(plan.input_schema(), batch.columns().to_vec()).unwrap()).await.unwrap();
+    open.write(&RecordBatch::try_new(plan.input_schema(), batch.columns().to_vec()).unwrap(), &mut Refused::default())
+        .await
+        .unwrap();
     drop(open);
     for _ in 0..100 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -1,5 +1,7 @@
 //! Bringing a batch into a table: LOAD DATA LOCAL, or strict INSERTs that find the rows at fault.
 
+use std::ops::Range;
+
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -194,7 +196,8 @@ impl<'a> Inserts<'a> {
 
 #[async_trait]
 impl Bisect for Inserts<'_> {
-    async fn apply(&mut self, rows: &RecordBatch) -> Result<Option<Refusal>> {
+    async fn apply(&mut self, batch: &RecordBatch, rows: Range<usize>) -> Result<Option<Refusal>> {
+        let rows = &batch.slice(rows.start, rows.len());
         let mut sql = Vec::with_capacity(weir_core::batch_bytes(rows) * 3 / 2 + self.head.len() + rows.num_rows() * 16);
         let encoder = Encoder::new(rows, &self.target.kinds, self.target.cast)?;
         sql.extend_from_slice(self.head.as_bytes());

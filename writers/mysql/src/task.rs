@@ -1,14 +1,9 @@
 //! One task: a split's rows in one transaction.
 
-use std::collections::HashMap;
-
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use serde_json::json;
-use weir_core::{
-    Account, DirtyRow, Receipt, Refused, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan, Written, bisect,
-};
+use weir_core::{Account, Receipt, Refused, Result, ResultExt, TaskId, TaskWriter, WriteMode, WritePlan, bisect};
 use weir_mysql::{QUOTING, Session};
 use weir_sql::WriterConfig;
 
@@ -36,18 +31,10 @@ pub(crate) struct MySqlTask {
     next_row: u64,
     rows: u64,
     skipped: u64,
-    refused: Refused,
 }
 
 impl MySqlTask {
-    pub(crate) fn new(
-        session: Session,
-        config: &WriterConfig,
-        plan: &WritePlan,
-        state: State,
-        task: &TaskId,
-        refused: Refused,
-    ) -> Self {
+    pub(crate) fn new(session: Session, config: &WriterConfig, plan: &WritePlan, state: State, task: &TaskId) -> Self {
         let max_packet = state.max_packet as usize;
         let mut extra = Vec::new();
         if state.staging.is_some() {
@@ -85,7 +72,6 @@ impl MySqlTask {
             next_row: 0,
             rows: 0,
             skipped: 0,
-            refused,
         }
     }
 
@@ -127,29 +113,20 @@ impl MySqlTask {
     }
 
     /// Takes out the rows that the server would bend without an error.
-    fn object(&mut self, batch: &RecordBatch) -> Result<Option<RecordBatch>> {
+    fn object(&self, batch: &RecordBatch, refused: &mut Refused) -> Result<RecordBatch> {
         let encoder = Encoder::new(batch, &self.target.kinds, self.target.cast)?;
         if !encoder.needs_a_look() {
-            return Ok(None);
+            return Ok(batch.clone());
         }
-        let mut keep = HashMap::new();
-        for row in 0..batch.num_rows() {
-            if let Some((column, reason)) = encoder.objection(row) {
-                let name = batch.schema_ref().field(column).name().clone();
-                self.refused.add(DirtyRow::of_batch(batch, row, Some(name), reason))?;
-                keep.insert(row, false);
-            }
-        }
-        if keep.is_empty() {
-            return Ok(None);
-        }
-        let mask: BooleanArray = (0..batch.num_rows()).map(|row| Some(!keep.contains_key(&row))).collect();
-        Ok(Some(filter_record_batch(batch, &mask)?))
+        let objections = (0..batch.num_rows()).filter_map(|row| {
+            let (column, reason) = encoder.objection(row)?;
+            Some((row, column, reason))
+        });
+        refused.take_out(batch, objections)
     }
 
-    async fn put(&mut self, batch: &RecordBatch) -> Result<()> {
-        let kept = self.object(batch)?;
-        let batch = kept.as_ref().unwrap_or(batch);
+    async fn put(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<()> {
+        let batch = &self.object(batch, refused)?;
         if batch.num_rows() == 0 {
             return Ok(());
         }
@@ -171,11 +148,11 @@ impl MySqlTask {
             }
         }
         let mut inserts = Inserts::new(session, &self.target, numbering);
-        let before = self.refused.rows;
+        let before = refused.rows;
         for (start, rows) in inserts.pieces(batch) {
-            bisect(&mut inserts, &batch.slice(start, rows), &mut self.refused).await?;
+            bisect(&mut inserts, &batch.slice(start, rows), refused).await?;
         }
-        let taken = batch.num_rows() as u64 - (self.refused.rows - before) as u64;
+        let taken = batch.num_rows() as u64 - (refused.rows - before) as u64;
         let skipped = inserts.skipped;
         self.next_row = inserts.numbering.first_row.unwrap_or(self.next_row);
         self.rows += taken - skipped.min(taken);
@@ -186,9 +163,8 @@ impl MySqlTask {
 
 #[async_trait]
 impl TaskWriter for MySqlTask {
-    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
-        self.put(batch).await.context("table", &self.state.table)?;
-        Ok(Written { refused: std::mem::take(&mut self.refused.kept) })
+    async fn write(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<()> {
+        self.put(batch, refused).await.context("table", &self.state.table)
     }
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use weir_core::{
     Check, Committed, ConnectorContext, ErrorKind, Evolve, Fault, Faults, Hold, Leases, PublishTogether, Receipt,
-    Recorded, Refused, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WriteMode,
-    WritePlan, WriteRequest, Writer,
+    Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan,
+    WriteRequest, Writer,
 };
 use weir_mysql::{Options, QUOTING, Session, Setup, Tls, connect_first, written};
 use weir_sql::commits::TABLE;
@@ -226,8 +226,7 @@ impl Writer for MySqlWriter {
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {
         let state = State::of(plan)?;
         let session = self.connect().await.context("table", &plan.table)?;
-        let refused = Refused::of(&self.context.shared);
-        Ok(Box::new(task::MySqlTask::new(session, &self.config.common, plan, state, task, refused)))
+        Ok(Box::new(task::MySqlTask::new(session, &self.config.common, plan, state, task)))
     }
 
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {

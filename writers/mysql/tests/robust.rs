@@ -9,7 +9,7 @@ use arrow::array::{Int32Array, RecordBatch, StringArray};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use weir_core::{Account, ErrorKind, TaskId};
+use weir_core::{Account, ErrorKind, Refused, TaskId};
 use weir_plugins_test::Stopwatch;
 use weir_plugins_test::harness::{
     self, WriteOptions, control, fitted, on_thread, open_reader, open_writer, open_writer_in, plan_for, read_all,
@@ -135,7 +135,7 @@ async fn a_silent_server_keeps_nobody_who_is_stopped() {
             cancel.cancel();
         });
         let begun = Stopwatch::start();
-        let error = open.write(&rows).await.map(drop).unwrap_err();
+        let error = open.write(&rows, &mut Refused::default()).await.unwrap_err();
         Ok((error, begun))
     })
     .await
@@ -196,7 +196,7 @@ async fn a_server_that_dies_between_write_and_finish_loses_nothing() {
     let (opening, planned, id) = (writer.clone(), plan.clone(), task(&plan.run_id, 1));
     let (error, own) = on_thread(async move {
         let mut open = opening.open(&planned, &id).await?;
-        open.write(&rows).await?;
+        open.write(&rows, &mut Refused::default()).await?;
         let own = tokio::task::spawn_blocking(move || {
             own.crash();
             own

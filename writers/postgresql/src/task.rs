@@ -1,12 +1,14 @@
 //! One task: a transaction, a COPY a batch under a savepoint.
 
-use arrow::array::{BooleanArray, RecordBatch};
+use std::ops::Range;
+
+use arrow::array::RecordBatch;
 use arrow::datatypes::Field;
 use async_trait::async_trait;
 use serde_json::json;
 use weir_core::{
-    Account, Bisect, DirtyRow, Error, ErrorKind, Receipt, Refusal, Refused, Result, ResultExt, TaskId, TaskWriter,
-    WriteMode, WritePlan, Written, bisect,
+    Account, Bisect, Error, ErrorKind, Receipt, Refusal, Refused, Result, ResultExt, TaskId, TaskWriter, WriteMode,
+    WritePlan, bisect,
 };
 use weir_postgresql::copy::Encoder;
 use weir_postgresql::copy::encode::Format;
@@ -45,7 +47,6 @@ pub(crate) struct Task {
     held: bool,
     /// Rows that go straight into a table that was there: fails when it is not what the plan has seen.
     as_planned: Option<String>,
-    refused: Refused,
 }
 
 /// What comes before each batch.
@@ -61,7 +62,6 @@ impl Task {
         state: &State,
         task: &TaskId,
         ceilings: Ceilings,
-        refused: Refused,
     ) -> Result<Self> {
         let split = i32::try_from(task.split).map_err(|_| Error::internal("too many splits"))?;
         let names = Q.quote_all(plan.columns.iter().map(|c| &c.name));
@@ -132,7 +132,6 @@ impl Task {
             saved,
             held: false,
             as_planned: direct.then(|| Layout::as_planned(&state.table, plan, state)),
-            refused,
         })
     }
 
@@ -203,29 +202,14 @@ impl Task {
         Ok(())
     }
 
-    async fn write_slice(&mut self, batch: &RecordBatch) -> Result<()> {
+    async fn write_slice(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<()> {
         let encoded = self.encoder.encode(batch, &mut self.buffer)?.refused;
-        let kept;
-        let batch = if encoded.is_empty() {
-            batch
-        } else {
-            let mut keep = vec![true; batch.num_rows()];
-            for (row, column, reason) in encoded {
-                keep[row] = false;
-                let column = batch.schema_ref().field(column).name().clone();
-                self.refused.add(DirtyRow::of_batch(batch, row, Some(column), reason))?;
-            }
-            kept = arrow::compute::filter_record_batch(batch, &BooleanArray::from(keep))?;
-            &kept
-        };
+        let batch = refused.take_out(batch, encoded)?;
         // The buffer holds exactly the kept rows: nearly always this is all there is to do.
         if batch.num_rows() == 0 || self.copy().await?.is_none() {
             return Ok(());
         }
-        let mut refused = std::mem::take(&mut self.refused);
-        let done = bisect(self, batch, &mut refused).await;
-        self.refused = refused;
-        done
+        bisect(self, &batch, refused).await
     }
 }
 
@@ -244,19 +228,19 @@ pub(crate) fn overriding(state: &State) -> &'static str {
 
 #[async_trait]
 impl Bisect for Task {
-    async fn apply(&mut self, rows: &RecordBatch) -> Result<Option<Refusal>> {
-        self.encoder.encode(rows, &mut self.buffer)?;
+    async fn apply(&mut self, batch: &RecordBatch, rows: Range<usize>) -> Result<Option<Refusal>> {
+        self.encoder.encode(&batch.slice(rows.start, rows.len()), &mut self.buffer)?;
         self.copy().await
     }
 }
 
 #[async_trait]
 impl TaskWriter for Task {
-    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
+    async fn write(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<()> {
         for slice in self.ceilings.cut(batch) {
-            self.write_slice(&slice).await?;
+            self.write_slice(&slice, refused).await?;
         }
-        Ok(Written { refused: std::mem::take(&mut self.refused.kept) })
+        Ok(())
     }
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use weir_core::{
     Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Hold, Leases, Parameters, PublishTogether,
-    Receipt, Recorded, Refused, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter,
-    WritePlan, WriteRequest, Writer,
+    Receipt, Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WritePlan,
+    WriteRequest, Writer,
 };
 use weir_postgresql::find::Wanted;
 use weir_postgresql::{Endpoint, Session, written};
@@ -228,8 +228,7 @@ impl Writer for PostgresqlWriter {
         let state = State::of(plan)?;
         let session = self.connect().await?;
         let ceilings = Ceilings::of(&self.config.common);
-        let refused = Refused::of(&self.context.shared);
-        Ok(Box::new(Task::open(session, plan, &state, task, ceilings, refused).await.context("table", &plan.table)?))
+        Ok(Box::new(Task::open(session, plan, &state, task, ceilings).await.context("table", &plan.table)?))
     }
 
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use serde_json::{Value, json};
-use weir_core::{Account, ErrorKind, Receipt, Recorded, Result, TaskId, WritePlan, Writer};
+use weir_core::{Account, ErrorKind, Receipt, Recorded, Refused, Result, TaskId, WritePlan, Writer};
 use weir_plugins_test::harness::{self, WriteOptions, control, fitted, on_thread, open_writer, plan_for, run_task};
 use weir_plugins_test::servers::{self, Database};
 use weir_writer_postgresql as _;
@@ -78,7 +78,7 @@ async fn finish_after(
     on_thread(async move {
         let account = Account { attempt: task.attempt, epoch: "e".into(), ..Account::default() };
         let mut open = writer.open(&plan, &task).await?;
-        open.write(&fitted(&batch, &plan)?).await?;
+        open.write(&fitted(&batch, &plan)?, &mut Refused::default()).await?;
         meanwhile.await;
         open.finish(account).await
     })

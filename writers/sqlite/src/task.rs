@@ -6,7 +6,7 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use serde_json::json;
-use weir_core::{Account, DirtyRow, Error, ErrorKind, Receipt, Result, TaskWriter, Written};
+use weir_core::{Account, DirtyRow, Error, ErrorKind, Receipt, Refused, Result, TaskWriter};
 use weir_sqlite::{Connection, Database, Value};
 
 use crate::encode::Encoder;
@@ -30,7 +30,6 @@ pub struct SqliteTask {
 struct Outcome {
     rows: u64,
     skipped: u64,
-    refused: Vec<DirtyRow>,
 }
 
 impl SqliteTask {
@@ -69,14 +68,21 @@ impl SqliteTask {
 
 #[async_trait]
 impl TaskWriter for SqliteTask {
-    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
+    async fn write(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<()> {
         self.begin().await?;
         let (state, batch, split) = (self.state.clone(), batch.clone(), self.split);
         let schema = self.schema.clone();
-        let outcome = self.run(move |database| insert(database, &state, &schema, &batch, split)).await?;
+        // It goes to the connection's thread, where the rows are found, and comes back.
+        let mut taken = std::mem::take(refused);
+        let work = move |database: &Database<'_>| {
+            let outcome = insert(database, &state, &schema, &batch, split, &mut taken)?;
+            Ok((outcome, taken))
+        };
+        let (outcome, taken) = self.run(work).await?;
+        *refused = taken;
         self.rows += outcome.rows;
         self.skipped += outcome.skipped;
-        Ok(Written { refused: outcome.refused })
+        Ok(())
     }
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {
@@ -107,6 +113,7 @@ fn insert(
     schema: &SchemaRef,
     batch: &RecordBatch,
     split: u32,
+    refused: &mut Refused,
 ) -> Result<Outcome> {
     let mut statement = database.prepare(&state.insert)?;
     let mut outcome = Outcome::default();
@@ -118,17 +125,17 @@ fn insert(
         .map(|((field, array), affinity)| Encoder::new(field, array, *affinity))
         .collect::<Result<Vec<_>>>()?;
     for row in 0..batch.num_rows() {
-        let refuse = |column: Option<usize>, reason: String| {
-            DirtyRow::of_batch(batch, row, column.map(|i| schema.field(i).name().clone()), reason)
+        let mut refuse = |column: Option<usize>, reason: String| {
+            refused.add(DirtyRow::of_batch(batch, row, column.map(|i| schema.field(i).name().clone()), reason))
         };
         // A NULL equals no key, so each run would add the row once more.
         if let Some(key) = state.keys.iter().find(|key| batch.column(**key).is_null(row)) {
-            outcome.refused.push(refuse(Some(*key), "a key column of an upsert is NULL".into()));
+            refuse(Some(*key), "a key column of an upsert is NULL".into())?;
             continue;
         }
         if let Some(column) = state.filled.iter().find(|column| batch.column(**column).is_null(row)) {
             let reason = "the column takes no NULL: SQLite would put a value of its own in its place".into();
-            outcome.refused.push(refuse(Some(*column), reason));
+            refuse(Some(*column), reason)?;
             continue;
         }
         let mut values = Vec::with_capacity(encoders.len() + 1);
@@ -143,7 +150,7 @@ fn insert(
             }
         }
         if let Some((i, reason)) = fault {
-            outcome.refused.push(refuse(Some(i), reason));
+            refuse(Some(i), reason)?;
             continue;
         }
         if state.numbered {
@@ -152,7 +159,7 @@ fn insert(
         match statement.run(&values) {
             Ok(()) if state.counts_skipped && database.changes() == 0 => outcome.skipped += 1,
             Ok(()) => match &state.taken {
-                Some(reason) if database.changes() == 0 => outcome.refused.push(refuse(None, reason.clone())),
+                Some(reason) if database.changes() == 0 => refuse(None, reason.clone())?,
                 _ => outcome.rows += 1,
             },
             Err(failure) if failure.blames_row() => {
@@ -167,7 +174,7 @@ fn insert(
                 }
                 let reason = state.in_words(&failure.message);
                 let column = fault_column(&reason, schema);
-                outcome.refused.push(refuse(column, reason));
+                refuse(column, reason)?;
             }
             Err(failure) => return Err(failure.into()),
         }

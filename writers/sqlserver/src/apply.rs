@@ -1,12 +1,13 @@
 //! Bringing a batch into a table: INSERT BULK straight into it, or into `#weir_load` and on from there.
 
-use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
+use std::ops::Range;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
 use async_trait::async_trait;
-use std::sync::Arc;
 use tiberius::error::Error as Driver;
 use tiberius::{ColumnData, SqlBulkCopyOption, TokenRow};
-use weir_core::{Bisect, DirtyRow, Error, ErrorKind, Refusal, Result, bisect};
+use weir_core::{Bisect, DirtyRow, Error, ErrorKind, Refusal, Refused, Result, bisect};
 use weir_sqlserver::{QUOTING, Session, cell_number, from_driver, is_row_fault};
 
 use crate::carry::{Carrier, Form, direct, through};
@@ -38,14 +39,6 @@ pub(crate) struct Target {
     cast: bool,
 }
 
-/// What became of a batch.
-#[derive(Default)]
-pub(crate) struct Applied {
-    /// Rows that are in.
-    pub(crate) rows: u64,
-    pub(crate) refused: Vec<DirtyRow>,
-}
-
 /// A cell that is too long for a bulk load.
 struct Long<'a> {
     row: usize,
@@ -65,10 +58,17 @@ impl Long<'_> {
 }
 
 /// A row that is at fault before the server sees it.
-struct Refused {
+struct Fault {
     row: usize,
     column: Option<usize>,
     reason: String,
+}
+
+impl Fault {
+    fn of(self, batch: &RecordBatch) -> DirtyRow {
+        let column = self.column.map(|column| batch.schema_ref().field(column).name().clone());
+        DirtyRow::of_batch(batch, self.row, column, self.reason)
+    }
 }
 
 impl Target {
@@ -137,7 +137,7 @@ impl Target {
 
     /// `INSERT … SELECT` of the rows of the session's own table with numbers from `first` to before `last`; the first row
     /// of the batch has the number `next` in its split.
-    fn insert(&self, first: i32, last: i32, next: u64) -> String {
+    fn insert(&self, first: usize, last: usize, next: u64) -> String {
         let carried = self.carriers.iter().enumerate().map(|(i, carrier)| match &carrier.cast {
             Some(cast) => cast.replace("{}", &format!("c{i}")),
             None => format!("c{i}"),
@@ -152,14 +152,15 @@ impl Target {
         )
     }
 
-    /// Loads a batch straight into the table. The inner error is the server's word about some row: nothing of the batch
-    /// is applied, or the whole transaction is gone.
+    /// Loads a batch straight into the table; how many rows are in. The inner error is the server's word about some row:
+    /// nothing of the batch is applied, or the whole transaction is gone, and nothing is added to `refused`.
     pub(crate) async fn load(
         &self,
         session: &mut Session,
         batch: &RecordBatch,
         next: u64,
-    ) -> Result<Result<Applied, Driver>> {
+        refused: &mut Refused,
+    ) -> Result<Result<u64, Driver>> {
         let forms = self.direct.as_deref().ok_or_else(|| Error::internal("a bulk load has no way into the table"))?;
         let columns = self.columns();
         let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
@@ -178,52 +179,51 @@ impl Target {
             Ok((.., long)) if !long.is_empty() => {
                 Err(Error::internal("a long value went into a bulk load of the table"))
             }
-            Ok((rows, refused, _)) => Ok(Ok(Applied { rows, refused: self.dirty(batch, refused) })),
+            Ok((rows, faults, _)) => {
+                faults.into_iter().try_for_each(|fault| refused.add(fault.of(batch)))?;
+                Ok(Ok(rows))
+            }
             Err(error) => Ok(Err(error)),
         }
     }
 
-    /// Brings a batch in by way of the session's own table, and finds the rows that the target refuses.
+    /// Brings a batch in by way of the session's own table, and finds the rows that the target refuses; how many are in.
     pub(crate) async fn through_scratch(
         &self,
         session: &mut Session,
         batch: &RecordBatch,
         next: u64,
-    ) -> Result<Applied> {
+        refused: &mut Refused,
+    ) -> Result<u64> {
         let forms: Vec<Form> = self.carriers.iter().map(|c| c.form).collect();
         let names: Vec<String> = (0..forms.len()).map(|i| format!("c{i}")).chain([NUMBER.to_owned()]).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let encoder = Encoder::new(batch, &self.written, &forms, self.cast)?;
         let number = |row: usize, cells: &mut TokenRow<'_>| cells.push(ColumnData::I32(Some(row as i32)));
         let loaded = bulk(session, SCRATCH, &names, &encoder, batch.num_rows(), number).await?;
-        let (_, mut refused, long) = loaded.map_err(from_driver)?;
+        let (_, faults, long) = loaded.map_err(from_driver)?;
+        faults.into_iter().try_for_each(|fault| refused.add(fault.of(batch)))?;
+        let mut gone = None;
         for cell in long {
+            let row = cell.row;
             // The row is gone since one of its other cells was refused.
-            if refused.last().is_some_and(|last| last.row == cell.row) {
+            if gone == Some(row) {
                 continue;
             }
-            refused.extend(self.send_long(session, cell).await?);
+            if let Some(fault) = self.send_long(session, cell).await? {
+                refused.add(fault.of(batch))?;
+                gone = Some(row);
+            }
         }
-        let mut applied = Applied { rows: 0, refused: self.dirty(batch, refused) };
-        // What is halved is numbers, not rows: those are at the server already.
-        let numbers = Int32Array::from_iter_values(0..batch.num_rows() as i32);
-        let schema = Schema::new(vec![Field::new(NUMBER, DataType::Int32, false)]);
-        let numbers = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(numbers)])?;
         let mut inserts = Inserts { session, target: self, next, rows: 0 };
-        let mut faults = weir_core::Refused::default();
-        bisect(&mut inserts, &numbers, &mut faults).await?;
-        applied.rows = inserts.rows;
-        for fault in faults.kept {
-            let row = fault.values.get(NUMBER).and_then(|v| v.as_str()).and_then(|n| n.parse().ok());
-            let row: usize = row.ok_or_else(|| Error::internal("a row has lost its number"))?;
-            applied.refused.push(DirtyRow::of_batch(batch, row, fault.column, fault.reason));
-        }
+        bisect(&mut inserts, batch, refused).await?;
+        let rows = inserts.rows;
         session.run(&format!("TRUNCATE TABLE {SCRATCH}")).await?;
-        Ok(applied)
+        Ok(rows)
     }
 
     /// Brings a cell to its row in the session's own table, as a parameter.
-    async fn send_long(&self, session: &mut Session, long: Long<'_>) -> Result<Option<Refused>> {
+    async fn send_long(&self, session: &mut Session, long: Long<'_>) -> Result<Option<Fault>> {
         let Long { row, column, cell } = long;
         let mut sql = format!("UPDATE {SCRATCH} SET c{column} = @P1 WHERE {NUMBER} = @P2");
         let in_page = self.carriers[column].ddl.starts_with("varchar");
@@ -245,7 +245,7 @@ impl Target {
         };
         match watch.until(Box::pin(work)).await {
             Ok(Ok(1)) => Ok(None),
-            Ok(Ok(2)) if in_page => Ok(Some(Refused { row, column: Some(column), reason: LACKS.into() })),
+            Ok(Ok(2)) if in_page => Ok(Some(Fault { row, column: Some(column), reason: LACKS.into() })),
             Ok(Ok(rows)) => Err(Error::internal(format!("a long value has come to {rows} rows"))),
             Ok(Err(error)) => {
                 if !matches!(error, Driver::Server(_)) {
@@ -258,11 +258,6 @@ impl Target {
                 Err(error)
             }
         }
-    }
-
-    fn dirty(&self, batch: &RecordBatch, refused: Vec<Refused>) -> Vec<DirtyRow> {
-        let name = |column: usize| batch.schema_ref().field(column).name().clone();
-        refused.into_iter().map(|r| DirtyRow::of_batch(batch, r.row, r.column.map(name), r.reason)).collect()
     }
 }
 
@@ -295,14 +290,14 @@ async fn bulk<'a>(
     encoder: &Encoder<'a>,
     rows: usize,
     extra: impl Fn(usize, &mut TokenRow<'_>),
-) -> Result<Result<(u64, Vec<Refused>, Vec<Long<'a>>), Driver>> {
+) -> Result<Result<(u64, Vec<Fault>, Vec<Long<'a>>), Driver>> {
     let options = SqlBulkCopyOption::KeepIdentity
         | SqlBulkCopyOption::CheckConstraints
         | SqlBulkCopyOption::KeepNulls
         | SqlBulkCopyOption::FireTriggers;
     let (client, watch) = session.parts();
     let work = async {
-        let (mut refused, mut long) = (Vec::new(), Vec::new());
+        let (mut faults, mut long) = (Vec::new(), Vec::new());
         let mut request = client.bulk_insert_with_options(table, columns, options, &[]).await?;
         for row in 0..rows {
             let mut cells = TokenRow::with_capacity(columns.len());
@@ -319,7 +314,7 @@ async fn bulk<'a>(
             };
             if let Err((column, reason)) = encoder.row(row, push) {
                 long.truncate(before);
-                refused.push(Refused { row, column: Some(column), reason });
+                faults.push(Fault { row, column: Some(column), reason });
                 continue;
             }
             extra(row, &mut cells);
@@ -328,21 +323,21 @@ async fn bulk<'a>(
                 // The driver has taken the row back: it does not fit its column.
                 Err(Driver::BulkInput(reason)) => {
                     long.truncate(before);
-                    refused.push(Refused { row, column: None, reason: reason.into_owned() })
+                    faults.push(Fault { row, column: None, reason: reason.into_owned() })
                 }
                 Err(Driver::Encoding(_)) => {
                     long.truncate(before);
-                    refused.push(Refused { row, column: None, reason: LACKS.into() });
+                    faults.push(Fault { row, column: None, reason: LACKS.into() });
                 }
                 Err(error) => return Err(error),
             }
         }
-        let sent = (rows - refused.len()) as u64;
+        let sent = (rows - faults.len()) as u64;
         let counted = request.finalize().await?.total();
-        Ok((sent, counted, refused, long))
+        Ok((sent, counted, faults, long))
     };
     match watch.until(Box::pin(work)).await {
-        Ok(Ok((sent, counted, refused, long))) if counted == sent => Ok(Ok((sent, refused, long))),
+        Ok(Ok((sent, counted, faults, long))) if counted == sent => Ok(Ok((sent, faults, long))),
         Ok(Ok((sent, counted, ..))) => Err(Error::new(
             ErrorKind::Remote,
             format!("the server counts {counted} rows of a bulk load of {sent}: nothing of it is committed"),
@@ -370,10 +365,9 @@ struct Inserts<'a> {
 
 #[async_trait]
 impl Bisect for Inserts<'_> {
-    async fn apply(&mut self, rows: &RecordBatch) -> Result<Option<Refusal>> {
-        let numbers = rows.column(0).as_primitive::<arrow::datatypes::Int32Type>();
-        let Some(first) = numbers.values().first().copied() else { return Ok(None) };
-        let insert = self.target.insert(first, first + rows.num_rows() as i32, self.next);
+    async fn apply(&mut self, _: &RecordBatch, rows: Range<usize>) -> Result<Option<Refusal>> {
+        // The rows are at the server already, each under its number in the batch.
+        let insert = self.target.insert(rows.start, rows.end, self.next);
         match self.session.try_change(&insert).await? {
             Ok(inserted) => {
                 self.rows += inserted;

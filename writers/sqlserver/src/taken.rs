@@ -2,7 +2,7 @@
 //! refused while it is staged, as the target itself would refuse it.
 
 use arrow::array::RecordBatch;
-use weir_core::{DirtyRow, Error, Result};
+use weir_core::{DirtyRow, Error, Refused, Result};
 use weir_sqlserver::{QUOTING, Session, cell_number};
 
 use crate::publish::Names;
@@ -40,8 +40,8 @@ impl Taken {
         session: &mut Session,
         batch: &RecordBatch,
         first: u64,
-    ) -> Result<Vec<DirtyRow>> {
-        let mut refused = Vec::new();
+        refused: &mut Refused,
+    ) -> Result<()> {
         for (key, taken) in &self.keys {
             let those = format!("{} AND s.{ROW} >= {first} AND {taken}", self.staged);
             let found = session.rows(&format!("SELECT s.{ROW} {those} ORDER BY s.{ROW}")).await?;
@@ -50,12 +50,12 @@ impl Taken {
                 let row = row.filter(|row| *row < batch.num_rows());
                 let row = row.ok_or_else(|| Error::internal("a staged row has lost its number"))?;
                 let reason = format!("a row of the target has the same {key}");
-                refused.push(DirtyRow::of_batch(batch, row, None, reason));
+                refused.add(DirtyRow::of_batch(batch, row, None, reason))?;
             }
             if !found.is_empty() {
                 session.run(&format!("DELETE s {those}")).await?;
             }
         }
-        Ok(refused)
+        Ok(())
     }
 }

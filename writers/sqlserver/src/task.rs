@@ -7,13 +7,13 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use serde_json::json;
 use weir_core::{
-    Account, ConnectorContext, DirtyRow, Error, ErrorKind, Receipt, Result, ResultExt, TaskId, TaskWriter, WriteMode,
-    WritePlan, Written,
+    Account, ConnectorContext, Error, ErrorKind, Receipt, Refused, Result, ResultExt, TaskId, TaskWriter, WriteMode,
+    WritePlan,
 };
 use weir_sql::{Ceilings, WriterConfig};
 use weir_sqlserver::{QUOTING, Session, from_driver, is_row_fault};
 
-use crate::apply::{Applied, Target, alive, lost};
+use crate::apply::{Target, alive, lost};
 use crate::ledger;
 use crate::state::{SPLIT, State};
 use crate::taken::Taken;
@@ -109,40 +109,39 @@ impl SqlServerTask {
         session.run("COMMIT TRANSACTION").await
     }
 
-    async fn put(&mut self, batch: &RecordBatch) -> Result<Vec<DirtyRow>> {
+    async fn put(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<()> {
         self.begin().await?;
-        let applied = match self.straight(batch).await? {
-            Some(applied) => applied,
+        let mut rows = match self.straight(batch, refused).await? {
+            Some(rows) => rows,
             None => {
                 let session = self.session.as_mut().ok_or_else(lost)?;
                 if !self.scratch {
                     self.target.make_scratch(session).await?;
                     self.scratch = true;
                 }
-                self.target.through_scratch(session, batch, self.next_row).await?
+                self.target.through_scratch(session, batch, self.next_row, refused).await?
             }
         };
-        let (mut refused, mut rows) = (applied.refused, applied.rows);
         if let Some(taken) = &self.taken {
             let session = self.session.as_mut().ok_or_else(lost)?;
-            let found = taken.take_out(session, batch, self.next_row).await?;
-            rows -= rows.min(found.len() as u64);
-            refused.extend(found);
+            let before = refused.rows;
+            taken.take_out(session, batch, self.next_row, refused).await?;
+            rows -= rows.min((refused.rows - before) as u64);
         }
         self.next_row += batch.num_rows() as u64;
         self.rows += rows;
-        Ok(refused)
+        Ok(())
     }
 
-    /// Loads a batch straight into the table; `None` where that cannot be, or the table has refused some row.
-    async fn straight(&mut self, batch: &RecordBatch) -> Result<Option<Applied>> {
+    /// Loads a batch straight into the table; how many rows are in, or `None` where that cannot be, or the table has refused some row.
+    async fn straight(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<Option<u64>> {
         if !self.target.is_direct() || self.careful.0.load(Ordering::Relaxed) || self.target.is_long(batch) {
             return Ok(None);
         }
         let session = self.session.as_mut().ok_or_else(lost)?;
         session.run("SAVE TRANSACTION weir").await?;
-        let error = match self.target.load(session, batch, self.next_row).await? {
-            Ok(applied) => return Ok(Some(applied)),
+        let error = match self.target.load(session, batch, self.next_row, refused).await? {
+            Ok(rows) => return Ok(Some(rows)),
             Err(error) => error,
         };
         let Some((_, reason)) = is_row_fault(&error) else { return Err(from_driver(error)) };
@@ -164,12 +163,11 @@ impl SqlServerTask {
 
 #[async_trait]
 impl TaskWriter for SqlServerTask {
-    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
-        let mut refused = Vec::new();
+    async fn write(&mut self, batch: &RecordBatch, refused: &mut Refused) -> Result<()> {
         for slice in self.ceilings.cut(batch) {
-            refused.extend(self.put(&slice).await.context("table", &self.state.table)?);
+            self.put(&slice, refused).await.context("table", &self.state.table)?;
         }
-        Ok(Written { refused })
+        Ok(())
     }
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {

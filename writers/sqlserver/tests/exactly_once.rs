@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Int32Array, RecordBatch, StringArray};
 use serde_json::{Value, json};
-use weir_core::{Account, ErrorKind, Receipt, Recorded, Result, TaskId, WritePlan, Writer};
+use weir_core::{Account, ErrorKind, Receipt, Recorded, Refused, Result, TaskId, WritePlan, Writer};
 use weir_plugins_test::harness::{
     WriteOptions, Written, control, fitted, on_thread, open_writer, plan_for, run_task, stage_splits, write_all,
 };
@@ -155,7 +155,7 @@ async fn a_killed_connection_leaves_nothing(database: Database) {
         let (rows, killing) = (fitted(&pairs(&[(1, "x")]), &plan).unwrap(), database.clone());
         let error = on_thread(async move {
             let mut open = writer.open(&plan, &task).await?;
-            open.write(&rows).await?;
+            open.write(&rows, &mut Refused::default()).await?;
             kill_connections(&killing).await;
             open.finish(Account::default()).await
         })

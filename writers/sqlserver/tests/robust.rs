@@ -9,7 +9,7 @@ use arrow::array::{Int32Array, RecordBatch, StringArray};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use weir_core::{ErrorKind, TaskId};
+use weir_core::{ErrorKind, Refused, TaskId};
 use weir_plugins_test::harness::{
     self, WriteOptions, control, fitted, on_thread, open_reader, open_writer, open_writer_in, plan_for, read_all,
     run_task,
@@ -131,7 +131,7 @@ async fn a_silent_server_keeps_nobody_who_is_stopped() {
             cancel.cancel();
         });
         let begun = Instant::now();
-        let error = open.write(&rows).await.map(drop).unwrap_err();
+        let error = open.write(&rows, &mut Refused::default()).await.unwrap_err();
         Ok((error, begun.elapsed()))
     })
     .await

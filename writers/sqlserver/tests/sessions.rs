@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use serde_json::json;
-use weir_core::{Account, ConnectorContext, Kept, TaskId};
+use weir_core::{Account, ConnectorContext, Kept, Refused, TaskId};
 use weir_plugins_test::harness::{self, WriteOptions, fitted, open_writer, open_writer_in, plan_for};
 use weir_plugins_test::servers::{self, Database};
 use weir_sqlserver::{Options, Session, Setup, cell_number, connect_first};
@@ -113,7 +113,9 @@ async fn tasks_leave_nothing_behind_in_their_session() {
         writer.prepare(&plan).await.unwrap();
         let task = TaskId { run_id: plan.run_id.clone(), split: 0, table: "source".into(), attempt: 1 };
         let mut open = writer.open(&plan, &task).await.unwrap();
-        assert!(open.write(&fitted(&rows, &plan).unwrap()).await.unwrap().refused.is_empty());
+        let mut refused = Refused::default();
+        open.write(&fitted(&rows, &plan).unwrap(), &mut refused).await.unwrap();
+        assert_eq!(refused.rows, 0);
         let receipt = open.finish(Account::default()).await.unwrap();
         writer.commit(&plan, &[receipt]).await.unwrap();
         let uses = database.query("SELECT COUNT(*), COUNT(DISTINCT spid) FROM uses").await;

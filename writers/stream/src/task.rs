@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
-use weir_core::{Account, ConnectorContext, Receipt, Result, ResultExt, TaskWriter, Written};
+use weir_core::{Account, ConnectorContext, Receipt, Refused, Result, ResultExt, TaskWriter};
 
 use crate::config::Config;
 use crate::lines;
@@ -74,7 +74,7 @@ impl StreamTask {
 
 #[async_trait]
 impl TaskWriter for StreamTask {
-    async fn write(&mut self, batch: &RecordBatch) -> Result<Written> {
+    async fn write(&mut self, batch: &RecordBatch, _: &mut Refused) -> Result<()> {
         let before = self.rows;
         self.rows += batch.num_rows() as u64;
         if !matches!(self.output, Output::Nowhere) {
@@ -88,8 +88,7 @@ impl TaskWriter for StreamTask {
                 part.file.write_all(self.text.as_bytes()).await.context("file", part.path.display())?;
             }
         }
-        self.rest(before).await?;
-        Ok(Written::default())
+        self.rest(before).await
     }
 
     async fn finish(mut self: Box<Self>, account: Account) -> Result<Receipt> {

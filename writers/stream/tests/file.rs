@@ -5,7 +5,9 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field};
 use serde_json::json;
-use weir_core::{ConnectorContext, Form, MappedColumn, OnTypeLoss, Receipt, TaskId, WritePlan, WriteRequest, Writer};
+use weir_core::{
+    ConnectorContext, Form, MappedColumn, OnTypeLoss, Receipt, Refused, TaskId, WritePlan, WriteRequest, Writer,
+};
 
 fn writer(parameters: serde_json::Value) -> Arc<dyn Writer> {
     let context = ConnectorContext {
@@ -43,7 +45,7 @@ async fn task(writer: &dyn Writer, plan: &WritePlan, split: u32, values: Vec<i64
     let task = TaskId { run_id: "run".into(), split, table: "stream".into(), attempt: 1 };
     let mut open = writer.open(plan, &task).await.unwrap();
     let batch = RecordBatch::try_new(plan.input_schema(), vec![Arc::new(Int64Array::from(values))]).unwrap();
-    open.write(&batch).await.unwrap();
+    open.write(&batch, &mut Refused::default()).await.unwrap();
     open.finish(Default::default()).await.unwrap()
 }
 

@@ -50,20 +50,20 @@ pub async fn stage(
     let writer = writer(form, parameters)?;
     let plan = writer.plan(&request(schema, run_id)).await?;
     writer.prepare(&plan).await?;
-    let (mut receipts, mut refused) = (Vec::new(), Vec::new());
+    let (mut receipts, mut refused) = (Vec::new(), Refused::default());
     for (split, batches) in splits.iter().enumerate() {
         let id = TaskId { run_id: run_id.into(), split: split as u32, table: "t".into(), attempt: 1 };
         let mut task = writer.open(&plan, &id).await?;
         for batch in batches {
             let batch = RecordBatch::try_new(plan.input_schema(), batch.columns().to_vec())?;
-            refused.extend(task.write(&batch).await?.refused);
+            task.write(&batch, &mut refused).await?;
         }
         let finished = task.finish(Default::default()).await?;
         receipts.push(finished);
     }
     // What comes back from another process has been JSON in between.
     let plan = serde_json::from_value(serde_json::to_value(&plan).unwrap()).unwrap();
-    Ok((writer, plan, receipts, refused))
+    Ok((writer, plan, receipts, refused.kept))
 }
 
 #[derive(Default)]

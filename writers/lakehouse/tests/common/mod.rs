@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use weir_core::{
     Account, BatchSender, Committed, ConnectorContext, DirtyRow, Error, Form, MappedColumn, OnTypeLoss, ReadColumn,
-    ReadRequest, Reader, Receipt, Result, SplitRequest, TaskId, WritePlan, WriteRequest, Writer, field,
+    ReadRequest, Reader, Receipt, Refused, Result, SplitRequest, TaskId, WritePlan, WriteRequest, Writer, field,
 };
 
 pub fn context() -> ConnectorContext {
@@ -75,9 +75,10 @@ pub async fn attempt(
     let task = TaskId { run_id: plan.run_id.clone(), split, table: "test".into(), attempt };
     let mut open = writer.open(plan, &task).await?;
     let batch = fitted(plan, batch);
-    let refused = open.write(&batch).await?.refused;
+    let mut refused = Refused::default();
+    open.write(&batch, &mut refused).await?;
     let account = Account { attempt, epoch: "then".into(), ..Account::default() };
-    Ok((open.finish(account).await?, refused))
+    Ok((open.finish(account).await?, refused.kept))
 }
 
 /// The batch in the form the plan asks for.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use arrow::array::RecordBatch;
 use serde_json::json;
-use weir_core::{ErrorKind, TaskId, Writer};
+use weir_core::{ErrorKind, Refused, TaskId, Writer};
 
 use crate::support::{TestFile, account, pairs, request};
 
@@ -30,10 +30,10 @@ async fn child() {
     writer.prepare(&plan).await.unwrap();
     let task = |split| TaskId { run_id: "r1".into(), split, table: "t".into(), attempt: 1 };
     let mut first = writer.open(&plan, &task(0)).await.unwrap();
-    first.write(&large(0)).await.unwrap();
+    first.write(&large(0), &mut Refused::default()).await.unwrap();
     first.finish(account()).await.unwrap();
     let mut second = writer.open(&plan, &task(1)).await.unwrap();
-    second.write(&large(10_000)).await.unwrap();
+    second.write(&large(10_000), &mut Refused::default()).await.unwrap();
     println!("plan {}", serde_json::to_string(&plan).unwrap());
     std::thread::sleep(std::time::Duration::from_secs(60));
 }
@@ -66,9 +66,9 @@ async fn a_killed_process_leaves_what_it_recorded_and_no_more() {
         assert_eq!(rows, [if mode == "append" { "6001" } else { "1" }], "{mode}");
         let task = |split, attempt| TaskId { run_id: "r1".into(), split, table: "t".into(), attempt };
         let mut again = writer.open(&plan, &task(0, 2)).await.unwrap();
-        assert_eq!(again.write(&large(0)).await.unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(again.write(&large(0), &mut Refused::default()).await.unwrap_err().kind(), ErrorKind::Conflict);
         let mut second = writer.open(&plan, &task(1, 2)).await.unwrap();
-        second.write(&large(10_000)).await.unwrap();
+        second.write(&large(10_000), &mut Refused::default()).await.unwrap();
         let mut receipts = recorded.receipts;
         receipts.push(second.finish(account()).await.unwrap());
         writer.commit(&plan, &receipts).await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use serde_json::json;
-use weir_core::{ErrorKind, Receipt, Result, TaskId, WritePlan, Writer};
+use weir_core::{ErrorKind, Receipt, Refused, Result, TaskId, WritePlan, Writer};
 use weir_sqlite::Access;
 use weir_writer_sqlite::SqliteWriter;
 
@@ -21,7 +21,7 @@ async fn plan(writer: &SqliteWriter, run: &str) -> WritePlan {
 async fn split(writer: &SqliteWriter, plan: &WritePlan, split: u32, rows: &RecordBatch) -> Result<Receipt> {
     let id = TaskId { run_id: plan.run_id.clone(), split, table: "t".into(), attempt: 1 };
     let mut task = writer.open(plan, &id).await?;
-    task.write(rows).await?;
+    task.write(rows, &mut Refused::default()).await?;
     task.finish(account()).await
 }
 

@@ -8,8 +8,8 @@ use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use weir_core::{
-    Account, Committed, ConnectorContext, DirtyRow, Form, MappedColumn, OnTypeLoss, Receipt, Result, TaskId, WritePlan,
-    WriteRequest, Writer,
+    Account, Committed, ConnectorContext, DirtyRow, Form, MappedColumn, OnTypeLoss, Receipt, Refused, Result, TaskId,
+    WritePlan, WriteRequest, Writer,
 };
 use weir_sqlite::{Access, File};
 use weir_writer_sqlite::SqliteWriter;
@@ -117,10 +117,12 @@ pub async fn write(writer: &SqliteWriter, batches: &[RecordBatch], run: &str) ->
         let id = TaskId { run_id: run.into(), split, table: "t".into(), attempt: 1 };
         // An attempt that is dropped leaves nothing.
         let mut lost = writer.open(&result.plan, &id).await?;
-        lost.write(batch).await?;
+        lost.write(batch, &mut Refused::default()).await?;
         drop(lost);
         let mut task = writer.open(&result.plan, &id).await?;
-        result.refused.extend(task.write(batch).await?.refused);
+        let mut refused = Refused::default();
+        task.write(batch, &mut refused).await?;
+        result.refused.extend(refused.kept);
         let finished = task.finish(account()).await?;
         result.receipts.push(finished);
     }
