@@ -259,12 +259,17 @@ impl DirtyPart {
     ///
     /// # Errors
     /// [`DirtyLimit`](ErrorKind::DirtyLimit) when that is one too many, with the row and the setting that would let
-    /// the run pass; [`Io`](ErrorKind::Io) when it cannot be kept.
+    /// the run pass; [`Cancelled`](ErrorKind::Cancelled) when another was, and this one does not count any more;
+    /// [`Io`](ErrorKind::Io) when it cannot be kept.
     pub fn add(&self, side: Side, row: DirtyRow) -> Result<()> {
-        self.rows.observer.event(&Event::Dirty { table: &self.origin.source, row: &row });
-        self.counters.rows_dirty.fetch_add(1, Relaxed);
-        let count = self.rows.count(self.origin.entry).fetch_add(1, Relaxed) + 1;
         let limit = self.rows.limit.record;
+        // Only where all rows are of this call, one of them has been the one too many: else they may be from the start.
+        let last = limit.filter(|_| !self.rows.continues.load(Relaxed));
+        let one_more = |count: u64| last.is_none_or(|most| count <= most).then_some(count + 1);
+        let counted = self.rows.count(self.origin.entry).fetch_update(Relaxed, Relaxed, one_more);
+        let count = counted.map_err(|_| Error::cancelled())? + 1;
+        self.counters.rows_dirty.fetch_add(1, Relaxed);
+        self.rows.observer.event(&Event::Dirty { table: &self.origin.source, row: &row });
         let over = limit.filter(|most| count > *most).map(|most| {
             let of_column = row.column.as_ref().map_or_else(String::new, |c| format!("column {c}: "));
             let error = too_many(count, most, &format!("the last: {of_column}{}", row.reason))
@@ -364,6 +369,10 @@ mod tests {
         second.add(Side::Reader, row("kept")).unwrap();
         let error = second.add(Side::Writer, row("too many")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DirtyLimit);
+        // What other channels find before they hear of it changes no count.
+        let counters = Arc::new(Counters::default());
+        let late = rows.part(origin(1, 1), counters.clone()).add(Side::Writer, row("late")).unwrap_err();
+        assert_eq!((late.kind(), counters.counts().rows_dirty), (ErrorKind::Cancelled, 0));
         second.sync().unwrap();
         assert_eq!(rows.join().unwrap(), Some(file.clone()));
         rows.clear();

@@ -63,8 +63,6 @@ enum Source {
 pub struct Moved {
     /// The rows that go on, with the writer's columns.
     pub batch: RecordBatch,
-    /// The rows that do not, and who refused them.
-    pub dirty: Vec<(Side, DirtyRow)>,
     /// Rows that a filter dropped.
     pub filtered: u64,
 }
@@ -116,18 +114,17 @@ impl Pipeline {
         by_constants.clamp(1, if self.transformers.is_some() { TRANSFORMED_ROWS } else { MAX_BATCH_ROWS })
     }
 
-    /// Turns one batch into the writer's form.
+    /// Turns one batch into the writer's form; rows that do not go on are given to `dirty` one by one, with who refused them.
     ///
     /// # Errors
-    /// Faults of Weir only: what is wrong with a row makes it dirty.
-    pub fn apply(&self, batch: RecordBatch) -> Result<Moved> {
-        let mut dirty = Vec::new();
+    /// Those of `dirty`, after which it is given no more; else faults of Weir only: what is wrong with a row makes it dirty.
+    pub fn apply(&self, batch: RecordBatch, mut dirty: impl FnMut(Side, DirtyRow) -> Result<()>) -> Result<Moved> {
         let mut filtered = 0;
         let batch = match &self.transformers {
             None => batch,
             Some(transformers) => {
                 let transformed = transformers.apply(&batch)?;
-                dirty.extend(transformed.dirty.into_iter().map(|row| (Side::Transform, row)));
+                transformed.dirty.into_iter().try_for_each(|row| dirty(Side::Transform, row))?;
                 filtered = transformed.filtered;
                 transformed.batch
             }
@@ -153,12 +150,12 @@ impl Pipeline {
         if !faults.is_empty() {
             let keep: BooleanArray = (0..batch.num_rows()).map(|row| Some(!faults.contains_key(&row))).collect();
             moved = filter_record_batch(&moved, &keep)?;
-            dirty.extend(faults.into_iter().map(|(row, (column, reason))| {
+            for (row, (column, reason)) in faults {
                 // The values as the source gave them: what did not fit is what one wants to see.
-                (Side::Convert, DirtyRow::of_batch(&batch, row, Some(column), reason))
-            }));
+                dirty(Side::Convert, DirtyRow::of_batch(&batch, row, Some(column), reason))?;
+            }
         }
-        Ok(Moved { batch: moved, dirty, filtered })
+        Ok(Moved { batch: moved, filtered })
     }
 }
 

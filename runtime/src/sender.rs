@@ -70,11 +70,8 @@ impl TaskSender {
         self.acquire(batch.num_rows(), bytes).await?;
         self.counters.rows_read.fetch_add(batch.num_rows() as u64, Relaxed);
         self.counters.bytes_read.fetch_add(bytes as u64, Relaxed);
-        let moved = self.pipeline.apply(batch)?;
+        let moved = self.pipeline.apply(batch, |side, row| self.dirty.add(side, row))?;
         self.counters.rows_filtered.fetch_add(moved.filtered, Relaxed);
-        for (side, row) in moved.dirty {
-            self.dirty.add(side, row)?;
-        }
         if moved.batch.num_rows() == 0 {
             return Ok(());
         }

@@ -1,4 +1,5 @@
-//! A share of dirty rows that decides at the end: until it has, none of the run's rows is at the target, whatever the mode.
+//! A share of dirty rows that decides at the end: until it has, none of the run's rows is at the target, whatever the mode. And
+//! a number of them, which ends the run at the row that is one too many.
 
 use std::path::{Path, PathBuf};
 
@@ -197,6 +198,55 @@ async fn a_number_of_rows_or_a_share_of_all_lets_splits_commit() {
         assert!(method.contains("stag"), "{}: {method}", target.connector());
         assert_eq!(staged(json!("unlimited"), None).await, (false, Status::Succeeded));
     }
+}
+
+/// Files, a split each, that have thousands of bad rows in a batch, and a line that cannot be read.
+fn bad_rows(folder: &Path, bad: &Value) -> Value {
+    std::fs::create_dir_all(folder).unwrap();
+    for file in 0..4 {
+        let value = |row| if row < 100 { json!("good") } else { bad.clone() };
+        let line = |row| format!("{}\n", json!({"id": file * 10_000 + row, "v": value(row)}));
+        let lines: String = (0..3_000).map(line).collect();
+        std::fs::write(folder.join(format!("{file}.jsonl")), format!("{lines}no JSON\n")).unwrap();
+    }
+    let columns = json!([{"name": "id", "type": "long"}, {"name": "v", "type": "string"}]);
+    json!({"path": folder.join("*.jsonl"), "format": "jsonl", "column": columns})
+}
+
+#[tokio::test]
+async fn the_row_that_is_one_too_many_is_the_last_at_every_target() {
+    const LIMIT: usize = 5;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let databases = Target::all("last", folder.path()).await;
+    let mut targets = Vec::new();
+    for target in &databases {
+        target.execute(TABLE).await;
+        targets.push((target.connector(), json!("bad"), target.to(json!({}))));
+    }
+    let file = json!({"path": at("out.csv"), "encoding": "ISO-8859-1", "writeMode": "truncate"});
+    targets.push(("files", json!("🦀"), file));
+    targets.push(("lakehouse", Value::Null, json!({"path": at("lake"), "writeMode": "upsert", "key": "v"})));
+    for (index, (connector, bad, to)) in targets.into_iter().enumerate() {
+        let from = bad_rows(&at(&format!("in {index}")), &bad);
+        for channels in [1, 4] {
+            let kept = at(&format!("dirty {index} {channels}.jsonl"));
+            let mut job = job_of("files", from.clone(), connector, to.clone());
+            job["job"]["setting"] = json!({"errorLimit": {"record": LIMIT}, "speed": {"channel": channels}});
+            let options = RunOptions { quarantine: Quarantine::Path(kept.clone()), ..RunOptions::default() };
+            let report = weir::run(&load(&job), options).await;
+            let what = format!("{connector}, {channels} channels: {:#?}", report.error);
+            assert_eq!(report.error.as_ref().map(|e| e.kind), Some(ErrorKind::DirtyLimit), "{what}");
+            assert_eq!((report.rows_dirty, report.rows_written), (LIMIT as u64 + 1, 0), "{what}");
+            let rows = std::fs::read_to_string(&kept).unwrap();
+            assert_eq!(rows.lines().count(), LIMIT + 1, "{what}: {rows}");
+        }
+    }
+    for target in databases {
+        assert_eq!(target.rows().await, ["1 old", "2 old"], "{}", target.connector());
+        assert_eq!(target.litter().await, Vec::<String>::new(), "{}", target.connector());
+    }
+    assert!(!at("out.csv").exists());
 }
 
 #[tokio::test]

@@ -222,9 +222,11 @@ impl Hasher {
         let batch = match &self.pipeline {
             None => batch,
             Some(pipeline) => {
-                let moved = pipeline.apply(batch)?;
-                self.flow.left_out += moved.dirty.len() as u64;
-                moved.batch
+                let left_out = |_, _| {
+                    self.flow.left_out += 1;
+                    Ok(())
+                };
+                pipeline.apply(batch, left_out)?.batch
             }
         };
         let common = to_common(&batch, &self.conversions, &self.fields)?;
