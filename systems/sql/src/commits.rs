@@ -5,7 +5,8 @@
 //! was lost while it committed, and the one that took its place, cannot both land.
 
 use serde::{Deserialize, Serialize};
-use weir_core::{Error, Receipt, Recorded, Result};
+use weir_core::lease::ENTRY;
+use weir_core::{Error, ErrorKind, Receipt, Recorded, Result};
 
 use crate::names::{Quoting, TableName};
 
@@ -17,6 +18,9 @@ pub const PREPARED: i64 = -1;
 
 /// Stands for the split in the record that says that the run is published.
 pub const PUBLISHED: i64 = -2;
+
+/// Stands for the split in the record that says that the run makes the target, where [`PREPARED`] does not say so too.
+pub const MAKING: i64 = -3;
 
 /// The longest run id the record takes, in bytes.
 pub const MAX_RUN_ID: usize = 120;
@@ -91,6 +95,21 @@ impl Commits {
         )
     }
 
+    /// `SELECT` of the names and the targets of the run's other entries that have prepared a table, or were about to make it: a
+    /// job may merge many tables into one. `None` where there are no others.
+    pub fn others(&self, quoting: Quoting, literal: impl Fn(&str) -> String) -> Option<String> {
+        let (run, _) = self.run_id.rsplit_once(ENTRY)?;
+        let entries = format!("{run}{ENTRY}");
+        Some(format!(
+            "SELECT run_id, target FROM {} WHERE substring(run_id, 1, {}) = {} AND run_id <> {} \
+             AND split IN ({PREPARED}, {MAKING})",
+            self.table.quoted(quoting),
+            entries.len(),
+            literal(&entries),
+            literal(&self.run_id)
+        ))
+    }
+
     /// `DELETE` of all records.
     pub fn delete(&self, quoting: Quoting, literal: impl Fn(&str) -> String) -> String {
         format!("DELETE FROM {} WHERE run_id = {}", self.table.quoted(quoting), literal(&self.run_id))
@@ -102,6 +121,8 @@ impl Commits {
 pub struct Records {
     /// Whether preSql has been run.
     pub prepared: bool,
+    /// Whether the run makes the target, or was about to.
+    pub making: bool,
     /// Splits and publication.
     pub recorded: Recorded,
 }
@@ -116,6 +137,7 @@ impl Records {
         for (split, receipt) in rows {
             match split {
                 PREPARED => records.prepared = true,
+                MAKING => records.making = true,
                 PUBLISHED => records.recorded.published = true,
                 _ => records.recorded.receipts.push(serde_json::from_str(&receipt).map_err(|e| {
                     Error::internal(format!("the receipt in {TABLE} cannot be read")).because(e).with("split", split)
@@ -124,6 +146,13 @@ impl Records {
         }
         Ok(records)
     }
+}
+
+/// What a run that was to make its target says where the table is there by then, and the run has not made it.
+pub fn made_by_others() -> Error {
+    let text = "the table was made by somebody else after the run had looked for it: run the job again (with --fresh where it \
+                is resumed)";
+    Error::new(ErrorKind::Conflict, text)
 }
 
 #[cfg(test)]
@@ -143,10 +172,19 @@ mod tests {
         let insert = commits.insert(Quoting::DOUBLE, 3, "shop.orders", Some(&receipt), literal).unwrap();
         assert!(insert.starts_with(r#"INSERT INTO "shop"."weir_commits" (run_id"#), "{insert}");
         let text = serde_json::to_string(&receipt).unwrap();
-        let rows = [(PUBLISHED, "null".into()), (PREPARED, "null".into()), (3, text)];
+        let rows = [(MAKING, "null".into()), (PUBLISHED, "null".into()), (PREPARED, "null".into()), (3, text)];
         let records = Records::of(rows).unwrap();
-        assert!(records.prepared && records.recorded.published);
+        assert!(records.making && records.prepared && records.recorded.published);
         assert_eq!(records.recorded.receipts, [receipt]);
         assert!(Records::of([(0, "{".into())]).is_err());
+    }
+
+    #[test]
+    fn only_entries_of_one_run_have_others() {
+        let others =
+            |run_id| Commits::new(run_id, &TableName::bare("t"), None).others(Quoting::DOUBLE, |t| format!("'{t}'"));
+        assert_eq!(others("r"), None);
+        let sql = others("r!12").unwrap();
+        assert!(sql.contains("substring(run_id, 1, 2) = 'r!' AND run_id <> 'r!12'"), "{sql}");
     }
 }

@@ -52,6 +52,11 @@ pub fn create_table(
     format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n){options}", table.quoted(quoting), lines.join(",\n"))
 }
 
+/// The same statement as [`create_table`]'s, which fails where the table is there.
+pub fn plain_create(sql: &str) -> String {
+    sql.replacen("CREATE TABLE IF NOT EXISTS", "CREATE TABLE", 1)
+}
+
 /// The statements of preSql or postSql, with DataX's `@table` replaced by the quoted table.
 pub fn with_table(statements: &[String], table: &TableName, quoting: Quoting) -> Vec<String> {
     let quoted = table.quoted(quoting);

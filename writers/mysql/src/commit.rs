@@ -6,32 +6,17 @@ use weir_sql::WriterConfig;
 use weir_sql::commits::{PREPARED, Records};
 use weir_sql::statements::with_table;
 
-use crate::ledger::{self, exists, is_empty};
+use crate::ledger::{self, exists};
 use crate::state::State;
 use crate::transaction::{self, Staged, staging_is_gone};
 
-/// Creates the table, and its database. Safe to call again.
-pub(crate) async fn create_table(session: &mut Session, plan: &WritePlan, state: &State) -> Result<()> {
-    if let Some(database) = &state.create_database {
-        session.run(&crate::plan::database_creation(database)).await.context("statement", "CREATE DATABASE")?;
-    }
-    if let Some(create) = &state.create {
-        session.run(create).await.context("statement", "CREATE TABLE")?;
-        tracing::info!(table = %plan.table, "created");
-    }
-    Ok(())
-}
-
 /// Makes what else has to be there before the first task; the table and the record are. Safe to call again.
-pub(crate) async fn prepare(session: &mut Session, config: &WriterConfig, state: &State) -> Result<()> {
-    let mut records = Records::default();
-    if let Some(commits) = &state.commits {
-        records = ledger::read(session, commits).await?;
-    }
-    let Records { prepared, recorded } = records;
-    if recorded.published {
-        return Ok(());
-    }
+pub(crate) async fn prepare(
+    session: &mut Session,
+    config: &WriterConfig,
+    state: &State,
+    Records { prepared, recorded, .. }: Records,
+) -> Result<()> {
     if !prepared && recorded.receipts.is_empty() {
         for sql in with_table(config.pre_sql.as_slice(), &state.table, QUOTING) {
             session.run(&sql).await.context("preSql", &sql)?;
@@ -101,15 +86,6 @@ pub(crate) async fn publish_together(session: &mut Session, tables: &[Staged<'_>
     Ok(done)
 }
 
-/// Takes back what is not published.
-pub(crate) async fn abort(session: &mut Session, plan: &WritePlan, state: &State) -> Result<()> {
-    drop_staging(session, state).await?;
-    if plan.creates && exists(session, &state.table).await? && is_empty(session, &state.table).await? {
-        session.run(&format!("DROP TABLE {}", state.table.quoted(QUOTING))).await?;
-    }
-    forget(session, state).await
-}
-
 /// Drops the record of the run.
 pub(crate) async fn forget(session: &mut Session, state: &State) -> Result<()> {
     match &state.commits {
@@ -118,7 +94,7 @@ pub(crate) async fn forget(session: &mut Session, state: &State) -> Result<()> {
     }
 }
 
-async fn drop_staging(session: &mut Session, state: &State) -> Result<()> {
+pub(crate) async fn drop_staging(session: &mut Session, state: &State) -> Result<()> {
     if let Some(staging) = &state.staging {
         session.run(&format!("DROP TABLE IF EXISTS {}", staging.quoted(QUOTING))).await?;
     }

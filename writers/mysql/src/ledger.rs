@@ -5,6 +5,8 @@ use weir_mysql::{QUOTING, Session, escape, from_async};
 use weir_sql::commits::Records;
 use weir_sql::{Commits, TableName};
 
+use crate::state::State;
+
 /// Creates the table where it is missing. A user who may not create tables can be given one that is there.
 pub(crate) async fn create(session: &mut Session, commits: &Commits) -> Result<()> {
     if exists(session, &commits.table).await? {
@@ -25,6 +27,14 @@ pub(crate) async fn read(session: &mut Session, commits: &Commits) -> Result<Rec
     records(session, &commits.select(QUOTING, "", escape)).await
 }
 
+/// As [`read`]; none where the job does without.
+pub(crate) async fn read_of(session: &mut Session, state: &State) -> Result<Records> {
+    match &state.commits {
+        Some(commits) => read(session, commits).await,
+        None => Ok(Records::default()),
+    }
+}
+
 /// As [`read`], but waits for transactions that are about to record something: those that a client which is gone left in
 /// the midst of their commit.
 pub(crate) async fn read_settled(session: &mut Session, commits: &Commits) -> Result<Records> {
@@ -37,6 +47,14 @@ async fn records(session: &mut Session, sql: &str) -> Result<Records> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Records::default()),
         Err(error) => Err(error),
     }
+}
+
+/// The run's other entries that have prepared the same target, or were about to make it.
+pub(crate) async fn others(session: &mut Session, commits: &Commits, target: &TableName) -> Result<Vec<String>> {
+    let Some(sql) = commits.others(QUOTING, escape) else { return Ok(Vec::new()) };
+    let target = target.to_string();
+    let entries: Vec<(String, String)> = session.rows(&sql).await?;
+    Ok(entries.into_iter().filter(|(_, other)| *other == target).map(|(entry, _)| entry).collect())
 }
 
 /// Writes a record in the session's transaction. `false`: it is there already.

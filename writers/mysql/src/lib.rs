@@ -31,6 +31,7 @@ mod keys;
 mod known;
 mod lease;
 mod ledger;
+mod making;
 mod plan;
 mod publish;
 mod rights;

@@ -8,7 +8,7 @@ use weir_mysql::{Column, Kind, QUOTING, Server, Table};
 use weir_sql::columns::refuse_own;
 use weir_sql::config::{DuplicateKeys, WriterConfig};
 use weir_sql::keys::{self, Keys, Referenced};
-use weir_sql::statements::{NewColumn, create_table, with_table};
+use weir_sql::statements::{NewColumn, create_table, plain_create, with_table};
 use weir_sql::{TableName, own_name};
 
 use crate::config::MySqlWriterConfig;
@@ -44,6 +44,8 @@ struct Layout {
     /// The primary key.
     primary: Vec<String>,
     create: Option<String>,
+    /// See [`State::created_as`].
+    created_as: Option<TableName>,
 }
 
 pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Facts) -> Result<WritePlan> {
@@ -52,7 +54,7 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
     let mut warnings: Vec<String> = facts.url_warnings.iter().cloned().collect();
     let layout = match &facts.table {
         Some(table) => existing(table, request)?,
-        None if common.creates(facts.form) => fresh(common.key.as_slice(), request, &facts)?,
+        None if common.creates(facts.form) => fresh(common, request, &facts)?,
         None => {
             let near = facts.nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default();
             return Err(Error::new(
@@ -128,12 +130,14 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         .or_else(|| layout.columns.first().map(|c| c.name.clone()))
         .ok_or_else(|| Error::config("no column is written"))?;
     let make = facts.create_database.as_deref().map(database_creation);
-    let statements = make.into_iter().chain(layout.create.iter().cloned()).chain(pre).chain(stage.iter().cloned());
-    let statements = statements.collect();
+    let rename = layout.created_as.as_ref().map(|created_as| renaming(created_as, &facts.name));
+    let make = make.into_iter().chain(layout.create.iter().cloned()).chain(rename);
+    let statements = make.chain(pre).chain(stage.iter().cloned()).collect();
     let state = State {
         table: facts.name.clone(),
         create_database: facts.create_database.clone(),
         create: layout.create.clone(),
+        created_as: layout.created_as.clone(),
         staging,
         stage,
         commits,
@@ -177,6 +181,17 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
 /// The statement that makes a database.
 pub(crate) fn database_creation(name: &str) -> String {
     format!("CREATE DATABASE IF NOT EXISTS {} DEFAULT CHARACTER SET utf8mb4", QUOTING.quote(name))
+}
+
+/// The statement that gives a table that was created under a name of the run's own its name. The server refuses it where the
+/// name is taken.
+pub(crate) fn renaming(created_as: &TableName, table: &TableName) -> String {
+    format!("RENAME TABLE {} TO {}", created_as.quoted(QUOTING), table.quoted(QUOTING))
+}
+
+/// The name under which an entry of a run creates its target.
+pub(crate) fn created_as(run_id: &str, table: &TableName) -> TableName {
+    table.sibling(&own_name(run_id, table, "_n"))
 }
 
 fn method(mode: WriteMode, state: &State) -> String {
@@ -349,7 +364,7 @@ fn existing(table: &Table, request: &WriteRequest) -> Result<Layout> {
     if !faults.is_empty() {
         return Err(Error::new(ErrorKind::Schema, format!("columns cannot be written: {}", faults.join("; "))));
     }
-    Ok(Layout { columns, ddl, primary: table.primary_key().to_vec(), create: None })
+    Ok(Layout { columns, ddl, primary: table.primary_key().to_vec(), create: None, created_as: None })
 }
 
 fn staged_type(column: &Column) -> String {
@@ -367,8 +382,11 @@ fn staged_type(column: &Column) -> String {
     text
 }
 
-fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Layout> {
-    let key = keys::of_new(wanted, &request.columns, QUOTING)?;
+fn fresh(common: &WriterConfig, request: &WriteRequest, facts: &Facts) -> Result<Layout> {
+    let key = keys::of_new(common.key.as_slice(), &request.columns, QUOTING)?;
+    // What was created under which name is told apart by the record.
+    let renames = common.exactly_once != Some(false) && facts.rights.rename(&facts.name);
+    let created_as = renames.then(|| created_as(&request.run_id, &facts.name));
     let (mut columns, mut ddl) = (Vec::new(), Vec::new());
     for mapped in &request.columns {
         let is_key = key.contains(&mapped.name);
@@ -399,8 +417,9 @@ fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Lay
         })
         .collect();
     let options = format!("{OPTIONS}{}", table_comment(request.described.as_ref()));
-    let create = Some(create_table(&facts.name, &new, &key, QUOTING, &options));
-    Ok(Layout { columns: columns.into_iter().map(|(_, c)| c).collect(), ddl, primary: key, create })
+    let create = create_table(created_as.as_ref().unwrap_or(&facts.name), &new, &key, QUOTING, &options);
+    let (columns, create) = (columns.into_iter().map(|(_, c)| c).collect(), Some(plain_create(&create)));
+    Ok(Layout { columns, ddl, primary: key, create, created_as })
 }
 
 /// What ties rows of the target to each other.

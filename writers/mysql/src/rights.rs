@@ -110,6 +110,14 @@ impl Rights {
         }
         Err(Error::new(ErrorKind::Denied, "the table does not exist, and no grant lets the user CREATE it"))
     }
+
+    /// Whether the target may be created under another name, and be renamed.
+    pub(crate) fn rename(&self, table: &TableName) -> bool {
+        let database = table.schema.as_deref().unwrap_or_default();
+        // A name that no single grant can be for.
+        let old = self.missing(&["CREATE", "ALTER", "DROP"], database, "weir_");
+        self.grants.is_some() && old.is_empty() && self.missing(&["INSERT"], database, &table.name).is_empty()
+    }
 }
 
 /// Where finished splits are recorded; `None` when the job does without.

@@ -15,6 +15,9 @@ pub(crate) struct State {
     pub(crate) create_database: Option<String>,
     /// Creates the target.
     pub(crate) create: Option<String>,
+    /// The name of the run's own under which it is created, to be renamed then; `None` where it is created as what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) created_as: Option<TableName>,
     /// The table that rows go to until the job commits.
     pub(crate) staging: Option<TableName>,
     /// Makes the staging table.

@@ -17,7 +17,7 @@ use weir_sql::{Seen, TableName, resolve_target_columns};
 use crate::config::MySqlWriterConfig;
 use crate::keys;
 use crate::known::Known;
-use crate::plan::{Facts, plan};
+use crate::plan::{Facts, database_creation, plan};
 use crate::rights::no_transactions;
 use crate::state::State;
 use crate::ties::Own;
@@ -206,9 +206,19 @@ impl Writer for MySqlWriter {
             written::note(&self.context.shared, options, state.table.quoted(QUOTING));
         }
         let done = async {
-            commit::create_table(&mut session, plan, &state).await?;
+            if let Some(database) = &state.create_database {
+                session.run(&database_creation(database)).await.context("statement", "CREATE DATABASE")?;
+            }
             self.make_record(&mut session, &state).await?;
-            commit::prepare(&mut session, &self.config.common, &state).await
+            let mut records = ledger::read_of(&mut session, &state).await?;
+            if records.recorded.published {
+                return Ok(());
+            }
+            // Splits have been finished in it.
+            if records.recorded.receipts.is_empty() {
+                self.make_table(&mut session, plan, &state, &mut records).await?;
+            }
+            commit::prepare(&mut session, &self.config.common, &state, records).await
         };
         let done = done.await;
         ended(session, &done, self.config.common.pre_sql.is_empty()).await;
@@ -241,7 +251,7 @@ impl Writer for MySqlWriter {
         let state = State::of(plan)?;
         self.seen.forget();
         let mut session = self.connect().await?;
-        let done = commit::abort(&mut session, plan, &state).await;
+        let done = self.take_back(&mut session, plan, &state).await;
         ended(session, &done, true).await;
         done.context("table", &plan.table)
     }

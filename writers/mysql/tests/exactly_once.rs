@@ -8,6 +8,7 @@ use weir_core::{Account, ErrorKind, Receipt, Recorded, Refused, Result, TaskId, 
 use weir_plugins_test::harness::{
     WriteOptions, Written, control, fitted, on_thread, open_writer, plan_for, run_task, stage_splits, write_all,
 };
+use weir_plugins_test::proxy::Proxy;
 use weir_plugins_test::servers::Database;
 use weir_writer_mysql as _;
 
@@ -42,6 +43,9 @@ on_both!(
     tables_that_the_user_does_not_see_keep_their_rows,
     records_in_another_database,
     tables_without_transactions,
+    a_table_that_somebody_else_makes_meanwhile_is_left_to_them,
+    a_table_whose_making_was_interrupted_is_whose_it_is,
+    entries_of_one_run_share_the_table_that_it_makes,
 );
 
 fn with(database: &Database, more: Value) -> Value {
@@ -100,6 +104,11 @@ impl Run {
         let receipts = self.recorded().await.receipts;
         let (writer, plan) = (self.writer.clone(), self.plan.clone());
         control(async move { writer.commit(&plan, &receipts).await }).await
+    }
+
+    async fn abort(&self) {
+        let (writer, plan) = (self.writer.clone(), self.plan.clone());
+        control(async move { writer.abort(&plan, &[]).await }).await.unwrap();
     }
 
     async fn forget(&self) {
@@ -457,4 +466,140 @@ async fn tables_without_transactions(database: Database) {
     let written = write_all(&writer, vec![pairs(&rows)], WriteOptions::default()).await.unwrap();
     assert_eq!((written.rows(), written.refused.len()), (3, 2), "{:?}", written.refused);
     assert_eq!(contents(&database, "SELECT * FROM m ORDER BY id").await, ["1|a", "3|b", "4|d"]);
+}
+
+/// Whether there is a table, and whether it is the one that somebody else has made.
+async fn whose(database: &Database) -> &'static str {
+    let sql = "SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'n' \
+               AND COLUMN_NAME = 'id'";
+    match contents(database, sql).await.first().map(String::as_str) {
+        None => "nobody's",
+        Some("float") => "theirs",
+        Some(_) => "the run's",
+    }
+}
+
+const THEIRS: &str = "CREATE TABLE n (id FLOAT, t VARCHAR(1))";
+
+fn refused(done: Result<()>, what: &str) {
+    let error = done.unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.full().contains("somebody else"), "{what}: {}", error.full());
+}
+
+/// What a run does to a table that it makes; `run` is planned.
+async fn is_made_and_taken_back(database: &Database, run: &Run, what: &str) {
+    database.execute(THEIRS).await;
+    refused(run.prepare().await, what);
+    run.abort().await;
+    assert_eq!((whose(database).await, own_tables(database).await.len()), ("theirs", 0), "{what}");
+    database.execute("DROP TABLE n").await;
+    // What the run itself has made it goes on with, and takes with it.
+    run.prepare().await.unwrap();
+    run.prepare().await.unwrap();
+    assert_eq!(whose(database).await, "the run's", "{what}");
+    run.abort().await;
+    assert_eq!((whose(database).await, own_tables(database).await.len()), ("nobody's", 0), "{what}");
+}
+
+async fn a_table_that_somebody_else_makes_meanwhile_is_left_to_them(database: Database) {
+    let user = format!("maker_{}_{}", std::process::id(), database.port());
+    let place = database.quote(database.name());
+    database
+        .execute(&format!(
+            "CREATE TABLE old (id INT); CREATE USER '{user}'@'%' IDENTIFIED BY 'maker'; \
+             GRANT SELECT, INSERT, DELETE, CREATE ON {place}.* TO '{user}'@'%'"
+        ))
+        .await;
+    for mode in ["append", "overwrite", "upsert"] {
+        for pre_sql in [json!([]), json!(["INSERT INTO @table (id) VALUES (1)", "DELETE FROM @table"])] {
+            let more = json!({ "table": "n", "writeMode": mode, "key": ["id"], "preSql": pre_sql });
+            let mut more =
+                if mode == "upsert" { more } else { json!({ "table": "n", "writeMode": mode, "preSql": pre_sql }) };
+            is_made_and_taken_back(&database, &Run::new(&database, more.clone()).await.unwrap(), mode).await;
+            more["exactlyOnce"] = json!(false);
+            is_made_and_taken_back(&database, &Run::new(&database, more).await.unwrap(), "without records").await;
+        }
+    }
+    // Who may create and nothing else.
+    let mut poor = json!({ "table": "n" });
+    poor["url"] = json!(database.url_with(&user, "maker"));
+    let run = Run::new(&database, poor).await.unwrap();
+    assert!(run.plan.statements.iter().all(|sql| !sql.contains("RENAME")), "{:?}", run.plan.statements);
+    database.execute(THEIRS).await;
+    refused(run.prepare().await, "who may only create");
+    run.abort().await;
+    assert_eq!(whose(&database).await, "theirs");
+    database.execute("DROP TABLE n").await;
+    run.prepare().await.unwrap();
+    run.prepare().await.unwrap();
+    run.split(0, 1, &[(1, "a")]).await.unwrap();
+    run.commit().await.unwrap();
+    assert_eq!(contents(&database, "SELECT * FROM n").await, ["1|a"]);
+    database.execute(&format!("DROP USER '{user}'@'%'; DROP TABLE n")).await;
+}
+
+/// The process dies, or its connection, between the statements that make a table; another process goes on.
+async fn a_table_whose_making_was_interrupted_is_whose_it_is(database: Database) {
+    let proxy = Proxy::start(database.port()).await.unwrap();
+    let steps = ["CREATE TABLE", "INSERT INTO", "RENAME TABLE", "LIKE"];
+    let modes = [(json!([]), "append"), (json!([]), "overwrite"), (json!(["SELECT 'LIKE'"]), "append")];
+    for (step, (pre_sql, mode)) in steps.iter().flat_map(|step| modes.iter().map(move |more| (*step, more.clone()))) {
+        if step == "LIKE" && mode == "append" && pre_sql == json!([]) {
+            continue;
+        }
+        // Without TLS the proxy hears what is said.
+        let (url, ssl_mode) = (proxy.url(&database.url()), "disabled");
+        let more = json!({ "url": url, "sslMode": ssl_mode, "table": "n", "writeMode": mode, "preSql": pre_sql });
+        let what = format!("{mode} at {step}, {pre_sql}");
+        // The table of records is there.
+        Run::new(&database, json!({ "table": "old" })).await.unwrap().prepare().await.unwrap();
+        let made = step == "LIKE";
+        for (theirs, goes_on) in [(false, true), (true, true), (false, false), (true, false)] {
+            let what = format!("{what}, theirs {theirs}, goes on {goes_on}");
+            let run = Run::new(&database, more.clone()).await.unwrap();
+            proxy.cut_at(step);
+            assert_eq!(run.prepare().await.unwrap_err().kind(), ErrorKind::Unreachable, "{what}");
+            assert_eq!(whose(&database).await, if made { "the run's" } else { "nobody's" }, "{what}");
+            let theirs = theirs && !made;
+            if theirs {
+                database.execute(THEIRS).await;
+            }
+            // Another process, with the plan of this one.
+            let next = Run { writer: open_writer("mysql", with(&database, more.clone())).unwrap(), plan: run.plan };
+            if goes_on && theirs {
+                refused(next.prepare().await, &what);
+                refused(next.prepare().await, &what);
+            } else if goes_on {
+                next.prepare().await.unwrap();
+                assert_eq!(whose(&database).await, "the run's", "{what}");
+            }
+            next.abort().await;
+            next.abort().await;
+            let stands = if theirs { "theirs" } else { "nobody's" };
+            assert_eq!((whose(&database).await, own_tables(&database).await.len()), (stands, 0), "{what}");
+            database.execute("DROP TABLE IF EXISTS n").await;
+        }
+    }
+}
+
+/// Tables that are merged into one are entries of one run, each of which has planned to make it.
+async fn entries_of_one_run_share_the_table_that_it_makes(database: Database) {
+    for mode in ["append", "overwrite"] {
+        let entry = async |run: &str| {
+            let mut entry = Run::new(&database, json!({ "table": "n", "writeMode": mode })).await.unwrap();
+            let options = WriteOptions { run_id: run.into(), ..WriteOptions::default() };
+            entry.plan = plan_for(&entry.writer, &pairs(&[]).schema(), &options).await.unwrap();
+            entry
+        };
+        let (first, second, other) = (entry("r!0").await, entry("r!1").await, entry("s!0").await);
+        first.prepare().await.unwrap();
+        second.prepare().await.unwrap();
+        second.prepare().await.unwrap();
+        refused(other.prepare().await, mode);
+        other.abort().await;
+        assert_eq!(whose(&database).await, "the run's", "{mode}");
+        first.abort().await;
+        second.abort().await;
+        assert_eq!((whose(&database).await, own_tables(&database).await.len()), ("nobody's", 0), "{mode}");
+    }
 }
