@@ -14,7 +14,7 @@ use weir_core::{Error, ErrorKind, Receipt, Result, ResultExt};
 use weir_postgresql::error::{is_duplicate, map};
 use weir_postgresql::{LOCK_TIMEOUT, Session, literal};
 use weir_sql::TableName;
-use weir_sql::commits::{Commits, PREPARED, Records, TABLE};
+use weir_sql::commits::{self, Commits, MAKING, PREPARED, Records, TABLE};
 
 use crate::plan::Q;
 
@@ -189,7 +189,7 @@ pub async fn write(
 pub fn unmade(commits: &Commits, table: &TableName, target: &str) -> String {
     let run = commits.run_id.rsplit_once(ENTRY).map_or(commits.run_id.as_str(), |(run, _)| run);
     format!(
-        "SELECT 1 / (to_regclass({}) IS NULL OR EXISTS (SELECT FROM {} WHERE split = {PREPARED} AND target IN ({}, {}, {}) \
+        "SELECT 1 / (to_regclass({}) IS NULL OR EXISTS (SELECT FROM {} WHERE split IN ({PREPARED}, {MAKING}) AND target IN ({}, {}, {}) \
          AND (run_id = {} OR substring(run_id, 1, {}) = {})))::int AS unmade",
         literal(&table.quoted(Q)),
         commits.table.quoted(Q),
@@ -209,9 +209,7 @@ pub fn made_by_others(error: Error) -> Error {
     if !error.context().iter().any(|(key, code)| *key == "sqlstate" && codes.contains(&code.as_str())) {
         return error;
     }
-    let text = "the table was made by somebody else after the run had looked for it: run the job again (with --fresh where it \
-                is resumed)";
-    Error::new(ErrorKind::Conflict, text).because(error)
+    commits::made_by_others().because(error)
 }
 
 /// Drops the run's records. Nobody waits for the disk: what a crash brings back is litter.

@@ -1,7 +1,11 @@
 //! The writer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
+use weir_core::lease::ENTRY;
 use weir_core::{
     Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Hold, Leases, Parameters, PublishTogether,
     Receipt, Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WritePlan,
@@ -10,8 +14,8 @@ use weir_core::{
 use weir_postgresql::find::Wanted;
 use weir_postgresql::{Endpoint, Session, written};
 use weir_sql::columns::{is_all, resolve_target_columns};
-use weir_sql::commits::{PREPARED, Records};
-use weir_sql::statements::with_table;
+use weir_sql::commits::{MAKING, PREPARED, Records};
+use weir_sql::statements::{plain_create, with_table};
 use weir_sql::{Ceilings, Commits, Seen};
 
 use crate::config::PostgresqlWriterConfig;
@@ -70,12 +74,45 @@ impl PostgresqlWriter {
         state.records.is_some() && state.new_types.is_empty() && pre_sql.iter().all(|sql| sql.trim().is_empty())
     }
 
+    /// Whether the plan's table has been made in this process: all that is known where the job does without records.
+    fn made(&self, plan: &WritePlan) -> Arc<AtomicBool> {
+        let run = plan.run_id.rsplit_once(ENTRY).map_or(plan.run_id.as_str(), |(run, _)| run);
+        let name = format!("postgresql made {} {} {run}", self.endpoint.identity(), plan.table);
+        self.context.shared.find_or_leave(&name, AtomicBool::default)
+    }
+
+    /// Makes the target by itself, if the plan creates it.
+    async fn make_table(&self, session: &mut Session, plan: &WritePlan, state: &State, making: bool) -> Result<()> {
+        let Some(create) = state.create.as_ref().filter(|_| !making) else { return Ok(()) };
+        if let Some(commits) = &state.records {
+            let before = creation(state, commits, &plan.table, create);
+            return write_made(session, plan, commits, MAKING, &before).await.context("table", &state.table);
+        }
+        let made = self.made(plan);
+        if !made.load(Ordering::Relaxed) {
+            let created = session.execute(&plain_create(create)).await;
+            created.map_err(record::made_by_others).context("table", &state.table)?;
+            made.store(true, Ordering::Relaxed);
+        }
+        for comment in &state.comments {
+            session.execute(comment).await.context("statement", comment)?;
+        }
+        Ok(())
+    }
+
     /// Makes `weir_commits` if it is not there; a run looks once for all its tables.
     async fn make_record(&self, session: &mut Session, commits: &Commits) -> Result<()> {
         let name = format!("postgresql record {} {}", self.endpoint.identity(), commits.table);
         let made = self.context.shared.find_or_leave(&name, OnceCell::<()>::new);
         made.get_or_try_init(|| record::create(session, commits)).await.map(drop)
     }
+}
+
+/// The statements that make the target, where nobody else has.
+fn creation(state: &State, commits: &Commits, target: &str, create: &str) -> String {
+    let unmade = record::unmade(commits, &state.table, target);
+    let all: Vec<&str> = std::iter::once(create).chain(state.comments.iter().map(String::as_str)).collect();
+    format!("BEGIN; SET LOCAL synchronous_commit = off; {unmade}; {}; ", all.join("; "))
 }
 
 /// Creates target, staging and the record of both, in one transaction and one exchange of messages. Nobody waits for the
@@ -88,11 +125,18 @@ async fn create_all(
     create: &str,
 ) -> Result<()> {
     let stage = state.stage.as_ref().map(|stage| stage::creation(plan, state, stage, &state.created_key));
-    let all: Vec<&str> = std::iter::once(create).chain(state.comments.iter().map(String::as_str)).collect();
-    let (all, stage) = (all.join("; "), stage.unwrap_or_default());
-    let unmade = record::unmade(commits, &state.table, &plan.table);
-    let before = format!("BEGIN; SET LOCAL synchronous_commit = off; {unmade}; {all}; {stage}; ");
-    let made = record::write(session, commits, PREPARED, &plan.table, None, (&before, true)).await;
+    let before = format!("{}{}; ", creation(state, commits, &plan.table, create), stage.unwrap_or_default());
+    write_made(session, plan, commits, PREPARED, &before).await
+}
+
+async fn write_made(
+    session: &mut Session,
+    plan: &WritePlan,
+    commits: &Commits,
+    split: i64,
+    before: &str,
+) -> Result<()> {
+    let made = record::write(session, commits, split, &plan.table, None, (before, true)).await;
     if !made.map_err(record::made_by_others)? {
         // The same run has been prepared from elsewhere meanwhile.
         session.execute("ROLLBACK").await?;
@@ -151,6 +195,7 @@ impl Writer for PostgresqlWriter {
         if let Some(schema) = &state.create_schema {
             stage::create_schema(&mut session, schema).await?;
         }
+        let mut making = false;
         if let Some(commits) = &state.records {
             self.make_record(&mut session, commits).await?;
             let records = record::read_there(&mut session, commits).await?;
@@ -167,6 +212,7 @@ impl Writer for PostgresqlWriter {
                 session.rest().await;
                 return Ok(());
             }
+            making = records.making;
         }
         let pre_sql = with_table(self.config.common.pre_sql.as_slice(), &state.table, Q);
         if let (Some(commits), Some(create)) = (&state.records, &state.create)
@@ -179,12 +225,7 @@ impl Writer for PostgresqlWriter {
         for new in &state.new_types {
             new.create(&mut session).await?;
         }
-        if let Some(create) = &state.create {
-            session.execute(create).await.context("table", &state.table)?;
-        }
-        for comment in &state.comments {
-            session.execute(comment).await.context("statement", comment)?;
-        }
+        self.make_table(&mut session, plan, &state, making).await?;
         for statement in pre_sql {
             session.spoil();
             session.execute(&statement).await.context("preSql", &statement)?;
@@ -258,13 +299,20 @@ impl Writer for PostgresqlWriter {
         self.seen.forget();
         let mut session = self.connect_to_clean().await?;
         let (mut published, mut made) = (false, state.create.is_some());
+        if let (None, true) = (&state.records, made) {
+            made = self.made(plan).swap(false, Ordering::Relaxed);
+            // What is staged is so after the making.
+            if let (Some(stage), false) = (&state.stage, made) {
+                made = record::exists(&mut session, stage).await?;
+            }
+        }
         if let Some(commits) = &state.records {
-            let Records { mut prepared, recorded: before } = record::read(&mut session, commits).await?;
+            let Records { mut prepared, mut making, recorded: before } = record::read(&mut session, commits).await?;
             published = before.published;
             if !published {
                 record::settle(&mut session, commits, &plan.table).await?;
                 let settled;
-                Records { prepared, recorded: settled } = record::read(&mut session, commits).await?;
+                Records { prepared, making, recorded: settled } = record::read(&mut session, commits).await?;
                 published = settled.published;
                 if plan.commits_per_split && settled.receipts.len() > before.receipts.len() {
                     let message = "rows of a former attempt landed while the run was taken back: run the job again";
@@ -272,7 +320,7 @@ impl Writer for PostgresqlWriter {
                 }
             }
             // Else somebody else has made it.
-            made &= prepared || !self.makes_all_at_once(&state);
+            made &= prepared || making;
         }
         session.execute("BEGIN").await?;
         if let Some(stage) = &state.stage

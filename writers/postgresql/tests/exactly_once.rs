@@ -445,8 +445,12 @@ async fn a_column_that_has_another_type_than_the_plan_saw_is_refused_before_a_ro
 #[tokio::test]
 async fn a_table_that_somebody_else_makes_meanwhile_is_left_to_them() {
     let database = database("raced").await;
-    for mode in ["append", "overwrite", "upsert"] {
-        let writer = writer(&database, json!({"table": "raced", "writeMode": mode, "key": "id"}));
+    let kinds = [(json!([]), true), (json!(["DELETE FROM @table"]), true), (json!([]), false)];
+    let modes = ["append", "overwrite", "upsert"];
+    for (mode, (pre_sql, exactly_once)) in modes.iter().flat_map(|mode| kinds.iter().map(move |kind| (mode, kind))) {
+        let mut more = json!({"table": "raced", "writeMode": mode, "key": "id"});
+        (more["preSql"], more["exactlyOnce"]) = (pre_sql.clone(), json!(exactly_once));
+        let writer = writer(&database, more);
         let plan = planned(&writer).await;
         assert!(plan.creates);
         database.execute("CREATE TABLE raced (id real, name varchar(1))").await;
