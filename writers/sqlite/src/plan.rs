@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::field::{DECIMAL, JSON, NATIVE, TEXT, extension, with_extension};
 use weir_core::{Error, ErrorKind, MappedColumn, OnEmpty, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
 use weir_sql::keys::{not_compared, to_compare};
-use weir_sql::statements::{NewColumn, create_table, with_table};
+use weir_sql::statements::{NewColumn, create_table, plain_create, with_table};
 use weir_sql::{Commits, DuplicateKeys, TableName, WriterConfig, find_name};
 use weir_sqlite::QUOTING;
 use weir_sqlite::catalog::Table;
@@ -41,7 +41,7 @@ pub struct State {
     pub stage: Option<String>,
     /// Whether the staged rows may refer to each other, which foreign keys of a staging table cannot see.
     pub refers_to_itself: bool,
-    /// Creates the table where it is missing.
+    /// Creates the table, which was missing.
     pub create: Option<String>,
     /// Run after that.
     pub pre: Vec<String>,
@@ -118,7 +118,7 @@ pub(crate) fn plan(target: &Known, config: &WriterConfig, creates: bool, request
         let keys = if numbered { &[] } else { keys.as_slice() };
         create_table(name, &new, keys, QUOTING, "")
     };
-    let create_target = present.is_none().then(|| create(&target.name));
+    let create_target = present.is_none().then(|| plain_create(&create(&target.name)));
     // A whole-database job means to create its tables.
     if create_target.is_some() && request.described.is_none() {
         let near = target.nearest.as_ref().map_or_else(String::new, |near| format!("; the nearest one is `{near}`"));

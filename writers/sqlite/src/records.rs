@@ -51,6 +51,14 @@ pub fn has_of_run(database: &Database<'_>, commits: &Commits, run_id: &str) -> R
     Ok(found)
 }
 
+/// Whether another entry of the run has made this table, or found it made.
+pub fn has_other(database: &Database<'_>, commits: &Commits, target: &str) -> Result<bool> {
+    let Some(sql) = commits.others(QUOTING, literal) else { return Ok(false) };
+    let mut found = false;
+    database.query(&sql, &[], |row| found |= row.text(1).is_some_and(|other| other == target))?;
+    Ok(found)
+}
+
 /// Adds a record within the open transaction.
 ///
 /// # Errors

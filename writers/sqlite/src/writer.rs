@@ -1,6 +1,10 @@
 //! The writer: plan, prepare, tasks, publish.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
+use weir_core::lease::ENTRY;
 use weir_core::{
     Check, Committed, ConnectorContext, Error, Evolve, Faults, Hold, Leases, OnEmpty, Parameters, PublishTogether,
     Receipt, Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WriteMode,
@@ -78,6 +82,13 @@ impl SqliteWriter {
         work: impl FnOnce(&Database<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.file.with(access, &self.context, work).await.context("table", &self.table)
+    }
+
+    /// Whether the plan's table has been made in this process: all that is known where the job does without records.
+    fn made(&self, plan: &WritePlan) -> Arc<AtomicBool> {
+        let run = plan.run_id.rsplit_once(ENTRY).map_or(plan.run_id.as_str(), |(run, _)| run);
+        let name = format!("sqlite made {} {} {run}", self.file.identity(), plan.table);
+        self.context.shared.find_or_leave(&name, AtomicBool::default)
     }
 }
 
@@ -189,7 +200,8 @@ impl Writer for SqliteWriter {
         self.seen.forget();
         let table = plan.table.clone();
         let access = if plan.creates { Access::Create } else { Access::Write };
-        self.in_file(access, move |database| prepare(database, &state, &table)).await
+        let made = self.made(plan);
+        self.in_file(access, move |database| prepare(database, &state, &table, &made)).await
     }
 
     async fn recorded(&self, plan: &WritePlan) -> Result<Recorded> {
@@ -217,27 +229,33 @@ impl Writer for SqliteWriter {
             return Ok(());
         }
         let table = state.table.quoted(QUOTING);
-        let stage = state.stage.as_ref().map(|stage| state.table.sibling(stage).quoted(QUOTING));
-        let creates = plan.creates;
+        let stage = state.stage.as_ref().map(|stage| state.table.sibling(stage));
+        let stage = stage.map(|name| (name.clone(), name.quoted(QUOTING)));
+        let (creates, made_here) = (plan.creates, self.made(plan));
         // The run may have been stopped, and must still be able to clean up.
         let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
         let commits = state.commits;
         let clean_up = move |database: &Database<'_>| {
             database.execute("BEGIN IMMEDIATE")?;
+            let mut made = made_here.swap(false, Ordering::Relaxed);
             if let Some(commits) = &commits {
+                let known = records::read(database, commits)?;
                 // What is published stays as it is.
-                if records::read(database, commits)?.recorded.published {
+                if known.recorded.published {
                     return Ok(database.execute("ROLLBACK")?);
                 }
+                made = known.prepared || known.making;
                 records::delete(database, commits)?;
             }
-            if let Some(stage) = stage {
+            if let Some((name, stage)) = stage {
+                // What is staged is so after the making.
+                made |= records::has_table(database, schema_of(&name), &name.name)?;
                 database.execute(&format!("DROP TABLE IF EXISTS {stage}"))?;
             }
             // A table that this run made, and that nobody has put rows into, goes with it. Where it is not there any more
             // there is nothing to ask.
             let filled = database.integer(&format!("SELECT EXISTS (SELECT 1 FROM {table})"), &[]);
-            if creates && matches!(filled, Ok(Some(0))) {
+            if creates && made && matches!(filled, Ok(Some(0))) {
                 database.execute(&format!("DROP TABLE {table}"))?;
             }
             Ok(database.execute("COMMIT")?)
@@ -306,7 +324,7 @@ impl PublishTogether for SqliteWriter {
 }
 
 /// Makes what a run needs, once: not again when splits of it are recorded.
-fn prepare(database: &Database<'_>, state: &State, table: &str) -> Result<()> {
+fn prepare(database: &Database<'_>, state: &State, table: &str, made: &AtomicBool) -> Result<()> {
     let mut known = Records::default();
     if let Some(commits) = &state.commits {
         records::create(database, commits)?;
@@ -321,14 +339,23 @@ fn prepare(database: &Database<'_>, state: &State, table: &str) -> Result<()> {
             _ => Ok(()),
         };
     }
-    if !known.prepared {
-        // Each by itself: some statements, like VACUUM, refuse to run within a transaction.
-        for statement in state.create.iter().chain(&state.pre) {
-            database.execute(statement).context("statement", statement)?;
-        }
-    }
     // Nothing to do is still a write: a file that cannot be written is found before the first row is read.
     database.execute("BEGIN IMMEDIATE")?;
+    if !known.prepared {
+        make_table(database, state, table, &known, made)?;
+        if !state.pre.is_empty() {
+            if let (Some(commits), Some(_), false) = (&state.commits, &state.create, known.making) {
+                records::add(database, commits, commits::MAKING, table, None)?;
+            }
+            database.execute("COMMIT")?;
+            made.store(state.create.is_some(), Ordering::Relaxed);
+            // Each by itself: some statements, like VACUUM, refuse to run within a transaction.
+            for statement in &state.pre {
+                database.execute(statement).context("statement", statement)?;
+            }
+            database.execute("BEGIN IMMEDIATE")?;
+        }
+    }
     for statement in &state.make_stage {
         database.execute(statement).context("statement", statement)?;
     }
@@ -336,5 +363,17 @@ fn prepare(database: &Database<'_>, state: &State, table: &str) -> Result<()> {
         Some(commits) if !known.prepared => records::add(database, commits, commits::PREPARED, table, None)?,
         _ => {}
     }
-    Ok(database.execute("COMMIT")?)
+    database.execute("COMMIT")?;
+    made.store(state.create.is_some(), Ordering::Relaxed);
+    Ok(())
+}
+
+/// Creates the target in the transaction that records it. One that is there, and that the run has not made, is somebody else's.
+fn make_table(database: &Database<'_>, state: &State, table: &str, known: &Records, made: &AtomicBool) -> Result<()> {
+    let Some(create) = &state.create else { return Ok(()) };
+    if !records::has_table(database, schema_of(&state.table), &state.table.name)? {
+        return database.execute(create).context("statement", create);
+    }
+    let other = || state.commits.as_ref().map_or(Ok(false), |commits| records::has_other(database, commits, table));
+    if known.making || made.load(Ordering::Relaxed) || other()? { Ok(()) } else { Err(commits::made_by_others()) }
 }

@@ -263,3 +263,39 @@ async fn another_writer_is_waited_for() {
     assert_eq!(written.unwrap().rows, 1);
     assert_eq!(file.texts(ROWS).await, ["1:a", "5:x"]);
 }
+
+#[tokio::test]
+async fn a_table_that_somebody_else_makes_meanwhile_is_left_to_them() {
+    for mode in ["append", "overwrite", "upsert"] {
+        for (pre_sql, exactly_once) in [(json!([]), true), (json!(["DELETE FROM t"]), true), (json!([]), false)] {
+            let file = TestFile::new("CREATE TABLE old(id)").await;
+            let more = json!({ "writeMode": mode, "preSql": pre_sql, "exactlyOnce": exactly_once });
+            let writer = file.writer(more.clone());
+            let plan = plan(&writer, "r!0").await;
+            assert!(plan.creates);
+            file.execute("CREATE TABLE t(id REAL, name TEXT)").await;
+            for writer in [&writer, &file.writer(more.clone())] {
+                let error = writer.prepare(&plan).await.unwrap_err();
+                assert!(error.full().contains("somebody else"), "{mode}: {}", error.full());
+                assert_eq!(error.kind(), ErrorKind::Conflict);
+            }
+            writer.abort(&plan, &[]).await.unwrap();
+            let there = "SELECT name FROM sqlite_schema WHERE name = 't'";
+            assert_eq!(file.texts(there).await, ["t"], "{mode}");
+            file.execute("DROP TABLE t").await;
+            // What the run itself has made it goes on with, also another entry of it, and takes with it.
+            writer.prepare(&plan).await.unwrap();
+            writer.prepare(&plan).await.unwrap();
+            if exactly_once {
+                let plan = WritePlan {
+                    run_id: "r!1".into(),
+                    state: serde_json::from_str(&plan.state.to_string().replace("r!0", "r!1")).unwrap(),
+                    ..plan.clone()
+                };
+                file.writer(more).prepare(&plan).await.unwrap();
+            }
+            writer.abort(&plan, &[]).await.unwrap();
+            assert_eq!(file.texts(there).await.len(), 0, "{mode}");
+        }
+    }
+}
