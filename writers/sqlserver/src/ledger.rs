@@ -3,19 +3,14 @@
 use tiberius::error::Error as Driver;
 use weir_core::{Error, ErrorKind, Receipt, Result, ResultExt};
 use weir_sql::commits::Records;
+use weir_sql::statements::plain_create;
 use weir_sql::{Commits, TableName};
 use weir_sqlserver::{QUOTING, Session, cell_number, cell_text, exists, from_driver, literal};
 
-/// The words that T-SQL does not know; whether a table is there is asked before.
-const IF_MISSING: &str = "CREATE TABLE IF NOT EXISTS";
+use crate::state::State;
 
 /// Makes a read wait for those who write what it looks for, also where the database keeps versions of rows.
 const SETTLED: &str = " WITH (READCOMMITTEDLOCK)";
-
-/// `CREATE TABLE` as this system writes it.
-pub(crate) fn plain_create(sql: &str) -> String {
-    sql.replacen(IF_MISSING, "CREATE TABLE", 1)
-}
 
 /// Whether a table is there, as a condition.
 fn is_there(table: &TableName) -> String {
@@ -70,6 +65,21 @@ pub(crate) async fn read(session: &mut Session, commits: &Commits) -> Result<Rec
     let select = commits.select(QUOTING, SETTLED, literal);
     let rows = session.rows(&format!("IF {} {select}", is_there(&commits.table))).await?;
     Records::of(rows.iter().map(|row| (cell_number(row, 0).unwrap_or_default(), cell_text(row, 1).unwrap_or_default())))
+}
+
+/// As [`read`]; none where the job does without.
+pub(crate) async fn read_of(session: &mut Session, state: &State) -> Result<Records> {
+    match &state.commits {
+        Some(commits) => read(session, commits).await,
+        None => Ok(Records::default()),
+    }
+}
+
+/// Whether another entry of the run has prepared the same target.
+pub(crate) async fn has_other(session: &mut Session, commits: &Commits, target: &TableName) -> Result<bool> {
+    let Some(sql) = commits.others(QUOTING, literal) else { return Ok(false) };
+    let target = target.to_string();
+    Ok(session.rows(&sql).await?.iter().any(|row| cell_text(row, 1).as_ref() == Some(&target)))
 }
 
 /// Writes a record in the session's transaction. `false`: it is there already.

@@ -38,6 +38,7 @@ mod keys;
 mod known;
 mod lease;
 mod ledger;
+mod making;
 mod plan;
 mod publish;
 mod rights;

@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use weir_core::{Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
 use weir_sql::columns::refuse_own;
 use weir_sql::keys::{self, Keys, Referenced};
-use weir_sql::statements::{NewColumn, create_table, with_table};
+use weir_sql::statements::{NewColumn, create_table, plain_create, with_table};
 use weir_sql::{TableName, WriterConfig, own_name};
 use weir_sqlserver::{Kind, QUOTING, Server, Table};
 
 use crate::carry::{direct, through};
 use crate::details::{behind_type, comments, numbered};
-use crate::ledger::plain_create;
 use crate::rights::{self, OwnTables};
 use crate::state::{Publish, ROW, SPLIT, State, Written};
 use crate::types::{KEY_COLLATION, for_existing, for_new, settled};
