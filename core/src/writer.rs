@@ -51,6 +51,10 @@ pub trait Writer: Send + Sync {
 
     /// Creates the table when missing, runs preSql, makes staging: whatever has to be there before the first task. By
     /// default nothing has to.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) where somebody else has made the table since it was planned, as far as tables
+    /// have a shape that the plan may rest on; `commit` may be the one to find it. [`abort`](Self::abort) leaves it to them.
     async fn prepare(&self, plan: &WritePlan) -> Result<()> {
         let _ = plan;
         Ok(())

@@ -72,6 +72,9 @@ impl Target for Folder {
     fn keeps_every_text(&self) -> bool {
         false
     }
+    fn takes_what_is_there(&self) -> Option<&'static str> {
+        Some("a file is replaced, whoever made it and when")
+    }
     async fn refused(&self) -> Option<conformance::Refused> {
         let (rows, refused) = conformance::rows_with_null_keys();
         let table = "refused".to_owned();

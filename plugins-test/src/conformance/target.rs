@@ -48,6 +48,12 @@ pub trait Target: Send + Sync {
         None
     }
 
+    /// Why a table that somebody else makes after the plan is written to like one that was there before it: where none has a
+    /// shape that the plan could have seen.
+    fn takes_what_is_there(&self) -> Option<&'static str> {
+        None
+    }
+
     /// A write in which the target must refuse some rows, into a table without any; written more than once.
     async fn refused(&self) -> Option<Refused> {
         None

@@ -37,6 +37,9 @@ pub async fn check_target(target: &dyn Target) {
         report.run(&format!("{}: a second commit publishes nothing", mode.name()), commit_twice(target, mode)).await;
         report.run(&format!("{}: abort leaves nothing", mode.name()), abort(target, mode)).await;
         report.run(&format!("{}: a dropped task leaves nothing", mode.name()), dropped(target, mode)).await;
+        report
+            .run(&format!("{}: a table made meanwhile is left alone", mode.name()), made_meanwhile(target, mode))
+            .await;
     }
     let case = target.refused().await;
     report.run("a refused row too many ends its batch", one_too_many(target, case.as_ref())).await;
@@ -329,6 +332,42 @@ async fn dropped(target: &dyn Target, mode: WriteMode) -> Outcome {
     let (finished, _) = harness::run_task(&writer, &plan, task(2), vec![new.rows.clone()]).await.map_err(told)?;
     control(async move { writer.commit(&plan, &[finished]).await }).await.map_err(told)?;
     stands(target, &old, outcome_of(mode, &old, &new), "after the second attempt").await?;
+    passed()
+}
+
+/// Somebody else makes the table that the run has planned to make.
+async fn made_meanwhile(target: &dyn Target, mode: WriteMode) -> Outcome {
+    if let Some(why) = target.takes_what_is_there() {
+        return left_out(why);
+    }
+    let name = format!("weir_w_meanwhile_{}", mode.name());
+    let (theirs, new) = (numbers(&name, 0..10, "theirs"), numbers(&name, 10..30, "new"));
+    let Some(parameters) = target.parameters(&name, mode).await else {
+        return left_out(format!("it has no {}", mode.name()));
+    };
+    let writer = open(target, parameters, &context())?;
+    let options = WriteOptions::default();
+    let plan = harness::plan_for(&writer, new.rows.schema_ref(), &options).await.map_err(told)?;
+    if !plan.creates {
+        return left_out("its plan creates nothing");
+    }
+    or_return!(target.lay(&theirs).await.map_err(left_out));
+    let (preparing, prepared) = (writer.clone(), plan.clone());
+    let moved = async {
+        control(async move { preparing.prepare(&prepared).await }).await?;
+        let task = TaskId { run_id: plan.run_id.clone(), split: 0, table: "source".into(), attempt: 1 };
+        let (finished, _) = harness::run_task(&writer, &plan, task, vec![new.rows.clone()]).await?;
+        let (publishing, planned) = (writer.clone(), plan.clone());
+        control(async move { publishing.commit(&planned, &[finished]).await }).await
+    };
+    match moved.await {
+        Err(error) if error.kind() == ErrorKind::Conflict => {}
+        Err(error) => return Err(format!("{:?} instead of Conflict: {error}", error.kind())),
+        Ok(_) => return Err("it takes the table for the one that it was to make".into()),
+    }
+    let planned = plan.clone();
+    control(async move { writer.abort(&planned, &[]).await }).await.map_err(told)?;
+    stands(target, &theirs, theirs.cells(), "after the abort").await?;
     passed()
 }
 

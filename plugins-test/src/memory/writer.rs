@@ -109,8 +109,11 @@ impl Writer for MemoryWriter {
                 target.schema = Some(plan.input_schema());
                 target.created = true;
             }
-        });
-        Ok(())
+            match plan.creates && !target.created {
+                true => Err(Error::new(ErrorKind::Conflict, "the table was made by somebody else meanwhile")),
+                false => Ok(()),
+            }
+        })
     }
 
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>> {

@@ -102,6 +102,10 @@ impl Target for Folder {
         names
     }
 
+    fn takes_what_is_there(&self) -> Option<&'static str> {
+        Some("a mode says what becomes of files, whoever made them and when")
+    }
+
     async fn types(&self) -> Vec<WriteCase> {
         let text = matches!(self.format, "csv" | "jsonl");
         let case = |sample: Sample| match sample.name {
