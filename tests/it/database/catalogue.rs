@@ -84,7 +84,7 @@ fn questions(family: Family) -> &'static str {
         _ => {
             "SELECT CAST(COUNT(*) AS CHAR) FROM mysql.general_log WHERE command_type IN ('Query', 'Prepare') \
              AND (argument LIKE '%information_schema.%' OR argument LIKE 'SHOW %') \
-             AND argument NOT LIKE '%mysql.general_log%'"
+             AND argument NOT LIKE '%mysql.general_log%' AND argument NOT LIKE '% AS as_planned%'"
         }
     }
 }

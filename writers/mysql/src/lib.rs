@@ -19,6 +19,7 @@
 //! take append, replace and ignore only, row by row, and only with `exactlyOnce: false`: nothing could be taken back.
 
 mod apply;
+mod as_planned;
 #[doc(hidden)]
 pub mod bench;
 mod commit;

@@ -8,6 +8,7 @@ use weir_mysql::{QUOTING, Session};
 use weir_sql::WriterConfig;
 
 use crate::apply::{Inserts, Loaded, Numbering, Target, load, lost};
+use crate::as_planned;
 use crate::encode::Encoder;
 use crate::ledger;
 use crate::state::{ROW, SPLIT, State};
@@ -22,6 +23,7 @@ const CHUNK: usize = 1024 * 1024;
 pub(crate) struct MySqlTask {
     session: Option<Session>,
     target: Target,
+    plan: WritePlan,
     state: State,
     split: u32,
     begun: bool,
@@ -64,6 +66,7 @@ impl MySqlTask {
         Self {
             session: Some(session),
             target,
+            plan: plan.clone(),
             load: state.load,
             chunk: CHUNK.min(max_packet / 2).max(1024),
             state,
@@ -98,6 +101,9 @@ impl MySqlTask {
 
     /// The record last, then the commit.
     async fn end(&self, session: &mut Session, receipt: &Receipt) -> Result<()> {
+        if self.state.staging.is_none() && self.rows > 0 {
+            as_planned::check(session, &self.plan, &self.state).await?;
+        }
         if let Some(commits) = &self.state.commits {
             let split = i64::from(self.split);
             if !ledger::record(session, commits, split, &self.state.table, Some(receipt)).await? {

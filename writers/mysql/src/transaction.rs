@@ -7,6 +7,7 @@ use weir_mysql::{QUOTING, Session};
 use weir_sql::commits::PUBLISHED;
 use weir_sql::order::{Step, Steps, clashed, depths, queue, taken};
 
+use crate::as_planned;
 use crate::ledger::{self, exists, is_empty};
 use crate::publish::Names;
 use crate::state::{Publish, State};
@@ -76,6 +77,9 @@ async fn once(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Commit
         if staged.state.publish == Publish::InsertMissing {
             staged.count_skipped(session.affected(), &mut all[*place]);
         }
+    }
+    for (_, staged, ..) in open.iter().filter(|(_, _, steps, _)| !steps.fill.is_empty()) {
+        as_planned::check(session, staged.plan, staged.state).await.map_err(|error| named(error, staged))?;
     }
     // Without a record only a staging table without its rows tells that they are published. To drop it would commit first. One
     // table that is replaced or merged may be so twice; what is added may not.

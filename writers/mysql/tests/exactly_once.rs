@@ -43,6 +43,7 @@ on_both!(
     tables_that_the_user_does_not_see_keep_their_rows,
     records_in_another_database,
     tables_without_transactions,
+    a_column_that_is_altered_meanwhile_takes_no_values,
     a_table_that_somebody_else_makes_meanwhile_is_left_to_them,
     a_table_whose_making_was_interrupted_is_whose_it_is,
     entries_of_one_run_share_the_table_that_it_makes,
@@ -499,6 +500,40 @@ async fn is_made_and_taken_back(database: &Database, run: &Run, what: &str) {
     assert_eq!(whose(database).await, "the run's", "{what}");
     run.abort().await;
     assert_eq!((whose(database).await, own_tables(database).await.len()), ("nobody's", 0), "{what}");
+}
+
+/// A column of another type would round or cut the values without a word.
+async fn a_column_that_is_altered_meanwhile_takes_no_values(database: Database) {
+    let altered = |to: &'static str| database.execute(to);
+    database.execute("CREATE TABLE a (id INT PRIMARY KEY, t VARCHAR(20)); INSERT INTO a VALUES (7, 'old')").await;
+    for mode in ["append", "overwrite", "upsert"] {
+        let run = Run::new(&database, json!({ "table": "a", "writeMode": mode })).await.unwrap();
+        run.prepare().await.unwrap();
+        let direct = mode == "append";
+        if direct {
+            altered("ALTER TABLE a MODIFY t VARCHAR(10)").await;
+        }
+        let mut done = run.split(0, 1, &[(1, "x")]).await.map(drop);
+        if !direct {
+            done.unwrap();
+            altered("ALTER TABLE a MODIFY t VARCHAR(10)").await;
+            done = run.commit().await.map(drop);
+        }
+        let error = done.unwrap_err();
+        let text = error.full();
+        assert!(text.contains("was altered") && text.contains("varchar(10)"), "{mode}: {text}");
+        assert_eq!(contents(&database, "SELECT * FROM a").await, ["7|old"], "{mode}");
+        run.abort().await;
+        altered("ALTER TABLE a MODIFY t VARCHAR(20)").await;
+    }
+    // Made by the run, and altered before it publishes.
+    let run = Run::new(&database, json!({ "table": "b", "writeMode": "overwrite" })).await.unwrap();
+    run.prepare().await.unwrap();
+    run.split(0, 1, &[(1, "x")]).await.unwrap();
+    altered("ALTER TABLE b MODIFY id BIGINT").await;
+    let error = run.commit().await.unwrap_err();
+    assert!(error.full().contains("was altered"), "{}", error.full());
+    run.abort().await;
 }
 
 async fn a_table_that_somebody_else_makes_meanwhile_is_left_to_them(database: Database) {

@@ -13,7 +13,7 @@ use weir_sql::order::Steps;
 
 use crate::doubled::{all_there, refuse_doubled};
 use crate::plan::{Q, State};
-use crate::stage::{ROW, SPLIT};
+use crate::stage::{Layout, ROW, SPLIT};
 use crate::task::overriding;
 use crate::transaction::Staged;
 
@@ -22,8 +22,8 @@ use crate::transaction::Staged;
 pub(crate) struct Work {
     /// In the transaction.
     pub(crate) steps: Steps,
-    /// At its end: drops the staging table.
-    pub(crate) drop_stage: String,
+    /// At its end: looks whether the table is what the plan has seen, and drops the staging table.
+    pub(crate) ending: String,
     /// What it comes to; `None` where the rows that change have to be counted.
     pub(crate) committed: Option<Committed>,
     /// The staged rows, where those that do not come in are skipped and counted.
@@ -57,7 +57,13 @@ impl Staged<'_> {
         }
         let (steps, committed) = self.steps(session, stage, &now).await.context("table", &self.plan.table)?;
         let skips_of = (self.plan.mode == WriteMode::Ignore).then(|| self.receipts.iter().map(|r| r.rows).sum());
-        Ok(Some(Work { steps, drop_stage: format!("DROP TABLE {}; ", stage.quoted(Q)), committed, skips_of }))
+        let mut ending = String::new();
+        if !steps.fill.is_empty() {
+            // Whatever the steps have written keeps the table from being altered since.
+            ending = format!("{}; ", Layout::as_planned(&self.state.table, self.plan, &self.state));
+        }
+        ending.push_str(&format!("DROP TABLE {}; ", stage.quoted(Q)));
+        Ok(Some(Work { steps, ending, committed, skips_of }))
     }
 
     async fn steps(&self, session: &mut Session, stage: &TableName, now: &Now) -> Result<(Steps, Option<Committed>)> {

@@ -13,6 +13,7 @@ use weir_sql::order::{Step, clashed, depths, queue, taken};
 use crate::plan::{Q, State};
 use crate::publish::{Work, published};
 use crate::record::{self, PUBLISHER};
+use crate::stage::changed;
 
 /// A table that is to be published, with the splits that have a receipt.
 pub(crate) struct Staged<'a> {
@@ -39,7 +40,7 @@ pub(crate) async fn publish(session: &mut Session, staged: &Staged<'_>) -> Resul
         return Ok(already());
     };
     let rows = run(session, &[(staged, &work)], &[0], false).await?;
-    session.execute(&format!("{}COMMIT", work.drop_stage)).await.context("table", &plan.table)?;
+    session.execute(&format!("{}COMMIT", work.ending)).await.map_err(changed).context("table", &plan.table)?;
     Ok(work.came(rows[0]))
 }
 
@@ -53,8 +54,10 @@ pub(crate) async fn publish_together(session: &mut Session, tables: &[Staged<'_>
     let open: Vec<_> = tables.iter().zip(&all).filter_map(|(staged, work)| Some((staged, work.as_ref()?))).collect();
     let depths = of_tables(session, &open).await?;
     let mut rows = run(session, &open, &depths, true).await?.into_iter();
-    let drop_stages: String = open.iter().map(|(_, work)| work.drop_stage.as_str()).collect();
-    session.execute(&format!("{drop_stages}COMMIT")).await?;
+    for (staged, work) in &open {
+        session.execute(&work.ending).await.map_err(changed).context("target", &staged.plan.table)?;
+    }
+    session.execute("COMMIT").await?;
     let came = |work: Option<Work>| work.map_or_else(already, |work| work.came(rows.next().unwrap_or_default()));
     Ok(all.into_iter().map(came).collect())
 }

@@ -439,6 +439,19 @@ async fn a_column_that_has_another_type_than_the_plan_saw_is_refused_before_a_ro
         database.execute("ALTER TABLE t ALTER COLUMN id TYPE int, ALTER COLUMN name TYPE text").await;
         abort(&writer, &plan).await;
     }
+    // What is staged would be rounded when it is published.
+    database.execute("ALTER TABLE t ADD PRIMARY KEY (id)").await;
+    for mode in ["overwrite", "upsert"] {
+        let writer = writer(&database, json!({"table": "t", "writeMode": mode}));
+        let plan = planned(&writer).await;
+        prepare(&writer, &plan).await.unwrap();
+        let receipt = finish_after(&writer, &plan, task(&plan, 0, 1), rows(&[5]), async {}).await.unwrap();
+        database.execute("ALTER TABLE t ALTER COLUMN id TYPE real").await;
+        let error = commit(&writer, &plan, &[receipt]).await.unwrap_err();
+        assert!(error.full().contains("was altered"), "{mode}: {}", error.full());
+        database.execute("ALTER TABLE t ALTER COLUMN id TYPE int").await;
+        abort(&writer, &plan).await;
+    }
     assert_eq!(ids(&database).await, "0");
 }
 
