@@ -226,7 +226,12 @@ async fn open(options: &Options) -> Result<Conn> {
         .socket(options.socket.as_deref())
         .tcp_keepalive(Some(Duration::from_secs(60)))
         .prefer_socket(false);
-    let tls = (options.socket.is_none() && options.tls != Tls::Disabled).then(|| {
+    let encrypts = options.socket.is_none() && options.tls != Tls::Disabled;
+    if let Some(ca) = options.ca.as_ref().filter(|_| encrypts) {
+        // The driver does not say of a file that it is missing, nor which.
+        weir_sql::stream::certificates(ca).map_err(|reason| Error::config(format!("sslCa: {reason}")))?;
+    }
+    let tls = encrypts.then(|| {
         weir_sql::stream::provide_crypto();
         let mut ssl = SslOpts::default();
         if matches!(options.tls, Tls::Preferred | Tls::Required) {

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::ConnectOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use weir_core::{Error, Result};
+use weir_sql::stream::certificates;
 
 use crate::error::map;
 use crate::url::PgUrl;
@@ -14,7 +15,9 @@ use crate::url::PgUrl;
 #[serde(default, rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct TlsConfig {
-    /// disable, allow, prefer (default), require, verify-ca or verify-full; as the URL's `sslmode`.
+    /// disable, allow, prefer (default), require, verify-ca or verify-full; as the URL's `sslmode`. With `sslrootcert`,
+    /// require is as strict as verify-ca. Nothing is tried a second time: allow is the same as disable, and prefer goes on
+    /// without TLS only where the server offers none.
     #[serde(alias = "sslMode")]
     #[schemars(extend("x-aliases" = ["sslMode"]))]
     pub sslmode: Option<String>,
@@ -42,9 +45,15 @@ pub(crate) fn options(url: &PgUrl, host: &str, port: u16) -> Result<PgConnectOpt
     if let Some(mode) = &url.ssl_mode {
         options = options.ssl_mode(mode.parse().map_err(map)?);
     }
-    if let Some(file) = &url.ssl_root_cert {
-        std::fs::File::open(file)
-            .map_err(|error| Error::config(format!("sslrootcert {file} cannot be read")).because(error))?;
+    let verifies = matches!(options.get_ssl_mode(), PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull);
+    let environment = || std::env::var("PGSSLROOTCERT").ok().filter(|_| verifies);
+    if let Some(file) = url.ssl_root_cert.clone().or_else(environment) {
+        // The driver takes a file without any for one that trusts nobody, and says so of the server's certificate.
+        certificates(&file).map_err(|reason| Error::config(format!("sslrootcert: {reason}")))?;
+        // So libpq has it.
+        if matches!(options.get_ssl_mode(), PgSslMode::Require) {
+            options = options.ssl_mode(PgSslMode::VerifyCa);
+        }
         options = options.ssl_root_cert(file);
     }
     if let Some(file) = &url.ssl_cert {

@@ -128,7 +128,11 @@ fn config(trust: &Trust) -> Result<ClientConfig, String> {
     }
 }
 
-fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a PEM file.
+///
+/// # Errors
+/// The file cannot be read, or has none.
+pub fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let all = CertificateDer::pem_file_iter(path).map_err(|e| unreadable(path, e))?;
     let all: Vec<_> = all.collect::<Result<_, _>>().map_err(|e| unreadable(path, e))?;
     if all.is_empty() { Err(unreadable(path, "there are none")) } else { Ok(all) }

@@ -118,15 +118,29 @@ async fn postgresql_with_tls_of_every_kind() {
     let url = |more: String| format!("{}{more}", database.url_with("careful", PASSWORD));
     let (ca, other) = (certificates.path("ca.pem"), certificates.path("other.pem"));
     reads("postgresql", &url("?sslmode=disable".into()), 1, &["encryption", "pg_hba"]);
-    for (mode, root) in [("prefer", ""), ("require", ""), ("verify-ca", ca.as_str()), ("verify-full", ca.as_str())] {
+    for (mode, root) in [
+        ("prefer", ""),
+        ("require", ""),
+        ("require", ca.as_str()),
+        ("verify-ca", ca.as_str()),
+        ("verify-full", ca.as_str()),
+    ] {
         let root = if root.is_empty() { String::new() } else { format!("&sslrootcert={root}") };
         reads("postgresql", &url(format!("?sslmode={mode}{root}")), 0, &[]);
     }
-    for (mode, root) in [("verify-full", ""), ("verify-ca", other.as_str()), ("verify-full", other.as_str())] {
+    // As libpq has it, who names an authority wants it looked at.
+    for (mode, root) in [
+        ("verify-full", ""),
+        ("require", other.as_str()),
+        ("verify-ca", other.as_str()),
+        ("verify-full", other.as_str()),
+    ] {
         let root = if root.is_empty() { String::new() } else { format!("&sslrootcert={root}") };
         reads("postgresql", &url(format!("?sslmode={mode}{root}")), 1, &["TLS", "sslrootcert", "certificate"]);
     }
     reads("postgresql", &url(format!("?sslmode=verify-full&sslrootcert={ca}.gone")), 1, &["ca.pem.gone"]);
+    let key = certificates.path("ca.key");
+    reads("postgresql", &url(format!("?sslmode=require&sslrootcert={key}")), 1, &["sslrootcert", "ca.key", "none"]);
     // The right authority, another server's name.
     install("elsewhere.example").await;
     reads("postgresql", &url(format!("?sslmode=verify-ca&sslrootcert={ca}")), 0, &[]);
@@ -168,6 +182,7 @@ async fn mariadb_with_tls_of_every_kind() {
         let root = if root.is_empty() { String::new() } else { format!("&sslCa={root}") };
         reads("mysql", &url(format!("?sslMode={mode}{root}")), 1, &["TLS", "sslCa", "certificate"]);
     }
+    reads("mysql", &url(format!("?sslMode=verify-ca&sslCa={ca}.gone")), 1, &["sslCa", "ca.pem.gone"]);
     drop(server);
 
     let server = with("elsewhere.example");
