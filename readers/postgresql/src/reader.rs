@@ -11,6 +11,7 @@ use weir_core::{
 };
 use weir_postgresql::catalog::looked_ahead;
 use weir_postgresql::copy::Decoder;
+use weir_postgresql::error::is_state;
 use weir_postgresql::snapshot::Locked;
 use weir_postgresql::{Endpoint, LOCK_TIMEOUT, Next, RowSession, Session};
 use weir_sql::{Object, Quoting, Source, Sources, TableName, columns::is_all, labels, statements};
@@ -176,6 +177,7 @@ impl PostgresqlReader {
                 None => None,
             };
             let found = splits(cut, located.endpoint, described, &filters, &request).await;
+            let found = found.map_err(|error| behind(error, request.snapshot.is_some()));
             all.extend(found.context("table", &described.name)?);
         }
         if let Some((_, session)) = session {
@@ -247,7 +249,8 @@ impl Reader for PostgresqlReader {
             session.execute(NO_COMPILER).await?;
         }
         let copy = format!("COPY ({select}\n) TO STDOUT (FORMAT binary)");
-        session.copy(&copy).await.context("table", &split.table)?;
+        let copying = session.copy(&copy).await.map_err(|error| behind(error, request.snapshot.is_some()));
+        copying.context("table", &split.table)?;
         let mut pieces = Vec::new();
         loop {
             let next = session.pieces(&mut pieces).context("table", &split.table)?;
@@ -309,6 +312,18 @@ async fn begin(session: &mut RowSession, request: &ReadRequest, endpoint: usize)
         )
         .because(error),
     })
+}
+
+/// Under a snapshot the run's own session has the table locked already, so that nobody else can: whoever did not get a lock
+/// stands behind somebody who waits for the run's end.
+fn behind(error: Error, snapshot: bool) -> Error {
+    if !snapshot || !is_state(&error, &["55P03"]) {
+        return error;
+    }
+    let text = "another session waits to alter the table (ALTER, DROP, TRUNCATE, LOCK …) until this run ends, whose snapshot \
+                keeps it from that, and the run waits behind that session in turn: let it finish and run the job again, or \
+                repeat its statement after the run";
+    Error::new(ErrorKind::Conflict, text).with("sqlstate", "55P03").retryable(true)
 }
 
 async fn deliver(decoder: &mut Decoder, output: &mut dyn BatchSender) -> Result<()> {

@@ -89,6 +89,31 @@ async fn ranges_of_keys_last_and_ranges_of_pages_do_not() {
     }
 }
 
+/// The server sees no deadlock there: the run waits for somebody who waits for the run.
+#[tokio::test]
+async fn whoever_waits_to_alter_a_table_of_the_snapshot_is_told_of() {
+    let database = database("behind").await;
+    database.execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1)").await;
+    let reader = reader(&database, json!({"table": "t", "session": ["SET lock_timeout = '300ms'"]}));
+    let guard = begin(&reader).await.unwrap();
+    let splits = harness::split_request(1);
+    let options = ReadOptions { splits, snapshot: Some(guard.token.clone()), ..ReadOptions::default() };
+    let altering = tokio::spawn({
+        let database = database.clone();
+        async move { database.execute("ALTER TABLE t ADD COLUMN a int").await }
+    });
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass";
+    database.until(waits).await;
+    let error = read_with(&reader, options.clone()).await.err().unwrap();
+    let said = error.full();
+    assert!(error.kind() == ErrorKind::Conflict && error.is_retryable(), "{said}");
+    assert!(said.contains("waits to alter the table") && said.contains("table public.t"), "{said}");
+    assert!(!said.contains("somebody else holds"), "{said}");
+    // With the run's locks goes what kept it waiting.
+    drop(guard);
+    altering.await.unwrap();
+}
+
 #[derive(Default)]
 struct Counted(usize);
 

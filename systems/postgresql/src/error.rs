@@ -11,6 +11,11 @@ pub fn database_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
     }
 }
 
+/// Whether the server gave one of these SQLSTATEs for this error.
+pub fn is_state(error: &Error, codes: &[&str]) -> bool {
+    error.context().iter().any(|(key, code)| *key == "sqlstate" && codes.contains(&code.as_str()))
+}
+
 /// Whether a unique key of `table` refused a row.
 pub fn is_duplicate(error: &sqlx::Error, table: &str) -> bool {
     database_error(error).is_some_and(|db| db.code() == "23505" && db.table() == Some(table))
@@ -99,7 +104,7 @@ pub(crate) fn of_server(said: &Said<'_>) -> Error {
         "42883" | "42704" => (ErrorKind::NotFound, "check the name, and whether the extension is installed"),
         "42601" => (ErrorKind::Remote, "correct the SQL text in the job"),
         "42P07" | "42710" => (ErrorKind::Conflict, "it exists already"),
-        "55P03" => (ErrorKind::Conflict, "somebody else holds a lock on it: try again later"),
+        "55P03" => (ErrorKind::Conflict, "somebody else holds a lock on it, or waits for one: try again later"),
         "25006" => (ErrorKind::Denied, "the session is read-only: write to the primary server"),
         // Our own cancellations never come this far.
         "57014" => (ErrorKind::Remote, "somebody else cancelled the statement on the server: run again"),
