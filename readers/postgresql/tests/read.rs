@@ -131,6 +131,40 @@ async fn what_has_no_canonical_form_is_rejected_with_its_row() {
     }
 }
 
+/// A database in SQL_ASCII holds whatever bytes it was given.
+#[tokio::test]
+async fn text_of_no_encoding_is_dirty_by_the_row() {
+    let (home, database) = (database("home").await, database("sqlascii").await);
+    home.execute(&format!("DROP DATABASE {}", database.name())).await;
+    let create = "ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'";
+    home.execute(&format!("CREATE DATABASE {} {create}", database.name())).await;
+    database
+        .execute(
+            "CREATE TABLE t (id int PRIMARY KEY, \"Größe\" text); \
+             INSERT INTO t VALUES (1, 'wéir 🦀'), (2, E'\\xff\\xfe bad'), (3, 'né'); \
+             CREATE TABLE k (id text PRIMARY KEY, pad text); \
+             INSERT INTO k SELECT E'\\xff' || i, repeat('x', 100) FROM generate_series(1, 9000) i; \
+             INSERT INTO k VALUES ('fine', ''); ANALYZE",
+        )
+        .await;
+    // A job's own statements do not change what the server looks at.
+    for session in [json!([]), json!(["SET client_encoding = 'UTF8'"])] {
+        let parameters = json!({"url": database.url(), "table": "t", "where": "\"Größe\" <> 'né'", "session": session});
+        let read = read_all(&open_reader("postgresql", parameters).unwrap()).await.unwrap();
+        assert_eq!(read.cells(), [[text("1"), text("wéir 🦀")]]);
+        let rejected = read.rejected();
+        assert_eq!(rejected.len(), 1);
+        assert_eq!((rejected[0].column.as_deref(), &rejected[0].values["id"]), (Some("Größe"), &Value::from("2")));
+        assert!(rejected[0].reason.contains("UTF-8"), "{}", rejected[0].reason);
+    }
+    // Nor does a table fail that would be cut at such keys.
+    let reader = open_reader("postgresql", json!({"url": database.url(), "table": "k", "splitPk": "id"})).unwrap();
+    let mut splits = harness::split_request(3);
+    splits.max_bytes = 200_000;
+    let read = read_with(&reader, ReadOptions { splits, ..ReadOptions::default() }).await.unwrap();
+    assert_eq!((read.column("id"), read.rejected().len()), (vec![text("fine")], 9000));
+}
+
 #[tokio::test]
 async fn splits_cover_every_row_once_whatever_the_key() {
     let database = database("splits").await;

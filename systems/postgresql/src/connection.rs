@@ -12,7 +12,7 @@ use weir_core::{ConnectorContext, Error, ErrorKind, Faults, Home, Rests, Result,
 use crate::error::map;
 use crate::nodelay::without_delay;
 use crate::options::{TlsConfig, options};
-use crate::settings;
+use crate::settings::{self, Encoding};
 use crate::stopper::Stopper;
 use crate::url::PgUrl;
 
@@ -223,12 +223,9 @@ impl Rests for Session {
 
 impl Session {
     async fn set_up(&mut self, url: &PgUrl) -> Result<()> {
-        self.execute(&settings::all(url)).await?;
+        self.execute(&settings::all(url, Encoding::Utf8)).await?;
         let row = self
-            .one(
-                "SELECT pg_backend_pid(), current_setting('server_version_num')::int4, pg_is_in_recovery(), \
-                 current_setting('server_encoding')",
-            )
+            .one("SELECT pg_backend_pid(), current_setting('server_version_num')::int4, pg_is_in_recovery()")
             .await?;
         self.stopper.pid = row.try_get(0).map_err(map)?;
         self.version = row.try_get::<i32, _>(1).map_err(map)?.max(0) as u32;
@@ -243,7 +240,7 @@ impl Session {
         // The job's statements may set what they like, but not how values look on the wire.
         if !statements.is_empty() {
             self.altered = true;
-            self.execute(&settings::forms()).await?;
+            self.execute(&settings::forms(Encoding::Utf8)).await?;
         }
         Ok(())
     }

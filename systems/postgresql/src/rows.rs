@@ -10,7 +10,7 @@ use futures::poll;
 use weir_core::{ConnectorContext, Home, Rests, Result, Seat, Woken};
 
 use crate::connection::{Endpoint, Place, check_role};
-use crate::settings;
+use crate::settings::{self, Encoding};
 use crate::stopper::Stopper;
 use crate::wire::{Login, Next, Wire};
 
@@ -68,7 +68,7 @@ async fn open(endpoint: &Endpoint, place: Place<'_>, context: &ConnectorContext)
     };
     let mut session = RowSession { wire, stopper, home: None, seat: None };
     // The login names a process too, but of a pooler it is none of the server's.
-    let begin = format!("{}; SELECT pg_backend_pid()", settings::all(place.url));
+    let begin = format!("{}; SELECT pg_backend_pid()", settings::all(place.url, Encoding::AsStored));
     let pid = place.within(session.value(&begin)).await?;
     session.stopper.pid = pid.and_then(|pid| pid.parse().ok()).unwrap_or(0);
     if place.url.primary.is_some() {
@@ -80,7 +80,7 @@ async fn open(endpoint: &Endpoint, place: Place<'_>, context: &ConnectorContext)
             session.execute(statement).await.map_err(|e| e.with("statement", "session"))?;
         }
         // The job's statements may set what they like, but not how values look on the wire.
-        session.execute(&settings::forms()).await?;
+        session.execute(&settings::forms(Encoding::AsStored)).await?;
     }
     Ok(session)
 }
