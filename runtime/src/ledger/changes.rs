@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sqlx::Connection;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::SqliteConnection;
 use weir_core::Result;
 
 use super::keys;
@@ -98,7 +99,8 @@ impl Ledger {
     /// A ledger in memory that begins with what a job has `known`: by it a run that keeps none goes, and writes down what it
     /// sees until its report has it.
     pub(crate) async fn passing(job: &str, known: &[KnownRow]) -> Result<Self> {
-        let ledger = Self::made(SqliteConnectOptions::new().in_memory(true)).await?;
+        let connection = SqliteConnection::connect("sqlite::memory:").await.map_err(failed)?;
+        let ledger = Self::made(connection, failed).await?;
         let met = known.iter().cloned().map(|KnownRow { target, source, sources, ignored, .. }| MetTable {
             target,
             source,
@@ -122,8 +124,8 @@ impl Ledger {
             "SELECT target, source, state, t.body, s.body AS sources \
              FROM known_tables t LEFT JOIN known_sources s USING (job, target) WHERE job = ?1 ORDER BY target",
         );
-        let rows = query.bind(job).fetch_all(&mut *connection).await.map_err(failed)?;
-        let mut made = keys::made(&mut connection, job).await?;
+        let rows = query.bind(job).fetch_all(&mut *connection).await.map_err(self.failed())?;
+        let mut made = keys::made(&mut connection, job).await.map_err(self.at())?;
         let mut of = |row: &sqlx::sqlite::SqliteRow| {
             Ok(KnownRow {
                 made: made.remove(row.get::<&str, _>("target")).unwrap_or_default(),
@@ -141,7 +143,7 @@ impl Ledger {
     pub async fn known_table(&self, job: &str, target: &str) -> Result<Option<KnownTable>> {
         let mut connection = self.connection.lock().await;
         let query = sqlx::query("SELECT body FROM known_tables WHERE job = ?1 AND target = ?2").bind(job).bind(target);
-        let row = query.fetch_optional(&mut *connection).await.map_err(failed)?;
+        let row = query.fetch_optional(&mut *connection).await.map_err(self.failed())?;
         let body = row.as_ref().and_then(|row| row.get::<Option<&str>, _>("body"));
         body.map(parsed).transpose()
     }
@@ -153,14 +155,14 @@ impl Ledger {
         let mut transaction = change!(self, connection, Synced::Later);
         let query =
             sqlx::query("UPDATE changes SET outcome = 'done' WHERE job = ?1 AND target = ?2 AND outcome = 'begun'");
-        query.bind(job).bind(target).execute(&mut *transaction).await.map_err(failed)?;
+        query.bind(job).bind(target).execute(&mut *transaction).await.map_err(self.failed())?;
         let query = sqlx::query(
             "INSERT INTO known_tables (job, target, source, state, body) VALUES (?1, ?2, ?3, 'known', ?4) \
              ON CONFLICT (job, target) DO UPDATE SET source = excluded.source, state = 'known', body = excluded.body",
         );
         let query = query.bind(job).bind(target).bind(source).bind(json(table)?);
-        query.execute(&mut *transaction).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)
+        query.execute(&mut *transaction).await.map_err(self.failed())?;
+        transaction.commit().await.map_err(self.failed())
     }
 
     /// A job has met tables; the targets that are gone are forgotten; and what there is to say of both.
@@ -183,9 +185,9 @@ impl Ledger {
                  ON CONFLICT (job, target) DO UPDATE SET source = excluded.source, state = excluded.state",
             );
             let query = query.bind(job).bind(target).bind(source).bind(state);
-            query.execute(&mut *change).await.map_err(failed)?;
+            query.execute(&mut *change).await.map_err(self.failed())?;
             let query = sqlx::query("INSERT OR REPLACE INTO known_sources (job, target, body) VALUES (?1, ?2, ?3)");
-            query.bind(job).bind(target).bind(json(sources)?).execute(&mut *change).await.map_err(failed)?;
+            query.bind(job).bind(target).bind(json(sources)?).execute(&mut *change).await.map_err(self.failed())?;
         }
         for target in gone {
             for forget in [
@@ -193,13 +195,13 @@ impl Ledger {
                 "DELETE FROM made_keys WHERE job = ?1 AND target = ?2",
                 "DELETE FROM known_sources WHERE job = ?1 AND target = ?2",
             ] {
-                sqlx::query(forget).bind(job).bind(target).execute(&mut *change).await.map_err(failed)?;
+                sqlx::query(forget).bind(job).bind(target).execute(&mut *change).await.map_err(self.failed())?;
             }
         }
         for recorded in changes {
-            record(&mut change, recorded).await?;
+            record(&mut change, recorded).await.map_err(self.at())?;
         }
-        change.commit().await.map_err(failed)
+        change.commit().await.map_err(self.failed())
     }
 
     /// Writes changes down; gives their numbers. `synced` says whether they are on the disk when this returns, and not only
@@ -214,9 +216,9 @@ impl Ledger {
         let mut transaction = change!(self, connection, synced);
         let mut numbers = Vec::with_capacity(changes.len());
         for recorded in changes {
-            numbers.push(record(&mut transaction, recorded).await?);
+            numbers.push(record(&mut transaction, recorded).await.map_err(self.at())?);
         }
-        transaction.commit().await.map_err(failed)?;
+        transaction.commit().await.map_err(self.failed())?;
         Ok(numbers)
     }
 
@@ -226,9 +228,9 @@ impl Ledger {
         let mut change = change!(self, connection, Synced::Later);
         for number in numbers {
             let query = sqlx::query("UPDATE changes SET outcome = 'done' WHERE id = ?1 AND outcome = 'begun'");
-            query.bind(number).execute(&mut *change).await.map_err(failed)?;
+            query.bind(number).execute(&mut *change).await.map_err(self.failed())?;
         }
-        change.commit().await.map_err(failed)
+        change.commit().await.map_err(self.failed())
     }
 
     /// Changes that had begun could not be done.
@@ -238,9 +240,9 @@ impl Ledger {
         for number in numbers {
             let query =
                 sqlx::query("UPDATE changes SET outcome = 'failed', detail = ?2 WHERE id = ?1 AND outcome = 'begun'");
-            query.bind(number).bind(why).execute(&mut *change).await.map_err(failed)?;
+            query.bind(number).bind(why).execute(&mut *change).await.map_err(self.failed())?;
         }
-        change.commit().await.map_err(failed)
+        change.commit().await.map_err(self.failed())
     }
 
     /// The latest changes, newest first; of one target table if it is named.
@@ -250,7 +252,8 @@ impl Ledger {
             "SELECT * FROM changes WHERE (?1 IS NULL OR target = ?1 OR substr(target, -length(?1) - 1) = '.' || ?1) AND (?2 IS NULL OR run_id = ?2) \
              ORDER BY id DESC LIMIT ?3",
         );
-        let rows = query.bind(target).bind(run_id).bind(most).fetch_all(&mut *connection).await.map_err(failed)?;
+        let rows =
+            query.bind(target).bind(run_id).bind(most).fetch_all(&mut *connection).await.map_err(self.failed())?;
         let of = |row: &sqlx::sqlite::SqliteRow| RecordedChange {
             run_id: row.get("run_id"),
             job: row.get("job"),

@@ -62,14 +62,14 @@ impl Ledger {
         let mut change = change!(self, connection, Synced::Later);
         for key in keys {
             let query = sqlx::query(sql).bind(job).bind(target).bind(json(key)?);
-            query.execute(&mut *change).await.map_err(failed)?;
+            query.execute(&mut *change).await.map_err(self.failed())?;
         }
-        change.commit().await.map_err(failed)
+        change.commit().await.map_err(self.failed())
     }
 
     /// The foreign keys that runs of a job have made, by their tables.
     pub async fn made_keys(&self, job: &str) -> Result<HashMap<String, Vec<MadeKey>>> {
-        made(&mut *self.connection.lock().await, job).await
+        made(&mut *self.connection.lock().await, job).await.map_err(self.at())
     }
 
     /// Foreign keys of a table are about to be dropped; durable when this returns.
@@ -77,16 +77,16 @@ impl Ledger {
         let mut connection = self.connection.lock().await;
         let mut change = change!(self, connection, Synced::Now);
         for key in keys {
-            insert(&mut change, job, key).await?;
+            insert(&mut change, job, key).await.map_err(self.at())?;
         }
-        change.commit().await.map_err(failed)
+        change.commit().await.map_err(self.failed())
     }
 
     /// The keys that are to be put back, in the order of the tables.
     pub async fn dropped_keys(&self, job: &str) -> Result<Vec<DroppedKey>> {
         let mut connection = self.connection.lock().await;
         let query = sqlx::query("SELECT body FROM dropped_keys WHERE job = ?1 ORDER BY target, name").bind(job);
-        let rows = query.fetch_all(&mut *connection).await.map_err(failed)?;
+        let rows = query.fetch_all(&mut *connection).await.map_err(self.failed())?;
         rows.iter().map(|row| parsed(row.get("body"))).collect()
     }
 
@@ -96,8 +96,8 @@ impl Ledger {
         let mut change = change!(self, connection, Synced::Later);
         let query = sqlx::query("DELETE FROM dropped_keys WHERE job = ?1 AND target = ?2 AND name = ?3");
         let query = query.bind(job).bind(key.table.to_string()).bind(&key.definition.key.name);
-        query.execute(&mut *change).await.map_err(failed)?;
-        change.commit().await.map_err(failed)
+        query.execute(&mut *change).await.map_err(self.failed())?;
+        change.commit().await.map_err(self.failed())
     }
 }
 

@@ -3,7 +3,7 @@
 use weir_core::Result;
 
 use super::writing::{Synced, change};
-use super::{Ledger, RunRecord, failed, run_of};
+use super::{Ledger, RunRecord, run_of};
 
 /// The tables of this part.
 pub(super) const TABLES: &str =
@@ -24,7 +24,7 @@ impl Ledger {
             "SELECT runs.* FROM litter JOIN runs USING (run_id) WHERE litter.job = ?1 AND run_id <> ?2 \
              ORDER BY started_at LIMIT ?3",
         );
-        let rows = query.bind(job).bind(run_id).bind(MOST).fetch_all(&mut *connection).await.map_err(failed)?;
+        let rows = query.bind(job).bind(run_id).bind(MOST).fetch_all(&mut *connection).await.map_err(self.failed())?;
         rows.iter().map(run_of).collect()
     }
 
@@ -33,7 +33,7 @@ impl Ledger {
         let mut connection = self.connection.lock().await;
         let mut change = change!(self, connection, Synced::Later);
         let query = sqlx::query("DELETE FROM litter WHERE run_id = ?1").bind(run_id);
-        query.execute(&mut *change).await.map_err(failed)?;
-        change.commit().await.map_err(failed)
+        query.execute(&mut *change).await.map_err(self.failed())?;
+        change.commit().await.map_err(self.failed())
     }
 }

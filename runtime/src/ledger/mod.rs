@@ -5,6 +5,7 @@
 //! losing the last moments of the ledger to a crash loses nothing.
 
 mod changes;
+mod faults;
 mod keys;
 mod litter;
 mod lock;
@@ -12,7 +13,7 @@ mod records;
 mod watermarks;
 mod writing;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use lock::JobLock;
 pub use records::{EntryProgress, EntryRecord, RunRecord, RunStatus, SplitRecord};
 pub use watermarks::WatermarkRecord;
 
+use self::faults::{failed, is_damaged, unusable};
 use self::writing::{Synced, change};
 
 /// The file in the state folder.
@@ -44,6 +46,9 @@ const READABLE: i64 = 7;
 
 /// How long opening it waits for another process that makes it.
 const OPENING: Duration = Duration::from_secs(10);
+
+/// How long SQLite waits for others once it is open: changes wait by themselves, see `writing`.
+const OPEN: Duration = Duration::from_millis(50);
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS runs (
@@ -77,6 +82,8 @@ CREATE TABLE IF NOT EXISTS syncs (id INTEGER PRIMARY KEY, written INTEGER NOT NU
 /// An open ledger.
 pub struct Ledger {
     connection: Mutex<SqliteConnection>,
+    /// The state folder; none in memory.
+    folder: Option<PathBuf>,
     /// Changes that were written, and how many of them are known to be on the disk.
     written: AtomicU64,
     synced: AtomicU64,
@@ -90,21 +97,19 @@ impl Ledger {
     /// # Errors
     /// [`Io`](ErrorKind::Io) when the folder cannot be written, with what to do.
     pub async fn open(state_dir: &Path) -> Result<Self> {
-        let at = |error: Error| error.with("folder", state_dir.display());
-        std::fs::create_dir_all(state_dir).map_err(|error| at(unusable(error)))?;
-        let options = SqliteConnectOptions::new()
-            .filename(state_dir.join(FILE))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(OPENING);
-        Self::made(options).await.map_err(at)
+        std::fs::create_dir_all(state_dir).map_err(|error| unusable(state_dir, error))?;
+        let opening = SqliteConnection::connect_with(&in_folder(state_dir).busy_timeout(OPENING)).await;
+        let unusable = |error| match is_damaged(&error) {
+            true => failed(error),
+            false => unusable(state_dir, error),
+        };
+        let made = async { Self::made(opening.map_err(unusable)?, unusable).await };
+        let ledger = made.await.map_err(|error| error.with("folder", state_dir.display()))?;
+        Ok(Self { folder: Some(state_dir.to_owned()), ..ledger })
     }
 
-    /// Connects, and makes what is not there yet.
-    async fn made(options: SqliteConnectOptions) -> Result<Self> {
-        let mut connection =
-            SqliteConnection::connect_with(&options.disable_statement_logging()).await.map_err(unusable)?;
+    /// Makes what is not there yet.
+    async fn made(mut connection: SqliteConnection, unusable: impl Fn(sqlx::Error) -> Error) -> Result<Self> {
         let layout: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut connection).await.map_err(failed)?;
         if layout > LAYOUT {
             let text = "the state folder was written by a newer Weir: use that, or another --state-dir";
@@ -112,19 +117,20 @@ impl Ledger {
         }
         if layout < LAYOUT {
             for tables in [TABLES, changes::TABLES, keys::TABLES, litter::TABLES] {
-                sqlx::raw_sql(tables).execute(&mut connection).await.map_err(unusable)?;
+                sqlx::raw_sql(tables).execute(&mut connection).await.map_err(&unusable)?;
             }
             let layout = format!("PRAGMA user_version = {LAYOUT}");
-            sqlx::raw_sql(AssertSqlSafe(layout)).execute(&mut connection).await.map_err(unusable)?;
+            sqlx::raw_sql(AssertSqlSafe(layout)).execute(&mut connection).await.map_err(&unusable)?;
         }
-        // From here on changes wait for others by themselves; see `writing`.
-        sqlx::raw_sql("PRAGMA busy_timeout = 50").execute(&mut connection).await.map_err(failed)?;
+        let open = format!("PRAGMA busy_timeout = {}", OPEN.as_millis());
+        sqlx::raw_sql(AssertSqlSafe(open)).execute(&mut connection).await.map_err(failed)?;
         Ok(Self::of(connection))
     }
 
     fn of(connection: SqliteConnection) -> Self {
         Self {
             connection: Mutex::new(connection),
+            folder: None,
             written: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             stopped: Arc::default(),
@@ -139,10 +145,16 @@ impl Ledger {
     /// Opens the ledger of a state folder to look into it; `None` when there is none. The folder need not be writable.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) when another version of Weir has made it; [`Io`](ErrorKind::Io).
+    /// [`Unsupported`](ErrorKind::Unsupported) when another version of Weir has made it; [`Config`](ErrorKind::Config) when
+    /// the folder is none; [`Data`](ErrorKind::Data) when the ledger is damaged; [`Io`](ErrorKind::Io).
     pub async fn find_in(state_dir: &Path) -> Result<Option<Self>> {
-        if !state_dir.join(FILE).exists() {
-            return Ok(None);
+        match std::fs::metadata(state_dir.join(FILE)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+                let text = "the state folder is no folder: check --state-dir, or WEIR_STATE_DIR";
+                return Err(Error::config(text).with("folder", state_dir.display()));
+            }
+            Err(_) => return Ok(None),
         }
         match Self::open(state_dir).await {
             Err(error) if error.kind() == ErrorKind::Io => Self::read(state_dir).await.map(Some),
@@ -168,7 +180,20 @@ impl Ledger {
                 "the state folder was written by another version of Weir, and cannot be written: use that version";
             return Err(at(Error::new(ErrorKind::Unsupported, text)));
         }
-        Ok(Self::of(connection))
+        Ok(Self { folder: Some(state_dir.to_owned()), ..Self::of(connection) })
+    }
+
+    /// Says of a fault where the ledger is.
+    fn at(&self) -> impl Fn(Error) -> Error + '_ {
+        |error| match &self.folder {
+            Some(folder) => error.with("folder", folder.display()),
+            None => error,
+        }
+    }
+
+    /// The fault of a statement.
+    fn failed(&self) -> impl Fn(sqlx::Error) -> Error + '_ {
+        |error| self.at()(failed(error))
     }
 
     /// Writes down a run that begins, or begins again.
@@ -188,8 +213,8 @@ impl Ledger {
         .bind(RunStatus::Running.name())
         .bind(&run.started_at);
         let mut change = change!(self, connection, Synced::Now);
-        write.execute(&mut *change).await.map_err(failed)?;
-        change.commit().await.map_err(failed)
+        write.execute(&mut *change).await.map_err(self.failed())?;
+        change.commit().await.map_err(self.failed())
     }
 
     /// Writes down the tables that a run of a whole-database job has: a resume goes on with the same.
@@ -197,15 +222,15 @@ impl Ledger {
         let mut connection = self.connection.lock().await;
         let mut change = change!(self, connection, Synced::Now);
         let query = sqlx::query("INSERT OR REPLACE INTO expansions (run_id, body) VALUES (?1, ?2)");
-        query.bind(run_id).bind(json(expansion)?).execute(&mut *change).await.map_err(failed)?;
-        change.commit().await.map_err(failed)
+        query.bind(run_id).bind(json(expansion)?).execute(&mut *change).await.map_err(self.failed())?;
+        change.commit().await.map_err(self.failed())
     }
 
     /// The tables of a run of a whole-database job, and whether all of them were moved and their publication had begun.
     pub async fn expansion(&self, run_id: &str) -> Result<Option<(Expansion, bool)>> {
         let mut connection = self.connection.lock().await;
         let query = sqlx::query("SELECT body, publishing FROM expansions WHERE run_id = ?1").bind(run_id);
-        let row = query.fetch_optional(&mut *connection).await.map_err(failed)?;
+        let row = query.fetch_optional(&mut *connection).await.map_err(self.failed())?;
         row.map(|row| Ok((parsed(row.get("body"))?, row.get("publishing")))).transpose()
     }
 
@@ -214,15 +239,23 @@ impl Ledger {
         let mut connection = self.connection.lock().await;
         let mut change = change!(self, connection, Synced::Now);
         let query = sqlx::query("UPDATE expansions SET publishing = ?2 WHERE run_id = ?1").bind(run_id).bind(begun);
-        query.execute(&mut *change).await.map_err(failed)?;
-        change.commit().await.map_err(failed)
+        query.execute(&mut *change).await.map_err(self.failed())?;
+        change.commit().await.map_err(self.failed())
     }
 
     /// The run with this id.
     pub async fn run(&self, run_id: &str) -> Result<Option<RunRecord>> {
         let mut connection = self.connection.lock().await;
         let query = sqlx::query("SELECT * FROM runs WHERE run_id = ?1").bind(run_id);
-        query.fetch_optional(&mut *connection).await.map_err(failed)?.as_ref().map(run_of).transpose()
+        let run = query.fetch_optional(&mut *connection).await.map_err(self.failed())?;
+        run.as_ref().map(|row| self.seen(run_of(row)?)).transpose()
+    }
+
+    /// A run as it is now: one that did not end, and whose process has let go of its job's lock, was interrupted.
+    fn seen(&self, run: RunRecord) -> Result<RunRecord> {
+        let free = |folder: &PathBuf| JobLock::is_free(folder, run.lock());
+        let interrupted = run.status == RunStatus::Running && self.folder.as_ref().is_some_and(free);
+        Ok(RunRecord { status: if interrupted { RunStatus::Interrupted } else { run.status }, ..run })
     }
 
     /// The last run of a job, by the job's name or its file. One that did not succeed comes before all others: there is
@@ -233,14 +266,15 @@ impl Ledger {
             "SELECT * FROM runs WHERE job = ?1 OR path = ?1 \
              ORDER BY status IN ('succeeded', 'abandoned'), started_at DESC, run_id DESC LIMIT 1",
         );
-        query.bind(job).fetch_optional(&mut *connection).await.map_err(failed)?.as_ref().map(run_of).transpose()
+        query.bind(job).fetch_optional(&mut *connection).await.map_err(self.failed())?.as_ref().map(run_of).transpose()
     }
 
     /// The latest runs, newest first.
     pub async fn runs(&self, most: u32) -> Result<Vec<RunRecord>> {
         let mut connection = self.connection.lock().await;
         let query = sqlx::query("SELECT * FROM runs ORDER BY started_at DESC, run_id DESC LIMIT ?1").bind(most);
-        query.fetch_all(&mut *connection).await.map_err(failed)?.iter().map(run_of).collect()
+        let rows = query.fetch_all(&mut *connection).await.map_err(self.failed())?;
+        rows.iter().map(|row| self.seen(run_of(row)?)).collect()
     }
 
     /// Writes down all that was decided about an entry, before its first read. What an earlier process decided is
@@ -253,7 +287,7 @@ impl Ledger {
             .bind(entry.entry)
             .execute(&mut *change)
             .await
-            .map_err(failed)?;
+            .map_err(self.failed())?;
         sqlx::query("INSERT OR REPLACE INTO entries (run_id, entry, spec, source) VALUES (?1, ?2, ?3, ?4)")
             .bind(run_id)
             .bind(entry.entry)
@@ -261,9 +295,9 @@ impl Ledger {
             .bind(json(&entry.source)?)
             .execute(&mut *change)
             .await
-            .map_err(failed)?;
-        watermarks::freeze(&mut change, run_id, entry).await?;
-        changes::keep(&mut change, run_id, entry).await?;
+            .map_err(self.failed())?;
+        watermarks::freeze(&mut change, run_id, entry).await.map_err(self.at())?;
+        changes::keep(&mut change, run_id, entry).await.map_err(self.at())?;
         for split in splits {
             sqlx::query("INSERT INTO splits (run_id, entry, split, body) VALUES (?1, ?2, ?3, ?4)")
                 .bind(run_id)
@@ -272,9 +306,9 @@ impl Ledger {
                 .bind(json(split)?)
                 .execute(&mut *change)
                 .await
-                .map_err(failed)?;
+                .map_err(self.failed())?;
         }
-        change.commit().await.map_err(failed)?;
+        change.commit().await.map_err(self.failed())?;
         let mine = self.written.fetch_add(1, Relaxed) + 1;
         drop(connection);
         self.sync(mine).await
@@ -291,8 +325,8 @@ impl Ledger {
         let mut change = change!(self, connection, Synced::Now);
         // Whatever is written takes along what was written before it.
         let mark = sqlx::query("INSERT OR REPLACE INTO syncs (id, written) VALUES (1, ?1)").bind(written as i64);
-        mark.execute(&mut *change).await.map_err(failed)?;
-        change.commit().await.map_err(failed)?;
+        mark.execute(&mut *change).await.map_err(self.failed())?;
+        change.commit().await.map_err(self.failed())?;
         self.synced.store(written, Relaxed);
         Ok(())
     }
@@ -306,7 +340,7 @@ impl Ledger {
              WHERE entries.run_id = ?1 ORDER BY entries.entry",
         );
         let query = query.bind(run_id);
-        let rows = query.fetch_all(&mut *connection).await.map_err(failed)?;
+        let rows = query.fetch_all(&mut *connection).await.map_err(self.failed())?;
         let of = |row: &SqliteRow| {
             Ok(EntryRecord {
                 entry: row.get::<u32, _>("entry"),
@@ -325,7 +359,7 @@ impl Ledger {
     pub async fn splits(&self, run_id: &str, entry: u32) -> Result<Vec<SplitRecord>> {
         let mut connection = self.connection.lock().await;
         let query = sqlx::query("SELECT * FROM splits WHERE run_id = ?1 AND entry = ?2 ORDER BY split");
-        let rows = query.bind(run_id).bind(entry).fetch_all(&mut *connection).await.map_err(failed)?;
+        let rows = query.bind(run_id).bind(entry).fetch_all(&mut *connection).await.map_err(self.failed())?;
         let of = |row: &SqliteRow| {
             Ok(SplitRecord {
                 split: parsed(row.get("body"))?,
@@ -343,7 +377,7 @@ impl Ledger {
             "SELECT entry, count(*) AS splits, count(receipt) AS finished, \
              coalesce(sum(receipt ->> '$.rows'), 0) AS rows FROM splits WHERE run_id = ?1 GROUP BY entry ORDER BY entry",
         );
-        let rows = query.bind(run_id).fetch_all(&mut *connection).await.map_err(failed)?;
+        let rows = query.bind(run_id).fetch_all(&mut *connection).await.map_err(self.failed())?;
         let of = |row: &SqliteRow| EntryProgress {
             entry: row.get("entry"),
             splits: row.get("splits"),
@@ -361,8 +395,8 @@ impl Ledger {
         let synced = if recorded || attempt == 0 { Synced::Later } else { Synced::Now };
         let mut change = change!(self, connection, synced);
         let query = query.bind(run_id).bind(entry).bind(split).bind(attempt);
-        query.execute(&mut *change).await.map_err(failed)?;
-        change.commit().await.map_err(failed)
+        query.execute(&mut *change).await.map_err(self.failed())?;
+        change.commit().await.map_err(self.failed())
     }
 
     /// A split is finished. Not synced: the target's record says so too.
@@ -371,8 +405,8 @@ impl Ledger {
         let mut connection = self.connection.lock().await;
         let mut change = change!(self, connection, Synced::Later);
         let query = query.bind(run_id).bind(entry).bind(receipt.split).bind(json(receipt)?);
-        query.execute(&mut *change).await.map_err(failed)?;
-        change.commit().await.map_err(failed)
+        query.execute(&mut *change).await.map_err(self.failed())?;
+        change.commit().await.map_err(self.failed())
     }
 
     /// An entry is published. Synced only where the target itself keeps no record of it.
@@ -382,8 +416,8 @@ impl Ledger {
         let mut change = change!(self, connection, synced);
         let query = sqlx::query("UPDATE entries SET committed = ?3 WHERE run_id = ?1 AND entry = ?2");
         let query = query.bind(run_id).bind(entry).bind(json(committed)?);
-        query.execute(&mut *change).await.map_err(failed)?;
-        change.commit().await.map_err(failed)
+        query.execute(&mut *change).await.map_err(self.failed())?;
+        change.commit().await.map_err(self.failed())
     }
 
     /// What was staged for an entry is gone: a resume plans it anew.
@@ -394,9 +428,9 @@ impl Ledger {
             "DELETE FROM entries WHERE run_id = ?1 AND entry = ?2",
             "DELETE FROM splits WHERE run_id = ?1 AND entry = ?2",
         ] {
-            sqlx::query(table).bind(run_id).bind(entry).execute(&mut *change).await.map_err(failed)?;
+            sqlx::query(table).bind(run_id).bind(entry).execute(&mut *change).await.map_err(self.failed())?;
         }
-        change.commit().await.map_err(failed)
+        change.commit().await.map_err(self.failed())
     }
 
     /// A run has ended, with its report as JSON; durable when this returns. With its success its windows are read, and the
@@ -409,26 +443,24 @@ impl Ledger {
             "UPDATE runs SET status = ?2, finished_at = ?3, report = coalesce(?4, report) WHERE run_id = ?1",
         );
         let query = query.bind(run_id).bind(status.name()).bind(finished_at).bind(report);
-        query.execute(&mut *change).await.map_err(failed)?;
+        query.execute(&mut *change).await.map_err(self.failed())?;
         if status == RunStatus::Succeeded {
-            sqlx::query(litter::NOTE).bind(run_id).execute(&mut *change).await.map_err(failed)?;
+            sqlx::query(litter::NOTE).bind(run_id).execute(&mut *change).await.map_err(self.failed())?;
         }
-        watermarks::advance(&mut change, run_id, status, finished_at).await?;
-        change.commit().await.map_err(failed)
+        watermarks::advance(&mut change, run_id, status, finished_at).await.map_err(self.at())?;
+        change.commit().await.map_err(self.failed())
     }
 }
 
-fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(
-        ErrorKind::Io,
-        "the state folder cannot be written: give another one with --state-dir or WEIR_STATE_DIR, or `--state-dir off` to \
-         run without a ledger (such a run cannot be resumed)",
-    )
-    .because(error)
-}
-
-fn failed(error: sqlx::Error) -> Error {
-    Error::new(ErrorKind::Io, "the ledger in the state folder cannot be read or written").because(error)
+/// How the ledger of a state folder is opened.
+fn in_folder(state_dir: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(state_dir.join(FILE))
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(OPEN)
+        .disable_statement_logging()
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String> {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use weir_core::{Committed, Receipt, Split, Window};
 
 use crate::database::evolve::KnownTable;
+use crate::job::UNNAMED;
 use crate::report::{Report, Status};
 use crate::task::TaskSpec;
 
@@ -42,14 +43,21 @@ impl RunRecord {
     pub fn is_unfinished(&self) -> bool {
         !matches!(self.status, RunStatus::Succeeded | RunStatus::Abandoned)
     }
+
+    /// What its process has locked: the job, or the run where nothing tells its job from others.
+    pub(crate) fn lock(&self) -> &str {
+        if self.path.is_some() || self.job != UNNAMED { &self.job } else { &self.run_id }
+    }
 }
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
-    /// It runs, or its process died.
+    /// It runs; in the ledger also where its process died.
     Running,
+    /// Its process died: only looking tells, the ledger does not have it.
+    Interrupted,
     /// Everything is at the target.
     Succeeded,
     /// It failed, whole or in part.
@@ -65,6 +73,7 @@ impl RunStatus {
     pub fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Interrupted => "interrupted",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Stopped => "stopped",

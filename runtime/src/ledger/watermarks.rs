@@ -32,7 +32,7 @@ impl Ledger {
         let mut connection = self.connection.lock().await;
         let query = sqlx::query_scalar("SELECT body FROM windows WHERE run_id = ?1 AND entry = ?2");
         let body: Option<String> =
-            query.bind(run_id).bind(entry).fetch_optional(&mut *connection).await.map_err(failed)?;
+            query.bind(run_id).bind(entry).fetch_optional(&mut *connection).await.map_err(self.failed())?;
         body.map_or_else(|| Ok(Vec::new()), |body| parsed(&body))
     }
 
@@ -41,7 +41,7 @@ impl Ledger {
         let mut connection = self.connection.lock().await;
         let query =
             sqlx::query("SELECT * FROM watermarks WHERE job = coalesce(?1, job) ORDER BY job, source, place, ordinal");
-        let rows = query.bind(job).fetch_all(&mut *connection).await.map_err(failed)?;
+        let rows = query.bind(job).fetch_all(&mut *connection).await.map_err(self.failed())?;
         let of = |row: &SqliteRow| WatermarkRecord {
             job: row.get("job"),
             ordinal: row.get("ordinal"),

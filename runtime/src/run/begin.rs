@@ -77,7 +77,7 @@ pub(super) async fn begin(job: &Job, options: &RunOptions, clock: &Clock, io: &H
     if let Some(run) = called(&ledger, job, known, options).await?.filter(|run| run.status == RunStatus::Succeeded) {
         return finished(run);
     }
-    let lock = match (&options.run_id, known) {
+    let mut lock = match (&options.run_id, known) {
         (_, true) => Some(JobLock::take(state_dir, &job.name)?),
         (Some(id), false) => Some(JobLock::take(state_dir, id)?),
         (None, false) => None,
@@ -121,6 +121,9 @@ pub(super) async fn begin(job: &Job, options: &RunOptions, clock: &Clock, io: &H
         },
     };
     ledger.begin(&record).await?;
+    if let Some(lock) = &mut lock {
+        lock.name(&record.run_id);
+    }
     let (run_id, ledger, passing) = (record.run_id, Some(ledger), None);
     Ok(Beginning::Run(Box::new(Began { run_id, ledger, passing, lock, continued, warnings })))
 }

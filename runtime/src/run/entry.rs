@@ -235,15 +235,16 @@ impl Run {
         let tasks: Vec<_> =
             splits.iter().map(|split| self.run_split(&spec, split, entry, &task_context, kept).boxed()).collect();
         let mut finished = futures::stream::iter(tasks).buffer_unordered(at_once);
-        while let Some(receipt) = finished.next().await {
-            match receipt {
-                Ok(receipt) => receipts.push(receipt),
-                Err(error) => {
-                    task_context.cancel.cancel();
-                    // The first fault is the cause; what the others say is that they were stopped.
-                    if failed.as_ref().is_none_or(|first| first.kind() == ErrorKind::Cancelled) {
-                        failed = Some(error);
-                    }
+        while let Some(ended) = finished.next().await {
+            let written = ended.and_then(|(receipt, written)| {
+                receipts.push(receipt);
+                written
+            });
+            if let Err(error) = written {
+                task_context.cancel.cancel();
+                // The first fault is the cause; what the others say is that they were stopped.
+                if failed.as_ref().is_none_or(|first| first.kind() == ErrorKind::Cancelled) {
+                    failed = Some(error);
                 }
             }
         }

@@ -19,7 +19,8 @@ use crate::task::{TaskContext, TaskSpec, run_task};
 pub(super) const PUBLISHING: &str = "publishing";
 
 impl Run {
-    /// Moves one split, exactly once.
+    /// Moves one split, exactly once. It has landed also where the ledger has no room to say so: what came of that stands beside
+    /// the receipt.
     pub(super) async fn run_split(
         &self,
         spec: &Arc<TaskSpec>,
@@ -27,7 +28,7 @@ impl Run {
         entry: &PlannedEntry,
         context: &TaskContext,
         kept: Option<&Semaphore>,
-    ) -> Result<Receipt> {
+    ) -> Result<(Receipt, Result<()>)> {
         let observer = &self.options.observer;
         let _connection = self.connection_or(spec.entry, kept).await?;
         let _channel = self.channels.acquire().await.map_err(|_| Error::cancelled())?;
@@ -47,7 +48,7 @@ impl Run {
             let fault = match run_task(spec, split, attempt, context, counters.clone()).await {
                 Ok(outcome) => {
                     self.progress.finish(spec.entry, &split.table, split.id);
-                    return self.landed(spec, split, outcome.receipt).await;
+                    return Ok(self.landed(spec, split, outcome.receipt).await);
                 }
                 Err(fault) => fault,
             };
@@ -66,7 +67,7 @@ impl Run {
                     let account = &receipt.account;
                     self.progress.replace(spec.entry, &split.table, split.id, account.counts);
                     self.dirty.keep(spec.entry, split.id, account.counts, account.quarantine.as_deref());
-                    return self.landed(spec, split, receipt).await;
+                    return Ok(self.landed(spec, split, receipt).await);
                 }
             }
             let what = format!("split {} is tried again", split.id);
@@ -85,12 +86,13 @@ impl Run {
         }
     }
 
-    async fn landed(&self, spec: &TaskSpec, split: &Split, receipt: Receipt) -> Result<Receipt> {
-        if let Some(ledger) = &self.ledger {
-            ledger.finish_split(&self.run_id, spec.entry as u32, &receipt).await?;
-        }
+    async fn landed(&self, spec: &TaskSpec, split: &Split, receipt: Receipt) -> (Receipt, Result<()>) {
+        let written = match &self.ledger {
+            Some(ledger) => ledger.finish_split(&self.run_id, spec.entry as u32, &receipt).await,
+            None => Ok(()),
+        };
         self.options.observer.event(&Event::SplitFinished { split, rows: receipt.rows });
-        Ok(receipt)
+        (receipt, written)
     }
 
     /// The target's record of a split, asked for until the target answers.

@@ -13,6 +13,9 @@ use crate::names::{Quoting, TableName};
 /// The table's name, in the schema of the target or in the one of `ledger.schema`.
 pub const TABLE: &str = "weir_commits";
 
+/// The columns by which it is told from a table of the same name that is somebody else's.
+pub const COLUMNS: [&str; 5] = ["run_id", "split", "target", "receipt", "committed_at"];
+
 /// Stands for the split in the record that says that preSql has been run and the staging made.
 pub const PREPARED: i64 = -1;
 
@@ -52,6 +55,23 @@ impl Commits {
              receipt {text} NOT NULL, committed_at {moment}, PRIMARY KEY (run_id, split))",
             self.table.quoted(quoting)
         )
+    }
+
+    /// Whether the record is there, by how many columns the table has, and how many of these are [`COLUMNS`].
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) where the table is somebody else's.
+    pub fn is_there(&self, columns: i64, own: i64) -> Result<bool> {
+        if columns > 0 && own < COLUMNS.len() as i64 {
+            let text = format!(
+                "the table {} is not Weir's record of finished splits, for it does not have the columns {}: rename it, or keep \
+                 Weir's own tables in another schema with the writer's `ledger` (`\"ledger\": {{\"schema\": …}}`)",
+                self.table,
+                COLUMNS.join(", ")
+            );
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+        Ok(columns > 0)
     }
 
     /// `INSERT` of one record; `literal` quotes a text in the dialect.
@@ -186,5 +206,15 @@ mod tests {
         assert_eq!(others("r"), None);
         let sql = others("r!12").unwrap();
         assert!(sql.contains("substring(run_id, 1, 2) = 'r!' AND run_id <> 'r!12'"), "{sql}");
+    }
+
+    #[test]
+    fn a_table_of_others_is_named_with_the_way_around_it() {
+        let target = TableName::parse("shop.orders", Quoting::DOUBLE).unwrap();
+        let commits = Commits::new("r1", &target, None);
+        assert!(!commits.is_there(0, 0).unwrap());
+        assert!(commits.is_there(5, 5).unwrap() && commits.is_there(6, 5).unwrap());
+        let error = commits.is_there(5, 4).unwrap_err().to_string();
+        assert!(error.contains("shop.weir_commits") && error.contains("`ledger`"), "{error}");
     }
 }

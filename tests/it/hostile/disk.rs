@@ -50,7 +50,29 @@ async fn what_only_looks_into_the_state_folder_need_not_write_it() {
     for command in ["plan", "verify"] {
         place.ok(&[command, "job.json", "--state-dir", state]);
     }
-    place.fails(&["run", "job.json", "--state-dir", state], 1, &["state folder", "--state-dir off"]);
+    place.fails(&["run", "job.json", "--state-dir", state], 1, &["state folder", "--state-dir off", state]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_folder_that_is_none_and_a_ledger_that_is_damaged_are_named() {
+    let place = Place::new();
+    std::fs::write(place.path("file"), "").unwrap();
+    place.fails(&["runs", "--state-dir", "file"], 2, &["state folder is no folder", "--state-dir", "file"]);
+    place.job(&job_of("stream", stream(5), "files", json!({"path": "out.csv", "writeMode": "truncate"})));
+    place.ok(&["run", "job.json"]);
+    let ledger = place.path("state").join("ledger.db");
+    let bytes = std::fs::read(&ledger).unwrap();
+    // Not the header, which says how long the file is.
+    let damaged: Vec<u8> = bytes.iter().enumerate().map(|(at, byte)| if at < 100 { *byte } else { 0xAA }).collect();
+    for content in
+        [&damaged[..], &b"no database at all, but some text that goes on for longer than a header".repeat(20)]
+    {
+        std::fs::write(&ledger, content).unwrap();
+        let state = place.path("state");
+        let words = ["ledger.db in the state folder is damaged", "--state-dir", state.to_str().unwrap()];
+        place.fails(&["runs"], 1, &words);
+        place.fails(&["run", "job.json"], 1, &words);
+    }
 }
 
 #[test]
@@ -216,14 +238,18 @@ async fn a_ledger_without_room_stops_the_run_which_goes_on_once_there_is_some() 
     place.fails(&["run", "job.json", "--state-dir", state], 1, &["state folder"]);
     std::fs::remove_file(disk.path("filler")).unwrap();
 
-    let run = place.start(&["run", "job.json", "--state-dir", state]);
+    let run = place.start(&["run", "job.json", "--state-dir", state, "--report", "report.json"]);
     wait_for_rows(&place, &run).await;
     disk.fill_but(0);
     let ended = run.end();
     std::fs::remove_file(disk.path("filler")).unwrap();
-    // The ledger may have had the room it needs in files it had already; else the run says what is missing.
+    // The ledger may have had the room it needs in files it had already; else the run says what is missing, and what is there.
     if ended.code != Some(0) {
-        ended.says(1, &["ledger"]);
+        ended.says(1, &["disk of the state folder is full", state, "--resume", "end of the run is not in the ledger"]);
+        assert!(!ended.err.contains("begin_with"), "{}", ended.err);
+        let there = sqlite_row(&place.path("to.db"), "SELECT '' || count(*) FROM t").await;
+        assert_eq!(place.last_report()["rows_written"].to_string(), there, "{}", ended.err);
+        assert_eq!(place.json(&["runs", "--state-dir", state])[0]["status"], "interrupted");
         place.ok(&["run", "job.json", "--state-dir", state, "--resume"]);
     }
     let found = sqlite_row(&place.path("to.db"), "SELECT count(*) || ' ' || count(DISTINCT v) FROM t").await;

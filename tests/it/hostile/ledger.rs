@@ -52,7 +52,8 @@ async fn a_killed_run_goes_on_exactly_once_and_nothing_else_may_happen_meanwhile
     let run_id = place.landed(2);
 
     // Two at once: also by another way to the same job.
-    place.fails(&["run", "job.json", "-p", "word=other"], 1, &["another run of this job is going on"]);
+    let holder = format!("run {run_id}, process {}, since 2", first.child.id());
+    place.fails(&["run", "job.json", "-p", "word=other"], 1, &["another run of this job is going on", &holder]);
     place.fails(&["run", "./job.json", "--resume"], 1, &["another run of this job is going on"]);
     let shown = place.json(&["runs", &run_id]);
     assert_eq!((&shown["status"], &shown["splits"][0]["splits"]), (&json!("running"), &json!(TABLES)), "{shown}");
@@ -60,6 +61,7 @@ async fn a_killed_run_goes_on_exactly_once_and_nothing_else_may_happen_meanwhile
     let text = place.ok(&["runs", &run_id]).out;
     assert!(text.contains("running") && text.contains("word=first") && text.contains("/6"), "{text}");
     first.kill();
+    assert_eq!(place.json(&["runs", &run_id])["status"], "interrupted");
 
     // A plain run would write the landed rows twice.
     let plain = ["run", "job.json", "-p", "word=other"];

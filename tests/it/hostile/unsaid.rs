@@ -106,7 +106,7 @@ async fn a_run_whose_end_is_not_on_record_has_not_ended() {
         (&place.last_report()["status"], &place.last_report()["rows_written"]),
         (&json!("failed"), &json!(ROWS))
     );
-    assert_eq!(place.json(&["runs", "second"])["status"], json!("running"));
+    assert_eq!(place.json(&["runs", "second"])["status"], json!("interrupted"));
     mend(&place).await;
     place.ok(&call);
     assert_eq!(place.json(&["runs", "second"])["status"], json!("succeeded"));

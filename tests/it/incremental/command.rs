@@ -72,7 +72,7 @@ async fn a_killed_run_goes_on_with_its_own_window() {
         run.kill().unwrap();
         run.wait().unwrap();
         let shown: Value = serde_json::from_str(&ok(folder, &["runs", "second", "--format", "json"])).unwrap();
-        assert_eq!(shown["status"], "running", "{}: it was to be killed half-way", place.plugin());
+        assert_eq!(shown["status"], "interrupted", "{}: it was to be killed half-way", place.plugin());
         let before = ok(folder, &["runs", "--watermarks"]);
         insert(&place, 9_001, 9_500).await;
         ok(folder, &["run", "slow.json", "--run-id", "second", "--report", "second.report"]);

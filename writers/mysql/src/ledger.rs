@@ -2,14 +2,14 @@
 
 use weir_core::{Error, ErrorKind, Receipt, Result, ResultExt};
 use weir_mysql::{QUOTING, Session, escape, from_async};
-use weir_sql::commits::Records;
+use weir_sql::commits::{COLUMNS, Records};
 use weir_sql::{Commits, TableName};
 
 use crate::state::State;
 
 /// Creates the table where it is missing. A user who may not create tables can be given one that is there.
 pub(crate) async fn create(session: &mut Session, commits: &Commits) -> Result<()> {
-    if exists(session, &commits.table).await? {
+    if is_there(session, commits).await? {
         return Ok(());
     }
     let sql = commits.create(
@@ -20,6 +20,23 @@ pub(crate) async fn create(session: &mut Session, commits: &Commits) -> Result<(
     );
     let sql = format!("{sql} ENGINE=InnoDB DEFAULT CHARSET=utf8mb4");
     session.run(&sql).await.context("statement", "CREATE TABLE weir_commits")
+}
+
+/// Whether the record is there.
+///
+/// # Errors
+/// The table of this name is somebody else's.
+async fn is_there(session: &mut Session, commits: &Commits) -> Result<bool> {
+    let own = COLUMNS.map(escape).join(", ");
+    let found: Option<(i64, i64)> = session
+        .row(&format!(
+            "SELECT COUNT(*), COUNT(CASE WHEN LOWER(COLUMN_NAME) IN ({own}) THEN 1 END) FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+            escape(commits.table.schema.as_deref().unwrap_or_default()),
+            escape(&commits.table.name)
+        ))
+        .await?;
+    found.map_or(Ok(false), |(columns, own)| commits.is_there(columns, own))
 }
 
 /// All records of the run; none where the table is missing.

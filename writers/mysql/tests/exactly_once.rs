@@ -42,6 +42,7 @@ on_both!(
     without_the_right_to_create,
     tables_that_the_user_does_not_see_keep_their_rows,
     records_in_another_database,
+    a_table_of_others_under_the_record_s_name,
     tables_without_transactions,
     a_column_that_is_altered_meanwhile_takes_no_values,
     a_table_that_somebody_else_makes_meanwhile_is_left_to_them,
@@ -455,6 +456,14 @@ async fn records_in_another_database(database: Database) {
     assert_eq!(contents(&other, "SHOW TABLES").await, ["weir_commits"]);
     let more = json!({ "table": "l", "ledger": { "schema": "no_such_database" } });
     assert_eq!(Run::new(&database, more).await.err().unwrap().kind(), ErrorKind::NotFound);
+}
+
+async fn a_table_of_others_under_the_record_s_name(database: Database) {
+    database.execute("CREATE TABLE o (id INT PRIMARY KEY, t TEXT); CREATE TABLE weir_commits (a INT)").await;
+    let error = Run::new(&database, json!({ "table": "o" })).await.unwrap().prepare().await.unwrap_err();
+    let said = error.to_string();
+    assert!(error.kind() == ErrorKind::Conflict && said.contains("weir_commits"), "{error:?}");
+    assert!(said.contains("`ledger`") && said.contains("schema"), "{said}");
 }
 
 async fn tables_without_transactions(database: Database) {

@@ -78,7 +78,7 @@ impl Leases for PostgresqlWriter {
         let Some(commits) = State::of(plan)?.records else { return Ok(None) };
         let mut session = self.connect().await?;
         let mut orphan = None;
-        if record::exists(&mut session, &commits.table).await? {
+        if record::is_there(&mut session, &commits).await? {
             let row = row(&commits, lease);
             if let Some(left) = row.ended(found(&mut session, &row).await?) {
                 let names = session.rows(&commits.names(&left.run_id, Q, literal)).await?;
@@ -93,7 +93,7 @@ impl Leases for PostgresqlWriter {
     async fn release(&self, plan: &WritePlan, lease: &Lease) -> Result<()> {
         let Some(commits) = State::of(plan)?.records else { return Ok(()) };
         let mut session = self.connect_to_clean().await?;
-        if record::exists(&mut session, &commits.table).await? {
+        if record::is_there(&mut session, &commits).await? {
             session.execute(&row(&commits, lease).release()).await?;
         }
         session.close().await;

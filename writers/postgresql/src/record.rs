@@ -14,7 +14,7 @@ use weir_core::{Error, ErrorKind, Receipt, Result, ResultExt};
 use weir_postgresql::error::{is_duplicate, map};
 use weir_postgresql::{LOCK_TIMEOUT, Session, literal};
 use weir_sql::TableName;
-use weir_sql::commits::{self, Commits, MAKING, PREPARED, Records, TABLE};
+use weir_sql::commits::{self, COLUMNS, Commits, MAKING, PREPARED, Records, TABLE};
 
 use crate::plan::Q;
 
@@ -95,7 +95,7 @@ pub async fn create(session: &mut Session, commits: &Commits) -> Result<()> {
     let sql = creation(commits);
     for _ in 0..10 {
         // Asked first, for CREATE … IF NOT EXISTS wants the right to create even where there is nothing to create.
-        if exists(session, &commits.table).await? {
+        if is_there(session, commits).await? {
             return Ok(());
         }
         match session.try_execute(&sql).await? {
@@ -109,6 +109,23 @@ pub async fn create(session: &mut Session, commits: &Commits) -> Result<()> {
     }
     Err(Error::new(ErrorKind::Conflict, "the record of finished splits cannot be made: others keep making it")
         .with("table", &commits.table))
+}
+
+/// Whether the record is there.
+///
+/// # Errors
+/// The table of this name is somebody else's.
+pub async fn is_there(session: &mut Session, commits: &Commits) -> Result<bool> {
+    let own = COLUMNS.map(literal).join(", ");
+    let rows = session
+        .answers(&format!(
+            "SELECT count(*), count(*) FILTER (WHERE attname IN ({own})) FROM pg_catalog.pg_attribute \
+             WHERE attrelid = to_regclass({}) AND attnum > 0 AND NOT attisdropped",
+            literal(&commits.table.quoted(Q))
+        ))
+        .await?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    commits.is_there(row.try_get(0).map_err(map)?, row.try_get(1).map_err(map)?)
 }
 
 /// Whether a table is there.
@@ -140,7 +157,7 @@ pub async fn settle(session: &mut Session, commits: &Commits, target: &str) -> R
 
 /// Everything recorded of the run.
 pub async fn read(session: &mut Session, commits: &Commits) -> Result<Records> {
-    match exists(session, &commits.table).await? {
+    match is_there(session, commits).await? {
         true => read_there(session, commits).await,
         false => Ok(Records::default()),
     }
@@ -221,7 +238,7 @@ pub async fn forget(session: &mut Session, commits: &Commits) -> Result<()> {
 
 /// Drops the run's records, if there are any.
 pub async fn delete(session: &mut Session, commits: &Commits) -> Result<()> {
-    if exists(session, &commits.table).await? {
+    if is_there(session, commits).await? {
         session.execute(&commits.delete(Q, literal)).await.context("table", &commits.table)?;
     }
     Ok(())

@@ -234,6 +234,24 @@ async fn rows_that_land_while_their_run_is_taken_back_keep_their_record() {
 }
 
 #[tokio::test]
+async fn a_table_of_others_under_the_record_s_name_is_named_with_the_way_around_it() {
+    let database = database("taken").await;
+    database.execute(&format!("{TABLE}; CREATE TABLE weir_commits (a int); CREATE SCHEMA etl")).await;
+    let to = writer(&database, json!({"table": "t"}));
+    let plan = planned(&to).await;
+    let (asked, what) = (to.clone(), plan.clone());
+    let recorded = control(async move { asked.recorded(&what).await.map(drop) }).await.unwrap_err();
+    for error in [recorded, prepare(&to, &plan).await.unwrap_err()] {
+        let said = error.to_string();
+        assert!(error.kind() == ErrorKind::Conflict && said.contains("weir_commits"), "{error:?}");
+        assert!(said.contains("`ledger`") && said.contains("schema"), "{said}");
+    }
+    let to = writer(&database, json!({"table": "t", "ledger": {"schema": "etl"}}));
+    harness::write_all(&to, vec![rows(&[1])], WriteOptions::default()).await.unwrap();
+    assert_eq!(ids(&database).await, "1");
+}
+
+#[tokio::test]
 async fn many_runs_make_the_record_at_once() {
     let database = database("race").await;
     database.execute(TABLE).await;
