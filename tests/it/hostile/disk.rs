@@ -61,6 +61,8 @@ async fn a_state_folder_that_is_none_and_a_ledger_that_is_damaged_are_named() {
     place.job(&job_of("stream", stream(5), "files", json!({"path": "out.csv", "writeMode": "truncate"})));
     place.ok(&["run", "job.json"]);
     let ledger = place.path("state").join("ledger.db");
+    // Whoever closes it puts what is written beside it into it.
+    sqlite(&ledger, "SELECT 1").await;
     let bytes = std::fs::read(&ledger).unwrap();
     // Not the header, which says how long the file is.
     let damaged: Vec<u8> = bytes.iter().enumerate().map(|(at, byte)| if at < 100 { *byte } else { 0xAA }).collect();

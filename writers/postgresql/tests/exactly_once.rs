@@ -248,7 +248,7 @@ async fn a_table_of_others_under_the_record_s_name_is_named_with_the_way_around_
     }
     let to = writer(&database, json!({"table": "t", "ledger": {"schema": "etl"}}));
     harness::write_all(&to, vec![rows(&[1])], WriteOptions::default()).await.unwrap();
-    assert_eq!(ids(&database).await, "1");
+    assert_eq!(ids(&database).await, "0 1");
 }
 
 #[tokio::test]
