@@ -199,6 +199,9 @@ impl From<std::io::Error> for Error {
         let (kind, message) = match error.kind() {
             Io::NotFound => (ErrorKind::NotFound, "no such file or folder"),
             Io::PermissionDenied => (ErrorKind::Denied, "the file or folder may not be opened: check its permissions"),
+            Io::ReadOnlyFilesystem => {
+                (ErrorKind::Denied, "the file system is read-only: make it writable, or choose another place")
+            }
             Io::StorageFull | Io::QuotaExceeded => (ErrorKind::Io, "the disk is full: free some space and run again"),
             _ => (ErrorKind::Io, "input or output failed"),
         };

@@ -6,7 +6,7 @@
 //! That no row lands twice in one run is the [record](crate::Recorded)'s business.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -89,7 +89,7 @@ pub trait Leases: Send + Sync {
 
     /// Somebody else's lease that has ended without being given back, if the target has a record of what its run has
     /// written: a finished split, or its publication. Where a plan publishes the splits of a run together, its publication
-    /// counts alone. Reads only; asked before [`take`](Self::take), which wipes it out.
+    /// counts alone. Changes nothing; asked before [`take`](Self::take), which wipes it out.
     async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>>;
 }
 
@@ -146,13 +146,13 @@ impl Standing {
 }
 
 /// Small numbered files that are there or not, for leases at targets that are files. Of several who make the same number
-/// one succeeds.
+/// one succeeds. Leases have the numbers from 1 on.
 #[async_trait]
 pub trait Slots: Send + Sync {
     /// The numbers that are there, in any order.
     async fn numbers(&self) -> Result<Vec<u64>>;
     /// What a file holds; `None` when it is not there.
-    async fn get(&self, number: u64) -> Result<Option<Vec<u8>>>;
+    async fn get(&self, number: u64) -> Result<Option<Slot>>;
     /// Writes a file, whether it is there or not.
     async fn put(&self, number: u64, bytes: Vec<u8>) -> Result<()>;
     /// Writes a new file; `false` when it is there.
@@ -161,24 +161,52 @@ pub trait Slots: Send + Sync {
     async fn remove(&self, number: u64) -> Result<()>;
 }
 
-/// What such a file holds.
+/// What is found of such a file.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// What it holds.
+    pub bytes: Vec<u8>,
+    /// When it was written, by the clock of whatever keeps it.
+    pub written: SystemTime,
+}
+
+impl Slot {
+    /// The lease in it. One that cannot be read says nothing, and holds nobody up.
+    fn lease(&self) -> Option<Lease> {
+        serde_json::from_slice(&self.bytes).ok().map(|Kept { lease }| lease)
+    }
+}
+
+/// What such a file holds. No time: the clocks of the machines that read it may differ by a day.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     lease: Lease,
-    /// When it ends, in milliseconds since 1970, by the holder's clock.
-    until: u64,
 }
 
 impl Kept {
-    /// The lease from now on.
     fn bytes(lease: &Lease) -> Result<Vec<u8>> {
-        let kept = Self { lease: lease.clone(), until: now() + lease.seconds * 1000 };
+        let kept = Self { lease: lease.clone() };
         serde_json::to_vec(&kept).map_err(|e| Error::internal("a lease cannot be written").because(e))
     }
 }
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+/// The number of a file that is written for nothing but its time.
+const CLOCK: u64 = 0;
+
+/// How long a lease still holds that was `written` then, zero when it has ended: by the clock of whatever keeps the files,
+/// which is asked by writing one more.
+async fn left(slots: &dyn Slots, lease: &Lease, written: SystemTime) -> Result<Duration> {
+    for _ in 0..10 {
+        slots.put(CLOCK, Vec::new()).await?;
+        let clock = slots.get(CLOCK).await?;
+        slots.remove(CLOCK).await?;
+        // Somebody else who asks may have removed it.
+        if let Some(clock) = clock {
+            let end = written + Duration::from_secs(lease.seconds);
+            return Ok(end.duration_since(clock.written).unwrap_or_default());
+        }
+    }
+    Err(restless())
 }
 
 /// [`Leases::take`] in numbered files: the highest number holds, and who takes an expired one over makes the next number.
@@ -191,14 +219,14 @@ pub async fn take(slots: &dyn Slots, lease: &Lease) -> Result<Option<Standing>> 
         let last = numbers.iter().copied().max().unwrap_or(0);
         if last > 0 {
             let Some(found) = slots.get(last).await? else { continue };
-            // One that cannot be read says nothing, and holds nobody up.
-            if let Ok(Kept { lease: other, until }) = serde_json::from_slice(&found) {
+            if let Some(other) = found.lease() {
                 if other.holder == lease.holder {
                     slots.put(last, Kept::bytes(lease)?).await?;
                     return Ok(None);
                 }
-                if let Some(left) = until.checked_sub(now()).filter(|left| *left > 0) {
-                    return Ok(Some(Standing { lease: other, left: Duration::from_millis(left) }));
+                let left = left(slots, &other, found.written).await?;
+                if !left.is_zero() {
+                    return Ok(Some(Standing { lease: other, left }));
                 }
             }
         }
@@ -209,7 +237,11 @@ pub async fn take(slots: &dyn Slots, lease: &Lease) -> Result<Option<Standing>> 
             return Ok(None);
         }
     }
-    Err(Error::new(ErrorKind::Conflict, "the lease on the target changes hands all the time").retryable(true))
+    Err(restless())
+}
+
+fn restless() -> Error {
+    Error::new(ErrorKind::Conflict, "the lease on the target changes hands all the time").retryable(true)
 }
 
 /// [`Leases::renew`] in numbered files. Nobody can read and write one in one step: whoever is frozen in between, for another
@@ -223,7 +255,7 @@ pub async fn renew(slots: &dyn Slots, lease: &Lease) -> Result<Renewal> {
         let Some(last) = slots.numbers().await?.into_iter().max() else { continue };
         let looked = SystemTime::now();
         let Some(found) = slots.get(last).await? else { continue };
-        let kept = serde_json::from_slice::<Kept>(&found).ok().map(|kept| kept.lease);
+        let kept = found.lease();
         if kept.as_ref().is_none_or(|kept| kept.holder != lease.holder) {
             return Ok(Renewal::Lost(kept));
         }
@@ -244,8 +276,8 @@ pub async fn renew(slots: &dyn Slots, lease: &Lease) -> Result<Renewal> {
 pub async fn ended(slots: &dyn Slots, lease: &Lease) -> Result<Option<Lease>> {
     let Some(last) = slots.numbers().await?.into_iter().max() else { return Ok(None) };
     let Some(found) = slots.get(last).await? else { return Ok(None) };
-    let kept = serde_json::from_slice::<Kept>(&found).ok();
-    Ok(kept.filter(|kept| kept.lease.holder != lease.holder && kept.until <= now()).map(|kept| kept.lease))
+    let Some(other) = found.lease().filter(|other| other.holder != lease.holder) else { return Ok(None) };
+    Ok(left(slots, &other, found.written).await?.is_zero().then_some(other))
 }
 
 /// [`Leases::release`] in numbered files.
@@ -256,8 +288,8 @@ pub async fn release(slots: &dyn Slots, lease: &Lease) -> Result<()> {
     let mut numbers = slots.numbers().await?;
     numbers.sort_unstable();
     let Some(last) = numbers.last() else { return Ok(()) };
-    let found = slots.get(*last).await?.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
-    if found.is_some_and(|kept| kept.lease.holder == lease.holder) {
+    let found = slots.get(*last).await?.and_then(|found| found.lease());
+    if found.is_some_and(|kept| kept.holder == lease.holder) {
         // The one that holds goes last.
         for number in numbers {
             slots.remove(number).await?;
@@ -302,9 +334,16 @@ impl Slots for FolderSlots {
         Ok(entries.flatten().filter_map(number).collect())
     }
 
-    async fn get(&self, number: u64) -> Result<Option<Vec<u8>>> {
+    async fn get(&self, number: u64) -> Result<Option<Slot>> {
         let path = self.path(number);
-        match std::fs::read(&path) {
+        // Opened first: a network file system then tells of the file as it is, and not as it was when last looked at.
+        let read = || -> std::io::Result<Slot> {
+            let mut file = std::fs::File::open(&path)?;
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut file, &mut bytes)?;
+            Ok(Slot { bytes, written: file.metadata()?.modified()? })
+        };
+        match read() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             read => read.map(Some).context("file", path.display()),
         }
@@ -419,16 +458,42 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let slots = FolderSlots::new(folder.path(), "k");
         let (a, b) = (lease("a", 60), lease("b", 60));
-        let expired = serde_json::to_vec(&Kept { lease: a.clone(), until: 1 }).unwrap();
         assert_eq!(take(&slots, &a).await.unwrap(), None);
-        slots.put(1, expired.clone()).await.unwrap();
+        age(&slots, 1, 61);
         assert_eq!(renew(&slots, &a).await.unwrap(), Renewal::Held, "nobody has come since it expired");
-        slots.put(1, expired).await.unwrap();
+        age(&slots, 1, 61);
         assert_eq!(take(&slots, &b).await.unwrap(), None);
         assert_eq!(renew(&slots, &a).await.unwrap(), Renewal::Lost(Some(b.clone())));
         release(&slots, &b).await.unwrap();
         assert_eq!(renew(&slots, &a).await.unwrap(), Renewal::Lost(None));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    /// By the file system's clock alone, whatever the machine that wrote it, or one that reads it, thinks of the time. Files
+    /// of earlier versions say what their writer thought.
+    #[tokio::test]
+    async fn how_old_a_lease_is_the_files_time_tells() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots = FolderSlots::new(folder.path(), "k");
+        let (a, b) = (lease("a", 60), lease("b", 60));
+        let day = 24 * 3600;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        for until in [now - day, now + day].map(|seconds| seconds * 1000) {
+            std::fs::write(slots.path(1), serde_json::json!({"lease": a, "until": until}).to_string()).unwrap();
+            age(&slots, 1, 20);
+            let left = take(&slots, &b).await.unwrap().unwrap().left.as_secs();
+            assert!((30..=40).contains(&left), "{left} s are left");
+            assert_eq!(ended(&slots, &b).await.unwrap(), None);
+            age(&slots, 1, 61);
+            assert_eq!(ended(&slots, &b).await.unwrap(), Some(a.clone()));
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "looking at the time leaves nothing");
+        }
+        assert_eq!(take(&slots, &b).await.unwrap(), None);
+    }
+
+    fn age(slots: &FolderSlots, number: u64, seconds: u64) {
+        let file = std::fs::File::options().write(true).open(slots.path(number)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
     }
 
     #[tokio::test]

@@ -1,18 +1,20 @@
 //! Small files that are there whole or not at all, whatever happens: receipts, journals, manifests.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion};
 use weir_core::{Error, ErrorKind, Result, ResultExt};
 
 use crate::{Store, store_error};
 
-/// What a small file held, and which version of it that was.
+/// What a small file held, which version of it that was, and when that was written by the store's clock.
 pub(crate) struct Read {
     pub(crate) bytes: Vec<u8>,
     pub(crate) version: Option<UpdateVersion>,
+    written: SystemTime,
 }
 
 impl Store {
@@ -21,10 +23,16 @@ impl Store {
         Ok(self.get_versioned(path).await?.map(|read| read.bytes))
     }
 
+    /// The content of a small file, and when it was written, by the clock of the file system or the object store; `None` if
+    /// there is none.
+    pub async fn get_dated(&self, path: &str) -> Result<Option<(Vec<u8>, SystemTime)>> {
+        Ok(self.get_versioned(path).await?.map(|read| (read.bytes, read.written)))
+    }
+
     pub(crate) async fn get_versioned(&self, path: &str) -> Result<Option<Read>> {
         match self {
-            Self::Local => match std::fs::read(path) {
-                Ok(bytes) => Ok(Some(Read { bytes, version: None })),
+            Self::Local => match read_local(path) {
+                Ok(read) => Ok(Some(read)),
                 Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
                     Ok(None)
                 }
@@ -36,8 +44,9 @@ impl Store {
                     Ok(found) => {
                         let version =
                             UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+                        let written = found.meta.last_modified.into();
                         let bytes = found.bytes().await.map_err(failed)?.to_vec();
-                        Ok(Some(Read { bytes, version: Some(version) }))
+                        Ok(Some(Read { bytes, version: Some(version), written }))
                     }
                     Err(object_store::Error::NotFound { .. }) => Ok(None),
                     Err(e) => Err(failed(e)),
@@ -104,6 +113,13 @@ impl Store {
             Err(e) => Err(store_error(e, &self.display(path))),
         }
     }
+}
+
+fn read_local(path: &str) -> std::io::Result<Read> {
+    let mut file = std::fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(Read { bytes, version: None, written: file.metadata()?.modified()? })
 }
 
 /// The folder of a local path.

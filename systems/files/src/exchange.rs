@@ -32,6 +32,12 @@ pub fn is_writable(folder: &Path) -> bool {
     }
 }
 
+/// The lowest folder that is there, of `folder` and those above it: the others can be made if that one is writable.
+pub fn nearest(folder: &Path) -> &Path {
+    let found = folder.ancestors().find(|above| above.exists());
+    found.unwrap_or(Path::new(if folder.is_absolute() { "/" } else { "." }))
+}
+
 /// Gives `new` the permissions, the owner and the extended attributes (access lists) of `old`.
 ///
 /// # Errors
@@ -94,5 +100,7 @@ mod tests {
         assert!(b.join("x").exists() && !a.join("x").exists());
         assert!(exchange(&a, &a.join("none")).is_err());
         assert!(is_writable(&a));
+        assert_eq!(nearest(&a.join("not/there")), a);
+        assert_eq!((nearest(Path::new("not-there")), nearest(Path::new(""))), (Path::new("."), Path::new(".")));
     }
 }

@@ -28,14 +28,17 @@ pub(crate) fn create() -> Result<File> {
     tempfile::tempfile().map_err(spool_error)
 }
 
+/// How each message of [`spool_error`] begins.
+pub const SPOOL: &str = "the folder for temporary files";
+
 /// Why a temporary file could not be written.
-pub(crate) fn spool_error(error: io::Error) -> Error {
+pub fn spool_error(error: io::Error) -> Error {
+    let what = match error.kind() {
+        Io::StorageFull | Io::QuotaExceeded => "is full: free some space there, or set TMPDIR to one with more",
+        _ => "cannot be used: see that it is there and may be written to, or set TMPDIR to another one",
+    };
     let folder = std::env::temp_dir();
-    if matches!(error.kind(), Io::StorageFull | Io::QuotaExceeded) {
-        let message = "the folder for temporary files is full: free some space there, or set TMPDIR to one with more";
-        return Error::new(ErrorKind::Io, message).because(error).with("folder", folder.display());
-    }
-    Error::from(error).with("folder", folder.display())
+    Error::new(ErrorKind::Io, format!("{SPOOL} {what}")).because(error).with("folder", folder.display())
 }
 
 /// Fetches `ranges` of a remote file.

@@ -8,6 +8,10 @@ use weir_files::unanswered;
 
 /// A fault of the Delta library.
 pub fn delta_error(error: DeltaTableError) -> Error {
+    // The library calls each of them a failed read of the log, also where something was written.
+    if let DeltaTableError::ObjectStore { source } = error {
+        return store_error(source);
+    }
     if let Some(unanswered) = unanswered(&error) {
         return unanswered.because(error);
     }
@@ -30,8 +34,7 @@ pub fn delta_error(error: DeltaTableError) -> Error {
         DeltaTableError::Transaction {
             source: TransactionError::UnsupportedTableFeatures(_) | TransactionError::TableFeaturesRequired(_),
         } => (ErrorKind::Unsupported, "the table uses Delta features that cannot be written here"),
-        _ if is_refused(&error) => (ErrorKind::Denied, REFUSED),
-        DeltaTableError::ObjectStore { source } => store_kind(source),
+        _ if is_refused(&error.to_string()) => (ErrorKind::Denied, REFUSED),
         DeltaTableError::Parquet { .. } => (ErrorKind::Data, "a data file cannot be read"),
         DeltaTableError::SchemaMismatch { .. } => (ErrorKind::Schema, "the rows do not fit the table"),
         DeltaTableError::KernelError(inner) if inner.to_string().contains("nsupported") => {
@@ -59,23 +62,30 @@ pub fn parquet_error(error: ParquetError) -> Error {
 const REFUSED: &str = "the storage refuses access: check credentials and permissions in `storageOptions`";
 
 /// Whether the storage refused a request, which the library may pass on as text only.
-fn is_refused(error: &DeltaTableError) -> bool {
-    let text = error.to_string();
+fn is_refused(text: &str) -> bool {
     ["status code: 401", "status code: 403"].iter().any(|status| text.contains(status))
 }
 
-fn store_kind(error: &ObjectStoreError) -> (ErrorKind, &'static str) {
-    match error {
+fn store_error(error: ObjectStoreError) -> Error {
+    if let Some(unanswered) = unanswered(&error) {
+        return unanswered.because(error);
+    }
+    if let Some(io) = io_error(&error) {
+        return Error::from(std::io::Error::new(io.kind(), io.to_string())).because(error);
+    }
+    let (kind, message) = match &error {
+        _ if is_refused(&error.to_string()) => (ErrorKind::Denied, REFUSED),
         ObjectStoreError::NotFound { .. } => (ErrorKind::NotFound, "a file of the table is missing"),
         ObjectStoreError::PermissionDenied { .. } | ObjectStoreError::Unauthenticated { .. } => {
             (ErrorKind::Denied, REFUSED)
         }
         _ => (ErrorKind::Unreachable, "the storage does not answer as it should"),
-    }
+    };
+    Error::new(kind, message).because(error)
 }
 
 /// The operating system's own fault, when there is one among the causes: the innermost, for stores wrap one in another.
-fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+pub fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
     let mut found = None;
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -87,4 +97,19 @@ fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std:
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The library's own words would be of a log that cannot be read.
+    #[test]
+    fn a_failed_write_is_not_called_a_failed_read() {
+        let read_only = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
+        let error = delta_error(ObjectStoreError::Generic { store: "local", source: read_only.into() }.into());
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        let said = error.full();
+        assert!(said.contains("read-only") && !said.contains("delta log"), "{said}");
+    }
 }

@@ -19,7 +19,7 @@ mod values;
 
 pub use catalog::LakehouseCatalog;
 pub use connection::{Location, LocationConfig, location_of};
-pub use error::{delta_error, parquet_error};
+pub use error::{delta_error, io_error, parquet_error};
 pub use expression::{Expression, Filter};
 pub use files::{DataFile, active_files, ensure_readable, ensure_writable};
 pub use io::on_io;

@@ -49,9 +49,7 @@ impl Failure {
                 ErrorKind::Data,
                 said("the database file is damaged: look at `PRAGMA integrity_check` and restore a backup"),
             ),
-            ffi::SQLITE_FULL => {
-                Error::new(ErrorKind::Io, "the disk is full: free some space and run again; nothing was published")
-            }
+            ffi::SQLITE_FULL => Error::new(ErrorKind::Io, "the disk is full: free some space and run again"),
             ffi::SQLITE_IOERR => {
                 Error::new(ErrorKind::Io, said("the file could not be read or written: check the disk"))
             }

@@ -173,3 +173,77 @@ fn a_full_disk_leaves_nothing() {
     }
     assert!(Command::new("umount").arg(&disk).status().unwrap().success());
 }
+
+/// What a command line says and how it exits, in a folder with a job.
+fn weir(folder: &Path, call: &[&str], job: &Value) -> (Option<i32>, String) {
+    std::fs::write(folder.join("job.json"), job.to_string()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(call)
+        .arg("job.json")
+        .current_dir(folder)
+        .env("WEIR_STATE_DIR", folder.join("state"))
+        .env("TMPDIR", folder.join("no-folder"))
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn a_read_only_disk_is_seen_before_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(&disk).status();
+    if !mounted.is_ok_and(|s| s.success()) {
+        weir_plugins_test::not_run("a read-only disk: this machine lets nobody mount a small tmpfs");
+        return;
+    }
+    let into = |writer: &str, to: Value| {
+        let stream = json!({"column": [{"value": "x", "type": "string", "name": "v"}], "sliceRecordCount": 3});
+        job_of("stream", stream, writer, to)
+    };
+    let sqlite = |file: &str| into("sqlite", json!({"path": disk.join(file), "table": "t", "createTable": true}));
+    let lake = |name: &str| into("lakehouse", json!({"path": disk.join(name)}));
+    let files = |name: &str| into("files", json!({"path": disk.join(name), "format": "parquet"}));
+    for job in [sqlite("there.db"), lake("there"), files("parts/")] {
+        for call in ["run", "check"] {
+            let (exit, said) = weir(folder.path(), &[call], &job);
+            assert_eq!(exit, Some(0), "{said}");
+        }
+    }
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&disk).status();
+    assert!(remounted.unwrap().success());
+    let jobs =
+        [sqlite("there.db"), sqlite("new.db"), lake("there"), lake("new"), files("parts/"), files("new/")].map(|job| {
+            let (exit, said) = weir(folder.path(), &["check"], &job);
+            (exit != Some(0) && ["read-only", "is not writable"].iter().any(|word| said.contains(word)), said)
+        });
+    let (exit, failed) = weir(folder.path(), &["run"], &lake("there"));
+    assert!(Command::new("umount").arg(&disk).status().unwrap().success());
+    for (told, said) in jobs {
+        assert!(told, "{said}");
+    }
+    assert!(exit == Some(1) && failed.contains("read-only") && !failed.contains("read delta log"), "{failed}");
+}
+
+#[test]
+fn a_merge_says_which_folder_its_temporary_files_need() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |from: u32, to: u32| {
+        let stream = json!({
+            "column": [{"incr": format!("{from},1"), "type": "long", "name": "id"},
+                {"random": "800,900", "type": "string", "name": "v"}],
+            "sliceRecordCount": to - from,
+        });
+        let lake = json!({"path": "lake", "writeMode": "upsert", "upsertKeys": ["id"], "mergeMemory": 48 << 20});
+        job_of("stream", stream, "lakehouse", lake)
+    };
+    let (exit, said) = weir(folder.path(), &["run"], &of(0, 40_000));
+    assert_eq!(exit, Some(0), "{said}");
+    let (exit, said) = weir(folder.path(), &["run"], &of(0, 60_000));
+    assert_eq!(exit, Some(1), "{said}");
+    for word in ["temporary files", "TMPDIR", "no-folder"] {
+        assert!(said.contains(word), "{said}");
+    }
+}

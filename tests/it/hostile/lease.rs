@@ -238,17 +238,19 @@ async fn one_run_of_a_job_at_a_time_whatever_the_machine_into_mariadb_and_mysql(
     }
 }
 
+fn is_lease(text: &str) -> bool {
+    text.starts_with("{\"lease\":")
+}
+
 /// Lets the lease files below a folder grow old.
 pub(super) fn age_files(folder: &std::path::Path) -> usize {
     let mut found = 0;
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         if entry.path().is_dir() {
             found += age_files(&entry.path());
-        } else if let Some(text) = std::fs::read_to_string(entry.path()).ok().filter(|text| text.contains("\"until\":"))
-        {
-            let mut kept: Value = serde_json::from_str(&text).unwrap();
-            kept["until"] = json!(1);
-            std::fs::write(entry.path(), kept.to_string()).unwrap();
+        } else if std::fs::read_to_string(entry.path()).is_ok_and(|text| is_lease(&text)) {
+            let file = std::fs::File::options().write(true).open(entry.path()).unwrap();
+            file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(120)).unwrap();
             found += 1;
         }
     }
@@ -409,7 +411,7 @@ fn count_leases(folder: &std::path::Path) -> usize {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let of = |path: std::path::PathBuf| match path.is_dir() {
         true => count_leases(&path),
-        false => usize::from(std::fs::read_to_string(path).is_ok_and(|text| text.contains("\"until\":"))),
+        false => usize::from(std::fs::read_to_string(path).is_ok_and(|text| is_lease(&text))),
     };
     entries.map(|entry| of(entry.path())).sum()
 }
@@ -417,9 +419,8 @@ fn count_leases(folder: &std::path::Path) -> usize {
 /// Removes the leases in a folder, as whoever held them last.
 fn remove_leases(folder: &std::path::Path) -> usize {
     let entries = std::fs::read_dir(folder).unwrap().flatten();
-    let is_lease = |path: &std::path::PathBuf| {
-        path.is_file() && std::fs::read_to_string(path).is_ok_and(|text| text.contains("\"until\":"))
-    };
+    let is_lease =
+        |path: &std::path::PathBuf| path.is_file() && std::fs::read_to_string(path).is_ok_and(|text| is_lease(&text));
     entries.map(|entry| entry.path()).filter(is_lease).map(|path| std::fs::remove_file(path).unwrap()).count()
 }
 
@@ -431,7 +432,7 @@ fn hand_over(folder: &std::path::Path) -> Option<std::path::PathBuf> {
             if let Some(found) = hand_over(&path) {
                 return Some(found);
             }
-        } else if let Some(text) = std::fs::read_to_string(&path).ok().filter(|text| text.contains("\"until\":")) {
+        } else if let Some(text) = std::fs::read_to_string(&path).ok().filter(|text| is_lease(text)) {
             let mut kept: Value = serde_json::from_str(&text).ok()?;
             kept["lease"]["holder"] = json!("another state folder");
             kept["lease"]["run_id"] = json!("another-run");

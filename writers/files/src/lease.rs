@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use weir_core::lease::{self, FolderSlots, Slots};
+use weir_core::lease::{self, FolderSlots, Slot, Slots};
 use weir_core::{Lease, Leases, Renewal, Result, Standing, WritePlan, Writer};
 use weir_files::Store;
 
@@ -28,8 +28,9 @@ impl Slots for Objects<'_> {
         Ok(found.iter().filter_map(|entry| entry.path.rsplit('/').next()?.parse().ok()).collect())
     }
 
-    async fn get(&self, number: u64) -> Result<Option<Vec<u8>>> {
-        self.store.get(&self.path(number)).await
+    async fn get(&self, number: u64) -> Result<Option<Slot>> {
+        let found = self.store.get_dated(&self.path(number)).await?;
+        Ok(found.map(|(bytes, written)| Slot { bytes, written }))
     }
 
     async fn put(&self, number: u64, bytes: Vec<u8>) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The files writer.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
@@ -9,7 +10,7 @@ use weir_core::{
     Check, Committed, ConnectorContext, Error, ErrorKind, Faults, Leases, Parameters, PlannedColumn, Receipt, Recorded,
     Result, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer, config,
 };
-use weir_files::{Entry, Format, Found, Location};
+use weir_files::{Entry, Format, Found, Location, is_writable, nearest};
 
 use crate::commit;
 use crate::config::Config;
@@ -237,6 +238,11 @@ impl Writer for FilesWriter {
                 && store.look(&self.rules.folder).await? == Found::Nothing
                 && !self.rules.folder.is_empty()
             {
+                let above = nearest(Path::new(&self.rules.folder));
+                if !is_writable(above) {
+                    let message = "is not writable: check its permissions, and how its file system is mounted";
+                    return Err(Error::new(ErrorKind::Denied, format!("{} {message}", above.display())));
+                }
                 return Ok(format!("{} will be created", self.rules.folder));
             }
             weir_files::Sink::create(store, &probe).await?.finish().await?;

@@ -6,7 +6,7 @@ use deltalake::ObjectStoreError;
 use deltalake::logstore::ObjectStoreRef;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions};
-use weir_core::lease::{self, Slots};
+use weir_core::lease::{self, Slot, Slots};
 use weir_core::{Lease, Leases, Renewal, Result, Standing, WritePlan};
 use weir_lakehouse::{delta_error, on_io};
 
@@ -37,9 +37,12 @@ impl Slots for Objects {
         }
     }
 
-    async fn get(&self, number: u64) -> Result<Option<Vec<u8>>> {
+    async fn get(&self, number: u64) -> Result<Option<Slot>> {
         match self.store.get(&self.path(number)).await {
-            Ok(found) => Ok(Some(found.bytes().await.map_err(failed)?.to_vec())),
+            Ok(found) => {
+                let written = found.meta.last_modified.into();
+                Ok(Some(Slot { bytes: found.bytes().await.map_err(failed)?.to_vec(), written }))
+            }
             Err(ObjectStoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(failed(error)),
         }

@@ -25,6 +25,8 @@ mod publish;
 mod record;
 #[cfg(feature = "datafusion")]
 mod rewrite;
+#[cfg(feature = "datafusion")]
+mod spill;
 mod task;
 #[cfg_attr(not(feature = "datafusion"), path = "upsert_absent.rs")]
 mod upsert;

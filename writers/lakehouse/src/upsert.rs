@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{DataFrame, Expr, ParquetReadOptions, SessionContext};
-use deltalake::delta_datafusion::{DeltaRuntimeEnvBuilder, DeltaSessionContext};
+use deltalake::delta_datafusion::DeltaSessionContext;
 use deltalake::kernel::Add;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::json;
@@ -20,8 +22,8 @@ use crate::commit::{self, Fault, delete, ensure_unchanged, properties};
 use crate::created::{Created, begun_files};
 use crate::plan::{State, staging};
 use crate::publish::Publication;
-use crate::rewrite;
 use crate::task::{ROW_COLUMN, SPLIT_COLUMN};
+use crate::{rewrite, spill};
 
 /// The staged rows as a table of the session, all of them.
 pub(crate) const STAGED: &str = "staged";
@@ -57,10 +59,18 @@ pub(crate) async fn merge(publication: &Publication, staged: &[Add], mark: Optio
             tracing::debug!("the merge sorts both sides, for its hash table is larger than `mergeMemory`");
             match try_merge(publication, staged, mark, Join::Sort).await {
                 Err(Fault::Other(error)) if is_out_of_memory(&error) => Err(Fault::Other(too_little_memory(error))),
-                done => done,
+                done => done.map_err(in_own_words),
             }
         }
-        done => done,
+        done => done.map_err(in_own_words),
+    }
+}
+
+/// Where the library passes on as text what went wrong with temporary files.
+fn in_own_words(fault: Fault) -> Fault {
+    match fault {
+        Fault::Other(error) => Fault::Other(spill::fault(&error.full()).unwrap_or(error)),
+        raced => raced,
     }
 }
 
@@ -171,7 +181,10 @@ pub(crate) enum Join {
 fn session(publication: &Publication, join: Join) -> Result<SessionContext> {
     let memory = publication.config.merge_memory.unwrap_or(MERGE_MEMORY);
     let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-    let environment = DeltaRuntimeEnvBuilder::new().with_max_spill_size(memory).build();
+    let environment = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
+        .with_disk_manager_builder(spill::on_disk().map_err(unreadable)?);
+    let environment = environment.build_arc().map_err(unreadable)?;
     let context = DeltaSessionContext::with_runtime_env(environment).into_inner();
     let state = context.state_ref();
     let mut state = state.write();
@@ -301,6 +314,7 @@ fn too_little_memory(error: impl Into<Box<dyn std::error::Error + Send + Sync>>)
 pub(crate) fn unreadable(error: DataFusionError) -> Error {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => too_little_memory(error),
+        _ if let Some(fault) = spill::fault(&error.to_string()) => fault,
         _ => Error::new(ErrorKind::Data, "the rows to publish, or those of the table, cannot be read").because(error),
     }
 }

@@ -8,6 +8,7 @@ use weir_core::{
     Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Leases, Receipt, Recorded, Result,
     TargetColumn, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan, WriteRequest, Writer,
 };
+use weir_files::{is_writable, nearest};
 use weir_lakehouse::{
     Location, arrow_schema, delta_error, ensure_writable, key_position, on_io, own_style, partition_value, type_text,
     unquoted,
@@ -268,18 +269,13 @@ impl Writer for LakehouseWriter {
             None => Check::ok(what, "will be created"),
         }];
         if let Some(path) = self.location.local_path() {
-            let mut folder = path;
-            while !folder.exists() {
-                let Some(parent) = folder.parent() else { break };
-                folder = parent;
-            }
+            let folder = nearest(path);
             let what = format!("write to {}", folder.display());
-            checks.push(match std::fs::metadata(folder) {
-                Ok(found) if found.permissions().readonly() => {
-                    Check::fault(what, "is read-only: check its permissions")
+            checks.push(match is_writable(folder) {
+                true => Check::ok(what, "is writable"),
+                false => {
+                    Check::fault(what, "is not writable: check its permissions, and how its file system is mounted")
                 }
-                Ok(_) => Check::ok(what, "is there"),
-                Err(error) => Check::fault(what, error.to_string()),
             });
         }
         checks

@@ -1,5 +1,6 @@
 //! The writer: plan, prepare, tasks, publish.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -281,8 +282,21 @@ impl Writer for SqliteWriter {
             None => Check::fault(what, "there is no such table: create it, or set `createTable` to true"),
         };
         let mut checks = vec![table];
-        if self.file.exists() {
-            let begin = |database: &Database<'_>| Ok(database.execute("BEGIN IMMEDIATE; ROLLBACK")?);
+        if !self.file.exists() {
+            let folder = self.file.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            let probe = folder.join(".weir-check");
+            let made = std::fs::write(&probe, []).and_then(|()| std::fs::remove_file(&probe));
+            let what = format!("write to {}", folder.display());
+            checks.push(match made.context("file", probe.display()) {
+                Ok(()) => Check::ok(what, "writable"),
+                Err(error) => Check::fault(what, error.full()),
+            });
+        } else {
+            // A transaction that changes nothing begins in a read-only file, too.
+            let begin = |database: &Database<'_>| {
+                Ok(database.execute("BEGIN IMMEDIATE; CREATE TABLE \".weir-check\" (x); ROLLBACK")?)
+            };
             checks.push(match self.file.with(Access::Write, &self.context, begin).await {
                 Ok(()) => Check::ok("lock for writing", "free"),
                 Err(error) => Check::fault("lock for writing", error.full()),

@@ -37,9 +37,12 @@ impl Printer {
         self.jobs.send((text, done)).map_err(|_| dead())?;
         context
             .until_cancelled(async {
-                told.await.map_err(|_| dead())?.map_err(|error| {
-                    let message = "standard output cannot be written: is the reading end of the pipe gone?";
-                    Error::new(ErrorKind::Io, message).because(error)
+                told.await.map_err(|_| dead())?.map_err(|error| match error.kind() {
+                    io::ErrorKind::BrokenPipe => {
+                        let message = "standard output cannot be written: is the reading end of the pipe gone?";
+                        Error::new(ErrorKind::Io, message).because(error)
+                    }
+                    _ => Error::from(error).with("file", "standard output"),
                 })
             })
             .await
@@ -89,6 +92,16 @@ mod tests {
         io::Read::read_exact(&mut reader, &mut read).unwrap();
         assert_eq!(&read, b"a\nb\n");
         drop(reader);
-        assert_eq!(printer.print("c".into(), &context()).await.unwrap_err().kind(), ErrorKind::Io);
+        let error = printer.print("c".into(), &context()).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Io && error.message().contains("the pipe"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_full_disk_is_not_taken_for_a_closed_pipe() {
+        let printer = Printer::start(|| std::fs::File::create("/dev/full").unwrap()).unwrap();
+        let error = printer.print("a\n".into(), &context()).await.unwrap_err();
+        assert!(error.to_string().contains("disk is full") && !error.message().contains("pipe"), "{error}");
+        assert!(error.to_string().contains("standard output"), "{error}");
     }
 }
