@@ -236,7 +236,7 @@ fn a_merge_says_which_folder_its_temporary_files_need() {
                 {"random": "800,900", "type": "string", "name": "v"}],
             "sliceRecordCount": to - from,
         });
-        let lake = json!({"path": "lake", "writeMode": "upsert", "upsertKeys": ["id"], "mergeMemory": 48 << 20});
+        let lake = json!({"path": "lake", "writeMode": "upsert", "key": "id", "mergeMemory": 48 << 20});
         job_of("stream", stream, "lakehouse", lake)
     };
     let (exit, said) = weir(folder.path(), &["run"], &of(0, 40_000));
