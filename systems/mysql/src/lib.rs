@@ -18,6 +18,7 @@
 //! gone or has forgotten the one that waits.
 
 mod catalog;
+mod checks;
 mod connection;
 mod error;
 mod expressions;
@@ -38,6 +39,7 @@ pub use catalog::{
     AT_ONCE, Column, MySqlCatalog, Reference, Server, Table, describe, describe_tables, looked_ahead, looked_ahead_all,
     server,
 };
+pub use checks::{Constraint, check_constraints};
 pub use connection::{RowSession, Session, Watch, connect, connect_first, connect_rows, escape};
 pub use error::{from_async, is_row_fault};
 pub use expressions::{Output, describe_query};

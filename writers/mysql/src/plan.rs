@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weir_core::{Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Result, WriteMode, WritePlan, WriteRequest};
-use weir_mysql::{Column, Kind, QUOTING, Server, Table};
+use weir_mysql::{Column, Constraint, Kind, QUOTING, Server, Table};
 use weir_sql::columns::refuse_own;
 use weir_sql::config::{DuplicateKeys, WriterConfig};
 use weir_sql::keys::{self, Keys, Referenced};
@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     pub(crate) table: Option<Table>,
     /// Its foreign keys on itself.
     pub(crate) own: Own,
+    /// Its CHECK constraints, where staging has to be told of them.
+    pub(crate) checks: Vec<Constraint>,
     pub(crate) server: Server,
     pub(crate) collations: Arc<Vec<String>>,
     pub(crate) nearest: Option<String>,
@@ -475,7 +477,15 @@ fn stage_sql(mode: WriteMode, staging: &TableName, facts: &Facts, layout: &Layou
     let columns = layout.columns.iter().zip(&layout.ddl).map(|(c, ddl)| format!("{} {ddl}", QUOTING.quote(&c.name)));
     vec![format!(
         "CREATE TABLE IF NOT EXISTS {quoted} ({}, {SPLIT} INT UNSIGNED NOT NULL, {ROW} BIGINT UNSIGNED NOT NULL, \
-         PRIMARY KEY ({SPLIT}, {ROW})){OPTIONS}",
-        columns.collect::<Vec<_>>().join(", ")
+         PRIMARY KEY ({SPLIT}, {ROW}){}){OPTIONS}",
+        columns.collect::<Vec<_>>().join(", "),
+        checks(facts, layout)
     )]
+}
+
+/// Those checks of the target that staged rows can be held to: what is not written is not known here.
+fn checks(facts: &Facts, layout: &Layout) -> String {
+    let written: BTreeSet<String> = layout.columns.iter().map(|c| c.name.to_lowercase()).collect();
+    let known = |check: &&Constraint| check.columns.iter().all(|name| written.contains(&name.to_lowercase()));
+    facts.checks.iter().filter(known).map(|check| format!(", CHECK {}", check.expression)).collect()
 }

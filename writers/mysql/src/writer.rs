@@ -9,7 +9,7 @@ use weir_core::{
     Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WriteMode, WritePlan,
     WriteRequest, Writer,
 };
-use weir_mysql::{Options, QUOTING, Session, Setup, Tls, connect_first, written};
+use weir_mysql::{Options, QUOTING, Session, Setup, Tls, check_constraints, connect_first, written};
 use weir_sql::commits::TABLE;
 use weir_sql::config::DuplicateKeys;
 use weir_sql::{Seen, TableName, resolve_target_columns};
@@ -118,7 +118,16 @@ impl MySqlWriter {
             let found: Vec<String> = session.rows(&sql).await?;
             own.triggers = found.first().is_some_and(|number| number != "0");
         }
+        // A staging table that is made like the target has them from there.
+        let upserts = self.config.common.mode() == WriteMode::Upsert;
+        let checks = match &table {
+            Some(table) if upserts && !table.view && rights.reads(&name) => {
+                check_constraints(session, &name).await.context("table", &name)?
+            }
+            _ => Vec::new(),
+        };
         Ok(Facts {
+            checks,
             create_database,
             rights,
             own,

@@ -41,6 +41,7 @@ on_both!(
     overwrite,
     overwrite_of_a_referred_table_without_a_database,
     upsert,
+    an_upsert_is_held_to_the_targets_checks,
     replace_and_ignore,
     what_cannot_be_done_is_refused,
     commit_and_abort_may_be_called_again,
@@ -288,6 +289,29 @@ async fn upsert(database: Database) {
     let parameters = json!({ "table": "new", "writeMode": "upsert", "key": "ID" });
     write(&database, parameters, vec![pairs(&[(1, "a"), (1, "b")])]).await.unwrap();
     assert_eq!(contents(&database, "SELECT * FROM new").await, ["1|b"]);
+}
+
+/// Before anything is published: a check that fails there fails all rows.
+async fn an_upsert_is_held_to_the_targets_checks(database: Database) {
+    database
+        .execute(
+            "CREATE TABLE h (id INT PRIMARY KEY CHECK (id <> 50), t VARCHAR(20), k INT DEFAULT 5, j JSON, \
+             CONSTRAINT tc CHECK (`t` <> 'it''s (\\')' AND CHAR_LENGTH(`T`) > 1), CONSTRAINT kc CHECK (k > id))",
+        )
+        .await;
+    // `k` is not written, so that only the server knows it: such a row would fail the publication.
+    let rows = || vec![pairs(&[(1, "aa"), (2, "it's (')"), (3, "b"), (50, "cc"), (4, "dd")])];
+    let parameters = json!({ "table": "h", "writeMode": "upsert" });
+    let written = write(&database, parameters.clone(), rows()).await.unwrap();
+    let mut refused: Vec<_> = written.refused.iter().map(|row| row.values["id"].to_string()).collect();
+    refused.sort();
+    assert_eq!(refused, ["\"2\"", "\"3\"", "\"50\""], "{:?}", written.refused);
+    assert_eq!(contents(&database, "SELECT id, t, k FROM h ORDER BY id").await, ["1|aa|5", "4|dd|5"]);
+    if database.server().family() == Family::MySql {
+        database.execute("ALTER TABLE h ALTER CHECK tc NOT ENFORCED").await;
+        assert_eq!(write(&database, parameters, rows()).await.unwrap().refused.len(), 1);
+    }
+    assert!(litter(&database).await.is_empty());
 }
 
 async fn replace_and_ignore(database: Database) {
