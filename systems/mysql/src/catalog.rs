@@ -51,6 +51,8 @@ pub struct Table {
     pub bytes: Option<u64>,
     /// The next number that it gives.
     pub next: Option<u64>,
+    /// Whether the server keeps the history of its rows (MariaDB).
+    pub versioned: bool,
     /// The columns.
     pub columns: Vec<Column>,
     /// The unique keys' columns by name; the primary key first.
@@ -218,6 +220,7 @@ async fn heads(session: &mut Session, names: &[(&str, &str)]) -> Result<Tables> 
             name: name(schema, table),
             view: kind.to_ascii_uppercase().contains("VIEW"),
             transactional: transactions.as_deref() != Some("NO"),
+            versioned: kind.eq_ignore_ascii_case("SYSTEM VERSIONED"),
             engine,
             rows,
             bytes,

@@ -467,10 +467,13 @@ fn stage_sql(mode: WriteMode, staging: &TableName, facts: &Facts, layout: &Layou
             WriteMode::Overwrite => format!("ADD KEY ({SPLIT})"),
             _ => format!("ADD COLUMN {ROW} BIGINT UNSIGNED NOT NULL DEFAULT 0, ADD KEY ({SPLIT}, {ROW})"),
         };
+        // A table like one with a history has one too, and is altered only by who says that it does no harm.
+        let versioned = facts.table.as_ref().is_some_and(|table| table.versioned);
+        let harmless = if versioned { "SET STATEMENT system_versioning_alter_history = KEEP FOR " } else { "" };
         // With the target's own keys and checks, rows that it would refuse are found while they are written.
         return vec![
             format!("CREATE TABLE IF NOT EXISTS {quoted} LIKE {}", facts.name.quoted(QUOTING)),
-            format!("ALTER TABLE {quoted} ADD COLUMN {SPLIT} INT UNSIGNED NOT NULL DEFAULT 0, {numbers}"),
+            format!("{harmless}ALTER TABLE {quoted} ADD COLUMN {SPLIT} INT UNSIGNED NOT NULL DEFAULT 0, {numbers}"),
         ];
     }
     // Without keys, for several rows may have an equal one; in the order they came, for the last one wins.

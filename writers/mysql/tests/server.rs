@@ -9,7 +9,7 @@ use arrow::array::{
 use serde_json::{Value, json};
 use weir_core::{CheckOutcome, ErrorKind};
 use weir_plugins_test::harness::{
-    ReadOptions, WriteOptions, Written, open_reader, open_writer, read_with, stage, write_all,
+    ReadOptions, WriteOptions, Written, control, open_reader, open_writer, read_with, stage, write_all,
 };
 use weir_plugins_test::servers::{Database, Family};
 use weir_reader_mysql as _;
@@ -40,6 +40,7 @@ on_both!(
     dirty_rows_come_back,
     overwrite,
     overwrite_of_a_referred_table_without_a_database,
+    tables_with_a_history_are_written,
     upsert,
     an_upsert_is_held_to_the_targets_checks,
     replace_and_ignore,
@@ -253,6 +254,41 @@ async fn overwrite(database: Database) {
         assert_eq!(contents(&database, "SELECT COUNT(*) FROM o").await, [left.to_string()], "{on_empty}");
         assert!(litter(&database).await.is_empty(), "{on_empty}");
     }
+}
+
+async fn tables_with_a_history_are_written(database: Database) {
+    if database.server().family() == Family::MySql {
+        return; // It keeps no history of rows.
+    }
+    let period = "a TIMESTAMP(6) GENERATED ALWAYS AS ROW START, z TIMESTAMP(6) GENERATED ALWAYS AS ROW END, \
+                  PERIOD FOR SYSTEM_TIME (a, z)";
+    let parts = "PARTITION BY SYSTEM_TIME (PARTITION old HISTORY, PARTITION new CURRENT)";
+    for (table, more, behind) in [("plain", "KEY (t)", ""), ("named", period, ""), ("parted", "KEY (t)", parts)] {
+        database
+            .execute(&format!(
+                "CREATE TABLE {table} (id INT PRIMARY KEY, t VARCHAR(20), {more}) WITH SYSTEM VERSIONING {behind};
+                 INSERT INTO {table} (id, t) VALUES (1, 'old'), (9, 'old')"
+            ))
+            .await;
+        let parameters = json!({ "table": table, "writeMode": "overwrite", "column": ["id", "t"] });
+        let writer = open_writer("mysql", with(&database, parameters)).unwrap();
+        let rows = vec![pairs(&[(1, "a"), (2, "b"), (2, "twice")])];
+        let staged = stage(&writer, rows, WriteOptions::default()).await.unwrap();
+        assert_eq!(staged.refused.len(), 1, "{table}");
+        // A resume comes here again.
+        control({
+            let (writer, plan) = (writer.clone(), staged.plan.clone());
+            async move { writer.prepare(&plan).await }
+        })
+        .await
+        .unwrap();
+        staged.commit().await.unwrap();
+        let found = contents(&database, &format!("SELECT id, t FROM {table} ORDER BY id")).await;
+        assert_eq!(found, ["1|a", "2|b"], "{table}");
+        let past = format!("SELECT id, t FROM {table} FOR SYSTEM_TIME ALL WHERE t = 'old' ORDER BY id");
+        assert_eq!(contents(&database, &past).await, ["1|old", "9|old"], "{table}");
+    }
+    assert!(litter(&database).await.is_empty());
 }
 
 async fn overwrite_of_a_referred_table_without_a_database(database: Database) {
