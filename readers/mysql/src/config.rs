@@ -22,7 +22,8 @@ pub struct MySqlReaderConfig {
     pub zero_date: Option<ZeroDate>,
     /// Whether all splits of a run see one moment of the source. `auto` (default) needs no more than SELECT: it opens the
     /// snapshots of all connections together and compares the server's binlog position before and after, where that is
-    /// readable; the plan says what was achieved. `snapshot` makes sure, with FLUSH TABLES WITH READ LOCK or LOCK TABLES
+    /// readable; with MySQL's `gtid_mode` off, that passes over transactions in the midst of their commit. The plan says
+    /// what was achieved. `snapshot` makes sure, with FLUSH TABLES WITH READ LOCK or LOCK TABLES
     /// … READ until all connections have begun, else with one connection for all splits. `none` lets each split see the
     /// moment at which its own read begins.
     pub consistency: Consistency,

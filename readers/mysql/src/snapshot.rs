@@ -3,7 +3,7 @@
 //! A MySQL connection cannot join another one's snapshot. So as many connections as there will be readers start their
 //! transactions at one moment, and every split is read in one of them. That it was one moment is certain where locks
 //! kept the writers out meanwhile (`consistency: snapshot`); by default the server's binlog position tells, where the
-//! user may read it.
+//! user may read it (see `together`).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use futures::future::try_join_all;
 use serde_json::json;
 use weir_core::{Check, ConnectorContext, Error, ErrorKind, Result, Snapshot, SnapshotGuard};
 use weir_mysql::{
-    Options, QUOTING, RowSession, Server, Session, Setup, Table, connect_first, connect_rows, grants, looked_ahead_all,
-    position, server, written,
+    Options, QUOTING, RowSession, Server, Session, Setup, Table, committed, connect_first, connect_rows, grants,
+    looked_ahead_all, position, server, written,
 };
 
 use crate::config::Consistency;
@@ -352,17 +352,24 @@ pub(crate) async fn check(session: &mut Session, consistency: Consistency, datab
 /// What `consistency: auto` comes to.
 async fn by_position(session: &mut Session) -> Check {
     let what = Check::ONE_SNAPSHOT;
-    let found = match server(session).await {
-        Ok(server) => position(session, &server).await,
-        Err(error) => Err(error),
+    let found = async {
+        let server = server(session).await?;
+        let told = position(session, &server).await?.is_some();
+        Ok::<_, Error>((told, server.mariadb || committed(session, &server).await?.is_some()))
     };
-    match found {
-        Ok(Some(_)) => Check::ok(
+    match found.await {
+        Ok((true, true)) => Check::ok(
             what,
             "connections that are opened together, and the server's position tells whether that was one moment: the \
              report says so",
         ),
-        Ok(None) => Check::warning(
+        Ok((true, false)) => Check::warning(
+            what,
+            "connections that are opened together, and the server's position tells whether that was one moment, but for \
+             transactions in the midst of their commit, which MySQL tells only with gtid_mode = ON: \
+             `consistency: snapshot` makes sure",
+        ),
+        Ok((false, _)) => Check::warning(
             what,
             "connections that are opened together; the server's position is not readable, so it is not certain that they \
              see one moment: `consistency: snapshot` makes sure",

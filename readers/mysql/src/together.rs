@@ -1,17 +1,20 @@
 //! Connections that begin together, without a lock: whether that was one moment, the server's position in its binlog tells.
+//!
+//! MySQL's binlog has a transaction before the tables do, so its position stands still while one comes to an end. Where
+//! transactions have names (`gtid_mode`), it says which of them have; else such a one may be in some snapshots only.
 
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use weir_core::Result;
-use weir_mysql::position;
+use weir_mysql::{Committed, committed, position};
 
 use crate::snapshot::{Place, count, start};
 
 /// How often the connections are opened together anew while the position moves.
 const ATTEMPTS: usize = 5;
 
-/// How long a commit takes from the binlog to the tables, as a rule.
+/// How long a commit takes from the binlog to the tables, as a rule: what is waited for needs no other attempt.
 const SETTLE: Duration = Duration::from_millis(10);
 
 /// Opens the snapshots at one moment and looks whether the servers stood still meanwhile; no lock, no privilege.
@@ -23,7 +26,7 @@ pub(crate) async fn together(places: &mut [Place]) -> Result<String> {
     }
     let mut taken = Duration::ZERO;
     for attempt in 1..=ATTEMPTS {
-        let before = positions(places).await?;
+        let (before, old) = (positions(places).await?, ended(places).await?);
         if before.is_some() {
             // A transaction stands in the binlog a moment before its rows are to be seen: let such ones come to an end.
             tokio::time::sleep(SETTLE).await;
@@ -31,6 +34,7 @@ pub(crate) async fn together(places: &mut [Place]) -> Result<String> {
         let begun = Instant::now();
         start(places).await?;
         taken = begun.elapsed();
+        let new = ended(places).await?;
         let (after, inside) = (positions(places).await?, inside(places).await?);
         if let Some(inside) = inside {
             return Ok(format!("one snapshot in {}, binlog {inside} in each of them", count(places)));
@@ -44,7 +48,21 @@ pub(crate) async fn together(places: &mut [Place]) -> Result<String> {
             ));
         };
         if before == after {
-            return Ok(format!("one snapshot in {}, binlog {after} equal before and after", count(places)));
+            match (old, new) {
+                (Some(old), Some(new)) if !all_ended(&old, &new) => {}
+                (Some(_), Some(_)) => {
+                    return Ok(format!("one snapshot in {}, binlog {after} equal before and after", count(places)));
+                }
+                _ => {
+                    return Ok(format!(
+                        "{} opened together within {} ms, binlog {after} equal before and after: they see one moment, but \
+                         for transactions in the midst of their commit, which MySQL tells only with gtid_mode = ON: \
+                         `consistency: snapshot` makes sure",
+                        count(places),
+                        taken.as_millis()
+                    ));
+                }
+            }
         }
         if attempt < ATTEMPTS {
             let sessions = places.iter_mut().flat_map(|p| &mut p.sessions);
@@ -71,6 +89,24 @@ async fn positions(places: &mut [Place]) -> Result<Option<String>> {
         }
     }
     Ok(Some(all.join(", ")))
+}
+
+/// What MySQL servers say of transactions that have come to an end, empty for MariaDB, which begins a snapshot at a position of
+/// its binlog; `None` where one does not tell.
+async fn ended(places: &mut [Place]) -> Result<Option<Vec<Committed>>> {
+    let mut all = Vec::new();
+    for place in places.iter_mut().filter(|place| !place.server.mariadb) {
+        match committed(&mut place.control, &place.server).await? {
+            Some(committed) => all.push(committed),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(all))
+}
+
+/// Whether no transaction has come to an end between the two, nor is about to.
+fn all_ended(old: &[Committed], new: &[Committed]) -> bool {
+    old.iter().zip(new).all(|(old, new)| old.executed == new.executed && !new.more)
 }
 
 /// The binlog position that every snapshot itself was taken at, which MariaDB tells everybody; `None` where they differ

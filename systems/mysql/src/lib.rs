@@ -45,7 +45,7 @@ pub use error::{from_async, is_row_fault};
 pub use expressions::{Output, describe_query};
 pub use find::{databases, find_table, find_tables, spelled};
 pub use grants::{Grants, grants};
-pub use position::position;
+pub use position::{Committed, committed, position};
 pub use session::Setup;
 pub use structure::{describe_all, foreign_keys};
 pub use types::{COLLATION, Kind, Shape, native_field};

@@ -33,6 +33,42 @@ pub async fn position(session: &mut Session, server: &Server) -> Result<Option<S
     }
 }
 
+/// What is to be seen of a MySQL server's transactions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The names of those that have committed.
+    pub executed: String,
+    /// Whether others may be in the midst of it: in the binlog already, or in the tables, and not yet among `executed`.
+    pub more: bool,
+}
+
+/// Which transactions are in the tables; `None` where they have no names (`gtid_mode`), by which alone MySQL tells: its
+/// binlog has a transaction before the tables do.
+///
+/// # Errors
+/// The run was stopped, or the connection is gone.
+pub async fn committed(session: &mut Session, server: &Server) -> Result<Option<Committed>> {
+    if server.mariadb {
+        return Ok(None);
+    }
+    // In this order: a name has an owner from before the binlog until it is among the executed ones.
+    let mut told = Vec::new();
+    for sql in [
+        "SELECT IF(@@GLOBAL.gtid_mode = 'ON' AND @@GLOBAL.log_bin, 'named', NULL)",
+        "SELECT @@GLOBAL.gtid_owned",
+        "SELECT @@GLOBAL.gtid_executed",
+    ] {
+        match session.row::<Option<String>>(sql).await {
+            Ok(Some(Some(text))) => told.push(text),
+            Err(error) if is_final(error.kind()) => return Err(error),
+            // Servers before 5.6 have no names.
+            _ => return Ok(None),
+        }
+    }
+    let executed = told.pop().unwrap_or_default();
+    Ok(Some(Committed { executed, more: told.pop().is_some_and(|owned| !owned.is_empty()) }))
+}
+
 fn is_final(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Cancelled | ErrorKind::Unreachable | ErrorKind::Timeout)
 }
