@@ -16,7 +16,7 @@ use crate::details::{behind_type, table_comment};
 use crate::rights::{self, Rights};
 use crate::state::{Publish, ROW, SPLIT, State};
 use crate::ties::{Own, Ties};
-use crate::types::{for_existing, for_new, settle};
+use crate::types::{existing_warning, for_existing, for_new, settle};
 
 const OPTIONS: &str = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4";
 
@@ -353,7 +353,8 @@ fn existing(table: &Table, request: &WriteRequest) -> Result<Layout> {
             name: column.name.clone(),
             native_type: column.type_text.clone(),
             input: for_existing(mapped, &column.type_text),
-            warning: weir_sql::narrow::warning(mapped, &column.type_text, 0),
+            warning: weir_sql::narrow::warning(mapped, &column.type_text, 0)
+                .or_else(|| existing_warning(mapped, &column.kind)),
         });
         ddl.push(staged_type(column));
     }

@@ -68,6 +68,18 @@ fn takes(kind: &Kind, type_text: &str, field: &Field) -> bool {
     }
 }
 
+/// What MariaDB's uuid refuses of what other systems call one.
+const NO_UUID: &str = "MariaDB's uuid takes no value whose 13th digit is 8 to f where its 17th is 0 to 7, as RFC 4122 has none; \
+                       such a row is dirty";
+
+/// What a user should know of an existing column of this kind.
+pub(crate) fn existing_warning(column: &MappedColumn, kind: &Kind) -> Option<String> {
+    let own =
+        |f: &Field| native_type(f).is_some_and(|(system, text)| system == SYSTEM && Kind::parse(text) == Kind::Uuid);
+    let foreign = column.offers.iter().any(|f| extension(f) == Some(UUID)) && !column.offers.iter().any(own);
+    (*kind == Kind::Uuid && foreign).then(|| NO_UUID.into())
+}
+
 /// Whether the text of one type's values is right for the other: the same type, at least as wide.
 fn same_type(from: &Kind, to: &Kind, from_text: &str, to_text: &str) -> bool {
     match (from, to) {
@@ -205,7 +217,9 @@ fn arrow_type(field: &Field, is_key: bool, server: &Server) -> (String, Option<D
     let same = |text: &str| (text.to_owned(), None, None);
     match extension(field) {
         Some(JSON) if !is_key => return same("json"),
-        Some(UUID) if server.mariadb && version(&server.version) >= (10, 7) => return same("uuid"),
+        Some(UUID) if server.mariadb && version(&server.version) >= (10, 7) => {
+            return ("uuid".into(), None, Some(NO_UUID.into()));
+        }
         Some(UUID) => return same("char(36)"),
         Some(DECIMAL) => {
             return (

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DurationMicrosecondArray, Float64Array,
-    Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DurationMicrosecondArray, FixedSizeBinaryArray,
+    Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
 };
+use arrow::datatypes::{DataType, Field, Schema};
 use serde_json::{Value, json};
+use weir_core::field::{UUID, with_extension};
 use weir_core::{CheckOutcome, ErrorKind};
 use weir_plugins_test::harness::{
     ReadOptions, WriteOptions, Written, control, open_reader, open_writer, read_with, stage, write_all,
@@ -38,6 +40,7 @@ on_both!(
     a_table_in_other_letters_is_another_one,
     native_values_pass,
     dirty_rows_come_back,
+    uuids_that_mariadb_does_not_take,
     overwrite,
     overwrite_of_a_referred_table_without_a_database,
     tables_with_a_history_are_written,
@@ -230,6 +233,23 @@ async fn dirty_rows_come_back(database: Database) {
     assert_eq!(columns[5].0, "7");
     assert_eq!(written.rows(), 94);
     assert_eq!(contents(&database, "SELECT COUNT(*), MAX(LENGTH(t)) FROM d").await, ["94|2"]);
+}
+
+async fn uuids_that_mariadb_does_not_take(database: Database) {
+    let values = ["eccbc87e-4b5c-e2fe-2830-8fd9f2a7baf3", "eccbc87e-4b5c-72fe-2830-8fd9f2a7baf3"];
+    let bytes = values.map(|text| u128::from_str_radix(&text.replace('-', ""), 16).unwrap().to_be_bytes());
+    let bytes = FixedSizeBinaryArray::try_from_iter(bytes.into_iter()).unwrap();
+    let field = with_extension(Field::new("u", DataType::FixedSizeBinary(16), true), UUID);
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![Arc::new(bytes)]).unwrap();
+    // A table that is made, and one that is there.
+    for _ in 0..2 {
+        let written = write(&database, json!({ "table": "uu" }), vec![rows.clone()]).await.unwrap();
+        let (warning, refused) = (written.plan.columns[0].warning.as_deref(), written.refused.len());
+        match database.server().family() {
+            Family::MySql => assert_eq!((warning, refused), (None, 0)),
+            _ => assert!(warning.is_some_and(|w| w.contains("RFC 4122")) && refused == 1, "{warning:?} {refused}"),
+        }
+    }
 }
 
 async fn overwrite(database: Database) {
