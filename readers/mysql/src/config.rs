@@ -23,9 +23,9 @@ pub struct MySqlReaderConfig {
     /// Whether all splits of a run see one moment of the source. `auto` (default) needs no more than SELECT: it opens the
     /// snapshots of all connections together and compares the server's binlog position before and after, where that is
     /// readable; with MySQL's `gtid_mode` off, that passes over transactions in the midst of their commit. The plan says
-    /// what was achieved. `snapshot` makes sure, with FLUSH TABLES WITH READ LOCK or LOCK TABLES
-    /// … READ until all connections have begun, else with one connection for all splits. `none` lets each split see the
-    /// moment at which its own read begins.
+    /// what was achieved. `snapshot` makes sure, with FLUSH TABLES WITH READ LOCK or LOCK TABLES … READ until all
+    /// connections have begun, else with one connection for all splits. `none` lets each split see the moment at which its
+    /// own read begins.
     pub consistency: Consistency,
     /// Whether `tinyint(1)` is read as a boolean; every value but 0 is then true.
     #[serde(rename = "tinyInt1isBit")]
