@@ -164,7 +164,8 @@ impl NameRules {
         beyond.or_else(|| name.ends_with(' ').then(|| "the target takes no blank at the end of a name".into()))
     }
 
-    fn size_fault(&self, name: &str) -> Option<String> {
+    /// What is wrong with the size of a name, if anything.
+    pub fn size_fault(&self, name: &str) -> Option<String> {
         let length = if self.in_bytes { name.len() } else { name.chars().count() };
         let unit = if self.in_bytes { "bytes" } else { "characters" };
         if name.is_empty() {

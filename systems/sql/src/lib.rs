@@ -37,6 +37,6 @@ pub use dropped::DroppedKeys;
 pub use incremental::IncrementalConfig;
 pub use labels::home;
 pub use lease::LeaseRow;
-pub use names::{Quoting, TableName, find_exact, find_name, no_such, own_name};
+pub use names::{Quoting, TableName, find_exact, find_name, no_such, own_name, refuse_long};
 pub use ranges::{KeyRange, integer_boundaries, key_ranges};
 pub use seen::Seen;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use weir_core::config::nearest;
-use weir_core::{Error, ErrorKind, Result};
+use weir_core::{Error, ErrorKind, NameRules, Result};
 
 /// A system's quotation marks for identifiers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +178,24 @@ pub fn own_name(run_id: &str, table: &TableName, suffix: &str) -> String {
 /// FNV-1a: short, and the same everywhere and for ever.
 fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Refuses a table that is not there, and is to be made with these columns, where the system has no names so long: PostgreSQL
+/// cuts them without a word, and the table is to be found under neither name then.
+///
+/// # Errors
+/// [`Config`](ErrorKind::Config) with what to do.
+pub fn refuse_long<'a>(table: &TableName, columns: impl IntoIterator<Item = &'a str>, rules: &NameRules) -> Result<()> {
+    if let Some(fault) = rules.size_fault(&table.name) {
+        let message =
+            format!("the table name `{}` does not fit: {fault}; give the writer's `table` another one", table.name);
+        return Err(Error::config(message));
+    }
+    let fault = columns.into_iter().find_map(|name| Some((name, rules.size_fault(name)?)));
+    let Some((name, fault)) = fault else { return Ok(()) };
+    Err(Error::config(format!(
+        "the column name `{name}` does not fit: {fault}; give it another one in the writer's `column`"
+    )))
 }
 
 /// Finds `wanted` among `names`: exactly, else case-insensitively if only one name matches so.

@@ -9,8 +9,9 @@ use weir_sql::columns::refuse_own;
 use weir_sql::config::{DuplicateKeys, WriterConfig};
 use weir_sql::keys::{self, Keys, Referenced};
 use weir_sql::statements::{NewColumn, create_table, plain_create, with_table};
-use weir_sql::{TableName, own_name};
+use weir_sql::{TableName, own_name, refuse_long};
 
+use crate::NAMES;
 use crate::config::MySqlWriterConfig;
 use crate::details::{behind_type, table_comment};
 use crate::rights::{self, Rights};
@@ -386,6 +387,7 @@ fn staged_type(column: &Column) -> String {
 }
 
 fn fresh(common: &WriterConfig, request: &WriteRequest, facts: &Facts) -> Result<Layout> {
+    refuse_long(&facts.name, request.columns.iter().map(|c| c.name.as_str()), &NAMES)?;
     let key = keys::of_new(common.key.as_slice(), &request.columns, QUOTING)?;
     // What was created under which name is told apart by the record.
     let renames = common.exactly_once != Some(false) && facts.rights.rename(&facts.name);

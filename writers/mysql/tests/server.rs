@@ -403,6 +403,7 @@ async fn what_cannot_be_done_is_refused(database: Database) {
         (json!({ "table": "gen" }), ErrorKind::Schema, "computed"),
         (json!({ "table": "need" }), ErrorKind::Schema, "must"),
         (json!({ "table": "no_db.x" }), ErrorKind::NotFound, "database"),
+        (json!({ "table": "t".repeat(65) }), ErrorKind::Config, "65 characters, the target takes 64"),
     ] {
         let error = write(&database, more.clone(), vec![pairs(&[(1, "a")])]).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{more}: {error:?}");

@@ -53,12 +53,23 @@ weir_core::inventory::submit! {
     }
 }
 
+/// What the server takes as a name. NAMEDATALEN, less the zero at the end.
+const NAMES: weir_core::NameRules = weir_core::NameRules {
+    longest: 63,
+    in_bytes: true,
+    forbidden: &['\0'],
+    ignores_case: false,
+    columns_ignore_case: false,
+    schemas: true,
+    columns: true,
+    nests: false,
+};
+
 weir_core::inventory::submit! {
-    // NAMEDATALEN, less the zero at the end.
     weir_core::DatabaseWriter {
         name: "postgresql",
         parameters: |table| weir_sql::database::writer_parameters(table, weir_sql::Quoting::DOUBLE),
-        names: weir_core::NameRules { longest: 63, in_bytes: true, forbidden: &['\0'], ignores_case: false, columns_ignore_case: false, schemas: true, columns: true, nests: false },
+        names: NAMES,
         finds_equal_keys: weir_sql::database::finds_equal_keys,
     }
 }

@@ -11,8 +11,9 @@ use weir_sql::commits::MAX_RUN_ID;
 use weir_sql::config::{DuplicateKeys, WITHOUT_A_SHARE};
 use weir_sql::keys::{not_compared, to_compare};
 use weir_sql::statements::{NewColumn, create_table, with_table};
-use weir_sql::{Commits, Quoting, TableName, find_name, narrow};
+use weir_sql::{Commits, Quoting, TableName, find_name, narrow, refuse_long};
 
+use crate::NAMES;
 use crate::columns::inputs;
 use crate::created::{NewType, created_type};
 use crate::details::{behind_type, comments};
@@ -103,6 +104,7 @@ pub(crate) async fn plan(
     let (table, types) = match found {
         Some(table) => (table.name.clone(), existing_types(table, &request.columns, mode)?),
         None => {
+            refuse_long(&wanted.name, request.columns.iter().map(|c| c.name.as_str()), &NAMES)?;
             if !config.creates(writer.context.form) {
                 return Err(require_table(session, wanted).await.err().map_or_else(
                     || Error::new(ErrorKind::Conflict, "the table was created meanwhile: run again"),

@@ -388,6 +388,29 @@ async fn narrower_columns_are_asked_for_and_identities_are_kept() {
     );
 }
 
+/// The server would cut them, and the next run would find the table under neither name.
+#[tokio::test]
+async fn names_that_the_server_would_cut_are_refused() {
+    let database = database("long").await;
+    let column =
+        |name: &str| RecordBatch::try_from_iter([(name, Arc::new(Int64Array::from(vec![7])) as ArrayRef)]).unwrap();
+    let long = format!("{}é", "t".repeat(62));
+    let fits = "t".repeat(63);
+    for (table, name) in [(long.as_str(), "id"), ("c", long.as_str())] {
+        for create in [true, false] {
+            let to = writer(&database, json!({"table": table, "createTable": create}));
+            let error = write_all(&to, vec![column(name)], WriteOptions::default()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+            assert!(error.message().contains("64 bytes, the target takes 63"), "{error}");
+        }
+    }
+    for _ in 0..2 {
+        let to = writer(&database, json!({"table": fits}));
+        write_all(&to, vec![column(&fits)], WriteOptions::default()).await.unwrap();
+    }
+    assert_eq!(all(&database, &fits).await, "(7) (7)");
+}
+
 #[tokio::test]
 async fn an_abort_leaves_nothing_and_check_names_what_is_missing() {
     let database = database("abort").await;

@@ -80,12 +80,24 @@ inventory::submit! {
     }
 }
 
+/// What the server takes as a name. Whether the case of letters matters is a setting of the database; names that differ in it
+/// alone are no good anywhere.
+const NAMES: weir_core::NameRules = weir_core::NameRules {
+    longest: 128,
+    in_bytes: false,
+    forbidden: &['\0'],
+    ignores_case: true,
+    columns_ignore_case: true,
+    schemas: true,
+    columns: true,
+    nests: false,
+};
+
 weir_core::inventory::submit! {
-    // Whether the case of letters matters is a setting of the database; names that differ in it alone are no good anywhere.
     weir_core::DatabaseWriter {
         name: "sqlserver",
         parameters: |table| weir_sql::database::writer_parameters(table, weir_sqlserver::QUOTING),
-        names: weir_core::NameRules { longest: 128, in_bytes: false, forbidden: &['\0'], ignores_case: true, columns_ignore_case: true, schemas: true, columns: true, nests: false },
+        names: NAMES,
         finds_equal_keys: weir_sql::database::finds_equal_keys,
     }
 }

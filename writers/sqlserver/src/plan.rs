@@ -6,9 +6,10 @@ use weir_core::{Error, ErrorKind, Form, OnTypeLoss, PlannedColumn, Result, Write
 use weir_sql::columns::refuse_own;
 use weir_sql::keys::{self, Keys, Referenced};
 use weir_sql::statements::{NewColumn, create_table, plain_create, with_table};
-use weir_sql::{TableName, WriterConfig, own_name};
+use weir_sql::{TableName, WriterConfig, own_name, refuse_long};
 use weir_sqlserver::{Kind, QUOTING, Server, Table};
 
+use crate::NAMES;
 use crate::carry::{direct, through};
 use crate::details::{behind_type, comments, numbered};
 use crate::rights::{self, OwnTables};
@@ -268,6 +269,7 @@ fn existing(table: &Table, request: &WriteRequest) -> Result<Layout> {
 }
 
 fn fresh(wanted: &[String], request: &WriteRequest, facts: &Facts) -> Result<Layout> {
+    refuse_long(&facts.name, request.columns.iter().map(|c| c.name.as_str()), &NAMES)?;
     let key = keys::of_new(wanted, &request.columns, QUOTING)?;
     let (mut columns, mut written, mut ddl) = (Vec::new(), Vec::new(), Vec::new());
     for mapped in &request.columns {
