@@ -1,5 +1,7 @@
 //! How an entry starts: anew, or where an earlier process left it.
 
+use std::collections::HashSet;
+
 use weir_core::{
     ConnectorContext, Error, ErrorKind, Receipt, Result, SourceColumn, SourceSchema, SourceTable, Split, Writer,
 };
@@ -180,6 +182,7 @@ impl Run {
             return Ok(None);
         }
         let recorded = context.until_cancelled(writer.recorded(plan)).await?;
+        self.catch_up(index, &known, &recorded.receipts).await?;
         if recorded.published {
             let left = Some(left(recorded.receipts, true, None));
             return Ok(Some(EntryStart { planned: planned(tables_of(&splits), writer), left }));
@@ -225,6 +228,16 @@ impl Run {
         }
         let left = Some(left(recorded.receipts, false, None));
         Ok(Some(EntryStart { planned: planned(source, writer), left }))
+    }
+
+    /// Writes down which splits have landed that the ledger has not heard of, for their process died too soon.
+    async fn catch_up(&self, index: usize, known: &[Receipt], landed: &[Receipt]) -> Result<()> {
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        let known: HashSet<_> = known.iter().map(|receipt| receipt.split).collect();
+        for receipt in landed.iter().filter(|receipt| !known.contains(&receipt.split)) {
+            ledger.finish_split(&self.run_id, index as u32, receipt).await?;
+        }
+        Ok(())
     }
 
     fn cannot_go_on(&self, plan: &weir_core::WritePlan, why: &str) -> Error {

@@ -192,6 +192,23 @@ async fn rows_that_stay_are_not_mixed_with_those_of_an_altered_source() {
     assert_eq!(rows(&place).await, format!("{ALL} {ALL}"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn splits_that_landed_unheard_of_are_done_in_the_ledger_too() {
+    let place = place(Some("nightly"), json!({"writeMode": "append"})).await;
+    let first = place.start(&["run", "job.json"]);
+    place.landed(2);
+    first.kill();
+    // As a process leaves it that dies between the target's commit and its own word of it.
+    sqlite(&place.path("state/ledger.db"), "UPDATE splits SET receipt = NULL WHERE split < 2").await;
+    place.report(&["--resume"]);
+    let shown = &place.json(&["runs"])[0];
+    assert_eq!(
+        (&shown["splits"][0]["finished"], &shown["splits"][0]["rows"]),
+        (&json!(TABLES), &json!(ALL)),
+        "{shown:#}"
+    );
+}
+
 /// What changes values although it stands beside the entries, or in no file at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_goes_on_with_the_clocks_and_formats_that_it_began_with() {
