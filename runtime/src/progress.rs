@@ -1,6 +1,6 @@
 //! Counting what flows: for each table and for the job.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -145,6 +145,11 @@ impl Progress {
             })
             .collect();
         (total, tables)
+    }
+
+    /// The entries of which it is known how they are cut.
+    pub fn entries_with_splits(&self) -> HashSet<usize> {
+        self.tables().iter().filter(|table| table.shown.splits > 0).map(|table| table.entry).collect()
     }
 
     /// The counts of one entry.

@@ -302,13 +302,17 @@ impl Run {
         if left.committed.is_some() {
             self.add_tables(index, entry, &left.splits);
         }
-        for receipt in &left.kept {
-            let table = left.splits.iter().find(|split| split.id == receipt.split).map_or("", |split| &split.table);
+        self.count_kept(index, &left.splits, &left.kept);
+        receipts.extend(left.kept);
+    }
+
+    pub(super) fn count_kept(&self, index: usize, splits: &[Split], kept: &[Receipt]) {
+        for receipt in kept {
+            let table = splits.iter().find(|split| split.id == receipt.split).map_or("", |split| &split.table);
             let account = &receipt.account;
             self.progress.keep(index, table, account.counts);
             self.dirty.keep(index, receipt.split, account.counts, account.quarantine.as_deref());
         }
-        receipts.extend(left.kept);
     }
 }
 

@@ -15,6 +15,7 @@ mod publish;
 mod resume;
 mod split;
 mod tables;
+mod untouched;
 mod verify;
 mod waiting;
 mod windows;
@@ -361,7 +362,8 @@ impl Run {
     }
 
     /// Ends the run in the ledger, then lets the targets forget it, and its parts of the quarantine go.
-    async fn end(&self, ended: Ended, started: (Instant, DateTime<Utc>)) -> Report {
+    async fn end(&self, mut ended: Ended, started: (Instant, DateTime<Utc>)) -> Report {
+        self.count_untouched(&mut ended).await;
         let plans = ended.plans();
         let mut report = self.report(ended, started);
         self.add_changes(&mut report).await;

@@ -269,7 +269,7 @@ impl Run {
 }
 
 /// What the report needs of a source that is not asked again.
-fn tables_of(splits: &[Split]) -> SourceSchema {
+pub(super) fn tables_of(splits: &[Split]) -> SourceSchema {
     let mut source = SourceSchema::default();
     for split in splits {
         if source.tables.iter().all(|table| table.name != split.table) {

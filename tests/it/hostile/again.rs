@@ -184,7 +184,16 @@ async fn rows_that_stay_are_not_mixed_with_those_of_an_altered_source() {
     first.kill();
     // Neither name nor type: only what may be NULL, and the key.
     alter(&place, "id INTEGER, v TEXT NOT NULL, PRIMARY KEY (id)").await;
-    place.fails(&["run", "job.json", "--resume"], 1, &["gone: v TEXT; new: v TEXT not null", "--fresh"]);
+    let landed: u64 = sqlite_row(&place.path("to.db"), "SELECT '' || count(*) FROM t").await.parse().unwrap();
+    let resume = ["run", "job.json", "--resume", "--report", "report.json"];
+    place.fails(&resume, 1, &["gone: v TEXT; new: v TEXT not null", "--fresh"]);
+    // Refused as it is, the run has moved what it has.
+    let (report, shown) = (place.last_report(), place.json(&["runs"]));
+    for report in [&report, &shown[0]["report"]] {
+        assert_eq!((&report["rows_read"], &report["rows_written"]), (&json!(landed), &json!(landed)), "{report:#}");
+        assert_eq!(report["tables"].as_array().unwrap().len() as u64, TABLES, "{report:#}");
+    }
+    assert_eq!((&shown[0]["status"], &shown[0]["splits"][0]["rows"]), (&json!("failed"), &json!(landed)));
     alter(&place, "id INTEGER, v TEXT").await;
     place.fails(&["run", "job.json", "--resume"], 1, &["key 1; new: id INTEGER", "--fresh"]);
     alter(&place, "id INTEGER, v TEXT, PRIMARY KEY (id)").await;
