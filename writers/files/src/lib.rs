@@ -31,6 +31,7 @@
 #[doc(hidden)]
 pub mod bench;
 mod codec;
+mod columns;
 mod commit;
 mod config;
 mod database;

@@ -5,10 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::DataType;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Error, ErrorKind, Refused, Result, ResultExt, WritePlan};
 use weir_files::{BLOCK, ByteStream, ColumnarReader, Entry, Format, Sink};
 
+use crate::columns::same as same_columns;
 use crate::encode::Encoder;
 use crate::plan::{Mode, Rules};
 use crate::record::{Journal, Records, Way, gone};
@@ -246,17 +248,7 @@ async fn join_columns(
     let mut encoder = Encoder::columnar(rules, schema.clone(), None)?;
     for input in inputs {
         let reader = ColumnarReader::open(store, input, rules.format, cancel).await?;
-        let same = reader.schema().fields().len() == schema.fields().len()
-            && reader
-                .schema()
-                .fields()
-                .iter()
-                .zip(schema.fields())
-                .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-        if !same {
-            let message = "the file has other columns than the rows to append: write to another file, or truncate";
-            return Err(Error::new(ErrorKind::Schema, message).with("file", input));
-        }
+        same_columns(reader.schema(), &schema, DataType::eq).context("file", input)?;
         let all: Vec<usize> = (0..schema.fields().len()).collect();
         let mut reader = reader.start(None, &all, false).await?;
         while let Some(batch) = reader.next().await? {

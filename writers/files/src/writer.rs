@@ -12,6 +12,7 @@ use weir_core::{
 };
 use weir_files::{Entry, Format, Found, Location, is_writable, nearest};
 
+use crate::columns;
 use crate::commit;
 use crate::config::Config;
 use crate::database;
@@ -129,6 +130,9 @@ impl Writer for FilesWriter {
         };
         let names: Vec<&str> = request.columns.iter().map(|c| c.name.as_str()).collect();
         self.context.until_cancelled(header::compare(rules, &names, &existing, &self.context.cancel)).await?;
+        let columns: Vec<_> = planned.into_iter().flatten().collect();
+        let compared = columns::compare(rules, &columns, &existing, &self.context.cancel);
+        self.context.until_cancelled(compared).await?;
         let mut statements = Vec::new();
         if rules.mode == Mode::Truncate {
             statements
@@ -175,7 +179,7 @@ impl Writer for FilesWriter {
             run_id: request.run_id.clone(),
             table: rules.display(),
             mode: if rules.mode == Mode::Truncate { WriteMode::Overwrite } else { WriteMode::Append },
-            columns: planned.into_iter().flatten().collect(),
+            columns,
             creates: existing.is_empty(),
             statements,
             method: format!("{method}{compared}"),

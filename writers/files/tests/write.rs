@@ -238,6 +238,35 @@ async fn datax_files_have_its_names_and_null() {
 }
 
 #[tokio::test]
+async fn an_append_to_other_columns_is_refused_before_a_row_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let columns = |fields: &[(&str, DataType)]| {
+        Schema::new(fields.iter().map(|(name, t)| Field::new(*name, t.clone(), true)).collect::<Vec<_>>())
+    };
+    for extension in ["parquet", "arrow"] {
+        let path = folder.path().join(format!("a.{extension}"));
+        let there = Arc::new(columns(&[("k", DataType::Utf8), ("n", DataType::Int32)]));
+        let rows: Vec<ArrayRef> = vec![Arc::new(StringArray::from(vec!["a"])), Arc::new(Int32Array::from(vec![1]))];
+        let splits = [vec![RecordBatch::try_new(there.clone(), rows).unwrap()]];
+        write(&json!({ "path": path, "writeMode": "truncate" }), "r", &splits).await.unwrap();
+        let target = json!({ "path": path, "writeMode": "append" });
+        let appending = writer(Form::Native, &target).unwrap();
+        appending.plan(&request(&there, "r")).await.unwrap();
+        for (fields, said) in [
+            (&[("k", DataType::Utf8), ("n", DataType::Int64)][..], "`n` is Int32 in it, and Int64 in the rows"),
+            (&[("n", DataType::Int32), ("k", DataType::Utf8)], "where it has `k` they have `n`"),
+            (&[("k", DataType::Utf8)], "the rows have no `n`"),
+            (&[("k", DataType::Utf8), ("n", DataType::Int32), ("m", DataType::Utf8)], "it has no `m`"),
+        ] {
+            let error = appending.plan(&request(&columns(fields), "r")).await.unwrap_err();
+            let text = error.full();
+            assert!(error.kind() == ErrorKind::Schema && text.contains(said), "{extension}: {text}");
+            assert!(text.contains(&path.display().to_string()), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_seen_before_commit_and_abort_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sub/a.csv");
