@@ -338,6 +338,7 @@ async fn equal_keys_in_the_input(database: Database) {
         ("one", "id INT PRIMARY KEY, t VARCHAR(20)"),
         ("two", "id INT PRIMARY KEY, t VARCHAR(20), n INT, UNIQUE KEY (n)"),
         ("nullable", "id INT UNIQUE, t VARCHAR(20), n INT, UNIQUE KEY (n)"),
+        ("alone", "id INT UNIQUE, t VARCHAR(20)"),
     ] {
         database.execute(&format!("CREATE TABLE {table} ({definition})")).await;
         let writer =
@@ -357,6 +358,19 @@ async fn equal_keys_in_the_input(database: Database) {
         assert!(error.message().contains("'7'") && error.message().contains("duplicateKeys"), "{error}");
         assert!(!error.message().contains("collation"), "numbers have none: {error}");
         assert_eq!(contents(&database, &all).await, ["1|d", "2|e"], "{table}");
+        if definition.contains("id INT UNIQUE") {
+            // A NULL equals no other one.
+            let nobody = RecordBatch::try_new(
+                pairs(&[]).schema(),
+                vec![Arc::new(Int32Array::from(vec![None, None])), Arc::new(StringArray::from(vec!["x", "x"]))],
+            )
+            .unwrap();
+            for there in ["2", "4"] {
+                write_all(&writer, vec![nobody.clone()], WriteOptions::default()).await.unwrap();
+                let count = format!("SELECT count(*) FROM {table} WHERE id IS NULL AND t = 'x'");
+                assert_eq!(contents(&database, &count).await, [there], "{table}");
+            }
+        }
         assert!(own_tables(&database).await.is_empty());
     }
 }

@@ -339,8 +339,15 @@ async fn keys_that_come_twice_fail_the_job_where_it_says_so() {
     ])
     .unwrap();
     let to = writer(&database, json!({"table": "n", "writeMode": "upsert", "key": "id"}));
-    harness::write_all(&to, vec![batch], WriteOptions::default()).await.unwrap();
+    harness::write_all(&to, vec![batch.clone()], WriteOptions::default()).await.unwrap();
     assert_eq!(database.value("SELECT string_agg(name, ' ') FROM n").await, "b");
+    // Elsewhere a NULL equals no other one, whatever the job wants to know of keys.
+    database.execute("CREATE TABLE d (id int UNIQUE, name text)").await;
+    let to = writer(&database, json!({"table": "d", "writeMode": "upsert", "key": "id", "duplicateKeys": "error"}));
+    for rows in ["2", "4"] {
+        harness::write_all(&to, vec![batch.clone()], WriteOptions::default()).await.unwrap();
+        assert_eq!(database.value("SELECT count(*) FROM d").await, rows);
+    }
 }
 
 #[tokio::test]
