@@ -39,6 +39,9 @@ pub struct TaskSpec {
     pub run_id: String,
     /// The snapshot's epoch, see [`Account::epoch`].
     pub epoch: String,
+    /// What the report says of the snapshot that its rows are read from, if there is one.
+    #[serde(default)]
+    pub snapshot: Option<String>,
     /// The entry's index in the job.
     pub entry: usize,
     /// The source.

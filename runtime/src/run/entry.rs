@@ -66,11 +66,13 @@ impl Run {
             receipts: Vec::new(),
             result: Ok(Committed::default()),
             snapshot: None,
+            earlier: false,
             decided: None,
             plan: Some(entry.plan.clone()),
             windows: entry.windows.clone(),
         };
         if let Some(committed) = left.as_ref().and_then(|left| left.committed.clone()) {
+            end.shows(left.as_ref(), None);
             self.show_kept(index, &entry, left, &mut end.receipts);
             end.result = Ok(committed);
             return Moved::new(entry, end, Ok(Done::Published));
@@ -138,7 +140,6 @@ impl Run {
         context: &ConnectorContext,
         end: &mut EntryEnd,
     ) -> Result<()> {
-        let receipts = &mut end.receipts;
         let published = left.as_ref().is_some_and(|left| left.published);
         let keeps = entry.reader.snapshot().map_or(0, |snapshot| snapshot.keeps());
         let cut = || async {
@@ -160,7 +161,8 @@ impl Run {
             _ => self.asking(&self.stop(index), &format!("cutting what goes to {}", entry.plan.table), cut).await?,
         };
         let fresh = left.is_none();
-        end.snapshot = guard.as_ref().map(|guard| guard.description.clone());
+        end.shows(left.as_ref(), guard.as_ref());
+        let receipts = &mut end.receipts;
         self.add_tables(index, entry, &all);
         self.show_kept(index, entry, left, receipts);
         if published {
@@ -266,6 +268,7 @@ impl Run {
             run_id: entry.plan.run_id.clone(),
             // A source without snapshots has one epoch: its splits mean the same rows whenever they are read.
             epoch: guard.map_or_else(String::new, |_| uuid::Uuid::now_v7().simple().to_string()),
+            snapshot: guard.map(|guard| guard.description.clone()),
             entry: index,
             reader: self.job.entries[index].reader.clone(),
             writer: self.job.entries[index].writer.clone(),

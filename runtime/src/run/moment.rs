@@ -9,7 +9,11 @@ use weir_core::{ConnectorContext, Error, ErrorKind};
 
 use super::Run;
 use super::entry::{Done, Moved};
+use super::outcome::EntryEnd;
 use crate::observer::TableState;
+
+/// How many tables a warning names.
+const NAMED: usize = 20;
 
 /// The moments that the entries of a run were read from.
 #[derive(Default)]
@@ -54,6 +58,27 @@ impl Moments {
 }
 
 impl Run {
+    /// Tables that are published one by one show the moment at which they were read: not the same one, where an earlier
+    /// process has read some of them.
+    pub(super) fn say_earlier(&self, ends: &[EntryEnd]) {
+        let well = || ends.iter().filter(|end| end.result.is_ok());
+        let earlier: Vec<_> = well().filter(|end| end.earlier).map(|end| end.target.as_str()).collect();
+        if earlier.is_empty() || !well().any(|end| !end.earlier && end.snapshot.is_some()) {
+            return;
+        }
+        let more = match earlier.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        self.warn(&format!(
+            "{} of {} tables were read before the run was taken up again, and show the source at an earlier moment than the \
+             others: {}{more}",
+            earlier.len(),
+            self.job.entries.len(),
+            earlier[..earlier.len().min(NAMED)].join(", ")
+        ));
+    }
+
     /// Reads the tables again that show an earlier moment than others.
     pub(super) async fn of_one_moment(
         &self,

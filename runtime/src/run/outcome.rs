@@ -4,9 +4,10 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use weir_core::{Committed, Error, ErrorKind, Receipt, Result, Split, Window, WritePlan};
+use weir_core::{Committed, Error, ErrorKind, Receipt, Result, SnapshotGuard, Split, Window, WritePlan};
 
 use super::Run;
+use super::resume::Left;
 use crate::database::FailedTable;
 use crate::job::Job;
 use crate::ledger::EntryRecord;
@@ -36,6 +37,8 @@ pub(super) struct EntryEnd {
     pub result: Result<Committed>,
     /// How all rows show one moment, where they do.
     pub snapshot: Option<String>,
+    /// Whether an earlier process has read all of them, from a snapshot of its own.
+    pub earlier: bool,
     /// What was decided, for starting again.
     pub decided: Option<(EntryRecord, Vec<Split>)>,
     /// `None` when it could not even be planned.
@@ -56,10 +59,21 @@ impl EntryEnd {
             receipts: Vec::new(),
             result: Err(error),
             snapshot: None,
+            earlier: false,
             decided: None,
             plan: None,
             windows: Vec::new(),
         }
+    }
+
+    /// Its rows are those that are left of an earlier process, where these are all, or else those that `guard` shows.
+    pub fn shows(&mut self, left: Option<&Left>, guard: Option<&SnapshotGuard>) {
+        let whole = left.filter(|left| left.published || left.kept.len() == left.splits.len());
+        self.earlier = whole.is_some_and(|left| left.from_snapshot);
+        self.snapshot = match whole {
+            Some(left) => left.snapshot(),
+            None => guard.map(|guard| guard.description.clone()),
+        };
     }
 }
 

@@ -39,6 +39,19 @@ pub(super) struct Left {
     pub published: bool,
     /// What the commit said, where even that is known.
     pub committed: Option<weir_core::Committed>,
+    /// Whether the source had a snapshot then.
+    pub from_snapshot: bool,
+    /// What there was to say of it.
+    description: Option<String>,
+}
+
+impl Left {
+    /// The snapshot that all rows show which have landed; splits of one that was lost may lie beside those of the next.
+    pub fn snapshot(&self) -> Option<String> {
+        let epoch = |receipt: &Receipt| receipt.account.epoch.clone();
+        let first = self.kept.first().map(epoch);
+        self.description.clone().filter(|_| self.kept.iter().map(epoch).all(|one| Some(one) == first))
+    }
 }
 
 impl Run {
@@ -168,7 +181,14 @@ impl Run {
             evolution: record.known.clone().map(|known| Evolution { known, ..Evolution::default() }),
             windows: record.windows.clone(),
         };
-        let left = |kept, published, committed| Left { splits: splits.clone(), kept, published, committed };
+        let left = |kept, published, committed| Left {
+            splits: splits.clone(),
+            kept,
+            published,
+            committed,
+            from_snapshot: record.spec.pipeline.read.snapshot.is_some(),
+            description: record.spec.snapshot.clone(),
+        };
         if let Some(committed) = record.committed.clone() {
             let left = Some(left(known, true, Some(committed)));
             return Ok(Some(EntryStart { planned: planned(tables_of(&splits), writer), left }));

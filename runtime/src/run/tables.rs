@@ -292,6 +292,7 @@ impl Run {
             ends.extend(self.publish_all(ends.len(), waiting, context).await?);
         }
         ends.sort_by_key(|end| end.index);
+        self.say_earlier(&ends);
         Ok(ends)
     }
 
