@@ -16,6 +16,10 @@ use crate::config::Config;
 /// Making values is work that nothing breaks off: a stop is looked for once a batch, so a batch is a short piece of it.
 const BATCH_ROWS: usize = 8 * 1024;
 
+/// How many splits there are at most, about: each is kept in memory and in the ledger, and rows cost nothing to promise. Of
+/// more rows each has more of them.
+const MOST_SPLITS: u64 = 4_096;
+
 /// What reports call the source.
 const TABLE: &str = "stream";
 
@@ -95,10 +99,12 @@ impl Reader for StreamReader {
     async fn splits(&self, request: &SplitRequest) -> Result<Vec<Split>> {
         let seed = self.seed.unwrap_or_else(rand::random);
         let width = self.row_width() as u64;
-        let most = (request.max_bytes / width).max(1);
+        let channels = request.channels.max(1) as u64;
+        let fewest = self.rows_per_channel.div_ceil((MOST_SPLITS / channels).max(1));
+        let most = (request.max_bytes / width).max(fewest).max(1);
         let mut splits = Vec::new();
         let mut left = request.limit.unwrap_or(u64::MAX);
-        for channel in 0..request.channels.max(1) as u64 {
+        for channel in 0..channels {
             let first = channel.saturating_mul(self.rows_per_channel);
             let mut done = 0;
             while done < self.rows_per_channel && left > 0 {
@@ -224,6 +230,21 @@ mod tests {
         let mut other = job;
         other["seed"] = json!(6);
         assert_ne!(batches, read_all(&reader(other).unwrap(), 3, 1 << 20).await);
+    }
+
+    #[tokio::test]
+    async fn however_many_rows_there_are_the_splits_are_few() {
+        let job = json!({"sliceRecordCount": 100_000_000, "column": ["x".repeat(1_000_000)]});
+        let splits = SplitRequest { channels: 4, max_bytes: 1 << 30, snapshot: None, stable: false, limit: None };
+        let splits = reader(job).unwrap().splits(&splits).await.unwrap();
+        assert!(splits.len() as u64 <= MOST_SPLITS, "{}", splits.len());
+        let mut next = 0;
+        for split in &splits {
+            let part: Part = serde_json::from_value(split.part.clone()).unwrap();
+            assert_eq!(part.start, next);
+            next += part.rows;
+        }
+        assert_eq!(next, 400_000_000);
     }
 
     #[tokio::test]
