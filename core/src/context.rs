@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Kept, Room, Seat};
+use crate::{Kept, Revocable, Room, Seat};
 
 /// How long a connector may take to tell its server that the run is stopped.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -46,6 +46,7 @@ pub struct Shared {
     values: Arc<Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>>,
     kept: Option<Kept>,
     room: Option<Room>,
+    revocable: Revocable,
 }
 
 impl Shared {
@@ -61,6 +62,16 @@ impl Shared {
     pub fn within(&self, room: Option<Room>) -> Self {
         let kept = self.kept.clone();
         Self { room, ..self.clone() }.on(kept)
+    }
+
+    /// The same for a publication that this is told of.
+    pub fn telling(&self, revocable: Revocable) -> Self {
+        Self { revocable, ..self.clone() }
+    }
+
+    /// What a publication tells whether it can be taken back.
+    pub fn revocable(&self) -> &Revocable {
+        &self.revocable
     }
 
     /// Whether sessions are counted.

@@ -83,7 +83,8 @@ pub trait Writer: Send + Sync {
     async fn open(&self, plan: &WritePlan, task: &TaskId) -> Result<Box<dyn TaskWriter>>;
 
     /// Publishes every split that has a receipt, at once, then runs postSql. Safe to call again. What the target refuses
-    /// only now fails the whole, and nothing is published.
+    /// only now fails the whole, and nothing is published. A stop comes at once while the writer says that it can be taken
+    /// back ([`Shared::revocable`](crate::Shared::revocable)), else after some time, for it would leave open what happened.
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed>;
 
     /// Takes back what `prepare` and finished tasks left behind and is not published. A failure here leaves litter,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
-use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Receipt, Result, WritePlan};
+use weir_core::{Committed, ConnectorContext, Error, ErrorKind, Receipt, Result, Revocable, WritePlan};
 
 use super::abandon::writer_of_run;
 use super::begin::fingerprint;
@@ -46,8 +46,9 @@ pub(super) fn not_alone() -> Error {
 }
 
 impl Run {
-    /// Publishes. A commit that has begun is let finish, within bounds, even when the run is stopped meanwhile: dropped
-    /// in mid-air it might happen or not, and nobody would know. So its writer is opened anew, with a token of its own.
+    /// Publishes. A commit that its writer cannot take back any more is let finish, within bounds, even when the run is stopped
+    /// meanwhile: dropped in mid-air it might happen or not, and nobody would know. So its writer is opened anew, with a
+    /// token of its own.
     ///
     /// `together` is what the entry came to when it was published together with others; then postSql is left.
     pub(super) async fn commit(
@@ -168,8 +169,9 @@ impl Run {
         tables: &[(&WritePlan, &[Receipt])],
     ) -> (Result<Vec<Committed>>, bool) {
         let endpoint = &self.job.entries[index].writer;
-        let stop = CancellationToken::new();
-        let context = ConnectorContext { cancel: stop.clone(), form: endpoint.form, ..context.clone() };
+        let (stop, revocable) = (CancellationToken::new(), Revocable::default());
+        let shared = context.shared.telling(revocable.clone());
+        let context = ConnectorContext { cancel: stop.clone(), form: endpoint.form, shared, ..context.clone() };
         let writer = match endpoint.open_writer(&context) {
             Ok(writer) => writer,
             Err(error) => return (Err(error), false),
@@ -185,7 +187,7 @@ impl Run {
         let result = tokio::select! {
             biased;
             result = &mut commit => result,
-            () = self.late(told) => {
+            () = self.late(told, &revocable) => {
                 stop.cancel();
                 tokio::select! {
                     result = &mut commit => result,
@@ -195,14 +197,16 @@ impl Run {
             }
         };
         // A connection that broke, or a wait that ended, says nothing about what the target did.
-        let unknown = result.as_ref().is_err_and(|error| error.is_retryable() || stop.is_cancelled());
-        (result, unknown)
+        let asked = result.as_ref().is_err_and(|error| error.is_retryable() || stop.is_cancelled());
+        (result, asked && !revocable.get())
     }
 
-    /// Waits until there is no more time for what `told`, the token of the run or of one table, has stopped.
-    async fn late(&self, told: &CancellationToken) {
+    /// Waits until there is no more time for what `told`, the token of the run or of one table, has stopped: none where it can
+    /// be taken back.
+    async fn late(&self, told: &CancellationToken, revocable: &Revocable) {
         told.cancelled().await;
         tokio::select! {
+            () = revocable.wait() => {}
             () = self.clock.since_stop(self.clean_up()) => {}
             () = tokio::time::sleep(CLEAN_UP) => {}
         }

@@ -85,6 +85,46 @@ async fn a_serialization_failure_is_tried_again_as_often_as_the_job_says() {
     assert_eq!(target.value("SELECT count(*) FROM t").await, "0");
 }
 
+/// Whoever is told that all was taken back knows that nothing was published.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_whose_retries_are_used_up_leaves_nothing() {
+    let postgresql = [
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE EXCEPTION 'forced' USING ERRCODE = '40P01'; END $$",
+        "CREATE TRIGGER fails BEFORE INSERT ON t FOR EACH STATEMENT EXECUTE FUNCTION fail()",
+    ];
+    let at_commit = [
+        postgresql[0],
+        "CREATE CONSTRAINT TRIGGER fails AFTER INSERT ON t INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail()",
+    ];
+    let mariadb = ["CREATE TRIGGER fails BEFORE INSERT ON t FOR EACH ROW \
+                    SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'forced'"];
+    for (plugin, server, failing) in [
+        ("postgresql", servers::postgresql().await, &postgresql[..]),
+        ("postgresql", servers::postgresql().await, &at_commit[..]),
+        ("mysql", servers::mariadb().await, &mariadb[..]),
+    ] {
+        let target = server.fresh_database("victim").await;
+        target.execute("CREATE TABLE t (id bigint PRIMARY KEY, v varchar(10))").await;
+        target.execute("INSERT INTO t VALUES (-1, 'old')").await;
+        for sql in failing {
+            target.execute(sql).await;
+        }
+        let to = json!({"url": target.url(), "table": "t", "writeMode": "overwrite", "column": ["id", "v"]});
+        let mut job = job_of("stream", ten(), plugin, to);
+        job["job"]["setting"] = json!({"speed": {"channel": 1}, "retry": {"times": 1, "interval": 0.1}});
+        let report = run(&job).await;
+        assert_eq!((report.status, again(&report, "forced")), (Status::Failed, 1), "{:?}", report.warnings);
+        let in_doubt = |text: &String| text.contains("not known") || text.contains("left behind");
+        assert!(!report.warnings.iter().any(in_doubt), "{plugin}: {:?}", report.warnings);
+        let left = "SELECT count(*) FROM information_schema.tables WHERE table_name LIKE 'weir%' AND table_schema = ";
+        let schema = if plugin == "mysql" { "database()" } else { "current_schema()" };
+        let left = target.value(&format!("{left}{schema} AND table_name <> 'weir_commits'")).await;
+        assert_eq!((left.as_str(), target.value("SELECT count(*) FROM weir_commits").await.as_str()), ("0", "0"));
+        assert_eq!(target.value("SELECT min(v) FROM t").await, "old", "{plugin}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_tried_once() {
     for (plugin, server) in [("postgresql", servers::postgresql().await), ("mysql", servers::mariadb().await)] {

@@ -1,6 +1,6 @@
 //! Once a job: DDL before the first task, publishing after the last one.
 
-use weir_core::{Committed, ErrorKind, Receipt, Recorded, Result, ResultExt, WritePlan};
+use weir_core::{Committed, ErrorKind, Recorded, Result, ResultExt, Revocable};
 use weir_mysql::{QUOTING, Session, from_async};
 use weir_sql::WriterConfig;
 use weir_sql::commits::{PREPARED, Records};
@@ -54,12 +54,11 @@ pub(crate) async fn recorded(session: &mut Session, state: &State) -> Result<Rec
 pub(crate) async fn commit(
     session: &mut Session,
     config: &WriterConfig,
-    plan: &WritePlan,
-    state: &State,
-    receipts: &[Receipt],
+    staged: &Staged<'_>,
+    revocable: &Revocable,
 ) -> Result<Committed> {
-    let staged = Staged { plan, state, receipts };
-    let done = transaction::publish(session, std::slice::from_ref(&staged)).await?;
+    let state = staged.state;
+    let done = transaction::publish(session, std::slice::from_ref(staged), revocable).await?;
     let mut done = done.into_iter().next().unwrap_or_default();
     for sql in with_table(config.post_sql.as_slice(), &state.table, QUOTING) {
         if let Err(error) = session.run(&sql).await {
@@ -75,8 +74,12 @@ pub(crate) async fn commit(
 }
 
 /// Publishes several tables at one moment; [`commit`] does the rest of each. Safe to call again.
-pub(crate) async fn publish_together(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
-    let done = transaction::publish(session, tables).await?;
+pub(crate) async fn publish_together(
+    session: &mut Session,
+    tables: &[Staged<'_>],
+    revocable: &Revocable,
+) -> Result<Vec<Committed>> {
+    let done = transaction::publish(session, tables, revocable).await?;
     // Without a record the staging tables are empty now, and of no more use. The rows are published, so nothing fails here.
     for staged in tables.iter().filter(|staged| staged.state.commits.is_none()) {
         if let Err(error) = drop_staging(session, staged.state).await {

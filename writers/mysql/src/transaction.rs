@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, WriteMode, WritePlan};
+use weir_core::{Committed, Error, ErrorKind, OnEmpty, Receipt, Result, ResultExt, Revocable, WriteMode, WritePlan};
 use weir_mysql::{QUOTING, Session};
 use weir_sql::commits::PUBLISHED;
 use weir_sql::order::{Step, Steps, clashed, depths, queue, taken};
@@ -23,10 +23,14 @@ pub(crate) struct Staged<'a> {
 }
 
 /// Publishes all of these tables, or none. What is published already stays as it is.
-pub(crate) async fn publish(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
+pub(crate) async fn publish(
+    session: &mut Session,
+    tables: &[Staged<'_>],
+    revocable: &Revocable,
+) -> Result<Vec<Committed>> {
     let mut attempt = 1;
     loop {
-        match once(session, tables).await {
+        match once(session, tables, revocable).await {
             Err(error) if error.kind() != ErrorKind::Cancelled => {
                 // A deadlock's victim is rolled back already; everything else must not hold its locks.
                 let back = session.run("ROLLBACK").await;
@@ -38,6 +42,7 @@ pub(crate) async fn publish(session: &mut Session, tables: &[Staged<'_>]) -> Res
                 }
                 tracing::info!(%error, attempt, "publishing is tried again");
                 tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                revocable.set(false);
                 attempt += 1;
             }
             other => return other,
@@ -45,7 +50,7 @@ pub(crate) async fn publish(session: &mut Session, tables: &[Staged<'_>]) -> Res
     }
 }
 
-async fn once(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
+async fn once(session: &mut Session, tables: &[Staged<'_>], revocable: &Revocable) -> Result<Vec<Committed>> {
     // A table that is alone is named by the caller.
     let named = |error: Error, staged: &Staged<'_>| match tables {
         [_] => error,
@@ -65,6 +70,8 @@ async fn once(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Commit
     for (_, staged, ..) in &open {
         staged.record(session).await.map_err(|error| named(error, staged))?;
     }
+    // What another process has published stays.
+    revocable.set(open.len() == tables.len());
     // The server checks foreign keys row by row, so the order counts.
     let mut steps = queue(open.iter().map(|(depth, _, steps, _)| (*depth, steps)));
     while let Some(step) = steps.pop_front() {
@@ -91,8 +98,11 @@ async fn once(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Commit
             session.run(&empty).await.map_err(|error| named(error, staged))?;
         }
     }
-    session.run("COMMIT").await?;
-    Ok(all)
+    revocable.set(false);
+    let done = session.run("COMMIT").await;
+    // A cluster may find only now that others were in the way, and has taken everything back.
+    revocable.set(done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict));
+    done.map(|()| all)
 }
 
 impl Staged<'_> {

@@ -251,7 +251,10 @@ impl Writer for MySqlWriter {
     async fn commit(&self, plan: &WritePlan, receipts: &[Receipt]) -> Result<Committed> {
         let state = State::of(plan)?;
         let mut session = self.connect().await?;
-        let done = commit::commit(&mut session, &self.config.common, plan, &state, receipts).await;
+        let revocable = self.context.shared.revocable();
+        let done =
+            commit::commit(&mut session, &self.config.common, &Staged { plan, state: &state, receipts }, revocable)
+                .await;
         ended(session, &done, self.config.common.post_sql.is_empty()).await;
         done.context("table", &plan.table)
     }
@@ -315,7 +318,7 @@ impl PublishTogether for MySqlWriter {
         let tables = tables.iter().zip(&states).map(|((plan, receipts), state)| Staged { plan, state, receipts });
         let tables: Vec<Staged<'_>> = tables.collect();
         let mut session = self.connect().await?;
-        let done = commit::publish_together(&mut session, &tables).await;
+        let done = commit::publish_together(&mut session, &tables, self.context.shared.revocable()).await;
         ended(session, &done, true).await;
         done
     }

@@ -4,7 +4,7 @@
 //! The record comes first: whoever publishes a second time waits at it until the first has ended, and then finds it.
 
 use sqlx::Row;
-use weir_core::{Committed, Error, ErrorKind, Receipt, Result, ResultExt, WriteMode, WritePlan};
+use weir_core::{Committed, Error, ErrorKind, Receipt, Result, ResultExt, Revocable, WriteMode, WritePlan};
 use weir_postgresql::error::map;
 use weir_postgresql::{Session, literal};
 use weir_sql::commits::PUBLISHED;
@@ -23,7 +23,7 @@ pub(crate) struct Staged<'a> {
 }
 
 /// Publishes a table, if that has not happened yet.
-pub(crate) async fn publish(session: &mut Session, staged: &Staged<'_>) -> Result<Committed> {
+pub(crate) async fn publish(session: &mut Session, staged: &Staged<'_>, revocable: &Revocable) -> Result<Committed> {
     let Staged { plan, state, .. } = staged;
     match &state.records {
         Some(commits) => {
@@ -35,31 +35,48 @@ pub(crate) async fn publish(session: &mut Session, staged: &Staged<'_>) -> Resul
         }
         None => session.execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map(drop)?,
     }
+    revocable.set(true);
     let Some(work) = staged.work(session).await? else {
+        revocable.set(false);
         session.execute("ROLLBACK").await?;
         return Ok(already());
     };
     let rows = run(session, &[(staged, &work)], &[0], false).await?;
-    session.execute(&format!("{}COMMIT", work.ending)).await.map_err(changed).context("table", &plan.table)?;
+    commit(session, &work.ending, revocable).await.context("table", &plan.table)?;
     Ok(work.came(rows[0]))
 }
 
 /// Publishes several tables in one transaction, each if that has not happened yet.
-pub(crate) async fn publish_together(session: &mut Session, tables: &[Staged<'_>]) -> Result<Vec<Committed>> {
+pub(crate) async fn publish_together(
+    session: &mut Session,
+    tables: &[Staged<'_>],
+    revocable: &Revocable,
+) -> Result<Vec<Committed>> {
     session.execute(record::BEGIN).await?;
     let mut all = Vec::with_capacity(tables.len());
     for staged in tables {
         all.push(staged.join(session).await.context("target", &staged.plan.table)?);
     }
     let open: Vec<_> = tables.iter().zip(&all).filter_map(|(staged, work)| Some((staged, work.as_ref()?))).collect();
+    // What another process has published stays.
+    revocable.set(open.len() == tables.len());
     let depths = of_tables(session, &open).await?;
     let mut rows = run(session, &open, &depths, true).await?.into_iter();
     for (staged, work) in &open {
         session.execute(&work.ending).await.map_err(changed).context("target", &staged.plan.table)?;
     }
-    session.execute("COMMIT").await?;
+    commit(session, "", revocable).await?;
     let came = |work: Option<Work>| work.map_or_else(already, |work| work.came(rows.next().unwrap_or_default()));
     Ok(all.into_iter().map(came).collect())
+}
+
+/// Drops the staging tables and commits. From here on only the server knows; when it answers that others were in the way, it
+/// has taken everything back.
+async fn commit(session: &mut Session, ending: &str, revocable: &Revocable) -> Result<()> {
+    revocable.set(false);
+    let done = session.execute(&format!("{ending}COMMIT")).await.map(drop).map_err(changed);
+    revocable.set(done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict));
+    done
 }
 
 fn already() -> Committed {

@@ -276,7 +276,7 @@ impl Writer for PostgresqlWriter {
         let state = State::of(plan)?;
         let staged = Staged { plan, state, receipts };
         let mut session = self.connect().await?;
-        let mut committed = transaction::publish(&mut session, &staged).await?;
+        let mut committed = transaction::publish(&mut session, &staged, self.context.shared.revocable()).await?;
         for statement in with_table(self.config.common.post_sql.as_slice(), &staged.state.table, Q) {
             session.spoil();
             if let Err(error) = session.execute(&statement).await {
@@ -405,7 +405,7 @@ impl PublishTogether for PostgresqlWriter {
         let tables = tables.iter().map(|(plan, receipts)| Ok(Staged { plan, state: State::of(plan)?, receipts }));
         let tables: Vec<_> = tables.collect::<Result<_>>()?;
         let mut session = self.connect().await?;
-        let published = transaction::publish_together(&mut session, &tables).await?;
+        let published = transaction::publish_together(&mut session, &tables, self.context.shared.revocable()).await?;
         session.rest().await;
         Ok(published)
     }
