@@ -8,7 +8,7 @@ use weir_core::{Error, Result};
 
 use crate::job::Retry;
 
-/// The waits between attempts: each twice as long as the one before, up to a longest.
+/// The waits between attempts: each twice as long as the one before, up to a longest, less a part that is left to chance.
 pub struct Retries {
     left: u32,
     wait: Duration,
@@ -26,7 +26,7 @@ impl Retries {
         self.left = self.left.checked_sub(1)?;
         let wait = self.wait;
         self.wait = (wait * 2).min(self.longest);
-        Some(wait)
+        Some(spread(wait))
     }
 
     /// Waits for the next attempt, after saying that `what` (`split 3 is tried again`) comes and why; `stop` ends the wait.
@@ -67,6 +67,12 @@ impl Retries {
     }
 }
 
+/// Up to a quarter less: splits that failed together, for want of connections, are not to come back together.
+fn spread(wait: Duration) -> Duration {
+    let most = u64::try_from(wait.as_millis() / 4).unwrap_or(u64::MAX);
+    wait - Duration::from_millis(rand::random_range(0..=most))
+}
+
 /// Which faults pass in a step with which a run may be the first to ask a server for something: those of the way to it
 /// only once it is known to be there, by `reached` or by a fault of another kind.
 pub fn once_reached(reached: bool) -> impl Fn(&Error) -> bool {
@@ -97,7 +103,16 @@ mod tests {
         let seconds = Duration::from_secs;
         let mut retries = retry(4, seconds(1));
         let waits: Vec<_> = std::iter::from_fn(|| retries.next()).collect();
-        assert_eq!(waits, [seconds(1), seconds(2), seconds(3), seconds(3)]);
+        assert_eq!(waits.len(), 4);
+        for (wait, full) in waits.into_iter().zip([1, 2, 3, 3].map(seconds)) {
+            assert!((full * 3 / 4..=full).contains(&wait), "{wait:?} of {full:?}");
+        }
+    }
+
+    #[test]
+    fn waits_that_begin_together_end_apart() {
+        let waits: std::collections::BTreeSet<_> = (0..20).map(|_| retry(1, Duration::from_secs(30)).next()).collect();
+        assert!(waits.len() > 1, "{waits:?}");
     }
 
     #[test]
