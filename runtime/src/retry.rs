@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use weir_core::{Error, Result};
+use weir_core::{Error, ErrorKind, Result};
 
 use crate::job::Retry;
 
@@ -84,10 +84,16 @@ pub fn once_reached(reached: bool) -> impl Fn(&Error) -> bool {
     }
 }
 
+/// The fault of a run that has reached nothing yet: where no server answers the address is wrong as a rule, and to run again
+/// no help. One that answers gives a code.
+pub fn unreached(error: Error) -> Error {
+    let has = |names: &[&str]| error.context().iter().any(|(key, _)| names.contains(key));
+    let silent = error.kind() == ErrorKind::Unreachable && has(&["server"]) && !has(&["sqlstate", "code"]);
+    if silent { error.retryable(false) } else { error }
+}
+
 #[cfg(test)]
 mod tests {
-    use weir_core::ErrorKind;
-
     use super::*;
 
     fn retry(times: u32, interval: Duration) -> Retries {
@@ -122,6 +128,14 @@ mod tests {
         assert_eq!([away(), away(), lost(), away()].map(|error| passes(&error)), [false, false, true, true]);
         assert!(!passes(&lost().retryable(false)));
         assert!(once_reached(true)(&away()));
+    }
+
+    #[test]
+    fn to_run_again_is_no_help_where_no_server_ever_answered() {
+        let away = || lost().with("server", "nowhere:5432");
+        assert!(!unreached(away()).is_retryable());
+        assert!(unreached(away().with("sqlstate", "53300")).is_retryable(), "it has no free connection");
+        assert!(unreached(lost()).is_retryable(), "it was connected");
     }
 
     #[tokio::test]

@@ -59,6 +59,7 @@ use crate::options::{Quarantine, RunOptions};
 use crate::plan::{channels_of, context, room};
 use crate::progress::Progress;
 use crate::report::{ErrorReport, Report, Status};
+use crate::retry::unreached;
 use crate::threads::Threads;
 
 /// How often the observer hears of progress.
@@ -326,11 +327,12 @@ impl Run {
         // Boxed, here and below: the compiler cannot prove a stream of plain borrowing futures to be `Send`.
         let plan =
             |index| async move { self.asking(&self.cancel, "planning", || self.start_entry(index, context)).await };
+        let unreached = |error| if self.continued { error } else { unreached(error) };
         let planning = (0..self.job.entries.len()).map(|index| plan(index).boxed());
         let mut planning = futures::stream::iter(planning.collect::<Vec<_>>()).buffered(channels_of(&self.job));
         while let Some(start) = planning.next().await {
             let index = starts.len();
-            starts.push(start.map_err(|error| match self.job.entries.len() {
+            starts.push(start.map_err(unreached).map_err(|error| match self.job.entries.len() {
                 1 => error,
                 _ => error.with("entry", index),
             })?);

@@ -23,7 +23,7 @@ use crate::observer::{Event, TableProgress, TableState};
 use crate::options::RunOptions;
 use crate::plan::channels_of;
 use crate::report::{Status, TableReport};
-use crate::retry::{Retries, once_reached};
+use crate::retry::{Retries, once_reached, unreached};
 
 /// What became of a table that had its turn.
 enum Turn {
@@ -86,7 +86,7 @@ pub(super) async fn tables_of_run(
         }
     };
     began.warnings.append(&mut told.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let mut expansion = listed?;
+    let mut expansion = listed.map_err(|error| if began.continued { error } else { unreached(error) })?;
     if began.ledger.is_none() {
         began.passing = Some(Ledger::passing(name, &known).await?);
     }
