@@ -43,8 +43,8 @@ impl MySqlWriter {
         let make = async || {
             match &state.created_as {
                 Some(created_as) => self.create_and_rename(session, create, created_as, state, records).await?,
-                // Only what follows the making is recorded.
-                None if records.prepared => {}
+                // Only what follows the making is recorded; somebody may have dropped it since.
+                None if records.prepared && exists(session, &state.table).await? => {}
                 None => create_at_once(session, create, state).await?,
             }
             tracing::info!(table = %plan.table, "created");
@@ -87,8 +87,12 @@ impl MySqlWriter {
         let rename = renaming(created_as, &state.table);
         let failed = has_failed(session, &rename, &[TAKEN, MISSING]).await.context("statement", "RENAME TABLE")?;
         let Some(failed) = failed else { return Ok(()) };
-        // It was renamed before.
         if !exists(session, created_as).await? {
+            // It was renamed before, and somebody may have dropped it since.
+            if !exists(session, &state.table).await? {
+                session.run(create).await.context("statement", "CREATE TABLE")?;
+                session.run(&rename).await.context("statement", "RENAME TABLE")?;
+            }
             return Ok(());
         }
         if made_by_run(session, state).await? {

@@ -148,6 +148,7 @@ pub(crate) fn plan(config: &MySqlWriterConfig, request: &WriteRequest, facts: Fa
         ties: if publish.unties() { ties.columns } else { Vec::new() },
         publish,
         referenced_by: facts.table.iter().flat_map(|t| &t.referenced_by).map(|r| r.table.clone()).collect(),
+        alters: !common.pre_sql.is_empty(),
         // MariaDB's JSON is a text, and keeps every digit.
         types: layout
             .columns

@@ -35,6 +35,9 @@ pub(crate) struct State {
     /// The columns that tie rows of the target to each other, where they are written without them and get them last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ties: Vec<String>,
+    /// Whether the job's own preSql may alter the target.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) alters: bool,
     /// The target's types, in the order of the batches.
     pub(crate) types: Vec<String>,
     /// Whether batches go as LOAD DATA LOCAL.

@@ -22,7 +22,7 @@ use crate::transaction::Staged;
 pub(crate) struct Work {
     /// In the transaction.
     pub(crate) steps: Steps,
-    /// At its end: looks whether the table is what the plan has seen, and drops the staging table.
+    /// At its end: looks whether the table is what the staging table was made like, and drops that.
     pub(crate) ending: String,
     /// What it comes to; `None` where the rows that change have to be counted.
     pub(crate) committed: Option<Committed>,
@@ -60,7 +60,7 @@ impl Staged<'_> {
         let mut ending = String::new();
         if !steps.fill.is_empty() {
             // Whatever the steps have written keeps the table from being altered since.
-            ending = format!("{}; ", Layout::as_planned(&self.state.table, self.plan, &self.state));
+            ending = format!("{}; ", Layout::as_staged(stage, self.plan, &self.state));
         }
         ending.push_str(&format!("DROP TABLE {}; ", stage.quoted(Q)));
         Ok(Some(Work { steps, ending, committed, skips_of }))

@@ -61,6 +61,19 @@ impl Layout {
         )
     }
 
+    /// A statement that fails when a column of the target has another type than it has in `stage`, which was made like it.
+    pub(crate) fn as_staged(stage: &TableName, plan: &WritePlan, state: &State) -> String {
+        let names: Vec<_> = plan.columns.iter().map(|column| literal(&column.name)).collect();
+        format!(
+            "SELECT 1 / (NOT EXISTS (SELECT FROM pg_catalog.pg_attribute t JOIN pg_catalog.pg_attribute s USING (attname) \
+             WHERE t.attrelid = to_regclass({})::oid AND s.attrelid = to_regclass({})::oid AND attname IN ({}) \
+             AND (t.atttypid, t.atttypmod) <> (s.atttypid, s.atttypmod)))::int AS as_planned",
+            literal(&state.table.quoted(Q)),
+            literal(&stage.quoted(Q)),
+            names.join(", ")
+        )
+    }
+
     pub(crate) async fn ask(session: &mut Session, plan: &WritePlan, table: &TableName) -> Result<Self> {
         let gone = || Error::new(ErrorKind::NotFound, "the target table is gone").with("table", table);
         let table = find_table(session, &Wanted::exactly(table)).await?.ok_or_else(gone)?;
@@ -143,7 +156,7 @@ pub async fn create(session: &mut Session, plan: &WritePlan, state: &State, stag
     Ok(())
 }
 
-/// What [`Layout::as_planned`] has found, in words.
+/// What [`Layout::as_planned`] or [`Layout::as_staged`] has found, in words.
 pub(crate) fn changed(error: Error) -> Error {
     let by_zero = error.context().iter().any(|(key, code)| *key == "sqlstate" && code == "22012");
     if !by_zero {

@@ -1,10 +1,9 @@
 //! The writer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use weir_core::lease::ENTRY;
 use weir_core::{
     Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Hold, Leases, Parameters, PublishTogether,
@@ -74,25 +73,27 @@ impl PostgresqlWriter {
         state.records.is_some() && state.new_types.is_empty() && pre_sql.iter().all(|sql| sql.trim().is_empty())
     }
 
-    /// Whether the plan's table has been made in this process: all that is known where the job does without records.
-    fn made(&self, plan: &WritePlan) -> Arc<AtomicBool> {
+    /// Whether the table has been made in this process, which is all that is known where the job does without records. Held
+    /// while it is made: entries of one run may make the same table.
+    fn made(&self, plan: &WritePlan, state: &State) -> Arc<Mutex<bool>> {
         let run = plan.run_id.rsplit_once(ENTRY).map_or(plan.run_id.as_str(), |(run, _)| run);
-        let name = format!("postgresql made {} {} {run}", self.endpoint.identity(), plan.table);
-        self.context.shared.find_or_leave(&name, AtomicBool::default)
+        let name = format!("postgresql made {} {} {run}", self.endpoint.identity(), state.table);
+        self.context.shared.find_or_leave(&name, Mutex::default)
     }
 
     /// Makes the target by itself, if the plan creates it.
     async fn make_table(&self, session: &mut Session, plan: &WritePlan, state: &State, making: bool) -> Result<()> {
         let Some(create) = state.create.as_ref().filter(|_| !making) else { return Ok(()) };
+        let made = self.made(plan, state);
+        let mut made = made.lock().await;
         if let Some(commits) = &state.records {
             let before = creation(state, commits, &plan.table, create);
             return write_made(session, plan, commits, MAKING, &before).await.context("table", &state.table);
         }
-        let made = self.made(plan);
-        if !made.load(Ordering::Relaxed) {
+        if !*made {
             let created = session.execute(&plain_create(create)).await;
             created.map_err(record::made_by_others).context("table", &state.table)?;
-            made.store(true, Ordering::Relaxed);
+            *made = true;
         }
         for comment in &state.comments {
             session.execute(comment).await.context("statement", comment)?;
@@ -218,7 +219,10 @@ impl Writer for PostgresqlWriter {
         if let (Some(commits), Some(create)) = (&state.records, &state.create)
             && self.makes_all_at_once(&state)
         {
+            let made = self.made(plan, &state);
+            let made = made.lock().await;
             create_all(&mut session, plan, &state, commits, create).await?;
+            drop(made);
             session.rest().await;
             return Ok(());
         }
@@ -299,8 +303,10 @@ impl Writer for PostgresqlWriter {
         self.seen.forget();
         let mut session = self.connect_to_clean().await?;
         let (mut published, mut made) = (false, state.create.is_some());
+        let made_here = self.made(plan, &state);
+        let mut made_here = made_here.lock().await;
         if let (None, true) = (&state.records, made) {
-            made = self.made(plan).swap(false, Ordering::Relaxed);
+            made = *made_here;
             // What is staged is so after the making.
             if let (Some(stage), false) = (&state.stage, made) {
                 made = record::exists(&mut session, stage).await?;
@@ -333,6 +339,7 @@ impl Writer for PostgresqlWriter {
             let table = state.table.quoted(Q);
             if !session.value::<bool>(&format!("SELECT EXISTS (SELECT FROM {table})")).await? {
                 session.execute(&format!("DROP TABLE {table}")).await?;
+                *made_here = false;
             }
         }
         if let Some(commits) = &state.records {
