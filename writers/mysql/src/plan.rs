@@ -195,7 +195,7 @@ pub(crate) fn renaming(created_as: &TableName, table: &TableName) -> String {
 
 /// The name under which an entry of a run creates its target.
 pub(crate) fn created_as(run_id: &str, table: &TableName) -> TableName {
-    table.sibling(&own_name(run_id, table, "_n"))
+    table.sibling(own_name(run_id, table, "_n"))
 }
 
 fn method(mode: WriteMode, state: &State) -> String {
