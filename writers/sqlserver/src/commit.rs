@@ -10,13 +10,33 @@ use crate::ledger;
 use crate::state::State;
 use crate::transaction::{self, Staged, staging_is_gone};
 
+/// Creates the table, and its schema. Safe to call again.
+pub(crate) async fn create_table(session: &mut Session, plan: &WritePlan, state: &State) -> Result<()> {
+    if let Some(schema) = &state.create_schema {
+        ledger::create_schema(session, schema).await.context("statement", "CREATE SCHEMA")?;
+    }
+    if let Some(create) = &state.create {
+        let new = ledger::create_missing(session, &state.table, create).await.context("statement", "CREATE TABLE")?;
+        if new {
+            for sql in &state.details {
+                session.run(sql).await.context("statement", sql)?;
+            }
+            tracing::info!(table = %plan.table, "created");
+        }
+    }
+    Ok(())
+}
+
 /// Makes what else has to be there before the first task; the table and the record are. Safe to call again.
-pub(crate) async fn prepare(
-    session: &mut Session,
-    config: &WriterConfig,
-    state: &State,
-    Records { prepared, recorded, .. }: Records,
-) -> Result<()> {
+pub(crate) async fn prepare(session: &mut Session, config: &WriterConfig, state: &State) -> Result<()> {
+    let mut records = Records::default();
+    if let Some(commits) = &state.commits {
+        records = ledger::read(session, commits).await?;
+    }
+    let Records { prepared, recorded, .. } = records;
+    if recorded.published {
+        return Ok(());
+    }
     if !prepared && recorded.receipts.is_empty() {
         for sql in with_table(config.pre_sql.as_slice(), &state.table, QUOTING) {
             session.run(&sql).await.context("preSql", &sql)?;
@@ -73,6 +93,18 @@ pub(crate) async fn publish_together(session: &mut Session, tables: &[Staged<'_>
     transaction::publish(session, tables).await
 }
 
+/// Takes back what is not published.
+pub(crate) async fn abort(session: &mut Session, plan: &WritePlan, state: &State) -> Result<()> {
+    drop_staging(session, state).await?;
+    if plan.creates && exists(session, &state.table).await? {
+        let row = session.row(&format!("SELECT TOP 1 1 AS weir_row FROM {}", state.table.quoted(QUOTING))).await?;
+        if row.is_none() {
+            session.run(&format!("DROP TABLE {}", state.table.quoted(QUOTING))).await?;
+        }
+    }
+    forget(session, state).await
+}
+
 /// Drops the record of the run.
 pub(crate) async fn forget(session: &mut Session, state: &State) -> Result<()> {
     match &state.commits {
@@ -81,7 +113,7 @@ pub(crate) async fn forget(session: &mut Session, state: &State) -> Result<()> {
     }
 }
 
-pub(crate) async fn drop_staging(session: &mut Session, state: &State) -> Result<()> {
+async fn drop_staging(session: &mut Session, state: &State) -> Result<()> {
     if let Some(staging) = &state.staging {
         session.run(&format!("DROP TABLE IF EXISTS {}", staging.quoted(QUOTING))).await?;
     }

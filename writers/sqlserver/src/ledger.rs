@@ -7,8 +7,6 @@ use weir_sql::statements::plain_create;
 use weir_sql::{Commits, TableName};
 use weir_sqlserver::{QUOTING, Session, cell_number, cell_text, exists, from_driver, literal};
 
-use crate::state::State;
-
 /// Makes a read wait for those who write what it looks for, also where the database keeps versions of rows.
 const SETTLED: &str = " WITH (READCOMMITTEDLOCK)";
 
@@ -65,21 +63,6 @@ pub(crate) async fn read(session: &mut Session, commits: &Commits) -> Result<Rec
     let select = commits.select(QUOTING, SETTLED, literal);
     let rows = session.rows(&format!("IF {} {select}", is_there(&commits.table))).await?;
     Records::of(rows.iter().map(|row| (cell_number(row, 0).unwrap_or_default(), cell_text(row, 1).unwrap_or_default())))
-}
-
-/// As [`read`]; none where the job does without.
-pub(crate) async fn read_of(session: &mut Session, state: &State) -> Result<Records> {
-    match &state.commits {
-        Some(commits) => read(session, commits).await,
-        None => Ok(Records::default()),
-    }
-}
-
-/// Whether another entry of the run has prepared the same target.
-pub(crate) async fn has_other(session: &mut Session, commits: &Commits, target: &TableName) -> Result<bool> {
-    let Some(sql) = commits.others(QUOTING, literal) else { return Ok(false) };
-    let target = target.to_string();
-    Ok(session.rows(&sql).await?.iter().any(|row| cell_text(row, 1).as_ref() == Some(&target)))
 }
 
 /// Writes a record in the session's transaction. `false`: it is there already.

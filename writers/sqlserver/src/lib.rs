@@ -38,7 +38,6 @@ mod keys;
 mod known;
 mod lease;
 mod ledger;
-mod making;
 mod plan;
 mod publish;
 mod rights;

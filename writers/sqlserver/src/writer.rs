@@ -208,18 +208,9 @@ impl Writer for SqlServerWriter {
         self.seen.forget();
         let mut session = self.connect().await?;
         let done = async {
-            if let Some(schema) = &state.create_schema {
-                ledger::create_schema(&mut session, schema).await.context("statement", "CREATE SCHEMA")?;
-            }
+            commit::create_table(&mut session, plan, &state).await?;
             self.make_record(&mut session, &state).await?;
-            let records = ledger::read_of(&mut session, &state).await?;
-            if records.recorded.published {
-                return Ok(());
-            }
-            if !records.prepared && records.recorded.receipts.is_empty() {
-                self.make_table(&mut session, plan, &state).await?;
-            }
-            commit::prepare(&mut session, &self.config.common, &state, records).await
+            commit::prepare(&mut session, &self.config.common, &state).await
         };
         let done = done.await;
         ended(session, &done, self.config.common.pre_sql.is_empty()).await;
@@ -253,7 +244,7 @@ impl Writer for SqlServerWriter {
         let state = State::of(plan)?;
         self.seen.forget();
         let mut session = self.connect().await?;
-        let done = self.take_back(&mut session, plan, &state).await;
+        let done = commit::abort(&mut session, plan, &state).await;
         ended(session, &done, true).await;
         done.context("table", &plan.table)
     }

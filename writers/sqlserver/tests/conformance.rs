@@ -53,6 +53,10 @@ impl Target for Shop {
         self.database.query(sql).await.into_iter().flatten().flatten().collect()
     }
 
+    fn takes_what_is_there(&self) -> Option<&'static str> {
+        Some("what is made meanwhile is taken for the run's own")
+    }
+
     async fn types(&self) -> Vec<WriteCase> {
         let case = |sample: Sample| match sample.name {
             "bool" => sample.case(["1", "0"]),
