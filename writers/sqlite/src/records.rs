@@ -12,10 +12,12 @@ pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Whether a table of that name is there.
+/// Whether a table or view of that name is there; the file takes letters of either case for the same ones.
 pub fn has_table(database: &Database<'_>, schema: &str, name: &str) -> Result<bool> {
     let schema = QUOTING.quote(schema);
-    let sql = format!("SELECT count(*) FROM {schema}.sqlite_schema WHERE type = 'table' AND name = ?1");
+    let sql = format!(
+        "SELECT count(*) FROM {schema}.sqlite_schema WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE"
+    );
     Ok(database.integer(&sql, &[Value::Text(name.as_bytes())])? == Some(1))
 }
 
@@ -55,7 +57,7 @@ pub fn has_of_run(database: &Database<'_>, commits: &Commits, run_id: &str) -> R
 pub fn has_other(database: &Database<'_>, commits: &Commits, target: &str) -> Result<bool> {
     let Some(sql) = commits.others(QUOTING, literal) else { return Ok(false) };
     let mut found = false;
-    database.query(&sql, &[], |row| found |= row.text(1).is_some_and(|other| other == target))?;
+    database.query(&sql, &[], |row| found |= row.text(1).is_some_and(|other| other.eq_ignore_ascii_case(target)))?;
     Ok(found)
 }
 

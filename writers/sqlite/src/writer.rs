@@ -86,9 +86,11 @@ impl SqliteWriter {
     }
 
     /// Whether the plan's table has been made in this process: all that is known where the job does without records.
-    fn made(&self, plan: &WritePlan) -> Arc<AtomicBool> {
+    fn made(&self, plan: &WritePlan, state: &State) -> Arc<AtomicBool> {
         let run = plan.run_id.rsplit_once(ENTRY).map_or(plan.run_id.as_str(), |(run, _)| run);
-        let name = format!("sqlite made {} {} {run}", self.file.identity(), plan.table);
+        // Entries may name the one table in different letters.
+        let table = format!("{}.{}", schema_of(&state.table), state.table.name).to_ascii_lowercase();
+        let name = format!("sqlite made {} {table} {run}", self.file.identity());
         self.context.shared.find_or_leave(&name, AtomicBool::default)
     }
 }
@@ -201,7 +203,7 @@ impl Writer for SqliteWriter {
         self.seen.forget();
         let table = plan.table.clone();
         let access = if plan.creates { Access::Create } else { Access::Write };
-        let made = self.made(plan);
+        let made = self.made(plan, &state);
         self.in_file(access, move |database| prepare(database, &state, &table, &made)).await
     }
 
@@ -232,13 +234,13 @@ impl Writer for SqliteWriter {
         let table = state.table.quoted(QUOTING);
         let stage = state.stage.as_ref().map(|stage| state.table.sibling(stage));
         let stage = stage.map(|name| (name.clone(), name.quoted(QUOTING)));
-        let (creates, made_here) = (plan.creates, self.made(plan));
+        let (creates, made_here) = (plan.creates, self.made(plan, &state));
         // The run may have been stopped, and must still be able to clean up.
         let context = ConnectorContext { cancel: Default::default(), ..self.context.clone() };
         let commits = state.commits;
         let clean_up = move |database: &Database<'_>| {
             database.execute("BEGIN IMMEDIATE")?;
-            let mut made = made_here.swap(false, Ordering::Relaxed);
+            let mut made = made_here.load(Ordering::Relaxed);
             if let Some(commits) = &commits {
                 let known = records::read(database, commits)?;
                 // What is published stays as it is.
@@ -259,7 +261,12 @@ impl Writer for SqliteWriter {
             if creates && made && matches!(filled, Ok(Some(0))) {
                 database.execute(&format!("DROP TABLE {table}"))?;
             }
-            Ok(database.execute("COMMIT")?)
+            database.execute("COMMIT")?;
+            // Where others' rows keep it, it stays the run's.
+            if !records::has_table(database, schema_of(&state.table), &state.table.name)? {
+                made_here.store(false, Ordering::Relaxed);
+            }
+            Ok(())
         };
         self.file.with(Access::Write, &context, clean_up).await
     }

@@ -265,6 +265,44 @@ async fn another_writer_is_waited_for() {
 }
 
 #[tokio::test]
+async fn entries_that_spell_one_table_differently_share_it() {
+    for exactly_once in [true, false] {
+        let file = TestFile::new("CREATE TABLE old(id)").await;
+        let context = context(Form::Native);
+        let entry = |table: &str| {
+            let parameters = json!({ "path": file.path(), "table": table, "exactlyOnce": exactly_once });
+            SqliteWriter::open(&parameters, &context).unwrap()
+        };
+        let (first, second) = (entry("t"), entry("T"));
+        let (of_first, of_second) = (plan(&first, "r!0").await, plan(&second, "r!1").await);
+        assert!(of_first.creates && of_second.creates);
+        first.prepare(&of_first).await.unwrap();
+        second.prepare(&of_second).await.unwrap();
+        split(&second, &of_second, 0, &pairs(&[(1, "a")])).await.unwrap();
+        // One that ends leaves the table to the other, whose rows are in it.
+        first.abort(&of_first, &[]).await.unwrap();
+        second.prepare(&of_second).await.unwrap();
+        assert_eq!(file.texts(ROWS).await, ["1:a"]);
+    }
+}
+
+#[tokio::test]
+async fn a_view_or_other_letters_made_meanwhile_are_somebody_elses_too() {
+    for made in ["CREATE TABLE T(id REAL, name TEXT)", "CREATE VIEW t AS SELECT id, 'a' AS name FROM old WHERE id > 0"]
+    {
+        let file = TestFile::new("CREATE TABLE old(id)").await;
+        let writer = file.writer(json!({}));
+        let plan = plan(&writer, "r!0").await;
+        file.execute(made).await;
+        let error = writer.prepare(&plan).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Conflict && error.full().contains("somebody else"), "{}", error.full());
+        writer.abort(&plan, &[]).await.unwrap();
+        let there = "SELECT lower(name) FROM sqlite_schema WHERE lower(name) = 't'";
+        assert_eq!(file.texts(there).await, ["t"], "{made}");
+    }
+}
+
+#[tokio::test]
 async fn a_table_that_somebody_else_makes_meanwhile_is_left_to_them() {
     for mode in ["append", "overwrite", "upsert"] {
         for (pre_sql, exactly_once) in [(json!([]), true), (json!(["DELETE FROM t"]), true), (json!([]), false)] {
