@@ -177,7 +177,8 @@ impl PostgresqlReader {
                 None => None,
             };
             let found = splits(cut, located.endpoint, described, &filters, &request).await;
-            let found = found.map_err(|error| behind(error, request.snapshot.is_some()));
+            let locked = described.table.as_ref().is_some_and(|table| matches!(table.kind, 'r' | 'p'));
+            let found = found.map_err(|error| behind(error, locked && request.snapshot.is_some()));
             all.extend(found.context("table", &described.name)?);
         }
         if let Some((_, session)) = session {
@@ -249,7 +250,8 @@ impl Reader for PostgresqlReader {
             session.execute(NO_COMPILER).await?;
         }
         let copy = format!("COPY ({select}\n) TO STDOUT (FORMAT binary)");
-        let copying = session.copy(&copy).await.map_err(|error| behind(error, request.snapshot.is_some()));
+        let locked = request.snapshot.is_some() && !part.is_query();
+        let copying = session.copy(&copy).await.map_err(|error| behind(error, locked));
         copying.context("table", &split.table)?;
         let mut pieces = Vec::new();
         loop {
@@ -314,15 +316,15 @@ async fn begin(session: &mut RowSession, request: &ReadRequest, endpoint: usize)
     })
 }
 
-/// Under a snapshot the run's own session has the table locked already, so that nobody else can: whoever did not get a lock
-/// stands behind somebody who waits for the run's end.
-fn behind(error: Error, snapshot: bool) -> Error {
-    if !snapshot || !is_state(&error, &["55P03"]) {
+/// Of a table that the run's own session has locked for its snapshot: whoever does not get a lock then as a rule stands behind
+/// somebody who waits for the run's end.
+fn behind(error: Error, locked: bool) -> Error {
+    if !locked || !is_state(&error, &["55P03"]) {
         return error;
     }
-    let text = "another session waits to alter the table (ALTER, DROP, TRUNCATE, LOCK …) until this run ends, whose snapshot \
-                keeps it from that, and the run waits behind that session in turn: let it finish and run the job again, or \
-                repeat its statement after the run";
+    let text = "another session holds a lock on it or waits for one (ALTER, DROP, TRUNCATE, LOCK …); one that waits may do so \
+                until this run ends, whose snapshot keeps it from that, and the run waits behind it in turn: let it finish \
+                and run the job again, or repeat its statement after the run";
     Error::new(ErrorKind::Conflict, text).with("sqlstate", "55P03").retryable(true)
 }
 
