@@ -47,7 +47,9 @@ pub(crate) fn options(url: &PgUrl, host: &str, port: u16) -> Result<PgConnectOpt
     }
     let verifies = matches!(options.get_ssl_mode(), PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull);
     let environment = || std::env::var("PGSSLROOTCERT").ok().filter(|_| verifies);
-    if let Some(file) = url.ssl_root_cert.clone().or_else(environment) {
+    // Without TLS nobody reads it.
+    let encrypts = !matches!(options.get_ssl_mode(), PgSslMode::Disable | PgSslMode::Allow);
+    if let Some(file) = url.ssl_root_cert.clone().or_else(environment).filter(|_| encrypts) {
         // The driver takes a file without any for one that trusts nobody, and says so of the server's certificate.
         certificates(&file).map_err(|reason| Error::config(format!("sslrootcert: {reason}")))?;
         // So libpq has it.
@@ -104,6 +106,18 @@ fn settings(text: &str) -> Result<Vec<(String, String)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn authorities_are_read_only_where_there_is_tls() {
+        let with = |mode: &str| {
+            let url = PgUrl::parse(&format!("postgresql://u@h/d?sslmode={mode}&sslrootcert=/no/such.pem")).unwrap();
+            options(&url, "h", 5432)
+        };
+        assert!(with("disable").is_ok() && with("allow").is_ok());
+        for mode in ["prefer", "require", "verify-ca", "verify-full"] {
+            assert!(with(mode).unwrap_err().full().contains("/no/such.pem"), "{mode}");
+        }
+    }
 
     #[test]
     fn options_are_read_word_by_word() {
