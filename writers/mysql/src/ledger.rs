@@ -71,7 +71,13 @@ pub(crate) async fn others(session: &mut Session, commits: &Commits, target: &Ta
     let Some(sql) = commits.others(QUOTING, escape) else { return Ok(Vec::new()) };
     let target = target.to_string();
     let entries: Vec<(String, String)> = session.rows(&sql).await?;
-    Ok(entries.into_iter().filter(|(_, other)| *other == target).map(|(entry, _)| entry).collect())
+    // Entries may name the one table in different letters.
+    let folded: Option<u64> = session.row("SELECT @@lower_case_table_names").await?;
+    let is_same = |other: &str| match folded {
+        Some(1..) => other.to_lowercase() == target.to_lowercase(),
+        _ => other == target,
+    };
+    Ok(entries.into_iter().filter(|(_, other)| is_same(other)).map(|(entry, _)| entry).collect())
 }
 
 /// Writes a record in the session's transaction. `false`: it is there already.
