@@ -228,8 +228,8 @@ async fn open(options: &Options) -> Result<Conn> {
         .prefer_socket(false);
     let encrypts = options.socket.is_none() && options.tls != Tls::Disabled;
     if let Some(ca) = options.ca.as_ref().filter(|_| encrypts) {
-        // The driver does not say of a file that it is missing, nor which.
-        weir_sql::stream::certificates(ca).map_err(|reason| Error::config(format!("sslCa: {reason}")))?;
+        // The driver does not say of a file that it is missing, nor which. What is in it, PEM or DER, it reads itself.
+        std::fs::read(ca).map_err(|reason| Error::config(format!("sslCa: {ca} cannot be read: {reason}")))?;
     }
     let tls = encrypts.then(|| {
         weir_sql::stream::provide_crypto();
