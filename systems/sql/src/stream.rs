@@ -108,7 +108,7 @@ fn config(trust: &Trust) -> Result<ClientConfig, String> {
     provide_crypto();
     let mut roots = RootCertStore::empty();
     if let Some(path) = &trust.authorities {
-        for certificate in certificates(path)? {
+        for certificate in authorities(path)? {
             roots.add(certificate).map_err(|e| unreadable(path, e))?;
         }
     }
@@ -125,6 +125,15 @@ fn config(trust: &Trust) -> Result<ClientConfig, String> {
                 PrivateKeyDer::from_pem_file(key).map_err(|e| format!("the key {key} cannot be read: {e}"))?;
             config.with_client_auth_cert(certificates(certificate)?, private).map_err(|e| e.to_string())
         }
+    }
+}
+
+/// The certificates of a PEM file, or the one of a DER file.
+fn authorities(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    match std::fs::read(path) {
+        // So a certificate begins: as a sequence.
+        Ok(bytes) if bytes.first() == Some(&0x30) => Ok(vec![CertificateDer::from(bytes)]),
+        _ => certificates(path),
     }
 }
 

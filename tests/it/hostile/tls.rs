@@ -35,6 +35,7 @@ impl Certificates {
               openssl req {key} -keyout $name.key -out $name.csr -subj /CN=$name
               openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out $name.pem
             done
+            openssl x509 -in ca.pem -outform DER -out ca.der
             chmod 644 *"
         );
         let made = Command::new("sh").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
@@ -118,6 +119,7 @@ async fn postgresql_with_tls_of_every_kind() {
     let url = |more: String| format!("{}{more}", database.url_with("careful", PASSWORD));
     let (ca, other) = (certificates.path("ca.pem"), certificates.path("other.pem"));
     reads("postgresql", &url("?sslmode=disable".into()), 1, &["encryption", "pg_hba"]);
+    reads("postgresql", &url(format!("?sslmode=disable&sslrootcert={ca}.gone")), 1, &["encryption", "pg_hba"]);
     for (mode, root) in [
         ("prefer", ""),
         ("require", ""),
@@ -172,9 +174,14 @@ async fn mariadb_with_tls_of_every_kind() {
     database.execute(&create).await;
     let url = |more: String| format!("{}{more}", database.url_with("careful", PASSWORD));
     reads("mysql", &url("?sslMode=disabled".into()), 1, &["denied"]);
-    for (mode, root) in
-        [("preferred", ""), ("required", ""), ("verify-ca", ca.as_str()), ("verify-identity", ca.as_str())]
-    {
+    let der = certificates.path("ca.der");
+    for (mode, root) in [
+        ("preferred", ""),
+        ("required", ""),
+        ("verify-ca", ca.as_str()),
+        ("verify-identity", ca.as_str()),
+        ("verify-identity", der.as_str()),
+    ] {
         let root = if root.is_empty() { String::new() } else { format!("&sslCa={root}") };
         reads("mysql", &url(format!("?sslMode={mode}{root}")), 0, &[]);
     }
