@@ -92,7 +92,7 @@ pub trait Leases: Send + Sync {
 
     /// Somebody else's lease that has ended without being given back, if the target has a record of what its run has
     /// written: a finished split, or its publication. Where a plan publishes the splits of a run together, its publication
-    /// counts alone. Changes nothing; asked before [`take`](Self::take), which wipes it out.
+    /// counts alone. Takes nothing, and leaves nothing; asked before [`take`](Self::take), which wipes it out.
     async fn orphan(&self, plan: &WritePlan, lease: &Lease) -> Result<Option<Lease>>;
 }
 

@@ -68,7 +68,8 @@ async fn left(slots: &dyn Slots, lease: &Lease, written: SystemTime) -> Result<D
         slots.remove(CLOCK).await?;
         // Somebody else who asks may have removed it.
         if let Some(clock) = clock {
-            let end = written + Duration::from_secs(lease.seconds);
+            // One that says it holds for ages says nothing, as one that cannot be read.
+            let end = written.checked_add(Duration::from_secs(lease.seconds)).unwrap_or(written);
             return Ok(end.duration_since(clock.written).unwrap_or_default());
         }
     }
@@ -96,7 +97,7 @@ pub async fn take(slots: &dyn Slots, lease: &Lease) -> Result<Option<Standing>> 
                 }
             }
         }
-        if slots.put_new(last + 1, Kept::bytes(lease)?).await? {
+        if slots.put_new(last.saturating_add(1), Kept::bytes(lease)?).await? {
             for old in numbers {
                 slots.remove(old).await?;
             }
@@ -125,8 +126,17 @@ pub async fn renew(slots: &dyn Slots, lease: &Lease) -> Result<Renewal> {
         if kept.as_ref().is_none_or(|kept| kept.holder != lease.holder) {
             return Ok(Renewal::Lost(kept));
         }
+        let left = left(slots, lease, found.written).await?;
+        if left.is_zero() {
+            // Others may take it over at this moment: as they would, in one step.
+            if slots.put_new(last.saturating_add(1), Kept::bytes(lease)?).await? {
+                slots.remove(last).await?;
+                return Ok(Renewal::Held);
+            }
+            continue;
+        }
         slots.put(last, Kept::bytes(lease)?).await?;
-        if looked.elapsed().is_ok_and(|since| since > Duration::from_secs(lease.seconds)) {
+        if looked.elapsed().is_ok_and(|since| since >= left) {
             slots.remove(last).await?;
             return Ok(Renewal::Lost(None));
         }
@@ -287,7 +297,7 @@ mod tests {
         assert_eq!(take(&slots, &a).await.unwrap(), None);
         age(&slots, 1, 61);
         assert_eq!(renew(&slots, &a).await.unwrap(), Renewal::Held, "nobody has come since it expired");
-        age(&slots, 1, 61);
+        age(&slots, 2, 61);
         assert_eq!(take(&slots, &b).await.unwrap(), None);
         assert_eq!(renew(&slots, &a).await.unwrap(), Renewal::Lost(Some(b.clone())));
         release(&slots, &b).await.unwrap();
@@ -322,15 +332,50 @@ mod tests {
         file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
     }
 
+    /// Whoever writes a lease is frozen before.
+    struct Frozen<'a>(&'a FolderSlots, Duration);
+
+    #[async_trait]
+    impl Slots for Frozen<'_> {
+        async fn numbers(&self) -> Result<Vec<u64>> {
+            self.0.numbers().await
+        }
+
+        async fn get(&self, number: u64) -> Result<Option<Slot>> {
+            self.0.get(number).await
+        }
+
+        async fn put(&self, number: u64, bytes: Vec<u8>) -> Result<()> {
+            if number != CLOCK {
+                std::thread::sleep(self.1);
+            }
+            self.0.put(number, bytes).await
+        }
+
+        async fn put_new(&self, number: u64, bytes: Vec<u8>) -> Result<bool> {
+            // Somebody takes over what has expired meanwhile.
+            assert_eq!(take(self.0, &lease("b", 60)).await.unwrap(), None);
+            self.0.put_new(number, bytes).await
+        }
+
+        async fn remove(&self, number: u64) -> Result<()> {
+            self.0.remove(number).await
+        }
+    }
+
     #[tokio::test]
     async fn a_lease_that_is_written_too_late_is_not_there_again() {
         let folder = tempfile::tempdir().unwrap();
         let slots = FolderSlots::new(folder.path(), "k");
-        // Between looking at it and writing it more time passes than it lasts.
-        let short = lease("a", 0);
+        let short = lease("a", 1);
         assert_eq!(take(&slots, &short).await.unwrap(), None);
-        assert_eq!(renew(&slots, &short).await.unwrap(), Renewal::Lost(None));
+        let frozen = Frozen(&slots, Duration::from_millis(1050));
+        assert_eq!(renew(&frozen, &short).await.unwrap(), Renewal::Lost(None));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        // Of one that has expired before, whoever takes it over at this moment has it.
+        assert_eq!(take(&slots, &lease("a", 60)).await.unwrap(), None);
+        age(&slots, 1, 61);
+        assert_eq!(renew(&frozen, &lease("a", 60)).await.unwrap(), Renewal::Lost(Some(lease("b", 60))));
     }
 
     #[tokio::test]

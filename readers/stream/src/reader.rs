@@ -115,7 +115,7 @@ impl Reader for StreamReader {
                     table: TABLE.into(),
                     description: format!("rows {start} to {}", start + rows - 1),
                     rows: Some(rows),
-                    bytes: Some(rows * width),
+                    bytes: Some(rows.saturating_mul(width)),
                     stable: true,
                     part: serde_json::to_value(Part { seed, start, rows })
                         .map_err(|e| Error::internal("a split cannot be written down").because(e))?,

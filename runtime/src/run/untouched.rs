@@ -21,7 +21,8 @@ impl Run {
         let touched = self.progress.entries_with_splits();
         for record in ledger.entries(&self.run_id).await? {
             let index = record.entry as usize;
-            if touched.contains(&index) {
+            let done = |end: &EntryEnd| end.index == index && end.result.is_ok();
+            if touched.contains(&index) || ended.entries.iter().any(done) {
                 continue;
             }
             let (mut splits, mut receipts) = (Vec::new(), Vec::<Receipt>::new());

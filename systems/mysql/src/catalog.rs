@@ -53,6 +53,8 @@ pub struct Table {
     pub next: Option<u64>,
     /// Whether the server keeps the history of its rows (MariaDB).
     pub versioned: bool,
+    /// Whether it has CHECK constraints.
+    pub checked: bool,
     /// The columns.
     pub columns: Vec<Column>,
     /// The unique keys' columns by name; the primary key first.
@@ -221,6 +223,7 @@ async fn heads(session: &mut Session, names: &[(&str, &str)]) -> Result<Tables> 
             view: kind.to_ascii_uppercase().contains("VIEW"),
             transactional: transactions.as_deref() != Some("NO"),
             versioned: kind.eq_ignore_ascii_case("SYSTEM VERSIONED"),
+            checked: false,
             engine,
             rows,
             bytes,
@@ -268,8 +271,19 @@ async fn columns(session: &mut Session, names: &[(&str, &str)], tables: &mut Tab
         Ok(clauses) => clauses,
         Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
         // MySQL's table has no such column, and MySQL has a real json.
-        Err(_) => Vec::new(),
+        Err(_) => session
+            .rows(&format!(
+                "SELECT TABLE_SCHEMA, TABLE_NAME, CONSTRAINT_NAME FROM information_schema.TABLE_CONSTRAINTS WHERE {} \
+                 AND CONSTRAINT_TYPE = 'CHECK'",
+                among(names, "TABLE_SCHEMA", "TABLE_NAME")
+            ))
+            .await?,
     };
+    for (schema, table, _) in &checked {
+        if let Some(table) = tables.get_mut(&name(schema.clone(), table.clone())) {
+            table.checked = true;
+        }
+    }
     let checked: HashSet<(TableName, String)> =
         checked.into_iter().map(|(schema, table, clause)| (name(schema, table), clause.to_ascii_lowercase())).collect();
     let rows: Vec<Row> = session

@@ -92,7 +92,12 @@ async fn change(place: &Place, round: u32) {
 }
 
 async fn both(place: &Place) -> (Rows, Rows) {
-    let of = |table: &str| format!("SELECT id, note, round, changed FROM {table} ORDER BY id, round");
+    // A moment at a full second is written without its fraction.
+    let changed = match place.plugin() {
+        "sqlite" => "strftime('%Y-%m-%d %H:%M:%f', changed)",
+        _ => "changed",
+    };
+    let of = |table: &str| format!("SELECT id, note, round, {changed} FROM {table} ORDER BY id, round");
     (place.rows(&of("dst")).await, place.rows(&of("due")).await)
 }
 

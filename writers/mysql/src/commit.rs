@@ -69,7 +69,10 @@ pub(crate) async fn commit(
             break;
         }
     }
-    drop_staging(session, state).await?;
+    // The rows are published, so nothing fails here.
+    if let Err(error) = drop_staging(session, state).await {
+        tracing::warn!(%error, table = %state.table, "a staging table is left behind");
+    }
     Ok(done)
 }
 

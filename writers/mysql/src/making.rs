@@ -62,6 +62,12 @@ impl MySqlWriter {
         (name, maker)
     }
 
+    /// Whether other entries of the run write into the table as well.
+    async fn is_shared(&self, session: &mut Session, state: &State) -> Result<bool> {
+        let Some(commits) = &state.commits else { return Ok(false) };
+        Ok(!ledger::others(session, commits, &state.table).await?.is_empty())
+    }
+
     async fn create_and_rename(
         &self,
         session: &mut Session,
@@ -120,7 +126,7 @@ impl MySqlWriter {
         drop_staging(session, state).await?;
         // A table that nobody has put rows into goes with the run that made it.
         let mut stays = state.create.is_none() || exists(session, &state.table).await?;
-        if stays && made && is_empty(session, &state.table).await? {
+        if stays && made && !self.is_shared(session, state).await? && is_empty(session, &state.table).await? {
             session.run(&format!("DROP TABLE {}", state.table.quoted(QUOTING))).await?;
             stays = false;
         }

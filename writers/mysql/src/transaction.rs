@@ -41,8 +41,8 @@ pub(crate) async fn publish(
                     return Err(error);
                 }
                 tracing::info!(%error, attempt, "publishing is tried again");
+                // What was begun is undone: until the next COMMIT a stop leaves nothing.
                 tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
-                revocable.set(false);
                 attempt += 1;
             }
             other => return other,

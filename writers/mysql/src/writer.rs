@@ -109,23 +109,20 @@ impl MySqlWriter {
         }
         let mut own = Own { keys: keys::on_itself(&name, keys, &server), triggers: false };
         if !own.keys.is_empty() {
-            let sql = format!(
-                "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.TRIGGERS \
-                 WHERE EVENT_OBJECT_SCHEMA = {} AND EVENT_OBJECT_TABLE = {}",
-                weir_mysql::escape(name.schema.as_deref().unwrap_or_default()),
-                weir_mysql::escape(&name.name)
-            );
-            let found: Vec<String> = session.rows(&sql).await?;
-            own.triggers = found.first().is_some_and(|number| number != "0");
+            own.triggers = has_triggers(session, &name).await?;
         }
         // A staging table that is made like the target has them from there.
         let upserts = self.config.common.mode() == WriteMode::Upsert;
-        let checks = match &table {
-            Some(table) if upserts && !table.view && rights.reads(&name) => {
+        let mut checks = match &table {
+            Some(table) if upserts && table.checked && rights.reads(&name) => {
                 check_constraints(session, &name).await.context("table", &name)?
             }
             _ => Vec::new(),
         };
+        // A trigger may put a value right before the target looks at it.
+        if !checks.is_empty() && has_triggers(session, &name).await? {
+            checks.clear();
+        }
         Ok(Facts {
             checks,
             create_database,
@@ -154,6 +151,17 @@ impl MySqlWriter {
 /// Lets a session rest whose work has succeeded, and in which nothing but our own statements was run; else closes it.
 async fn ended<T>(session: Session, done: &Result<T>, own: bool) {
     if done.is_ok() && own { session.rest().await } else { session.close().await }
+}
+
+async fn has_triggers(session: &mut Session, table: &TableName) -> Result<bool> {
+    let sql = format!(
+        "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.TRIGGERS \
+         WHERE EVENT_OBJECT_SCHEMA = {} AND EVENT_OBJECT_TABLE = {}",
+        weir_mysql::escape(table.schema.as_deref().unwrap_or_default()),
+        weir_mysql::escape(&table.name)
+    );
+    let found: Vec<String> = session.rows(&sql).await?;
+    Ok(found.first().is_some_and(|number| number != "0"))
 }
 
 #[async_trait]

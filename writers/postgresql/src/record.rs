@@ -202,18 +202,26 @@ pub async fn write(
     }
 }
 
+/// Whether other entries of the run write into the table as well.
+pub async fn is_shared(session: &mut Session, commits: &Commits, table: &TableName, target: &str) -> Result<bool> {
+    let Some(others) = commits.others(Q, literal) else { return Ok(false) };
+    session.value(&format!("SELECT EXISTS (SELECT FROM ({others}) o WHERE target IN ({}))", named(table, target))).await
+}
+
+/// The table as this entry's job names it, and as another entry may.
+fn named(table: &TableName, target: &str) -> String {
+    [target, &table.name, &table.to_string()].map(literal).join(", ")
+}
+
 /// A statement that fails when the table is there, and neither this entry nor another one of the run has made it.
 pub fn unmade(commits: &Commits, table: &TableName, target: &str) -> String {
     let run = commits.run_id.rsplit_once(ENTRY).map_or(commits.run_id.as_str(), |(run, _)| run);
     format!(
-        "SELECT 1 / (to_regclass({}) IS NULL OR EXISTS (SELECT FROM {} WHERE split IN ({PREPARED}, {MAKING}) AND target IN ({}, {}, {}) \
+        "SELECT 1 / (to_regclass({}) IS NULL OR EXISTS (SELECT FROM {} WHERE split IN ({PREPARED}, {MAKING}) AND target IN ({}) \
          AND (run_id = {} OR substring(run_id, 1, {}) = {})))::int AS unmade",
         literal(&table.quoted(Q)),
         commits.table.quoted(Q),
-        // As this entry's job names it, and as another entry may.
-        literal(target),
-        literal(&table.name),
-        literal(&table.to_string()),
+        named(table, target),
         literal(run),
         run.chars().count() + 1,
         literal(&format!("{run}{ENTRY}"))

@@ -75,7 +75,12 @@ pub(crate) async fn publish_together(
 async fn commit(session: &mut Session, ending: &str, revocable: &Revocable) -> Result<()> {
     revocable.set(false);
     let done = session.execute(&format!("{ending}COMMIT")).await.map(drop).map_err(changed);
-    revocable.set(done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict));
+    // What the server itself refuses it has undone, unless it goes away at this moment.
+    let refused = |error: &Error| {
+        let told = error.context().iter().any(|(key, _)| *key == "sqlstate");
+        error.kind() == ErrorKind::Conflict || (told && error.kind() != ErrorKind::Unreachable)
+    };
+    revocable.set(done.as_ref().is_err_and(refused));
     done
 }
 

@@ -334,9 +334,14 @@ impl Writer for PostgresqlWriter {
         {
             session.execute(&format!("DROP TABLE {}", stage.quoted(Q))).await?;
         }
+        if let (Some(commits), true) = (&state.records, made) {
+            made = !record::is_shared(&mut session, commits, &state.table, &plan.table).await?;
+        }
         // A table that this run made, and that nobody has put rows into, goes with it.
         if !published && made && record::exists(&mut session, &state.table).await? {
             let table = state.table.quoted(Q);
+            // Nobody is to put any into it from here on.
+            session.execute(&format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await?;
             if !session.value::<bool>(&format!("SELECT EXISTS (SELECT FROM {table})")).await? {
                 session.execute(&format!("DROP TABLE {table}")).await?;
                 *made_here = false;
