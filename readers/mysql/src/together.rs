@@ -26,7 +26,7 @@ pub(crate) async fn together(places: &mut [Place]) -> Result<String> {
     }
     let mut taken = Duration::ZERO;
     for attempt in 1..=ATTEMPTS {
-        let (before, old) = (positions(places).await?, ended(places).await?);
+        let (before, old, applied) = (positions(places).await?, ended(places).await?, received(places).await?);
         if before.is_some() {
             // A transaction stands in the binlog a moment before its rows are to be seen: let such ones come to an end.
             tokio::time::sleep(SETTLE).await;
@@ -36,7 +36,8 @@ pub(crate) async fn together(places: &mut [Place]) -> Result<String> {
         taken = begun.elapsed();
         let new = ended(places).await?;
         let (after, inside) = (positions(places).await?, inside(places).await?);
-        if let Some(inside) = inside {
+        let still = applied == received(places).await?;
+        if let Some(inside) = inside.filter(|_| still) {
             return Ok(format!("one snapshot in {}, binlog {inside} in each of them", count(places)));
         }
         let (Some(before), Some(after)) = (before, after) else {
@@ -47,7 +48,7 @@ pub(crate) async fn together(places: &mut [Place]) -> Result<String> {
                 taken.as_millis()
             ));
         };
-        if before == after {
+        if before == after && still {
             match (old, new) {
                 (Some(old), Some(new)) if !all_ended(&old, &new) => {}
                 (Some(_), Some(_)) => {
@@ -89,6 +90,16 @@ async fn positions(places: &mut [Place]) -> Result<Option<String>> {
         }
     }
     Ok(Some(all.join(", ")))
+}
+
+/// How far MariaDB servers that follow others have come with what they receive, which is in their own binlog only where they
+/// are told to (`log_slave_updates`).
+async fn received(places: &mut [Place]) -> Result<Vec<Option<String>>> {
+    let mut all = Vec::new();
+    for place in places.iter_mut().filter(|place| place.server.mariadb) {
+        all.push(place.control.row::<Option<String>>("SELECT @@GLOBAL.gtid_slave_pos").await?.flatten());
+    }
+    Ok(all)
 }
 
 /// What MySQL servers say of transactions that have come to an end, empty for MariaDB, which begins a snapshot at a position of
