@@ -385,9 +385,9 @@ async fn a_connection_that_the_server_has_forgotten_is_missed() {
         let reader = open_reader("mysql", parameters).unwrap();
         let reading = tokio::spawn(async move { read_all(&reader).await.map(drop) });
         database.until_sessions(|all| all.iter().any(is_asleep)).await;
-        // Others have asked whether the connection is there, and it was.
+        // Others have asked whether the connection is there, and it was; on a busy machine one of them may have had no answer.
         let before = proxy.connections();
-        while proxy.connections() < before + 2 {
+        while proxy.connections() < before + 3 {
             tokio::time::sleep(Duration::from_millis(20)).await;
             assert!(!reading.is_finished(), "{:?}", reading.await);
         }
