@@ -28,6 +28,11 @@ pub fn entry_name(run_id: &str, index: usize, entries: usize) -> String {
     if entries == 1 { run_id.to_owned() } else { format!("{run_id}{ENTRY}{index}") }
 }
 
+/// The run that an id is of: of an entry, what comes before its number; else the id itself.
+pub fn run_of(id: &str) -> &str {
+    id.rsplit_once(ENTRY).map_or(id, |(run, _)| run)
+}
+
 /// Whether a record under `name` is of the run, or of one of its entries, also as earlier versions named them.
 pub fn is_of_run(name: &str, run_id: &str) -> bool {
     name.strip_prefix(run_id).is_some_and(|rest| {

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
-use weir_core::lease::ENTRY;
+use weir_core::lease::run_of;
 use weir_core::{Result, ResultExt, WritePlan};
 use weir_mysql::{QUOTING, Session, from_async};
 use weir_sql::TableName;
@@ -55,7 +55,7 @@ impl MySqlWriter {
 
     /// Which entry of the run has made the table in this process, and the name under which that is known.
     fn maker(&self, plan: &WritePlan) -> (String, Arc<OnceCell<String>>) {
-        let run = plan.run_id.rsplit_once(ENTRY).map_or(plan.run_id.as_str(), |(run, _)| run);
+        let run = run_of(&plan.run_id);
         let place = self.options.first().map(weir_mysql::Options::place).unwrap_or_default();
         let name = format!("mysql made {place} {} {run}", plan.table);
         let maker = self.context.shared.find_or_leave(&name, OnceCell::new);

@@ -9,9 +9,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use sqlx::Row;
-use weir_core::lease::ENTRY;
+use weir_core::lease::{ENTRY, run_of};
 use weir_core::{Error, ErrorKind, Receipt, Result, ResultExt};
-use weir_postgresql::error::{is_duplicate, map};
+use weir_postgresql::error::{is_duplicate, is_state, map};
 use weir_postgresql::{LOCK_TIMEOUT, Session, literal};
 use weir_sql::TableName;
 use weir_sql::commits::{self, COLUMNS, Commits, MAKING, PREPARED, Records, TABLE};
@@ -215,7 +215,7 @@ fn named(table: &TableName, target: &str) -> String {
 
 /// A statement that fails when the table is there, and neither this entry nor another one of the run has made it.
 pub fn unmade(commits: &Commits, table: &TableName, target: &str) -> String {
-    let run = commits.run_id.rsplit_once(ENTRY).map_or(commits.run_id.as_str(), |(run, _)| run);
+    let run = run_of(&commits.run_id);
     format!(
         "SELECT 1 / (to_regclass({}) IS NULL OR EXISTS (SELECT FROM {} WHERE split IN ({PREPARED}, {MAKING}) AND target IN ({}) \
          AND (run_id = {} OR substring(run_id, 1, {}) = {})))::int AS unmade",
@@ -230,8 +230,7 @@ pub fn unmade(commits: &Commits, table: &TableName, target: &str) -> String {
 
 /// What [`unmade`] has found, in words; also where both make it at one moment.
 pub fn made_by_others(error: Error) -> Error {
-    let codes = ["22012", "42P07", "23505"];
-    if !error.context().iter().any(|(key, code)| *key == "sqlstate" && codes.contains(&code.as_str())) {
+    if !is_state(&error, &["22012", "42P07", "23505"]) {
         return error;
     }
     commits::made_by_others().because(error)

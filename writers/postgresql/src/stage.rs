@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use weir_core::{Error, ErrorKind, PlannedColumn, Result, WriteMode, WritePlan};
-use weir_postgresql::error::map;
+use weir_postgresql::error::{is_state, map};
 use weir_postgresql::find::{Wanted, find_table};
 use weir_postgresql::keys::unique_keys;
 use weir_postgresql::{Session, literal};
@@ -158,8 +158,7 @@ pub async fn create(session: &mut Session, plan: &WritePlan, state: &State, stag
 
 /// What [`Layout::as_planned`] or [`Layout::as_staged`] has found, in words.
 pub(crate) fn changed(error: Error) -> Error {
-    let by_zero = error.context().iter().any(|(key, code)| *key == "sqlstate" && code == "22012");
-    if !by_zero {
+    if !is_state(&error, &["22012"]) {
         return error;
     }
     let text = "the table was altered after the run had looked at it: run again, with --fresh where the run is resumed";

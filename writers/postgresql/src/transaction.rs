@@ -5,7 +5,7 @@
 
 use sqlx::Row;
 use weir_core::{Committed, Error, ErrorKind, Receipt, Result, ResultExt, Revocable, WriteMode, WritePlan};
-use weir_postgresql::error::map;
+use weir_postgresql::error::{is_state, map};
 use weir_postgresql::{Session, literal};
 use weir_sql::commits::PUBLISHED;
 use weir_sql::order::{Step, clashed, depths, queue, taken};
@@ -163,7 +163,7 @@ async fn run(
                 let (Staged { plan, .. }, work) = tables[step.table];
                 let table = &plan.table;
                 let by_key = work.steps.by_key || plan.mode == WriteMode::Upsert;
-                let error = match is(&error, &["23505"]) {
+                let error = match is_state(&error, &["23505"]) {
                     true if by_key => clashed(error, "a key that is DEFERRABLE is compared when all rows are changed"),
                     true if plan.mode == WriteMode::Append => taken(error),
                     _ => error,
@@ -178,10 +178,5 @@ async fn run(
 
 /// Whether foreign keys kept rows from being deleted.
 fn still_referred(error: &Error) -> bool {
-    is(error, &["23503", "23001"])
-}
-
-/// Whether the server gave one of these codes.
-fn is(error: &Error, codes: &[&str]) -> bool {
-    error.context().iter().any(|(key, code)| *key == "sqlstate" && codes.contains(&code.as_str()))
+    is_state(error, &["23503", "23001"])
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OnceCell};
-use weir_core::lease::ENTRY;
+use weir_core::lease::run_of;
 use weir_core::{
     Check, Committed, ConnectorContext, Error, ErrorKind, Evolve, Faults, Hold, Leases, Parameters, PublishTogether,
     Receipt, Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WritePlan,
@@ -76,7 +76,7 @@ impl PostgresqlWriter {
     /// Whether the table has been made in this process, which is all that is known where the job does without records. Held
     /// while it is made: entries of one run may make the same table.
     fn made(&self, plan: &WritePlan, state: &State) -> Arc<Mutex<bool>> {
-        let run = plan.run_id.rsplit_once(ENTRY).map_or(plan.run_id.as_str(), |(run, _)| run);
+        let run = run_of(&plan.run_id);
         let name = format!("postgresql made {} {} {run}", self.endpoint.identity(), state.table);
         self.context.shared.find_or_leave(&name, Mutex::default)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use weir_core::lease::ENTRY;
+use weir_core::lease::run_of;
 use weir_core::{
     Check, Committed, ConnectorContext, Error, Evolve, Faults, Hold, Leases, OnEmpty, Parameters, PublishTogether,
     Receipt, Recorded, Result, ResultExt, TargetColumn, TargetName, TargetSchema, TaskId, TaskWriter, WriteMode,
@@ -87,7 +87,7 @@ impl SqliteWriter {
 
     /// Whether the plan's table has been made in this process: all that is known where the job does without records.
     fn made(&self, plan: &WritePlan, state: &State) -> Arc<AtomicBool> {
-        let run = plan.run_id.rsplit_once(ENTRY).map_or(plan.run_id.as_str(), |(run, _)| run);
+        let run = run_of(&plan.run_id);
         // Entries may name the one table in different letters.
         let table = format!("{}.{}", schema_of(&state.table), state.table.name).to_ascii_lowercase();
         let name = format!("sqlite made {} {table} {run}", self.file.identity());
